@@ -1,0 +1,4 @@
+//! Corten's runtime: one OCI container on this host. No daemon, no network, no images.
+#![deny(unsafe_code)]
+
+pub mod spec;

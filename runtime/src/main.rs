@@ -1,0 +1,2 @@
+//! Corten.
+fn main() {}

@@ -1,0 +1,90 @@
+//! Reading config.json and process.json: bounded, from a regular file, with errors that name the place.
+
+use super::model::{Config, Process};
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The largest config.json that is read, in bytes. The largest one known in the field (a mount for each of 100,000
+/// files) has 20 MiB.
+pub const MAX_CONFIG: u64 = 64 << 20;
+
+/// Why a JSON file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be opened or read.
+    #[error("{what} {path}: {source}", path = path.display())]
+    Io {
+        /// What was done to it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The file is a directory, a FIFO, a device or a socket.
+    #[error("{path} is not a regular file", path = .0.display())]
+    NotRegular(PathBuf),
+    /// The file has more than [`MAX_CONFIG`] bytes.
+    #[error("{path} has {size} bytes; expected at most {MAX_CONFIG}", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It is not JSON, or a field has a wrong type.
+    #[error("{path}: {source}", path = path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The reason, with line and column.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads `config.json`.
+///
+/// # Errors
+/// [`LoadError`], which names the file and the place in it.
+pub fn config(path: &Path) -> Result<Config, LoadError> {
+    json(path)
+}
+
+/// Reads the process of an `exec --process`.
+///
+/// # Errors
+/// [`LoadError`], which names the file and the place in it.
+pub fn process(path: &Path) -> Result<Process, LoadError> {
+    json(path)
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
+    let bytes = read(path)?;
+    serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { path: path.to_owned(), source })
+}
+
+/// Reads a whole regular file of at most [`MAX_CONFIG`] bytes. A FIFO or device in its place is refused, not waited for.
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let io = |what| move |source| LoadError::Io { what, path: path.to_owned(), source };
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(io("open"))?;
+    let meta = file.metadata().map_err(io("stat"))?;
+    if !meta.is_file() {
+        return Err(LoadError::NotRegular(path.to_owned()));
+    }
+    if meta.len() > MAX_CONFIG {
+        return Err(LoadError::TooLarge { path: path.to_owned(), size: meta.len() });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+    file.take(MAX_CONFIG + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+    if bytes.len() as u64 > MAX_CONFIG {
+        return Err(LoadError::TooLarge { path: path.to_owned(), size: bytes.len() as u64 });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,5 @@
+//! OCI and Docker seccomp profiles, compiled to classic BPF.
+#![forbid(unsafe_code)]
+
+mod oci;
+pub use oci::{Arg, Rule, Seccomp};
