@@ -209,7 +209,7 @@ make_rootfs() {
     say "rootfs (mmdebstrap, about a minute)"
     rm -rf "$CACHE/rootfs"
     write_sources "$CACHE/root.list" bookworm bookworm-updates
-    env -u APT_CONFIG unshare -m --propagation private "$TOOLS/usr/bin/mmdebstrap" --mode=root --variant=minbase \
+    env -u APT_CONFIG PATH="$TOOLS/usr/bin:$PATH" unshare -m --propagation private "$TOOLS/usr/bin/mmdebstrap" --mode=root --variant=minbase \
         --components=main --include="${PACKAGES// /,}" --aptopt='Acquire::Retries "5"' \
         --aptopt='APT::Install-Recommends "false"' --dpkgopt='force-unsafe-io' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
