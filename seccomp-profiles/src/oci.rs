@@ -23,8 +23,9 @@ pub struct Seccomp {
     pub default_errno_ret: Option<u32>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    /// Absent and empty differ: without flags the runtime chooses, with an empty list there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub listener_path: String,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]

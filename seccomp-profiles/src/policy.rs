@@ -1,0 +1,258 @@
+//! A profile, validated and turned from names into rows: what each name's rules are, on any architecture.
+//!
+//! How rules combine is libseccomp's behaviour, which every profile in the field was written against:
+//! a rule with the default's action says nothing; a rule without conditions beats all rules with conditions; of two
+//! rules without conditions the first counts. Of overlapping rules with conditions the first in the profile counts
+//! (libseccomp's order there depends on its internal sorting).
+
+use crate::error::CompileError;
+use crate::oci::{Arg, Rule, Seccomp};
+use crate::program::{action, errno};
+use crate::table::{self, ROWS, RowId};
+
+/// A comparison of one argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// 0 to 5.
+    pub(crate) arg: u8,
+    pub(crate) test: Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Test {
+    Equal(u64),
+    NotEqual(u64),
+    Less(u64),
+    LessEqual(u64),
+    Greater(u64),
+    GreaterEqual(u64),
+    /// `argument & mask == value`; bits of the value outside the mask are already cleared.
+    Masked {
+        mask: u64,
+        value: u64,
+    },
+}
+
+/// A rule as it applies to one name: all conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// Index in `syscalls`.
+    pub(crate) rule: usize,
+    pub(crate) conditions: Vec<Condition>,
+    /// `SECCOMP_RET_*` with data.
+    pub(crate) result: u32,
+}
+
+/// What the profile says about one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing: the profile does not name it.
+    Unnamed,
+    /// The default action, in so many words.
+    Default,
+    /// Always this.
+    Always {
+        /// Index in `syscalls`.
+        rule: usize,
+        /// `SECCOMP_RET_*` with data.
+        result: u32,
+    },
+    /// The rules at this index of `Policy::chains`, then the default.
+    Chain(usize),
+}
+
+/// A whole profile.
+pub(crate) struct Policy {
+    /// `SECCOMP_RET_*` with data.
+    pub(crate) default: u32,
+    /// By row.
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) chains: Vec<Vec<Guard>>,
+    /// Names without a row, in order of appearance, each once.
+    pub(crate) unknown: Vec<String>,
+    /// Whether any rule notifies.
+    pub(crate) notifies: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Parses an action and its errno.
+pub(crate) fn parse_action(
+    path: &str,
+    field: &str,
+    name: &str,
+    code: Option<u32>,
+) -> Result<u32, CompileError> {
+    let errno_field = if field == "action" { "errnoRet" } else { "defaultErrnoRet" };
+    let with_data = |base: u32, max: u32| {
+        let errno = code.unwrap_or(errno::EPERM);
+        if errno > max {
+            return Err(CompileError::ErrnoRange { path: format!("{path}.{errno_field}"), errno, max });
+        }
+        Ok(base | errno)
+    };
+    let plain = match name {
+        "SCMP_ACT_ERRNO" => return with_data(action::ERRNO, errno::MAX),
+        "SCMP_ACT_TRACE" => return with_data(action::TRACE, action::DATA),
+        "SCMP_ACT_ALLOW" => action::ALLOW,
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => action::KILL_THREAD,
+        "SCMP_ACT_KILL_PROCESS" => action::KILL_PROCESS,
+        "SCMP_ACT_TRAP" => action::TRAP,
+        "SCMP_ACT_LOG" => action::LOG,
+        "SCMP_ACT_NOTIFY" => action::NOTIFY,
+        _ => return Err(CompileError::Action { path: format!("{path}.{field}"), action: name.to_owned() }),
+    };
+    match code {
+        None => Ok(plain),
+        Some(_) => {
+            Err(CompileError::ErrnoUnused { path: format!("{path}.{errno_field}"), action: name.to_owned() })
+        }
+    }
+}
+
+fn parse_condition(rule: usize, index: usize, arg: &Arg) -> Result<Condition, CompileError> {
+    let path = |field: &str| format!("linux.seccomp.syscalls[{rule}].args[{index}].{field}");
+    let position = match u8::try_from(arg.index) {
+        Ok(position @ 0..=5) => position,
+        _ => return Err(CompileError::Index { path: path("index"), index: arg.index }),
+    };
+    let test = match arg.op.as_str() {
+        "SCMP_CMP_EQ" => Test::Equal(arg.value),
+        "SCMP_CMP_NE" => Test::NotEqual(arg.value),
+        "SCMP_CMP_LT" => Test::Less(arg.value),
+        "SCMP_CMP_LE" => Test::LessEqual(arg.value),
+        "SCMP_CMP_GT" => Test::Greater(arg.value),
+        "SCMP_CMP_GE" => Test::GreaterEqual(arg.value),
+        "SCMP_CMP_MASKED_EQ" => Test::Masked { mask: arg.value, value: arg.value_two & arg.value },
+        _ => return Err(CompileError::Operator { path: path("op"), op: arg.op.clone() }),
+    };
+    Ok(Condition { arg: position, test })
+}
+
+/// The alternatives a rule's `args` stand for: usually one, whose conditions must all hold. When two conditions are
+/// about the same argument, every condition is an alternative of its own, as in every runtime since the format began.
+fn parse_conditions(rule: usize, args: &[Arg]) -> Result<Vec<Vec<Condition>>, CompileError> {
+    let mut conditions = Vec::with_capacity(args.len());
+    let mut seen = 0u8;
+    let mut repeated = false;
+    for (index, arg) in args.iter().enumerate() {
+        let condition = parse_condition(rule, index, arg)?;
+        repeated |= seen & (1 << condition.arg) != 0;
+        seen |= 1 << condition.arg;
+        conditions.push(condition);
+    }
+    // The order in which conditions are tested makes no difference to the result; this one makes equal rules equal.
+    conditions.sort_by_key(|condition| condition.arg);
+    Ok(if repeated {
+        conditions.into_iter().map(|condition| vec![condition]).collect()
+    } else {
+        vec![conditions]
+    })
+}
+
+impl Policy {
+    /// Validates a profile's actions, conditions and names.
+    pub(crate) fn new(profile: &Seccomp) -> Result<Self, CompileError> {
+        let default = parse_action(
+            "linux.seccomp",
+            "defaultAction",
+            &profile.default_action,
+            profile.default_errno_ret,
+        )?;
+        let mut policy = Self {
+            default,
+            verdicts: vec![Verdict::Unnamed; ROWS],
+            chains: Vec::new(),
+            unknown: Vec::new(),
+            notifies: default == action::NOTIFY,
+            warnings: Vec::new(),
+        };
+        for (index, rule) in profile.syscalls.iter().enumerate() {
+            policy.add_rule(index, rule)?;
+        }
+        Ok(policy)
+    }
+
+    fn add_rule(&mut self, index: usize, rule: &Rule) -> Result<(), CompileError> {
+        let path = format!("linux.seccomp.syscalls[{index}]");
+        let result = parse_action(&path, "action", &rule.action, rule.errno_ret)?;
+        let alternatives = parse_conditions(index, &rule.args)?;
+        self.notifies |= result == action::NOTIFY;
+        if rule.names.is_empty() {
+            self.warnings.push(format!("{path}.names: empty, so the rule decides nothing"));
+        }
+        for (position, name) in rule.names.iter().enumerate() {
+            if name.is_empty() {
+                return Err(CompileError::EmptyName { path: format!("{path}.names[{position}]") });
+            }
+            let Some(row) = table::row(name) else {
+                if !self.unknown.contains(name) {
+                    self.unknown.push(name.clone());
+                }
+                continue;
+            };
+            if result == self.default {
+                self.name_default(row);
+            } else if rule.args.is_empty() {
+                self.add_always(row, index, name, result)?;
+            } else {
+                self.add_guards(row, index, name, &alternatives, result)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, row: RowId) -> Verdict {
+        self.verdicts[usize::from(row)]
+    }
+
+    fn name_default(&mut self, row: RowId) {
+        let verdict = &mut self.verdicts[usize::from(row)];
+        if *verdict == Verdict::Unnamed {
+            *verdict = Verdict::Default;
+        }
+    }
+
+    fn add_always(&mut self, row: RowId, rule: usize, name: &str, result: u32) -> Result<(), CompileError> {
+        if let Verdict::Always { rule: earlier, result: before } = self.verdict(row) {
+            return if before == result { Ok(()) } else { Err(contradiction(rule, name, earlier)) };
+        }
+        self.verdicts[usize::from(row)] = Verdict::Always { rule, result };
+        Ok(())
+    }
+
+    fn add_guards(
+        &mut self,
+        row: RowId,
+        rule: usize,
+        name: &str,
+        alternatives: &[Vec<Condition>],
+        result: u32,
+    ) -> Result<(), CompileError> {
+        let chain = match self.verdict(row) {
+            Verdict::Always { .. } => return Ok(()),
+            Verdict::Chain(chain) => chain,
+            Verdict::Unnamed | Verdict::Default => {
+                self.chains.push(Vec::new());
+                self.verdicts[usize::from(row)] = Verdict::Chain(self.chains.len() - 1);
+                self.chains.len() - 1
+            }
+        };
+        for conditions in alternatives {
+            let same = self.chains[chain].iter().find(|guard| guard.conditions == *conditions);
+            match same {
+                Some(guard) if guard.result != result => return Err(contradiction(rule, name, guard.rule)),
+                Some(_) => {}
+                None => self.chains[chain].push(Guard { rule, conditions: conditions.clone(), result }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn contradiction(rule: usize, name: &str, earlier: usize) -> CompileError {
+    CompileError::Contradiction {
+        path: format!("linux.seccomp.syscalls[{rule}]"),
+        name: name.to_owned(),
+        earlier: format!("linux.seccomp.syscalls[{earlier}]"),
+    }
+}
