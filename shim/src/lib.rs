@@ -1,0 +1,23 @@
+//! Corten's containerd shim: the process that stands between containerd and the containers of one pod.
+//!
+//! One thread, one event loop. containerd starts the program with `start`; that makes a socket and a daemon which
+//! serves the task API on it, is the parent of the containers, carries their stdio and reports what happens to them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`reactor`] | the event loop: tasks, descriptors, timers |
+//! | [`ttrpc`] | the wire protocol |
+//! | [`proto`] | its messages, generated |
+//! | [`sys`] | every unsafe line |
+#![deny(unsafe_code)]
+
+pub mod args;
+pub mod log;
+pub mod name;
+pub mod options;
+pub mod proto;
+pub mod reactor;
+pub mod sha256;
+pub mod sys;
+pub mod time;
+pub mod ttrpc;

@@ -1,0 +1,16 @@
+//! The messages of containerd's shim protocol. Written by `proto/generate.py`; do not edit.
+#![allow(missing_docs)]
+
+pub mod bootstrap;
+pub mod cgroups_v1;
+pub mod cgroups_v2;
+pub mod events;
+pub mod forward;
+pub mod rpc;
+pub mod runc_options;
+pub mod runtime_options;
+pub mod task;
+pub mod task_types;
+pub mod ttrpc;
+pub mod types;
+pub mod well_known;

@@ -1,0 +1,380 @@
+//! The shim's only unsafe code: system calls that neither the standard library nor `nix` offers safely.
+//!
+//! Everything here is a thin wrapper: arguments in, `io::Result` out, file descriptors owned. No policy.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The process.
+    pub pid: i32,
+    /// Its exit code, or 128 plus the number of the signal that killed it.
+    pub status: u32,
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn to_fd(result: libc::c_long) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(check(result)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: the kernel has just returned this descriptor to us, so it is open and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Takes ownership of a descriptor that this process was started with.
+///
+/// Fails with `EBADF` when `raw` is not open. Call it once per descriptor, before anything else opens files.
+pub fn inherited_fd(raw: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD only reads the descriptor table.
+    check(unsafe { libc::fcntl(raw, libc::F_GETFD) }.into())?;
+    // SAFETY: open (checked above) and, by this function's contract, not owned by anything else in this process.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: F_SETFD with FD_CLOEXEC changes a flag of a descriptor that we own.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    Ok(fd)
+}
+
+/// `accept4(2)`: the next connection of a listening socket, close-on-exec.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let none = std::ptr::null_mut();
+    // SAFETY: null address pointers mean that the peer's address is not wanted.
+    to_fd(unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), libc::SOCK_CLOEXEC) }.into())
+}
+
+/// `pidfd_open(2)`, Linux 5.3: a descriptor that becomes readable when the process has ended.
+///
+/// `pid` must be our child and not yet waited for, or the number may already belong to another process.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: two integers; the result is a new close-on-exec descriptor or an error.
+    to_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// `pidfd_send_signal(2)`: sends any signal number, real-time ones included.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null siginfo asks the kernel to fill it in as kill(2) does.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) })?;
+    Ok(())
+}
+
+/// `kill(2)` with any signal number. A negative pid names a process group.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: two integers.
+    check(unsafe { libc::kill(pid, signal) }.into())?;
+    Ok(())
+}
+
+fn wait(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<Option<Exit>> {
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is writable for the duration of the call.
+    check(unsafe { libc::waitid(kind, id, &mut info, libc::WEXITED | libc::WNOHANG | flags) }.into())?;
+    // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes it was given when no child had ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let status = if info.si_code == libc::CLD_EXITED { status } else { 128 + status };
+    Ok(Some(Exit { pid, status: u32::try_from(status).unwrap_or(255) }))
+}
+
+/// Reaps the child behind `pidfd` if it has ended.
+pub fn reap_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    wait(libc::P_PIDFD, pidfd.as_raw_fd().cast_unsigned(), 0)
+}
+
+/// Reaps the child `pid` if it has ended.
+pub fn reap_pid(pid: i32) -> io::Result<Option<Exit>> {
+    wait(libc::P_PID, pid.cast_unsigned(), 0)
+}
+
+/// Names a child that has ended, without reaping it.
+pub fn peek_ended_child() -> io::Result<Option<Exit>> {
+    wait(libc::P_ALL, 0, libc::WNOWAIT)
+}
+
+/// Tells whether the child `pid` has ended, without reaping it.
+pub fn peek_pid(pid: i32) -> io::Result<Option<Exit>> {
+    wait(libc::P_PID, pid.cast_unsigned(), libc::WNOWAIT)
+}
+
+/// Runs `body` in a forked child and returns the child's pid; the child ends with the code that `body` returns.
+///
+/// The child has a copy of the whole process, so `body` must neither return to the event loop nor use its epoll
+/// descriptor. Safe only because the shim never has a second thread: no lock can be held by somebody who is gone.
+pub fn fork(body: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: this process is single-threaded (a rule of the crate), so the child may allocate and take locks.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    if pid == 0 {
+        let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(70);
+        // SAFETY: ends the child without running the parent's destructors and exit handlers a second time.
+        unsafe { libc::_exit(code) };
+    }
+    i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Prepares a forked child for work of its own: it dies with the shim, has default signal handling, a process group
+/// of its own, and none of the shim's descriptors except `keep`.
+pub fn detach_helper(parent: i32, keep: BorrowedFd<'_>) -> io::Result<()> {
+    default_child_state(parent)?;
+    // SAFETY: integers only; the child leads its own group so that its children can be signalled with it.
+    check(unsafe { libc::setpgid(0, 0) }.into())?;
+    let keep = keep.as_raw_fd().cast_unsigned();
+    if keep > 3 {
+        // SAFETY: closing descriptors that this child never uses again; it ends with `_exit`.
+        check(unsafe { libc::syscall(libc::SYS_close_range, 3, keep - 1, 0) })?;
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0) })?;
+    Ok(())
+}
+
+/// Async-signal-safe: default SIGPIPE, nothing blocked, SIGKILL when `parent` ends.
+fn default_child_state(parent: i32) -> io::Result<()> {
+    // SAFETY: sigset_t is a plain C struct that sigemptyset initialises; the other calls take integers.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()).into())?;
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if parent != 0 {
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).into())?;
+            // The parent may have gone between fork and prctl.
+            if libc::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a child gets beyond what `std::process::Command` offers.
+#[derive(Default)]
+pub struct ChildSetup {
+    /// Send the child SIGKILL when this process ends.
+    pub die_with_parent: bool,
+    /// Give the child a process group of its own.
+    pub own_group: bool,
+    /// Descriptors for the child, numbered from 3 in this order.
+    pub pass: Vec<OwnedFd>,
+    /// The soft limit of open files to give the child, when it differs from ours.
+    pub open_files: Option<u64>,
+    /// Give the child's process group a core-scheduling cookie of its own.
+    pub core_scheduling: bool,
+}
+
+/// Arranges for `setup` to happen in the child between fork and exec.
+pub fn prepare_child(command: &mut Command, setup: ChildSetup) {
+    let parent = if setup.die_with_parent { std::process::id().cast_signed() } else { 0 };
+    let in_child = move || {
+        default_child_state(parent)?;
+        if setup.own_group {
+            // SAFETY: integers only.
+            check(unsafe { libc::setpgid(0, 0) }.into())?;
+        }
+        if let Some(soft) = setup.open_files {
+            set_open_files_soft(soft)?;
+        }
+        if setup.core_scheduling {
+            share_core_with_group()?;
+        }
+        pass_descriptors(&setup.pass)
+    };
+    // SAFETY: the closure makes system calls only: no allocation, no lock, nothing of the parent's event loop.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// Moves `fds` to 3, 4, 5, … of the calling child and lets them survive exec.
+fn pass_descriptors(fds: &[OwnedFd]) -> io::Result<()> {
+    let first_free =
+        3 + RawFd::try_from(fds.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // First away from the target numbers, so that no target overwrites a source that is still needed.
+    let mut above = [-1; 8];
+    for (fd, slot) in fds.iter().zip(&mut above) {
+        // SAFETY: duplicates a descriptor that we own; the copy is closed by exec.
+        let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first_free) }.into())?;
+        *slot = RawFd::try_from(copy).unwrap_or(-1);
+    }
+    for (target, source) in (3..first_free).zip(above) {
+        // SAFETY: replaces `target`, which nothing in this child uses before exec.
+        check(unsafe { libc::dup2(source, target) }.into())?;
+    }
+    Ok(())
+}
+
+/// The soft and hard limit of open files.
+pub fn open_files_limit() -> io::Result<(u64, u64)> {
+    // SAFETY: an all-zero rlimit is valid and getrlimit fills it.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: `limit` is writable for the duration of the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }.into())?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the soft limit of open files, leaving the hard one.
+pub fn set_open_files_soft(soft: u64) -> io::Result<()> {
+    let (_, hard) = open_files_limit()?;
+    let limit = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+    // SAFETY: reads `limit` only.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }.into())?;
+    Ok(())
+}
+
+/// Becomes the parent of orphaned descendants (`PR_SET_CHILD_SUBREAPER`).
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Gives this process group a core-scheduling cookie of its own (`PR_SCHED_CORE_CREATE`, Linux 5.14).
+fn share_core_with_group() -> io::Result<()> {
+    const PIDTYPE_PGID: libc::c_int = 2;
+    let (option, create) = (libc::PR_SCHED_CORE, libc::PR_SCHED_CORE_CREATE);
+    // SAFETY: integers only; pid 0 is the caller.
+    check(unsafe { libc::prctl(option, create, 0, PIDTYPE_PGID, 0) }.into())?;
+    Ok(())
+}
+
+/// Moves up to `limit` bytes between a pipe and another file without copying them through this process.
+///
+/// Returns 0 at end of file, `EAGAIN` when either side would block.
+pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    let none = std::ptr::null_mut();
+    // SAFETY: both descriptors are open for the call; null offsets mean "at the current position".
+    let moved = unsafe { libc::splice(from.as_raw_fd(), none, to.as_raw_fd(), none, limit, flags) };
+    usize::try_from(check(moved as libc::c_long)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Sets the size of a terminal in characters (`TIOCSWINSZ`).
+pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize from the pointer.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }.into())?;
+    Ok(())
+}
+
+/// `fsopen(2)`: begins the configuration of a new filesystem of the given type (Linux 5.2).
+pub fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: a NUL-terminated string and flags.
+    to_fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })
+}
+
+/// `fsconfig(2)`: sets `key`, to `value` or as a flag.
+pub fn fsconfig(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> io::Result<()> {
+    let (command, value) = match value {
+        Some(value) => (libc::FSCONFIG_SET_STRING, value.as_ptr()),
+        None => (libc::FSCONFIG_SET_FLAG, std::ptr::null()),
+    };
+    // SAFETY: strings are NUL-terminated; a flag takes a null value.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0)
+    })?;
+    Ok(())
+}
+
+/// `fsconfig(2)` with `FSCONFIG_CMD_CREATE`, then `fsmount(2)`: the configured filesystem as a detached mount.
+pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> io::Result<OwnedFd> {
+    let null: *const libc::c_char = std::ptr::null();
+    // SAFETY: FSCONFIG_CMD_CREATE takes neither key nor value.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), libc::FSCONFIG_CMD_CREATE, null, null, 0)
+    })?;
+    // SAFETY: integers only.
+    to_fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes) })
+}
+
+/// Attaches a detached mount at `target` (`move_mount(2)`, Linux 5.2).
+pub fn attach_mount(mount: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+    // SAFETY: both paths are NUL-terminated; the empty one with F_EMPTY_PATH means the descriptor itself.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+/// A detached copy of the mount tree at `path` (`open_tree(2)` with `OPEN_TREE_CLONE`, Linux 5.2).
+pub fn clone_tree(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
+    let recursive = if recursive { libc::AT_RECURSIVE.cast_unsigned() } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | recursive;
+    // SAFETY: a NUL-terminated path and flags.
+    to_fd(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// Maps the owners of a detached mount through a user namespace (`mount_setattr(2)`, Linux 5.12).
+pub fn idmap_mount(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: an all-zero mount_attr is a valid value of that plain C struct.
+    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attr.attr_set = libc::MOUNT_ATTR_IDMAP;
+    attr.userns_fd = u64::try_from(user_namespace.as_raw_fd()).unwrap_or(u64::MAX);
+    // SAFETY: the empty path with AT_EMPTY_PATH means the descriptor; `attr` is readable with the size given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attr,
+            size_of_val(&attr),
+        )
+    })?;
+    Ok(())
+}
+
+/// `ioctl(2)` with an integer argument, for the loop device's requests.
+pub fn ioctl_int(fd: impl AsFd, request: libc::Ioctl, argument: libc::c_ulong) -> io::Result<libc::c_int> {
+    // SAFETY: the requests this is used with (LOOP_CTL_GET_FREE) take an integer, not a pointer.
+    let result = check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, argument) }.into())?;
+    libc::c_int::try_from(result).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The kernel's `struct loop_config` with its `struct loop_info64` (linux/loop.h).
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    sizelimit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+    reserved: [u64; 8],
+}
+
+/// Attaches `backing` to the loop device, detaching itself at the last close (`LOOP_CONFIGURE`, Linux 5.8).
+pub fn configure_loop(device: BorrowedFd<'_>, backing: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
+    const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+    const LO_FLAGS_READ_ONLY: u32 = 1;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    // SAFETY: an all-zero value is valid for this struct of integers.
+    let mut config: LoopConfig = unsafe { std::mem::zeroed() };
+    config.fd = backing.as_raw_fd().cast_unsigned();
+    config.flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
+    // SAFETY: LOOP_CONFIGURE reads one loop_config, whose layout the struct above repeats.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &config) }.into())?;
+    Ok(())
+}

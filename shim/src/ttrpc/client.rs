@@ -1,0 +1,106 @@
+//! The calling side: one call at a time over one connection. The shim uses it to deliver events to containerd.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use prost::Message;
+
+use super::frame::{self, Decoder, Kind};
+use crate::proto::rpc;
+use crate::proto::ttrpc::{KeyValue, Request, Response};
+use crate::reactor::{Source, clock};
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection could not be made or broke; the call may or may not have happened.
+    #[error("ttrpc connection: {0}")]
+    Connection(#[from] io::Error),
+    /// Nothing came back in time.
+    #[error("ttrpc call: no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The answer is not a ttrpc response.
+    #[error("ttrpc answer: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// The other side answered with an error.
+    #[error("{} (code {})", .0.message, .0.code)]
+    Refused(rpc::Status),
+}
+
+/// A connection to a ttrpc server.
+pub struct Client {
+    socket: Source,
+    decoder: Decoder,
+    next_stream: u32,
+}
+
+impl Client {
+    /// Connects to a Unix socket, given as a path or with `unix://` before it.
+    ///
+    /// Connecting to a local socket does not block, except when the server's backlog is full: then this fails.
+    pub fn connect(address: &str) -> io::Result<Self> {
+        let socket = OwnedFd::from(connect_now(address)?);
+        Ok(Self { socket: Source::new(socket)?, decoder: Decoder::default(), next_stream: 1 })
+    }
+
+    /// Makes one call and returns the message that came back. After an [`Error::Refused`] the connection is still
+    /// good; after any other error it is not.
+    pub async fn call(
+        &mut self,
+        service: &str,
+        method: &str,
+        payload: Vec<u8>,
+        namespace: &str,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        let stream = self.next_stream;
+        self.next_stream = stream.wrapping_add(2);
+        let metadata =
+            vec![KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace.to_owned() }];
+        let request = Request {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            payload,
+            timeout_nano: i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX),
+            metadata,
+        };
+        let mut bytes = Vec::new();
+        frame::encode(stream, Kind::Request, &request.encode_to_vec(), &mut bytes);
+        match clock::within(timeout, self.exchange(stream, &bytes)).await {
+            Some(result) => result,
+            None => Err(Error::TimedOut(timeout)),
+        }
+    }
+
+    async fn exchange(&mut self, stream: u32, mut request: &[u8]) -> Result<Vec<u8>, Error> {
+        while !request.is_empty() {
+            let sent = self.socket.write_with(|fd| Ok(nix::unistd::write(fd, request)?)).await?;
+            request = &request[sent..];
+        }
+        loop {
+            while let Some(frame) = self.decoder.next_frame() {
+                if frame.stream != stream || frame.kind != Kind::Response {
+                    continue;
+                }
+                let message = frame.message.map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+                let response = Response::decode(&message[..])?;
+                return match response.status.filter(|status| status.code != 0) {
+                    Some(status) => Err(Error::Refused(status)),
+                    None => Ok(response.payload),
+                };
+            }
+            let mut bytes = [0; 1024];
+            let count = self.socket.read_with(|fd| Ok(nix::unistd::read(fd, &mut bytes)?)).await?;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.decoder.push(&bytes[..count]);
+        }
+    }
+}
+
+fn connect_now(address: &str) -> io::Result<UnixStream> {
+    UnixStream::connect(address.strip_prefix("unix://").unwrap_or(address))
+}
