@@ -72,6 +72,7 @@ pub(crate) struct Policy {
     pub(crate) unknown: Vec<String>,
     /// Whether any rule notifies.
     pub(crate) notifies: bool,
+    /// What the author may want to know, one sentence each.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -193,7 +194,7 @@ impl Policy {
             if result == self.default {
                 self.name_default(row);
             } else if rule.args.is_empty() {
-                self.add_always(row, index, name, result)?;
+                self.add_always(row, index, name, result);
             } else {
                 self.add_guards(row, index, name, &alternatives, result)?;
             }
@@ -212,12 +213,25 @@ impl Policy {
         }
     }
 
-    fn add_always(&mut self, row: RowId, rule: usize, name: &str, result: u32) -> Result<(), CompileError> {
-        if let Verdict::Always { rule: earlier, result: before } = self.verdict(row) {
-            return if before == result { Ok(()) } else { Err(contradiction(rule, name, earlier)) };
+    /// A rule without conditions replaces all rules with conditions. A second one is left out, and said so: engines
+    /// ship profiles with such pairs (podman's names setns twice), so it cannot be an error.
+    fn add_always(&mut self, row: RowId, rule: usize, name: &str, result: u32) {
+        match self.verdict(row) {
+            Verdict::Always { rule: first, result: before } => {
+                if before != result {
+                    self.warn_useless(rule, name, first);
+                }
+            }
+            Verdict::Chain(chain) => {
+                if let Some(other) = self.chains[chain].iter().find(|guard| guard.result != result) {
+                    self.warn_useless(other.rule, name, rule);
+                }
+                self.verdicts[usize::from(row)] = Verdict::Always { rule, result };
+            }
+            Verdict::Unnamed | Verdict::Default => {
+                self.verdicts[usize::from(row)] = Verdict::Always { rule, result };
+            }
         }
-        self.verdicts[usize::from(row)] = Verdict::Always { rule, result };
-        Ok(())
     }
 
     fn add_guards(
@@ -229,7 +243,12 @@ impl Policy {
         result: u32,
     ) -> Result<(), CompileError> {
         let chain = match self.verdict(row) {
-            Verdict::Always { .. } => return Ok(()),
+            Verdict::Always { rule: first, result: before } => {
+                if before != result {
+                    self.warn_useless(rule, name, first);
+                }
+                return Ok(());
+            }
             Verdict::Chain(chain) => chain,
             Verdict::Unnamed | Verdict::Default => {
                 self.chains.push(Vec::new());
@@ -246,6 +265,12 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    fn warn_useless(&mut self, rule: usize, name: &str, decides: usize) {
+        self.warnings.push(format!(
+            "linux.seccomp.syscalls[{rule}]: never decides {name}, which syscalls[{decides}] decides without conditions"
+        ));
     }
 }
 

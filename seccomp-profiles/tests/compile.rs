@@ -1,4 +1,5 @@
 //! Profiles to programs: what is accepted, what is refused and with which words, and which flags result.
+#![allow(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, CompileError, Listener, Options, Program, Seccomp, compile, flag};
 use serde_json::{Value, json};
@@ -114,6 +115,25 @@ fn rules_that_disagree_are_refused() {
     assert_eq!(
         message,
         "linux.seccomp.syscalls[1]: \"kill\" has another action with the same conditions in linux.seccomp.syscalls[0]"
+    );
+}
+
+#[test]
+fn rules_that_never_count_are_a_warning() {
+    let condition = json!([{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }]);
+    let program = compiled(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        { "names": ["setns", "bpf"], "action": "SCMP_ACT_ALLOW" },
+        { "names": ["setns"], "action": "SCMP_ACT_TRAP" },
+        { "names": ["setns"], "action": "SCMP_ACT_LOG", "args": condition },
+        { "names": ["kill"], "action": "SCMP_ACT_TRAP", "args": condition },
+        { "names": ["kill", "bpf"], "action": "SCMP_ACT_ALLOW" }] }));
+    assert_eq!(
+        program.warnings,
+        [
+            "linux.seccomp.syscalls[1]: never decides setns, which syscalls[0] decides without conditions",
+            "linux.seccomp.syscalls[2]: never decides setns, which syscalls[0] decides without conditions",
+            "linux.seccomp.syscalls[3]: never decides kill, which syscalls[4] decides without conditions",
+        ]
     );
 }
 
