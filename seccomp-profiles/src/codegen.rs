@@ -5,7 +5,7 @@ use crate::arch::Endian;
 use crate::emit::{Emitter, Target};
 use crate::error::CompileError;
 use crate::policy::{Condition, Guard, Policy, Test};
-use crate::program::{Instruction, MAX_INSTRUCTIONS, action, offset, op};
+use crate::program::{Instruction, MAX_INSTRUCTIONS, action, high, low, offset, op};
 use crate::runs::{Outcome, Section};
 
 /// A start, and where values from it to the next start lead.
@@ -247,16 +247,6 @@ impl Words<'_> {
         let at = if self.endian == Endian::Little { 4 } else { 0 };
         self.emitter.with_word(offset::ARGS + 8 * u32::from(arg) + at, write)
     }
-}
-
-#[allow(clippy::cast_possible_truncation)]
-fn low(value: u64) -> u32 {
-    value as u32
-}
-
-#[allow(clippy::cast_possible_truncation)]
-fn high(value: u64) -> u32 {
-    (value >> 32) as u32
 }
 
 /// The argument of a rule whose only condition is a range of one argument's values.

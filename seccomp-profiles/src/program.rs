@@ -99,6 +99,7 @@ pub(crate) mod op {
     pub(crate) const AND: u16 = 0x54;
     pub(crate) const JUMP: u16 = 0x05;
     pub(crate) const JUMP_EQUAL: u16 = 0x15;
+    pub(crate) const JUMP_GREATER: u16 = 0x25;
     pub(crate) const JUMP_GREATER_EQUAL: u16 = 0x35;
     pub(crate) const JUMP_SET: u16 = 0x45;
     pub(crate) const RETURN: u16 = 0x06;
@@ -120,4 +121,15 @@ pub(crate) mod errno {
             _ => 38,
         }
     }
+}
+
+/// The lower word of an argument.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn low(value: u64) -> u32 {
+    value as u32
+}
+
+/// The upper word of an argument.
+pub(crate) fn high(value: u64) -> u32 {
+    low(value >> 32)
 }
