@@ -1,4 +1,6 @@
 //! Corten's runtime: one OCI container on this host. No daemon, no network, no images.
 #![deny(unsafe_code)]
 
+pub mod cgroup;
 pub mod spec;
+pub mod sys;

@@ -1,0 +1,172 @@
+//! One directory of a cgroup filesystem: reading and writing the small files in it.
+
+use super::error::{Error, Result};
+use crate::sys::{Errno, errno_of};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A directory of a cgroup filesystem, by path, and by descriptor where one is open.
+#[derive(Debug)]
+pub(super) struct Dir {
+    path: String,
+    fd: Option<OwnedFd>,
+}
+
+impl Dir {
+    /// A directory that is reached by its path each time.
+    pub(super) fn new(path: impl Into<String>) -> Self {
+        Self { path: path.into(), fd: None }
+    }
+
+    /// Opens the directory, so that it stays the same one and can be cloned into.
+    pub(super) fn pin(&mut self) -> std::result::Result<(), Errno> {
+        if self.fd.is_none() {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            self.fd = Some(open(self.path.as_str(), flags, Mode::empty())?);
+        }
+        Ok(())
+    }
+
+    /// The descriptor, after [`Dir::pin`].
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path of a file in it, for messages.
+    pub(super) fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// Opens a file in it.
+    pub(super) fn open(&self, name: &str, flags: OFlag) -> std::result::Result<OwnedFd, Errno> {
+        let flags = flags | OFlag::O_CLOEXEC;
+        match &self.fd {
+            Some(fd) => openat(fd, name, flags, Mode::empty()),
+            None => openat(AT_FDCWD, self.file(name).as_str(), flags, Mode::empty()),
+        }
+    }
+
+    /// Writes a value in one write(2), as cgroup files want it.
+    pub(super) fn write(&self, name: &str, value: &str) -> std::result::Result<(), Errno> {
+        let fd = self.open(name, OFlag::O_WRONLY)?;
+        write_once(fd.as_fd(), value)
+    }
+
+    /// Reads a file that has one record: a value, a state.
+    pub(super) fn read_value(&self, name: &str) -> std::result::Result<String, Errno> {
+        let fd = self.open(name, OFlag::O_RDONLY)?;
+        let mut buffer = [0u8; 512];
+        let length = read_retry(fd.as_fd(), &mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
+    }
+
+    /// Reads a whole file.
+    pub(super) fn read(&self, name: &str) -> std::result::Result<String, Errno> {
+        let fd = self.open(name, OFlag::O_RDONLY)?;
+        read_all(fd.as_fd())
+    }
+
+    /// A number in a file; `max` is `u64::MAX`. v1 files hold `-1` for it in places.
+    pub(super) fn number(&self, name: &str) -> Result<u64> {
+        let text = self.read_value(name).map_err(|errno| self.error("read", name, errno))?;
+        parse_number(&text).ok_or_else(|| Error::Content { path: self.file(name), content: text })
+    }
+
+    /// As [`Dir::number`]; `None` when there is no such file.
+    pub(super) fn optional_number(&self, name: &str) -> Result<Option<u64>> {
+        match self.number(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if absent(error.errno()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Dir::read`]; `None` when there is no such file.
+    pub(super) fn optional(&self, name: &str) -> Result<Option<String>> {
+        match self.read(name) {
+            Ok(text) => Ok(Some(text)),
+            Err(errno) if absent(Some(errno)) => Ok(None),
+            Err(errno) => Err(self.error("read", name, errno)),
+        }
+    }
+
+    /// The names of its sub-directories.
+    pub(super) fn children(&self) -> std::result::Result<Vec<String>, Errno> {
+        let entries = std::fs::read_dir(&self.path).map_err(|error| errno_of(&error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| errno_of(&error))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The sub-directory of that name.
+    pub(super) fn child(&self, name: &str) -> Self {
+        Self::new(self.file(name))
+    }
+
+    /// An error about a file in it.
+    pub(super) fn error(&self, operation: &'static str, name: &str, errno: Errno) -> Error {
+        Error::Io { operation, path: self.file(name), errno }
+    }
+}
+
+/// Whether an errno says that a file, or the whole cgroup, is not there.
+pub(super) fn absent(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::ENOENT | Errno::ENODEV))
+}
+
+/// The number a cgroup file holds; `max` and `-1` are `u64::MAX`.
+pub(super) fn parse_number(text: &str) -> Option<u64> {
+    match text.trim() {
+        "max" | "-1" => Some(u64::MAX),
+        text => text.parse().ok(),
+    }
+}
+
+/// One write(2), repeated only when a signal interrupted it: lowering a memory limit can take long.
+pub(super) fn write_once(fd: BorrowedFd<'_>, value: &str) -> std::result::Result<(), Errno> {
+    loop {
+        match nix::unistd::write(fd, value.as_bytes()) {
+            Err(Errno::EINTR) => {}
+            Ok(written) if written < value.len() => return Err(Errno::EIO),
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Everything that is left to read.
+pub(super) fn read_all(fd: BorrowedFd<'_>) -> std::result::Result<String, Errno> {
+    let mut bytes = vec![0u8; 4096];
+    let mut length = 0;
+    loop {
+        match read_retry(fd, &mut bytes[length..])? {
+            0 => break,
+            read => length += read,
+        }
+        if length == bytes.len() {
+            bytes.resize(length * 2, 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn read_retry(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> std::result::Result<usize, Errno> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Where the process of an `exec` goes: the container's cgroup, or one below it.
+
+use super::dir::Dir;
+use super::error::{Error, Result};
+use super::host::{self, ROOT, UNIFIED};
+use super::path::{below, join};
+use super::{Cgroup, Member};
+use crate::sys::Errno;
+use nix::fcntl::OFlag;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a new process joins.
+#[derive(Debug, Default)]
+pub struct ExecTarget {
+    directory: Option<Dir>,
+    joins: Vec<OwnedFd>,
+    fallback: Option<i32>,
+}
+
+impl ExecTarget {
+    /// As [`Cgroup::clone_target`].
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().and_then(Dir::fd)
+    }
+
+    /// As [`Cgroup::join_files`].
+    pub fn join_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.joins.iter().map(AsFd::as_fd)
+    }
+
+    /// Where to go when the clone is refused with `EBUSY`: the container has cgroups with controllers of its own below
+    /// its root, so no process may be in the root. Its init must then be in one of them, and that one will do. `None`
+    /// when the caller named the cgroup.
+    ///
+    /// # Errors
+    /// The init's cgroup could not be found or opened.
+    pub fn fallback(&self) -> Result<Option<Self>> {
+        let Some(init) = self.fallback else { return Ok(None) };
+        let hierarchies = host::of_process(&init.to_string())?;
+        let Some(unified) = hierarchies.into_iter().find(|hierarchy| hierarchy.controllers == UNIFIED) else {
+            return Ok(None);
+        };
+        let directory = open(join(ROOT, &unified.own))?;
+        Ok(Some(Self { directory: Some(directory), joins: Vec::new(), fallback: None }))
+    }
+}
+
+impl Cgroup {
+    /// What an exec'd process joins. `wanted` are the values of `--cgroup`, `[CONTROLLER[,CONTROLLER…]:]PATH`, each path
+    /// below the container's cgroup; `init` is the container's first process.
+    ///
+    /// # Errors
+    /// A path that leads out of the container's cgroup, a controller it has not, a cgroup that is not there.
+    pub fn for_exec(&self, wanted: &[String], init: i32) -> Result<ExecTarget> {
+        let wanted = Wanted::parse_all(wanted)?;
+        for name in wanted.iter().flat_map(|wanted| &wanted.controllers) {
+            if self.legacy(name).is_none() {
+                let why = match self.is_v2() {
+                    true => "cgroup v2 has one hierarchy; expected a path without controllers",
+                    false => "the container has no cgroup with this controller",
+                };
+                return Err(invalid(name, why));
+            }
+        }
+        let mut target = ExecTarget {
+            fallback: (self.is_v2() && wanted.is_empty()).then_some(init),
+            ..ExecTarget::default()
+        };
+        for member in &self.members {
+            let path = match wanted.iter().find(|wanted| wanted.is_for(member)) {
+                Some(wanted) if !wanted.path.is_empty() => member.dir.file(&wanted.path),
+                _ => member.dir.path().to_owned(),
+            };
+            if member.is_unified() {
+                match open(path) {
+                    // It may have been left and removed by a container that can.
+                    Err(error) if error.errno() == Some(Errno::ENOENT) && target.fallback.is_some() => {
+                        return match target.fallback()? {
+                            Some(other) => Ok(other),
+                            None => Err(error),
+                        };
+                    }
+                    directory => target.directory = Some(directory?),
+                }
+            } else {
+                let dir = Dir::new(path);
+                let file = dir.open("tasks", OFlag::O_WRONLY);
+                target.joins.push(file.map_err(|errno| dir.error("open", "tasks", errno))?);
+            }
+        }
+        Ok(target)
+    }
+}
+
+/// One value of `--cgroup`.
+struct Wanted<'a> {
+    controllers: Vec<&'a str>,
+    path: String,
+}
+
+impl<'a> Wanted<'a> {
+    fn parse_all(texts: &'a [String]) -> Result<Vec<Self>> {
+        let mut all: Vec<Self> = Vec::new();
+        for text in texts {
+            let one = Self::parse(text)?;
+            if one.controllers.is_empty() && texts.len() > 1 {
+                return Err(invalid(text, "missing <controller>: prefix"));
+            }
+            if one.controllers.iter().any(|name| all.iter().any(|other| other.controllers.contains(name))) {
+                return Err(invalid(text, "a controller is specified multiple times"));
+            }
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    fn parse(text: &'a str) -> Result<Self> {
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect::<Vec<_>>(), path),
+            None => (Vec::new(), text),
+        };
+        if controllers.contains(&"") {
+            return Err(invalid(text, "empty <controller> prefix"));
+        }
+        let path = below(path)
+            .ok_or_else(|| invalid(text, "bad sub cgroup path: it leads out of the container's cgroup"))?;
+        Ok(Self { controllers, path })
+    }
+
+    /// Without controllers it is for all hierarchies.
+    fn is_for(&self, member: &Member) -> bool {
+        self.controllers.is_empty() || self.controllers.iter().any(|name| member.has(name))
+    }
+}
+
+fn invalid(value: &str, why: &str) -> Error {
+    Error::Invalid { field: "--cgroup".to_owned(), value: value.to_owned(), why: why.to_owned() }
+}
+
+fn open(path: String) -> Result<Dir> {
+    let mut dir = Dir::new(path);
+    dir.pin().map_err(|errno| Error::Io { operation: "open", path: dir.path().to_owned(), errno })?;
+    Ok(dir)
+}

@@ -1,0 +1,124 @@
+//! Freezing and thawing: the v1 freezer, and `cgroup.freeze` of v2 (Linux 5.2).
+
+use super::dir::absent;
+use super::error::{Error, Result};
+use super::{Cgroup, Member};
+use crate::sys::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long processes may take to stop, those in a system call that cannot be interrupted included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Cgroup {
+    /// Stops every process of the container, and waits until they have.
+    ///
+    /// # Errors
+    /// No freezer here, or processes that do not stop; then they are let go on.
+    pub fn freeze(&self) -> Result<()> {
+        let member = self.freezer()?;
+        let result = if member.is_unified() { freeze_v2(member) } else { freeze_v1(member) };
+        if result.is_err() {
+            let _ = set(member, false);
+        }
+        result
+    }
+
+    /// Lets the processes go on.
+    ///
+    /// # Errors
+    /// No freezer here, or the kernel's refusal.
+    pub fn thaw(&self) -> Result<()> {
+        set(self.freezer()?, false)
+    }
+
+    /// Whether the container was frozen, by [`Cgroup::freeze`] or another's hand. One without cgroup is not; nor is one
+    /// that only shares the fate of a frozen cgroup above.
+    ///
+    /// # Errors
+    /// The file could not be read.
+    pub fn is_frozen(&self) -> Result<bool> {
+        self.freezer().map_or(Ok(false), is_frozen)
+    }
+
+    fn freezer(&self) -> Result<&Member> {
+        self.legacy("freezer")
+            .or_else(|| self.unified())
+            .ok_or(Error::Unsupported { what: "toggle freezer", why: "cgroups not configured for container" })
+    }
+}
+
+/// Whether this one cgroup was asked to be frozen.
+pub(super) fn is_frozen(member: &Member) -> Result<bool> {
+    let file = match (member.is_unified(), member.has("freezer")) {
+        (true, _) => "cgroup.freeze",
+        (false, true) => "freezer.self_freezing",
+        (false, false) => return Ok(false),
+    };
+    match member.dir.read_value(file) {
+        Ok(value) => Ok(value == "1"),
+        Err(errno) if absent(Some(errno)) => Ok(false),
+        Err(errno) => Err(member.dir.error("read", file, errno)),
+    }
+}
+
+fn set(member: &Member, frozen: bool) -> Result<()> {
+    let (file, value) = match (member.is_unified(), frozen) {
+        (true, false) => ("cgroup.freeze", "0"),
+        (true, true) => ("cgroup.freeze", "1"),
+        (false, false) => ("freezer.state", "THAWED"),
+        (false, true) => ("freezer.state", "FROZEN"),
+    };
+    member.dir.write(file, value).map_err(|errno| member.dir.error("write", file, errno))
+}
+
+fn freeze_v2(member: &Member) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let error = |errno| member.dir.error("read", "cgroup.events", errno);
+    let events = member.dir.open("cgroup.events", OFlag::O_RDONLY).map_err(error)?;
+    set(member, true)?;
+    let mut buffer = [0u8; 256];
+    loop {
+        // Reading is what arms the notice for poll(2).
+        let length = nix::sys::uio::pread(&events, &mut buffer, 0).map_err(error)?;
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        if text.lines().any(|line| line == "frozen 1") {
+            return Ok(());
+        }
+        wait(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], member, deadline, PATIENCE)?;
+    }
+}
+
+/// The v1 freezer is not told of processes that are made while it works: it must be asked until it has them all.
+fn freeze_v1(member: &Member) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for round in 0u32.. {
+        set(member, true)?;
+        let state = member.dir.read_value("freezer.state");
+        let state = state.map_err(|errno| member.dir.error("read", "freezer.state", errno))?;
+        match state.as_str() {
+            "FROZEN" => return Ok(()),
+            // It gives no notice, so after a few tries it is asked again each millisecond.
+            _ if round < 20 => drop(nix::sched::sched_yield()),
+            _ => wait(&mut [], member, deadline, Duration::from_millis(1))?,
+        }
+    }
+    Ok(())
+}
+
+fn wait(polls: &mut [PollFd<'_>], member: &Member, deadline: Instant, most: Duration) -> Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Error::Busy {
+            path: member.dir.path().to_owned(),
+            seconds: PATIENCE.as_secs(),
+            what: "processes that do not freeze".to_owned(),
+        });
+    }
+    match poll(polls, PollTimeout::try_from(left.min(most)).unwrap_or(PollTimeout::ZERO)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(member.dir.error("poll", "", errno)),
+    }
+}

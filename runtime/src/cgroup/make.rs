@@ -1,0 +1,338 @@
+//! Making a container's cgroup by files, on every layout.
+
+use super::devices::{self, filter, legacy};
+use super::dir::{Dir, read_all};
+use super::error::{Error, Result};
+use super::host::{self, Hierarchy, Host, ROOT};
+use super::limits::{Setting, write_all};
+use super::path::{Location, join, parent};
+use super::tree::{self, Created, Made};
+use super::{Cgroup, Member, Request, systemd};
+use crate::spec::Resources;
+use crate::sys::{Errno, bpf};
+use nix::fcntl::OFlag;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What can only be done once the container's process exists.
+#[derive(Debug)]
+pub(super) struct Late {
+    /// A limit that would keep the process from being made: no processes at all.
+    pub(super) settings: Vec<Setting>,
+    /// The scope to ask systemd for.
+    pub(super) scope: Option<systemd::Scope>,
+}
+
+/// The cgroupfs driver.
+pub(super) fn by_files(request: &Request<'_>) -> Result<Cgroup> {
+    let location = Location::parse(request.path, request.id)?;
+    let mut created = Created::default();
+    let made = match Host::detect()? {
+        Host::Unified => on_v2(&location, &mut created),
+        Host::Legacy(hierarchies) => on_v1(hierarchies, &location, request, &mut created),
+        Host::Absent => Err(Error::Unsupported {
+            what: "make a cgroup",
+            why: "no cgroup filesystem is mounted at /sys/fs/cgroup",
+        }),
+    };
+    let mut cgroup = match made {
+        Err(error) if may_go_without(request, &error) => return without(request, error),
+        made => made?,
+    };
+    cgroup.limit(request)?;
+    cgroup.own(request)?;
+    created.keep();
+    Ok(cgroup)
+}
+
+/// Without privileges and without a wish for a certain cgroup, a container may do without one.
+fn may_go_without(request: &Request<'_>, error: &Error) -> bool {
+    request.rootless
+        && request.path.is_empty()
+        && (error.is_permission() || matches!(error, Error::Unsupported { .. }))
+}
+
+/// A container without a cgroup of its own, when it asks for no limits.
+fn without(request: &Request<'_>, error: Error) -> Result<Cgroup> {
+    let settings = super::limits::unified::table(request.resources, &Default::default(), &|_| true)?.settings;
+    let Some(first) = settings.into_iter().next() else { return Ok(Cgroup::default()) };
+    let (operation, path) = match &error {
+        Error::Apply { operation, path, .. } | Error::Io { operation, path, .. } => {
+            (*operation, path.clone())
+        }
+        _ => ("use", ROOT.to_owned()),
+    };
+    Err(Error::Apply {
+        operation,
+        path,
+        errno: error.errno().unwrap_or(Errno::ENOENT),
+        hint: format!(
+            "; {}: {} needs a cgroup (rootless needs no limits + no cgrouppath when no permission is granted for \
+             cgroups)",
+            first.field, first.asked
+        ),
+    })
+}
+
+fn on_v2(location: &Location, created: &mut Created) -> Result<Cgroup> {
+    let path = match location {
+        Location::Absolute(path) => join(ROOT, path),
+        // This process's own cgroup has a process, so nothing below it could have limits; one beside it can.
+        Location::Relative(path) => join(ROOT, &join(parent(&host::own_unified()?), path)),
+    };
+    let made = created.make(&path, ROOT)?;
+    let member = Member { controllers: host::UNIFIED.to_owned(), dir: pinned(path)? };
+    if made == Made::Existing {
+        refuse_used(&member)?;
+    }
+    let failures = tree::enable(ROOT, &member.dir)?;
+    Ok(Cgroup { members: vec![member], failures, ..Cgroup::default() })
+}
+
+fn pinned(path: String) -> Result<Dir> {
+    let mut dir = Dir::new(path);
+    dir.pin().map_err(|errno| apply_error("open", dir.path(), errno))?;
+    Ok(dir)
+}
+
+pub(super) fn apply_error(operation: &'static str, path: &str, errno: Errno) -> Error {
+    Error::Apply { operation, path: path.to_owned(), errno, hint: String::new() }
+}
+
+fn on_v1(
+    hierarchies: Vec<Hierarchy>,
+    location: &Location,
+    request: &Request<'_>,
+    created: &mut Created,
+) -> Result<Cgroup> {
+    let mut cgroup = Cgroup::default();
+    let mut refused = None;
+    for hierarchy in hierarchies {
+        match join_hierarchy(&hierarchy, location, request.resources, created) {
+            Ok(None) => {}
+            Ok(Some((member, join))) => {
+                cgroup.members.push(member);
+                cgroup.joins.extend(join);
+            }
+            Err(error) if may_go_without(request, &error) => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match refused {
+        // Where the caller may use some of the hierarchies, limits of the others are refused one by one.
+        Some(error) if cgroup.members.is_empty() => Err(error),
+        None if cgroup.members.is_empty() => Err(Error::Unsupported {
+            what: "make a cgroup",
+            why: "no cgroup filesystem is mounted below /sys/fs/cgroup",
+        }),
+        _ => Ok(cgroup),
+    }
+}
+
+/// Makes the cgroup in one hierarchy and opens what the new process joins by; `None` when it is not mounted.
+fn join_hierarchy(
+    hierarchy: &Hierarchy,
+    location: &Location,
+    resources: &Resources,
+    created: &mut Created,
+) -> Result<Option<(Member, Option<OwnedFd>)>> {
+    let below = match location {
+        Location::Absolute(path) => path.clone(),
+        Location::Relative(path) => join(&hierarchy.own, path),
+    };
+    for mount in hierarchy.mounts() {
+        let path = join(&mount, &below);
+        let made = created.make(&path, &mount)?;
+        if made == Made::NoHierarchy {
+            continue;
+        }
+        let mut member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
+        let join = if member.is_unified() {
+            member.dir.pin().map_err(|errno| apply_error("open", member.dir.path(), errno))?;
+            None
+        } else {
+            match member.dir.open("tasks", OFlag::O_WRONLY) {
+                // A directory of that name that is no hierarchy: nothing is mounted on it.
+                Err(Errno::ENOENT) => {
+                    created.take_back(member.dir.path());
+                    continue;
+                }
+                result => {
+                    Some(result.map_err(|errno| apply_error("open", &member.dir.file("tasks"), errno))?)
+                }
+            }
+        };
+        if made == Made::Existing {
+            refuse_used(&member)?;
+        }
+        if member.has("cpuset") {
+            fill_cpuset(&member.dir, &mount, resources)?;
+        }
+        return Ok(Some((member, join)));
+    }
+    Ok(None)
+}
+
+/// A container must have its cgroup for itself, and a frozen one would stop it before it starts.
+fn refuse_used(member: &Member) -> Result<()> {
+    let dir = &member.dir;
+    let mut pids = Vec::new();
+    tree::all_processes(dir, &mut pids).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
+    if !pids.is_empty() {
+        return Err(Error::NotEmpty { count: pids.len(), path: dir.path().to_owned() });
+    }
+    if super::freezer::is_frozen(member)? {
+        return Err(Error::Frozen { path: dir.path().to_owned() });
+    }
+    Ok(())
+}
+
+/// In v1 a new cpuset is empty and holds no process before it has CPUs and memory nodes: those of the configuration
+/// (written with the other limits, but here first), else those of its parent.
+fn fill_cpuset(dir: &Dir, mount: &str, resources: &Resources) -> Result<()> {
+    let cpu = resources.cpu.as_ref();
+    for (name, wanted) in [
+        ("cpuset.cpus", cpu.map_or("", |cpu| cpu.cpus.as_str())),
+        ("cpuset.mems", cpu.map_or("", |cpu| cpu.mems.as_str())),
+    ] {
+        if wanted.is_empty() {
+            inherit(dir, mount, name)?;
+        } else if parent(dir.path()).len() > mount.len() {
+            inherit(&Dir::new(parent(dir.path())), mount, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a value of the parent into a cpuset that has none, from the top down.
+fn inherit(dir: &Dir, mount: &str, name: &str) -> Result<()> {
+    let read = |dir: &Dir| {
+        let fd =
+            dir.open(name, OFlag::O_RDONLY).map_err(|errno| apply_error("open", &dir.file(name), errno))?;
+        read_all(fd.as_fd()).map_err(|errno| apply_error("read", &dir.file(name), errno))
+    };
+    if !read(dir)?.trim().is_empty() || dir.path().len() <= mount.len() {
+        return Ok(());
+    }
+    let above = Dir::new(parent(dir.path()));
+    inherit(&above, mount, name)?;
+    let value = read(&above)?;
+    dir.write(name, value.trim()).map_err(|errno| apply_error("write", &dir.file(name), errno))
+}
+
+impl Cgroup {
+    /// Writes the limits of a new cgroup.
+    pub(super) fn limit(&mut self, request: &Request<'_>) -> Result<()> {
+        let settings = self.settings(request.resources, None)?;
+        // On v2 the kernel counts a process against the limit where it is cloned into.
+        let (late, now): (Vec<Setting>, Vec<Setting>) = settings
+            .into_iter()
+            .partition(|setting| self.is_v2() && setting.file == "pids.max" && setting.value == "0");
+        self.limit_devices(request)?;
+        write_all(&now, self)?;
+        if !late.is_empty() {
+            self.late = Some(Late { settings: late, scope: None });
+        }
+        Ok(())
+    }
+
+    /// Sets the device rules of a new cgroup. Only root can; without that right a container has no device nodes that
+    /// would need them, as it cannot make any.
+    pub(super) fn limit_devices(&mut self, request: &Request<'_>) -> Result<()> {
+        let mut rules = devices::parse(&request.resources.devices)?;
+        let replaced = devices::replaced(request.nodes);
+        rules.extend(devices::always(&replaced));
+        let result = match (self.legacy("devices"), self.unified()) {
+            (Some(member), _) => legacy::set(&member.dir, &legacy::Policy::new(&rules)?),
+            (None, Some(member)) => attach_filter(&member.dir, &rules),
+            (None, None) => Err(Error::Unsupported {
+                what: "control the container's devices",
+                why: "no hierarchy with a devices controller is mounted",
+            }),
+        };
+        match result {
+            Ok(()) => {
+                self.devices = Some(devices::simplify(request.resources.devices.clone())?);
+                self.replaced = replaced;
+                Ok(())
+            }
+            Err(error) if request.rootless || error.is_permission() && in_user_namespace() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hands the cgroup to the container's root user: the directory, and the files that the kernel lists for that.
+    pub(super) fn own(&self, request: &Request<'_>) -> Result<()> {
+        let (Some(owner), true, Some(member)) = (request.owner, self.is_v2(), self.unified()) else {
+            return Ok(());
+        };
+        let owner = Some(nix::unistd::Uid::from_raw(owner));
+        let list = Dir::new("/sys/kernel/cgroup").read("delegate");
+        let list =
+            list.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        let path = member.dir.path();
+        nix::unistd::chown(path, owner, None).map_err(|errno| apply_error("chown", path, errno))?;
+        for name in list.lines() {
+            let file = member.dir.file(name);
+            match nix::unistd::chown(file.as_str(), owner, None) {
+                // Not each of them exists in each cgroup.
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(apply_error("chown", &file, errno)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Attaches the filter of a new cgroup, which has none yet.
+pub(super) fn attach_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
+    let program = load_filter(dir, rules)?;
+    let cgroup = target(dir)?;
+    bpf::attach_device_filter(cgroup, program.as_fd()).map_err(|errno| filter_error("attach", dir, errno))
+}
+
+/// Loads the filter for some rules.
+pub(super) fn load_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<OwnedFd> {
+    let program = filter::compile(rules);
+    let first = bpf::load_device_filter(&program);
+    // Before Linux 5.11 programs count against RLIMIT_MEMLOCK.
+    let result = if first.as_ref().err() == Some(&Errno::EPERM) {
+        with_memlock(|| bpf::load_device_filter(&program))
+    } else {
+        first
+    };
+    result.map_err(|errno| {
+        let log = match errno {
+            Errno::EINVAL | Errno::EACCES => format!(": {}", bpf::verifier_log(&program).replace('\n', "; ")),
+            _ => String::new(),
+        };
+        Error::DeviceFilter { operation: "load", path: dir.path().to_owned(), errno, log }
+    })
+}
+
+/// Runs something with `RLIMIT_MEMLOCK` out of the way, and puts it back: it would be inherited.
+fn with_memlock<T>(run: impl FnOnce() -> std::result::Result<T, Errno>) -> std::result::Result<T, Errno> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    if soft == RLIM_INFINITY || setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+        return Err(Errno::EPERM);
+    }
+    let result = run();
+    setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+    result
+}
+
+pub(super) fn filter_error(operation: &'static str, dir: &Dir, errno: Errno) -> Error {
+    Error::DeviceFilter { operation, path: dir.path().to_owned(), errno, log: String::new() }
+}
+
+/// The descriptor of a pinned directory.
+pub(super) fn target(dir: &Dir) -> Result<BorrowedFd<'_>> {
+    dir.fd().ok_or_else(|| filter_error("attach", dir, Errno::EBADF))
+}
+
+/// Whether this process is in a user namespace of its own, where bpf(2) and the files of the devices controller are
+/// closed to it although it is root.
+fn in_user_namespace() -> bool {
+    let map = Dir::new("/proc/self").read("uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
+}

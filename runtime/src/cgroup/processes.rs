@@ -1,0 +1,170 @@
+//! The processes of a container: list, signal, wait for, move; and the end of its cgroup.
+
+use super::dir::absent;
+use super::error::{Error, Result};
+use super::limits::write_all;
+use super::tree::{self, PATIENCE};
+use super::{Cgroup, Member, systemd};
+use crate::sys::{Errno, pidfd};
+use nix::sys::signal::Signal;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+impl Cgroup {
+    /// Every process in the cgroup and in those below it, in the numbers of this process's PID namespace.
+    ///
+    /// # Errors
+    /// A cgroup that cannot be read. One that is gone has none.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let Some(member) = self.counting() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        tree::all_processes(&member.dir, &mut pids)
+            .map_err(|errno| member.dir.error("read", "cgroup.procs", errno))?;
+        pids.retain(|pid| *pid > 0);
+        Ok(pids)
+    }
+
+    /// Whether a process runs in the cgroup or below it.
+    ///
+    /// # Errors
+    /// As [`Cgroup::processes`].
+    pub fn is_populated(&self) -> Result<bool> {
+        if let (true, Some(member)) = (self.is_v2(), self.unified()) {
+            let file = "cgroup.events";
+            return match member.dir.read(file) {
+                Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
+                Err(errno) if absent(Some(errno)) => Ok(false),
+                Err(errno) => Err(member.dir.error("read", file, errno)),
+            };
+        }
+        Ok(!self.processes()?.is_empty())
+    }
+
+    /// The hierarchy whose list of processes counts: on v1 the one that a container can least leave.
+    fn counting(&self) -> Option<&Member> {
+        ["devices", "freezer", "pids", "memory"]
+            .iter()
+            .find_map(|name| self.legacy(name))
+            .or_else(|| self.unified())
+            .or_else(|| self.members.first())
+    }
+
+    /// Sends a signal to every process of the container. `SIGKILL` reaches also those that are being made meanwhile.
+    ///
+    /// # Errors
+    /// The kernel's refusal. Processes that are gone by then are no error.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        let kill = signal == Signal::SIGKILL as i32;
+        if kill && self.kill_by_file()? && self.is_v2() {
+            return Ok(());
+        }
+        let frozen = self.is_frozen()?;
+        // While frozen, no process can be made that would be missed.
+        let froze = !frozen && self.freeze().is_ok();
+        let result = self.signal_each(signal);
+        // A frozen process of v1 does not even die.
+        if froze || kill && frozen && !self.is_v2() {
+            self.thaw()?;
+        }
+        result
+    }
+
+    /// `cgroup.kill` (Linux 5.14), on v2 and beside v1. False when there is none.
+    fn kill_by_file(&self) -> Result<bool> {
+        let Some(member) = self.unified() else { return Ok(false) };
+        match member.dir.write("cgroup.kill", "1") {
+            Ok(()) => Ok(true),
+            // Gone, or an older kernel; a threaded cgroup cannot be killed so.
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(absent_dir(member)),
+            Err(errno) => Err(member.dir.error("write", "cgroup.kill", errno)),
+        }
+    }
+
+    fn signal_each(&self, signal: i32) -> Result<()> {
+        for pid in self.processes()? {
+            let sent = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), signal));
+            match sent {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => {
+                    return Err(Error::Io { operation: "signal", path: format!("process {pid}"), errno });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no process is left, as after [`Cgroup::kill_all`].
+    ///
+    /// # Errors
+    /// Processes that do not end.
+    pub fn wait_empty(&self) -> Result<()> {
+        let Some(member) = self.counting() else { return Ok(()) };
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_populated()? {
+            if Instant::now() >= deadline {
+                let what = format!("processes {:?}", self.processes()?);
+                return Err(Error::Busy {
+                    path: member.dir.path().to_owned(),
+                    seconds: PATIENCE.as_secs(),
+                    what,
+                });
+            }
+            tree::wait_for_change(&member.dir, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a process into the cgroup. This is the slow way, which always works: see [`Cgroup::clone_target`].
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn attach(&self, pid: i32) -> Result<()> {
+        for member in &self.members {
+            member.dir.write("cgroup.procs", &pid.to_string()).map_err(|errno| {
+                super::make::apply_error("write", &member.dir.file("cgroup.procs"), errno)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for the container's process to exist.
+    pub fn needs_adopt(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Does what could not be done before the container's process existed: asks systemd for the scope around it, which
+    /// moves it there, and sets its limits. The process must be in its cgroup before it enters a cgroup namespace.
+    ///
+    /// # Errors
+    /// As [`super::create`].
+    pub fn adopt(&mut self, pid: i32) -> Result<()> {
+        let Some(late) = self.late.take() else { return Ok(()) };
+        match late.scope {
+            None => write_all(&late.settings, self),
+            Some(scope) => systemd::adopt(self, scope, pid),
+        }
+    }
+
+    /// Removes the cgroup with all those below it. Processes in it must have ended or be about to.
+    ///
+    /// # Errors
+    /// Processes that do not end, or the kernel's refusal. What could be removed is.
+    pub fn remove(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut result = match self.unit.take() {
+            None => Ok(()),
+            Some(unit) => systemd::remove(&unit).map_err(Error::from),
+        };
+        self.joins.clear();
+        for member in &self.members {
+            let removed = tree::remove(&member.dir, deadline);
+            result = result.and(removed);
+        }
+        result
+    }
+}
+
+/// A cgroup that is gone has been killed.
+fn absent_dir(member: &Member) -> bool {
+    nix::sys::stat::lstat(member.dir.path()).is_err()
+}

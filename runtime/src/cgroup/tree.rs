@@ -1,0 +1,245 @@
+//! Making, enabling and removing directories of a hierarchy.
+
+use super::dir::{Dir, absent};
+use super::error::{Error, Result};
+use super::host::is_cgroup;
+use super::path::parent;
+use crate::sys::{self, Errno};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long processes that were killed may take to go away before that is an error. The kernel needs milliseconds, or
+/// seconds when a process with much memory or a dead disk ends.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Directories made so far; removed again when dropped, unless they are kept.
+#[derive(Debug, Default)]
+pub(super) struct Created(Vec<String>);
+
+/// What [`Created::make`] found.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(super) enum Made {
+    /// The cgroup is new.
+    New,
+    /// It was there before.
+    Existing,
+    /// The hierarchy is not mounted there.
+    NoHierarchy,
+}
+
+impl Created {
+    /// Makes a cgroup, and those above it up to `mount`.
+    ///
+    /// # Errors
+    /// The errno of mkdir(2).
+    pub(super) fn make(&mut self, path: &str, mount: &str) -> Result<Made> {
+        match self.mkdir(path) {
+            Ok(made) => return Ok(made),
+            Err(Errno::ENOENT) if !is_cgroup(mount) => return Ok(Made::NoHierarchy),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(Self::error(path, errno)),
+        }
+        let above = parent(path);
+        if above.len() > mount.len() {
+            self.make(above, mount)?;
+        }
+        self.mkdir(path).map_err(|errno| Self::error(path, errno))
+    }
+
+    fn mkdir(&mut self, path: &str) -> std::result::Result<Made, Errno> {
+        match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => {
+                self.0.push(path.to_owned());
+                Ok(Made::New)
+            }
+            Err(Errno::EEXIST) => Ok(Made::Existing),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn error(path: &str, errno: Errno) -> Error {
+        Error::Apply { operation: "mkdir", path: path.to_owned(), errno, hint: String::new() }
+    }
+
+    /// Takes back the last directory made: it turned out to be none of a cgroup.
+    pub(super) fn take_back(&mut self, path: &str) {
+        if self.0.last().is_some_and(|last| last == path) {
+            self.0.pop();
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+
+    /// The directories are wanted.
+    pub(super) fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // What cannot be removed has become someone else's.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+/// A controller that could not be enabled for the cgroups below a directory.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) controller: String,
+    pub(super) path: String,
+    pub(super) errno: Errno,
+}
+
+/// Gives a v2 cgroup the controllers that its hierarchy has, enabling them in each directory on the way. What cannot be
+/// enabled matters only to limits that need it, so it is returned, not an error.
+pub(super) fn enable(mount: &str, leaf: &Dir) -> Result<Vec<Failure>> {
+    let available = controllers(&Dir::new(mount))?;
+    let mut there = controllers(leaf)?;
+    if available.len() == there.len() {
+        return Ok(Vec::new());
+    }
+    let mut above: Vec<&str> = Vec::new();
+    let mut path = parent(leaf.path());
+    while path.len() > mount.len() {
+        above.push(path);
+        path = parent(path);
+    }
+    above.push(mount);
+    let mut failures = Vec::new();
+    for path in above.into_iter().rev() {
+        let dir = Dir::new(path);
+        let missing: Vec<&String> = available.iter().filter(|name| !there.contains(name)).collect();
+        let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
+        if dir.write("cgroup.subtree_control", &all).is_ok() {
+            continue;
+        }
+        for name in missing {
+            if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{name}")) {
+                failures.push(Failure { controller: name.clone(), path: path.to_owned(), errno });
+            }
+        }
+    }
+    there = controllers(leaf)?;
+    failures.retain(|failure| !there.contains(&failure.controller));
+    if !failures.is_empty() {
+        enter_threaded_mode(leaf);
+    }
+    Ok(failures)
+}
+
+/// A cgroup below a threaded one cannot hold processes before it is made threaded itself, which only those limits
+/// survive whose controllers support threads. Nothing else is possible there.
+fn enter_threaded_mode(leaf: &Dir) {
+    if leaf.read_value("cgroup.type").is_ok_and(|kind| kind == "domain invalid") {
+        let _ = leaf.write("cgroup.type", "threaded");
+    }
+}
+
+/// The controllers of a v2 cgroup.
+pub(super) fn controllers(dir: &Dir) -> Result<Vec<String>> {
+    let name = "cgroup.controllers";
+    let text = dir.read_value(name).map_err(|errno| dir.error("read", name, errno))?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The processes in a cgroup itself, as numbers of this process's PID namespace; those outside of it are 0.
+pub(super) fn processes(dir: &Dir) -> std::result::Result<Vec<i32>, Errno> {
+    let text = match dir.read("cgroup.procs") {
+        // In a threaded cgroup only threads can be listed.
+        Err(Errno::ENOTSUP) => dir.read("cgroup.threads")?,
+        Err(errno) if absent(Some(errno)) => return Ok(Vec::new()),
+        result => result?,
+    };
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+/// As [`processes`], with all cgroups below.
+pub(super) fn all_processes(dir: &Dir, into: &mut Vec<i32>) -> std::result::Result<(), Errno> {
+    into.extend(processes(dir)?);
+    let children = match dir.children() {
+        Err(errno) if absent(Some(errno)) => return Ok(()),
+        result => result?,
+    };
+    for name in children {
+        all_processes(&dir.child(&name), into)?;
+    }
+    Ok(())
+}
+
+/// Removes a cgroup with everything below it, waiting for processes in it that are about to end. One that is gone is
+/// removed.
+///
+/// # Errors
+/// The errno of rmdir(2); processes that do not end.
+pub(super) fn remove(dir: &Dir, deadline: Instant) -> Result<()> {
+    match rmdir(dir) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EBUSY) => {}
+        Err(errno) => {
+            // On a read-only mount even a cgroup that is gone is EROFS.
+            let exists = nix::sys::stat::lstat(dir.path()).is_ok();
+            return if exists { Err(failed(dir, errno)) } else { Ok(()) };
+        }
+    }
+    loop {
+        for name in dir.children().or_else(none_if_absent).map_err(|errno| failed(dir, errno))? {
+            remove(&dir.child(&name), deadline)?;
+        }
+        match rmdir(dir) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EBUSY) if Instant::now() < deadline => wait_for_change(dir, deadline)?,
+            Err(Errno::EBUSY) => return Err(busy(dir)),
+            Err(errno) => return Err(failed(dir, errno)),
+        }
+    }
+}
+
+fn none_if_absent(errno: Errno) -> std::result::Result<Vec<String>, Errno> {
+    if absent(Some(errno)) { Ok(Vec::new()) } else { Err(errno) }
+}
+
+fn rmdir(dir: &Dir) -> std::result::Result<(), Errno> {
+    match std::fs::remove_dir(dir.path()).map_err(|error| sys::errno_of(&error)) {
+        Err(Errno::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn failed(dir: &Dir, errno: Errno) -> Error {
+    Error::Io { operation: "rmdir", path: dir.path().to_owned(), errno }
+}
+
+fn busy(dir: &Dir) -> Error {
+    let what = match processes(dir) {
+        Ok(pids) if !pids.is_empty() => format!("processes {pids:?}"),
+        _ => "the kernel".to_owned(),
+    };
+    Error::Busy { path: dir.path().to_owned(), seconds: PATIENCE.as_secs(), what }
+}
+
+/// Waits until a process of a cgroup has ended. `cgroup.events` would tell on v2, but the kernel holds such notices back
+/// for 10 ms after the one before; a pidfd tells at once, and on v1, too.
+pub(super) fn wait_for_change(dir: &Dir, deadline: Instant) -> Result<()> {
+    let pids = processes(dir).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
+    let pidfd = pids.iter().find_map(|pid| sys::pidfd::open(*pid).ok());
+    let events = dir.open("cgroup.events", OFlag::O_RDONLY).ok();
+    let mut polls = match (&pidfd, &events) {
+        // Any process will do: each time the cgroup is looked at anew.
+        (Some(pidfd), _) => vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)],
+        (None, Some(events)) => vec![PollFd::new(events.as_fd(), PollFlags::POLLPRI)],
+        (None, None) => Vec::new(),
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Without a process to wait for, the last one is between its end and the kernel's bookkeeping of it.
+    let most = if pidfd.is_none() { Duration::from_millis(1) } else { Duration::from_secs(1) };
+    let timeout = PollTimeout::try_from(left.min(most)).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut polls, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::Io { operation: "poll", path: dir.path().to_owned(), errno }),
+    }
+}

@@ -1,0 +1,434 @@
+//! Control groups on this machine's own layout: v1 with the real controllers, or v2, whichever is mounted.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_wrap)]
+
+mod support;
+
+use runtime::cgroup::{Cgroup, Driver, Mounts, create};
+use runtime::spec::Resources;
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+use support::{Layout, Sandbox, cgroups_of, child_into, layout, request, resources, skip, unique, v2_view};
+
+/// Runs on v1 and, in a mount namespace with a v2 hierarchy, on v2.
+fn on_both(test: fn(Layout)) {
+    match layout() {
+        None => return skip("root and a writable /sys/fs/cgroup"),
+        Some(layout) => test(layout),
+    }
+    if layout() == Some(Layout::V1) {
+        std::thread::spawn(move || match v2_view() {
+            true => test(Layout::V2),
+            false => skip("a v2 hierarchy in a mount namespace"),
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+fn no_trace(path: &str) {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        found.push(entry.path().join(&path[1..]));
+    }
+    found.push(Path::new("/sys/fs/cgroup").join(&path[1..]));
+    found.retain(|path| path.exists());
+    assert!(found.is_empty(), "left behind: {found:?}");
+}
+
+#[test]
+fn made_joined_and_removed() {
+    on_both(|_| {
+        let parent = unique();
+        let path = format!("{parent}/container");
+        let mut sandbox = Sandbox::at(&path, &Resources::default()).unwrap();
+        let pid = sandbox.run("sleep", &["1000"]);
+        for line in cgroups_of(pid) {
+            // Hierarchies that this view does not have stay where they are.
+            let name = line.split(':').nth(1).unwrap();
+            if sandbox.cgroup.record().dirs.iter().any(|(names, _)| names == name) {
+                assert!(line.ends_with(&path), "{line}");
+            }
+        }
+        assert_eq!(sandbox.cgroup.processes().unwrap(), [pid]);
+        assert!(sandbox.cgroup.is_populated().unwrap());
+        sandbox.cgroup.kill_all(9).unwrap();
+        sandbox.cgroup.wait_empty().unwrap();
+        assert_eq!(sandbox.reap(), ["signal: 9 (SIGKILL)"]);
+        let record = sandbox.cgroup.record();
+        sandbox.cgroup.remove().unwrap();
+        // Gone is gone: each later look has nothing to say.
+        let mut again = Cgroup::open(&record).unwrap();
+        assert!(!again.is_frozen().unwrap() && !again.is_populated().unwrap());
+        assert!(again.processes().unwrap().is_empty());
+        again.kill_all(15).unwrap();
+        again.remove().unwrap();
+        // The directory above was made for the container and is shared from then on.
+        for (_, dir) in record.dirs {
+            let _ = std::fs::remove_dir(Path::new(&dir).parent().unwrap());
+        }
+        no_trace(&parent);
+    });
+}
+
+/// The way a container's process takes: cloned into v2, writing itself into v1.
+#[test]
+fn cloned_into_the_cgroup() {
+    on_both(|_| {
+        let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+        let joins: Vec<_> = sandbox.cgroup.join_files().collect();
+        let pid = child_into(sandbox.cgroup.clone_target(), &joins).unwrap();
+        let places = cgroups_of(pid);
+        for (names, _) in sandbox.cgroup.record().dirs {
+            let place = places.iter().find(|line| line.split(':').nth(1) == Some(&names)).unwrap();
+            assert!(place.ends_with(&sandbox.path), "{places:?}");
+        }
+        sandbox.cgroup.kill_all(9).unwrap();
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+        sandbox.cgroup.remove().unwrap();
+        no_trace(&sandbox.path);
+    });
+}
+
+#[test]
+fn a_used_or_frozen_cgroup_is_refused() {
+    on_both(|_| {
+        let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+        let none = BTreeMap::new();
+        let nothing = Resources::default();
+        let pid = sandbox.run("sleep", &["1000"]);
+        let error = create(&request(&sandbox.path, &nothing, &none)).unwrap_err().to_string();
+        assert!(error.contains("container's cgroup is not empty: 1 process(es) found"), "{error}");
+        sandbox.cgroup.kill_all(9).unwrap();
+        sandbox.reap();
+        sandbox.cgroup.wait_empty().unwrap();
+        sandbox.cgroup.freeze().unwrap();
+        let error = create(&request(&sandbox.path, &nothing, &none)).unwrap_err().to_string();
+        assert!(error.contains("container's cgroup unexpectedly frozen"), "{error}");
+        sandbox.cgroup.thaw().unwrap();
+        drop(create(&request(&sandbox.path, &nothing, &none)).unwrap());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    });
+}
+
+#[test]
+fn frozen_and_thawed() {
+    on_both(|_| {
+        let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+        assert!(!sandbox.cgroup.is_frozen().unwrap());
+        let pid = sandbox.run("sh", &["-c", "while :; do :; done"]);
+        sandbox.cgroup.freeze().unwrap();
+        assert!(sandbox.cgroup.is_frozen().unwrap());
+        let time = || std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+        let before = time();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(before, time(), "a frozen process ran");
+        sandbox.cgroup.thaw().unwrap();
+        assert!(!sandbox.cgroup.is_frozen().unwrap());
+        // A frozen container can be killed, and by any signal that kills.
+        sandbox.cgroup.freeze().unwrap();
+        sandbox.cgroup.kill_all(9).unwrap();
+        assert_eq!(sandbox.reap(), ["signal: 9 (SIGKILL)"]);
+    });
+}
+
+#[test]
+fn signals_reach_every_process_also_below() {
+    on_both(|_| {
+        let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+        let first = sandbox.run("sleep", &["1000"]);
+        let mut below = Cgroup::default();
+        if let Ok(cgroup) =
+            create(&request(&format!("{}/a/b", sandbox.path), &Resources::default(), &BTreeMap::new()))
+        {
+            below = cgroup;
+        }
+        let second = sandbox.run("sleep", &["1000"]);
+        below.attach(second).unwrap();
+        let mut pids = sandbox.cgroup.processes().unwrap();
+        pids.sort_unstable();
+        let mut want = [first, second];
+        want.sort_unstable();
+        assert_eq!(pids, want);
+        sandbox.cgroup.kill_all(15).unwrap();
+        assert_eq!(sandbox.reap(), ["signal: 15 (SIGTERM)", "signal: 15 (SIGTERM)"]);
+        sandbox.cgroup.remove().unwrap();
+        no_trace(&sandbox.path);
+    });
+}
+
+/// Removing must wait for processes that are still on their way out, without a wall clock of its own.
+#[test]
+fn removal_waits_for_the_dying() {
+    on_both(|_| {
+        for _ in 0..20 {
+            let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+            for _ in 0..5 {
+                sandbox.run("sleep", &["1000"]);
+            }
+            sandbox.cgroup.kill_all(9).unwrap();
+            sandbox.cgroup.remove().unwrap();
+            no_trace(&sandbox.path);
+            sandbox.reap();
+        }
+    });
+}
+
+#[test]
+fn v1_limits_reach_their_files() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    let sandbox = Sandbox::new(&resources(
+        r#"{"memory": {"limit": 104857600, "swap": 209715200, "reservation": 52428800, "swappiness": 10,
+                       "disableOOMKiller": true},
+            "cpu": {"shares": 512, "quota": 25000, "period": 100000, "cpus": "0", "mems": "0", "idle": 0},
+            "pids": {"limit": 20}}"#,
+    ))
+    .unwrap();
+    for (controller, file, value) in [
+        ("memory", "memory.limit_in_bytes", "104857600"),
+        ("memory", "memory.memsw.limit_in_bytes", "209715200"),
+        ("memory", "memory.soft_limit_in_bytes", "52428800"),
+        ("memory", "memory.swappiness", "10"),
+        ("cpu", "cpu.shares", "512"),
+        ("cpu", "cpu.cfs_quota_us", "25000"),
+        ("cpu", "cpu.cfs_period_us", "100000"),
+        ("cpuset", "cpuset.cpus", "0"),
+        ("cpuset", "cpuset.mems", "0"),
+        ("pids", "pids.max", "20"),
+    ] {
+        assert_eq!(sandbox.read(controller, file), value, "{file}");
+    }
+    assert!(sandbox.read("memory", "memory.oom_control").starts_with("oom_kill_disable 1"));
+}
+
+#[test]
+fn refused_limits_name_field_value_file_and_reason_and_leave_nothing() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    for (json, want) in [
+        (
+            r#"{"cpu": {"cpus": "4096"}}"#,
+            "linux.resources.cpu.cpus: 4096: write /sys/fs/cgroup/cpuset/PATH/cpuset.cpus: ",
+        ),
+        (
+            r#"{"cpu": {"quota": 5}}"#,
+            "linux.resources.cpu.quota: 5: write /sys/fs/cgroup/cpu/PATH/cpu.cfs_quota_us: invalid argument",
+        ),
+        (
+            r#"{"memory": {"limit": 104857600, "swap": 1000000}}"#,
+            "memory.memsw.limit_in_bytes: invalid argument",
+        ),
+        (r#"{"cpu": {"shares": 1}}"#, "linux.resources.cpu.shares: 1: the minimum allowed value is 2"),
+        (r#"{"memory": {"swappiness": 101}}"#, "linux.resources.memory.swappiness: 101: expected 0 to 100"),
+        (
+            r#"{"network": {"classID": 7}}"#,
+            "linux.resources.network.classID: 7: the net_cls controller is not",
+        ),
+        (
+            r#"{"unified": {"memory.min": "1"}}"#,
+            "invalid configuration: linux.resources.unified[\"memory.min\"]",
+        ),
+        (r#"{"blockIO": {"weight": 5}}"#, "linux.resources.blockIO.weight: 5: expected 10 to 1000"),
+        (
+            r#"{"devices": [{"allow": true, "type": "c", "access": "rwm"},
+                         {"allow": false, "type": "c", "major": 1, "minor": 5, "access": "w"}]}"#,
+            "linux.resources.devices: deny c 1:5 w: cgroup v1 cannot make a hole in the wider rule c *:* rwm",
+        ),
+    ] {
+        let path = unique();
+        let error =
+            Sandbox::at(&path, &resources(json)).err().unwrap_or_else(|| panic!("{json} was accepted"));
+        assert!(error.contains(&want.replace("/PATH", &path)), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+        no_trace(&path);
+    }
+}
+
+#[test]
+fn v1_updates_are_all_or_nothing() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    let mut sandbox = Sandbox::new(&resources(
+        r#"{"memory": {"limit": 104857600, "swap": 209715200}, "pids": {"limit": 20}, "cpu": {"quota": 20000}}"#,
+    ))
+    .unwrap();
+    let state = |sandbox: &Sandbox| {
+        [
+            sandbox.read("memory", "memory.limit_in_bytes"),
+            sandbox.read("memory", "memory.memsw.limit_in_bytes"),
+            sandbox.read("pids", "pids.max"),
+            sandbox.read("cpu", "cpu.cfs_quota_us"),
+            sandbox.read("cpu", "cpu.cfs_period_us"),
+            sandbox.read("devices", "devices.list"),
+        ]
+    };
+    let before = state(&sandbox);
+    for bad in [
+        r#"{"memory": {"limit": 314572800, "swap": 419430400}, "pids": {"limit": 5}, "cpu": {"period": 50000},
+            "blockIO": {"throttleReadBpsDevice": [{"major": 999, "minor": 1, "rate": 1}]}}"#,
+        r#"{"pids": {"limit": 5}, "devices": [{"allow": false, "type": "c", "major": 136, "minor": 1, "access": "w"},
+            {"allow": true, "type": "c", "major": 7, "access": "rwm"},
+            {"allow": false, "type": "c", "major": 7, "minor": 1, "access": "w"}]}"#,
+    ] {
+        sandbox.cgroup.update(&resources(bad)).unwrap_err();
+        assert_eq!(state(&sandbox), before, "{bad}");
+    }
+    // Raising and lowering need opposite orders of the two files.
+    for (limit, swap) in
+        [(314_572_800, 419_430_400), (52_428_800, 62_914_560), (104_857_600, 104_857_600), (-1, -1)]
+    {
+        let json = format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#);
+        sandbox.cgroup.update(&resources(&json)).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(sandbox.read("pids", "pids.max"), "20");
+}
+
+#[test]
+fn devices_are_controlled_live() {
+    on_both(|layout| {
+        let mut sandbox =
+            Sandbox::new(&resources(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#)).unwrap();
+        let can = |sandbox: &mut Sandbox, device: &str| {
+            let script = format!("read go; exec 3< {device}");
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .stdin(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            sandbox.cgroup.attach(child.id() as i32).unwrap();
+            drop(child.stdin.take());
+            child.wait().unwrap().success()
+        };
+        assert!(can(&mut sandbox, "/dev/null"));
+        assert!(!can(&mut sandbox, "/dev/kmsg"));
+        let allow = r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}"#;
+        let deny =
+            r#"{"devices": [{"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwm"}]}"#;
+        sandbox.cgroup.update(&resources(allow)).unwrap();
+        assert!(can(&mut sandbox, "/dev/kmsg"));
+        let rounds = if layout == Layout::V2 { 1000 } else { 50 };
+        for _ in 0..rounds {
+            sandbox.cgroup.update(&resources(deny)).unwrap();
+            sandbox.cgroup.update(&resources(allow)).unwrap();
+        }
+        assert!(can(&mut sandbox, "/dev/kmsg"));
+        let record = sandbox.cgroup.record();
+        assert!(record.devices.as_ref().unwrap().len() <= 2, "{record:?}");
+        if layout == Layout::V2 {
+            let dir = std::fs::File::open(sandbox.dir("")).unwrap();
+            assert_eq!(runtime::sys::bpf::device_filters(dir.as_fd()).unwrap().len(), 1);
+        }
+        // Another command knows the rules from the record.
+        let mut again = Cgroup::open(&record).unwrap();
+        again.update(&resources(deny)).unwrap();
+        assert!(!can(&mut sandbox, "/dev/kmsg"));
+        assert!(can(&mut sandbox, "/dev/null"));
+    });
+}
+
+#[test]
+fn exec_goes_below_and_never_beside() {
+    on_both(|layout| {
+        let sandbox = Sandbox::new(&Resources::default()).unwrap();
+        let sibling = Sandbox::at(&format!("{}-evil", sandbox.path), &Resources::default()).unwrap();
+        let me = std::process::id() as i32;
+        let name = sibling.path.rsplit('/').next().unwrap();
+        for bad in ["..".to_owned(), format!("../{name}"), "x/../../y".to_owned()] {
+            let error = sandbox.cgroup.for_exec(&[bad], me).unwrap_err().to_string();
+            assert!(error.contains("bad sub cgroup path"), "{error}");
+        }
+        let error = sandbox.cgroup.for_exec(&["nonexistent".to_owned()], me).unwrap_err().to_string();
+        assert!(error.contains("no such file or directory"), "{error}");
+        let error = sandbox.cgroup.for_exec(&["whaaat:/".to_owned()], me).unwrap_err().to_string();
+        assert!(error.contains("--cgroup: whaaat"), "{error}");
+        for (_, dir) in sandbox.cgroup.record().dirs {
+            std::fs::create_dir(format!("{dir}/sub")).unwrap();
+        }
+        for path in ["/", "sub", "/sub/"] {
+            let target = sandbox.cgroup.for_exec(&[path.to_owned()], me).unwrap();
+            assert_eq!(target.join_files().count(), sandbox.cgroup.join_files().count());
+            assert_eq!(target.clone_target().is_some(), sandbox.cgroup.clone_target().is_some());
+            assert!(target.fallback().unwrap().is_none());
+        }
+        if layout == Layout::V1 {
+            let wanted = ["memory:sub".to_owned(), "cpu,cpuacct:/".to_owned()];
+            assert!(sandbox.cgroup.for_exec(&wanted, me).is_ok());
+            assert!(sandbox.cgroup.for_exec(&["cpu:/".to_owned(), "x".to_owned()], me).is_err());
+        }
+    });
+}
+
+/// A container that made cgroups of its own and gave them controllers has no room at its root.
+#[test]
+fn exec_falls_back_to_the_init_s_cgroup() {
+    if layout().is_none() || !v2_view() {
+        return skip("root and a v2 hierarchy");
+    }
+    let mut sandbox = Sandbox::new(&Resources::default()).unwrap();
+    let root = sandbox.dir("");
+    std::fs::create_dir(format!("{root}/init")).unwrap();
+    let pid = sandbox.run("sleep", &["1000"]);
+    std::fs::write(format!("{root}/init/cgroup.procs"), pid.to_string()).unwrap();
+    let controllers = std::fs::read_to_string(format!("{root}/cgroup.controllers")).unwrap();
+    let Some(first) = controllers.split_whitespace().find(|name| !["cpu", "cpuset", "pids"].contains(name))
+    else {
+        return skip("a controller on v2 that keeps processes out of inner cgroups");
+    };
+    std::fs::write(format!("{root}/cgroup.subtree_control"), format!("+{first}")).unwrap();
+    let target = sandbox.cgroup.for_exec(&[], pid).unwrap();
+    assert_eq!(child_into(target.clone_target(), &[]), Err(runtime::sys::Errno::EBUSY));
+    let target = target.fallback().unwrap().unwrap();
+    let child = child_into(target.clone_target(), &[]).unwrap();
+    let place = cgroups_of(child).into_iter().find(|line| line.starts_with("0::")).unwrap();
+    assert!(place.ends_with(&format!("{}/init", sandbox.path)), "{place}");
+    sandbox.cgroup.kill_all(9).unwrap();
+    nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None).unwrap();
+    // The tree that the container made goes with it.
+    sandbox.cgroup.remove().unwrap();
+    assert!(!Path::new(&root).exists());
+}
+
+#[test]
+fn a_mount_inside_shows_the_container_s_cgroups() {
+    on_both(|layout| {
+        let sandbox = Sandbox::new(&Resources::default()).unwrap();
+        match (layout, sandbox.cgroup.mounts().unwrap()) {
+            (Layout::V2, Mounts::Unified(directory)) => assert_eq!(directory, sandbox.dir("")),
+            (Layout::V1, Mounts::Legacy(mounts)) => {
+                assert!(mounts.iter().all(|mount| Path::new(&mount.source).is_dir()), "{mounts:?}");
+                let memory = mounts.iter().find(|mount| mount.name == "memory").unwrap();
+                assert_eq!(
+                    (memory.source.as_str(), memory.options.as_str()),
+                    (&*sandbox.dir("memory"), "memory")
+                );
+                let systemd = mounts.iter().find(|mount| mount.name == "systemd");
+                assert!(systemd.is_none_or(|mount| mount.options == "name=systemd"));
+                assert!(mounts.iter().all(|mount| mount.name != "unified"));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn the_disabled_driver_makes_nothing() {
+    let none = BTreeMap::new();
+    let limits = resources(r#"{"pids": {"limit": 5}}"#);
+    let path = unique();
+    let mut asked = request(&path, &limits, &none);
+    asked.driver = Driver::Disabled;
+    let mut cgroup = create(&asked).unwrap();
+    assert!(cgroup.is_none() && cgroup.clone_target().is_none() && cgroup.join_files().next().is_none());
+    assert!(!cgroup.is_frozen().unwrap() && !cgroup.needs_adopt());
+    assert!(cgroup.freeze().unwrap_err().to_string().contains("cannot toggle freezer"));
+    assert!(cgroup.update(&limits).unwrap_err().to_string().contains("no cgroup of its own"));
+    cgroup.remove().unwrap();
+    if Path::new("/sys/fs/cgroup").exists() {
+        no_trace(&path);
+    }
+}
