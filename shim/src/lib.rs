@@ -12,12 +12,19 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod child;
+pub mod events;
+pub mod helper;
 pub mod log;
+pub mod mount;
 pub mod name;
+pub mod oci;
 pub mod options;
 pub mod proto;
 pub mod reactor;
+pub mod reaper;
 pub mod sha256;
+pub mod stdio;
 pub mod sys;
 pub mod time;
 pub mod ttrpc;

@@ -42,6 +42,12 @@ pub fn inherited_fd(raw: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Takes ownership of a descriptor that has just been received in a message.
+pub fn received_fd(raw: RawFd) -> OwnedFd {
+    // SAFETY: the kernel put it into our table for this one message; the caller has it from there and nowhere else.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}
+
 /// `accept4(2)`: the next connection of a listening socket, close-on-exec.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let none = std::ptr::null_mut();

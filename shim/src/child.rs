@@ -1,0 +1,93 @@
+//! Processes that the shim starts and waits for: runtimes, loggers and helpers.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::reactor::{Source, clock};
+use crate::reaper::{self, Owned};
+use crate::sys::{self, ChildSetup, Exit};
+
+/// How long a process that was sent SIGKILL may take to die before nobody waits for it any more.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// A child process. Dropping it neither kills nor forgets it: the reaper takes over.
+pub struct Child {
+    pid: i32,
+    pidfd: Source,
+    owned: Owned,
+}
+
+/// Why a child's end is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be waited for.
+    #[error("wait for process: {0}")]
+    Wait(#[from] io::Error),
+    /// It took too long, and was killed.
+    #[error("it did not end within {0:?} and was killed")]
+    TimedOut(Duration),
+}
+
+impl Child {
+    /// Starts `command`; the error is that of fork or exec.
+    pub fn spawn(command: &mut Command, setup: ChildSetup) -> io::Result<Self> {
+        sys::prepare_child(command, setup);
+        let pid = command.spawn()?.id().cast_signed();
+        Self::adopt(pid)
+    }
+
+    /// Takes over a child that exists and that nobody has waited for.
+    pub fn adopt(pid: i32) -> io::Result<Self> {
+        let owned = reaper::own(pid);
+        Ok(Self { pid, pidfd: Source::watch(sys::pidfd_open(pid)?)?, owned })
+    }
+
+    /// Its process id, valid as long as this exists.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends it a signal; a process that has ended is not an error.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        match sys::pidfd_send_signal(self.pidfd.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Waits until it has ended, without reaping it.
+    pub async fn ended(&self) {
+        self.pidfd.readable().await;
+    }
+
+    /// Reaps it after [`ended`](Self::ended).
+    pub fn reap(&self) -> io::Result<Exit> {
+        sys::reap_pidfd(self.pidfd.as_fd())?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Waits for its end and reaps it.
+    pub async fn wait(&self) -> io::Result<Exit> {
+        self.ended().await;
+        self.reap()
+    }
+
+    /// Waits for its end, at most for `limit`; then it is killed together with its process group.
+    pub async fn wait_within(&self, limit: Duration) -> Result<Exit, Error> {
+        if let Some(result) = clock::within(limit, self.wait()).await {
+            return Ok(result?);
+        }
+        // The group first: it exists as long as its leader is not reaped.
+        let _no_group = sys::kill(-self.pid, libc::SIGKILL);
+        self.signal(libc::SIGKILL)?;
+        // One that does not die even so (it waits for a dead disk) is left to the reaper.
+        let _reaped = clock::within(KILL_GRACE, self.wait()).await;
+        Err(Error::TimedOut(limit))
+    }
+
+    /// Its pidfd and the right to reap it.
+    pub fn into_parts(self) -> (Source, Owned) {
+        (self.pidfd, self.owned)
+    }
+}

@@ -1,0 +1,236 @@
+//! Mounting and unmounting a container's root filesystem as containerd asks for it.
+//!
+//! Everything here blocks and changes the working directory: it runs in a [helper](crate::helper) process only.
+//! containerd's own `mount.All` and `mount.UnmountRecursive` define what the messages mean.
+
+mod fuse;
+mod idmap;
+mod loopback;
+mod options;
+mod overlay;
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::proto::types::Mount;
+use crate::sys;
+use options::Options;
+
+/// The kernel takes one page of options, and containerd keeps clear of its end.
+const MAX_DATA: usize = 4096 - 512;
+
+const PROPAGATION: MsFlags =
+    MsFlags::MS_SHARED.union(MsFlags::MS_PRIVATE).union(MsFlags::MS_SLAVE).union(MsFlags::MS_UNBINDABLE);
+
+/// Why something could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("{step} {path}: {source}", path = path.display())]
+    Step {
+        /// What was being done.
+        step: &'static str,
+        /// To which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The request makes no sense.
+    #[error("mount of type {kind:?} on {path}: {problem}", path = path.display())]
+    Request {
+        /// The type of the filesystem.
+        kind: String,
+        /// Where it was to be mounted.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Error {
+    fn step(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Step { step, path, source }
+    }
+
+    fn errno(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
+        let path = path.to_owned();
+        move |errno| Self::Step { step, path, source: errno.into() }
+    }
+}
+
+/// Mounts all of `mounts` on `rootfs` in order. What was mounted before one failed stays: unmount it.
+pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Error> {
+    for one in mounts {
+        mount_one(one, &target(rootfs, &one.target)?)?;
+    }
+    Ok(())
+}
+
+/// Where below `rootfs` a mount goes. The path comes from containerd, which made the directory.
+fn target(rootfs: &Path, below: &str) -> Result<PathBuf, Error> {
+    let mut path = rootfs.to_owned();
+    for component in Path::new(below).components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::RootDir | Component::CurDir => {}
+            _ => {
+                let problem = format!("target {below:?} leaves the root filesystem");
+                return Err(Error::Request { kind: String::new(), path: rootfs.to_owned(), problem });
+            }
+        }
+        let is_link = path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink());
+        if is_link {
+            let problem = format!("target {below:?} passes through a symbolic link");
+            return Err(Error::Request { kind: String::new(), path, problem });
+        }
+    }
+    Ok(path)
+}
+
+fn mount_one(request: &Mount, target: &Path) -> Result<(), Error> {
+    if let Some(helper) = fuse::helper_for(&request.kind()) {
+        return fuse::mount(helper, request, target);
+    }
+    let options = Options::parse(&request.options);
+    let refuse = |problem: &str| Error::Request {
+        kind: request.kind(),
+        path: target.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let mapping = match (&options.uid_map, &options.gid_map) {
+        (None, None) => None,
+        (Some(uids), Some(gids)) => {
+            let namespace = idmap::user_namespace(uids, gids)
+                .map_err(Error::step("make the user namespace for", target))?;
+            Some(namespace)
+        }
+        _ => return Err(refuse("uidmap and gidmap must be given together")),
+    };
+    if request.kind() == "overlay" {
+        return overlay::mount(options, mapping.as_ref(), target);
+    }
+    let data = options.data.join(",");
+    if data.len() > MAX_DATA {
+        return Err(refuse("the options are longer than the kernel takes"));
+    }
+    let read_only = options.flags.contains(MsFlags::MS_RDONLY);
+    let attached = match options.loop_device {
+        true => Some(
+            loopback::attach(Path::new(&request.source), read_only)
+                .map_err(Error::step("attach a loop device to", Path::new(&request.source)))?,
+        ),
+        false => None,
+    };
+    let source = attached.as_ref().map_or(Path::new(&request.source), |(path, _)| path);
+    plain(source, target, &request.kind(), options.flags, &data)?;
+    if let Some(namespace) = mapping {
+        idmap::remap(target, namespace.as_fd())?;
+    }
+    Ok(())
+}
+
+/// mount(2) and the further calls that some flags need.
+fn plain(source: &Path, target: &Path, kind: &str, flags: MsFlags, data: &str) -> Result<(), Error> {
+    let own = flags.difference(PROPAGATION);
+    let data = (!data.is_empty()).then_some(data);
+    if !flags.contains(MsFlags::MS_REMOUNT) || data.is_some() {
+        mount(Some(source), target, Some(kind), own, data).map_err(Error::errno("mount on", target))?;
+    }
+    let propagation = flags.intersection(PROPAGATION);
+    if !propagation.is_empty() {
+        let flags = flags.intersection(PROPAGATION.union(MsFlags::MS_REC).union(MsFlags::MS_SILENT));
+        mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
+            .map_err(Error::errno("set the propagation of", target))?;
+    }
+    if own.contains(MsFlags::MS_BIND.union(MsFlags::MS_RDONLY)) {
+        // A bind mount ignores "read-only" and takes it when it is mounted again.
+        let again = own.union(MsFlags::MS_REMOUNT);
+        mount(None::<&str>, target, None::<&str>, again, None::<&str>)
+            .map_err(Error::errno("make read-only", target))?;
+    }
+    Ok(())
+}
+
+/// Unmounts everything on and below `rootfs`. Nothing mounted, or no such directory, is fine.
+pub fn unmount_all(rootfs: &Path, lazily: bool) -> Result<(), Error> {
+    let flags = MntFlags::UMOUNT_NOFOLLOW | if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    // Nearly always there is exactly one mount, or one after the other at the same place: no table needs to be read.
+    loop {
+        match umount2(rootfs, flags) {
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => break,
+            Err(Errno::EBUSY) => return unmount_below(rootfs, flags),
+            Err(errno) => return Err(Error::errno("unmount", rootfs)(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts what the mount table shows at or below `rootfs`, the deepest first.
+fn unmount_below(rootfs: &Path, flags: MntFlags) -> Result<(), Error> {
+    let table = std::fs::read("/proc/self/mountinfo")
+        .map_err(Error::step("read", Path::new("/proc/self/mountinfo")))?;
+    let mut busy = None;
+    for path in mount_points(&table).into_iter().rev().filter(|path| path.starts_with(rootfs)) {
+        match umount2(&path, flags) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            // Somebody looks at it: it goes when they have finished.
+            Err(Errno::EBUSY) => {
+                umount2(&path, flags | MntFlags::MNT_DETACH).map_err(Error::errno("unmount", &path))?;
+            }
+            Err(errno) => busy = Some(Error::errno("unmount", &path)(errno)),
+        }
+    }
+    busy.map_or(Ok(()), Err)
+}
+
+/// The mount points of a mountinfo table in its order (proc_pid_mountinfo(5)).
+fn mount_points(table: &[u8]) -> Vec<PathBuf> {
+    let field = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescape);
+    table.split(|byte| *byte == b'\n').filter_map(field).collect()
+}
+
+/// Undoes the table's octal escapes of blanks and backslashes.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from(std::ffi::OsStr::from_bytes(&bytes)))
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Attaches a detached mount.
+fn attach(mount: impl AsFd, target: &Path) -> io::Result<()> {
+    sys::attach_mount(mount.as_fd(), &c_path(target)?)
+}
+
+impl Mount {
+    /// The type of the filesystem, a keyword as a field's name.
+    fn kind(&self) -> String {
+        self.r#type.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,372 @@
+//! Calling the OCI runtime: its command line, its errors, and a deadline for every call.
+//!
+//! The command line is the one that go-runc gives runc, so that any runtime which containerd's own shim can drive
+//! works here: `BinaryName` names it.
+
+mod call;
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::options::RuntimeOptions;
+use crate::stdio::ProcessEnds;
+use crate::ttrpc::{Code, Status};
+
+use call::Call;
+
+/// The directory of runtime state when no other is asked for; the namespace is appended.
+pub const DEFAULT_ROOT: &str = "/run/containerd/runc";
+
+/// How long runtimes may take. A call with a deadline of its own is given no more than that.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Starting a process: hooks run in this time.
+    pub const START: Duration = Duration::from_secs(300);
+    /// Writing or reading a checkpoint.
+    pub const CHECKPOINT: Duration = Duration::from_secs(900);
+    /// Everything that only asks the kernel for something.
+    pub const CONTROL: Duration = Duration::from_secs(10);
+    /// Removing what is left of a container.
+    pub const DELETE: Duration = Duration::from_secs(10);
+}
+
+/// Why a runtime did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program.
+    #[error("{what}: exec: {program:?}: executable file not found in $PATH")]
+    NotFound {
+        /// What was asked for.
+        what: &'static str,
+        /// The runtime.
+        program: PathBuf,
+    },
+    /// The program could not be started or waited for.
+    #[error("{what}: {program}: {source}", program = program.display())]
+    Process {
+        /// What was asked for.
+        what: &'static str,
+        /// The runtime.
+        program: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The runtime said no; the message is its own.
+    #[error("{what}: {message}")]
+    Failed {
+        /// What was asked for.
+        what: &'static str,
+        /// The last error in its log, else what it printed.
+        message: String,
+    },
+    /// The runtime did not answer.
+    #[error("{what}: the runtime did not end within {limit:?} and was killed")]
+    TimedOut {
+        /// What was asked for.
+        what: &'static str,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// A file that the runtime was to write or read.
+    #[error("{what}: {path}: {source}", path = path.display())]
+    File {
+        /// What was asked for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The runtime does not know the container (any more).
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Failed { message, .. } if message.contains("does not exist"))
+    }
+
+    /// As callers of Kill expect it: they treat "not found" as success.
+    pub fn of_kill(self) -> Status {
+        let text = self.to_string();
+        let lower = text.to_lowercase();
+        let ended = ["process already finished", "container not running", "no such process"];
+        if ended.iter().any(|phrase| lower.contains(phrase)) {
+            Status::not_found("process already finished")
+        } else if self.is_gone() {
+            Status::not_found("no such container")
+        } else {
+            self.into()
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::TimedOut { .. } => Code::DeadlineExceeded,
+            _ => Code::Unknown,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// How the runtime shall take up a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// The checkpoint.
+    pub image: PathBuf,
+    /// The checkpoint that it continues, if any.
+    pub parent: Option<PathBuf>,
+    /// Where criu works.
+    pub work: PathBuf,
+}
+
+/// What a checkpoint shall contain, and what happens to the container.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// Where it is written.
+    pub image: PathBuf,
+    /// Where criu works.
+    pub work: PathBuf,
+    /// The checkpoint that it continues, if any.
+    pub parent: Option<PathBuf>,
+    /// Let the container go on.
+    pub leave_running: bool,
+    /// Open TCP connections too.
+    pub open_tcp: bool,
+    /// Unix sockets whose other end is outside too.
+    pub external_sockets: bool,
+    /// A terminal too.
+    pub terminal: bool,
+    /// File locks too.
+    pub file_locks: bool,
+    /// Namespaces to be made anew.
+    pub empty_namespaces: Vec<String>,
+    /// What happens to cgroups: soft, full, strict or ignore.
+    pub cgroups_mode: String,
+}
+
+/// A process that is about to be started: where its pid is written and what it is connected to.
+pub struct Launch<'a> {
+    /// The runtime writes the pid there.
+    pub pid_file: &'a Path,
+    /// The runtime sends the terminal there.
+    pub console_socket: Option<&'a Path>,
+    /// The process's stdio.
+    pub ends: ProcessEnds,
+}
+
+/// The runtime of one container.
+pub struct Runtime {
+    /// The program and the words that come before all others.
+    program: PathBuf,
+    global: Vec<OsString>,
+    bundle: PathBuf,
+    no_pivot: bool,
+    no_new_keyring: bool,
+    /// The soft limit of open files that children get back.
+    open_files: Option<u64>,
+}
+
+impl Runtime {
+    /// The runtime that `options` name, for a container of `namespace` with this bundle.
+    pub fn new(options: &RuntimeOptions, namespace: &str, bundle: &Path, open_files: Option<u64>) -> Self {
+        let root = if options.root.is_empty() { DEFAULT_ROOT } else { &options.root };
+        let mut global: Vec<OsString> = vec!["--root".into(), Path::new(root).join(namespace).into()];
+        if options.systemd_cgroup {
+            global.push("--systemd-cgroup".into());
+        }
+        if !options.criu_path.is_empty() {
+            global.extend(["--criu".into(), OsString::from(&options.criu_path)]);
+        }
+        Self {
+            program: program(&options.binary_name),
+            global,
+            bundle: bundle.to_owned(),
+            no_pivot: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+            open_files,
+        }
+    }
+
+    /// Where the runtime keeps what it knows of a container.
+    pub fn state_dir(&self, id: &str) -> PathBuf {
+        Path::new(&self.global[1]).join(id)
+    }
+
+    fn call(&self, what: &'static str, limit: Duration) -> Call<'_> {
+        Call::new(self, what, limit)
+    }
+
+    /// `create`: the container exists and its process waits to be started.
+    pub async fn create(&self, id: &str, launch: Launch<'_>, limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime create failed", limit.min(limits::START));
+        call.arg("create").arg("--bundle").arg(&self.bundle);
+        self.launch_args(&mut call, &launch);
+        self.isolation_args(&mut call);
+        call.arg(id).stdio(launch.ends).run().await
+    }
+
+    /// `start`: the container's process runs its program.
+    pub async fn start(&self, id: &str, limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime start failed", limit.min(limits::START));
+        call.arg("start").arg(id).run().await
+    }
+
+    /// `exec`: a further process with the OCI description `process`, a JSON text.
+    pub async fn exec(
+        &self,
+        id: &str,
+        process: &Path,
+        launch: Launch<'_>,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime exec failed", limit.min(limits::START));
+        call.arg("exec").arg("--process").arg(process);
+        if let Some(socket) = launch.console_socket {
+            call.arg("--console-socket").arg(socket);
+        }
+        call.arg("--detach").arg("--pid-file").arg(launch.pid_file);
+        call.arg(id).stdio(launch.ends).run().await
+    }
+
+    /// `restore`: the container goes on from a checkpoint.
+    pub async fn restore(
+        &self,
+        id: &str,
+        restore: &Restore,
+        launch: Launch<'_>,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime restore failed", limit.min(limits::CHECKPOINT));
+        call.arg("restore").arg("--image-path").arg(&restore.image).arg("--work-path").arg(&restore.work);
+        if let Some(parent) = &restore.parent {
+            call.arg("--parent-path").arg(parent);
+        }
+        call.arg("--detach").arg("-no-subreaper").arg("--bundle").arg(&self.bundle);
+        self.launch_args(&mut call, &launch);
+        if self.no_pivot {
+            call.arg("--no-pivot");
+        }
+        call.arg(id).stdio(launch.ends).run().await
+    }
+
+    fn launch_args(&self, call: &mut Call<'_>, launch: &Launch<'_>) {
+        call.arg("--pid-file").arg(launch.pid_file);
+        if let Some(socket) = launch.console_socket {
+            call.arg("--console-socket").arg(socket);
+        }
+    }
+
+    fn isolation_args(&self, call: &mut Call<'_>) {
+        if self.no_pivot {
+            call.arg("--no-pivot");
+        }
+        if self.no_new_keyring {
+            call.arg("--no-new-keyring");
+        }
+    }
+
+    /// `kill`: sends a signal to the container's first process, or with `all` to every process.
+    pub async fn kill(&self, id: &str, signal: u32, all: bool, limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime kill failed", limit.min(limits::CONTROL));
+        call.arg("kill");
+        if all {
+            call.arg("--all");
+        }
+        call.arg(id).arg(signal.to_string()).run().await
+    }
+
+    /// `delete`: removes what the runtime keeps of a container; with `force` also one that runs.
+    pub async fn delete(&self, id: &str, force: bool, limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("failed to delete task", limit.min(limits::DELETE));
+        call.arg("delete");
+        if force {
+            call.arg("--force");
+        }
+        call.arg(id).run().await
+    }
+
+    /// `pause`.
+    pub async fn pause(&self, id: &str, limit: Duration) -> Result<(), Error> {
+        self.call("OCI runtime pause failed", limit.min(limits::CONTROL)).arg("pause").arg(id).run().await
+    }
+
+    /// `resume`.
+    pub async fn resume(&self, id: &str, limit: Duration) -> Result<(), Error> {
+        self.call("OCI runtime resume failed", limit.min(limits::CONTROL)).arg("resume").arg(id).run().await
+    }
+
+    /// `update`: new limits, as the JSON text of an OCI `LinuxResources`.
+    pub async fn update(&self, id: &str, resources: &[u8], limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime update failed", limit.min(limits::CONTROL));
+        call.arg("update").arg("--resources=-").arg(id).stdin_text(resources)?.run().await
+    }
+
+    /// `ps`: the pids of all processes.
+    pub async fn pids(&self, id: &str, limit: Duration) -> Result<Vec<u32>, Error> {
+        let what = "OCI runtime ps failed";
+        let mut call = self.call(what, limit.min(limits::CONTROL));
+        let text = call.arg("ps").arg("--format").arg("json").arg(id).output().await?;
+        // Go writes an empty list as null.
+        serde_json::from_slice::<Option<Vec<u32>>>(&text)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| Error::Failed { what, message: format!("the list of processes: {error}") })
+    }
+
+    /// `checkpoint`.
+    pub async fn checkpoint(&self, id: &str, wish: &Checkpoint, limit: Duration) -> Result<(), Error> {
+        let mut call = self.call("OCI runtime checkpoint failed", limit.min(limits::CHECKPOINT));
+        call.arg("checkpoint").arg("--image-path").arg(&wish.image).arg("--work-path").arg(&wish.work);
+        if let Some(parent) = &wish.parent {
+            call.arg("--parent-path").arg(parent);
+        }
+        let flags = [
+            (wish.open_tcp, "--tcp-established"),
+            (wish.external_sockets, "--ext-unix-sk"),
+            (wish.terminal, "--shell-job"),
+            (wish.file_locks, "--file-locks"),
+            (wish.leave_running, "--leave-running"),
+        ];
+        for (_, flag) in flags.iter().filter(|(wanted, _)| *wanted) {
+            call.arg(flag);
+        }
+        if !wish.cgroups_mode.is_empty() {
+            call.arg("--manage-cgroups-mode").arg(&wish.cgroups_mode);
+        }
+        for namespace in &wish.empty_namespaces {
+            call.arg("--empty-ns").arg(namespace);
+        }
+        call.arg(id).run().await
+    }
+
+    /// `features`: what the runtime can do, as the JSON text of the OCI features document.
+    pub async fn features(&self, limit: Duration) -> Result<Vec<u8>, Error> {
+        self.call("OCI runtime features failed", limit).bare().arg("features").output().await
+    }
+}
+
+/// The program that a `BinaryName` means; without one, the first of `corten` beside this program, `corten` and `runc`
+/// that exists.
+fn program(binary_name: &str) -> PathBuf {
+    if !binary_name.is_empty() {
+        return PathBuf::from(binary_name);
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("corten")));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let named = std::env::split_paths(&on_path).map(|folder| folder.join("corten"));
+    beside.into_iter().chain(named).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("runc"))
+}
+
+/// A file in memory that holds `text`, to be read from its beginning.
+fn text_file(text: &[u8]) -> std::io::Result<OwnedFd> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use std::io::{Seek, Write};
+    let mut file = std::fs::File::from(memfd_create(c"corten", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file.into())
+}

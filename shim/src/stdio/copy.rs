@@ -1,0 +1,113 @@
+//! Carrying bytes. Every function here is the whole life of one stream in one direction.
+//!
+//! A side that does not move makes its own stream wait, and through the full pipe the process; nothing else waits.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::HangUp;
+use super::sink::{Sink, write_all};
+use crate::reactor::{Source, first, yield_now};
+use crate::sys;
+
+/// How much one stream may carry before others have their turn.
+const TURN: usize = 1 << 20;
+
+/// Buffer of streams that cannot be spliced: one page, as the terminal hands out no more at once.
+const BUFFER: usize = 4096;
+
+/// Carries a process's output until its pipe ends.
+pub(super) async fn to_sink(from: &Source, to: &Sink) -> io::Result<()> {
+    if to.is_pipe {
+        return splice_all(from, &to.writer).await;
+    }
+    let mut buffer = [0; BUFFER];
+    let mut turn = 0;
+    loop {
+        let count = from.read_with(|fd| Ok(nix::unistd::read(fd, &mut buffer)?)).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count]).await?;
+        turn += count;
+        if turn >= TURN {
+            yield_now().await;
+            turn = 0;
+        }
+    }
+}
+
+/// Moves everything from one pipe to another until the first one ends or the second one has no reader.
+pub(super) async fn splice_all(from: &Source, to: &Source) -> io::Result<()> {
+    let mut turn = 0;
+    loop {
+        match sys::splice(from.as_fd(), to.as_fd(), TURN) {
+            Ok(0) => return Ok(()),
+            Ok(count) => turn += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_blocked(from, to).await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if turn >= TURN {
+            yield_now().await;
+            turn = 0;
+        }
+    }
+}
+
+/// After a splice that would block: waits for the side that did not move. The kernel does not say which it was.
+async fn wait_for_blocked(from: &Source, to: &Source) -> io::Result<()> {
+    if !is_ready(from, PollFlags::POLLIN)? {
+        from.not_readable();
+        from.readable().await;
+    } else if !is_ready(to, PollFlags::POLLOUT)? {
+        to.not_writable();
+        to.writable().await;
+    } else {
+        // It moved between the two calls.
+        yield_now().await;
+    }
+    Ok(())
+}
+
+fn is_ready(source: &Source, side: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::new(source.as_fd(), side)];
+    Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+}
+
+/// Carries what a user types to a terminal, until the FIFO ends or the terminal is gone.
+pub(super) async fn bytes(from: &Source, to: &Source) -> io::Result<()> {
+    let mut buffer = [0; BUFFER];
+    loop {
+        let count = from.read_with(|fd| Ok(nix::unistd::read(fd, &mut buffer)?)).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        write_all(to, &buffer[..count]).await?;
+    }
+}
+
+/// Carries a terminal's output until it is hung up and empty.
+///
+/// A terminal that no process has open reads as an error, and may be opened again: only `hang_up` ends it.
+pub(super) async fn terminal(from: &Source, to: &Sink, hang_up: &HangUp) -> io::Result<()> {
+    let mut buffer = [0; BUFFER];
+    loop {
+        match nix::unistd::read(from.as_fd(), &mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count]).await?,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EIO) => {
+                if hang_up.over.get() {
+                    return Ok(());
+                }
+                from.not_readable();
+                first(from.readable(), hang_up.changed.until(|| hang_up.over.get())).await;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

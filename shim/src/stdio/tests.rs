@@ -1,0 +1,40 @@
+//! Places and streams, without a runtime.
+
+use super::uri::{LoggerUri, Target};
+use super::*;
+
+fn stdout(text: &str) -> Stdio {
+    Stdio { stdout: text.into(), ..Stdio::default() }
+}
+
+#[test]
+fn the_places_that_clients_name() {
+    for path in ["", "/run/x/stdout", "fifo:///run/x", "/odd://name"] {
+        assert_eq!(Target::parse(&stdout(path)).unwrap(), Target::Paths, "{path}");
+    }
+    assert_eq!(
+        Target::parse(&stdout("file:///var/log/a%20b.log")).unwrap(),
+        Target::File("/var/log/a b.log".into())
+    );
+    let logger =
+        Target::parse(&stdout("binary:///usr/bin/nerdctl?_NERDCTL_INTERNAL_LOGGING=%2Fvar%2Flib&flag"))
+            .unwrap();
+    let expected = LoggerUri {
+        program: "/usr/bin/nerdctl".into(),
+        arguments: ["_NERDCTL_INTERNAL_LOGGING", "/var/lib", "flag", ""].map(str::to_owned).to_vec(),
+        must_say_ready: false,
+    };
+    assert_eq!(logger, Target::Logger(expected));
+    assert!(
+        matches!(Target::parse(&stdout("binary-v2:///l")).unwrap(), Target::Logger(uri) if uri.must_say_ready)
+    );
+    assert_eq!(Target::Paths.stdout("fifo:///run/x"), Path::new("/run/x"));
+}
+
+#[test]
+fn other_places_are_refused() {
+    let refusal = |text| Target::parse(&stdout(text)).unwrap_err().to_string();
+    assert_eq!(refusal("ttrpc+unix:///run/x?streaming_id=1"), "unknown STDIO scheme ttrpc+unix");
+    assert!(refusal("file://relative").contains("expected scheme:///absolute/path"));
+    assert!(refusal("binary:///x?a=%zz").contains("%XX"));
+}
