@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `gaps.toml`: the reasons why a case does not pass, or why two runtimes may differ. A reason that is no longer needed is an
+//! error for corten, so the table cannot become untrue.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{At as _, Error, Result};
+use crate::host::Host;
+
+/// The whole table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gaps {
+    /// Cases of runtime-tools that fail.
+    #[serde(default, rename = "runtime-tools")]
+    pub(crate) runtime_tools: Vec<Failure>,
+    /// Differences in the matrix.
+    #[serde(default)]
+    pub(crate) matrix: Vec<Difference>,
+}
+
+/// A validation program that fails.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Failure {
+    /// Names of the programs; `*` stands for any text.
+    pub(crate) cases: Vec<String>,
+    /// The runtimes it is true for.
+    pub(crate) runtimes: Vec<String>,
+    /// Facts of the machine (`host.rs`) that must hold for it.
+    #[serde(default)]
+    pub(crate) when: Vec<String>,
+    /// Why, in one line.
+    pub(crate) reason: String,
+}
+
+/// A place where corten may report something else than a control.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Difference {
+    /// Case name, `*` stands for any text.
+    pub(crate) case: String,
+    /// Path in the report, `/` between its parts; `*` stands for any text.
+    pub(crate) path: String,
+    /// The controls that report something else.
+    pub(crate) controls: Vec<String>,
+    /// Facts of the machine (`host.rs`) that must hold for it.
+    #[serde(default)]
+    pub(crate) when: Vec<String>,
+    /// Why, in one line.
+    pub(crate) reason: String,
+}
+
+impl Gaps {
+    /// Read the table.
+    pub(crate) fn read(path: &Path) -> Result<Gaps> {
+        let text = std::fs::read_to_string(path).at("read", path)?;
+        toml::from_str(&text)
+            .map_err(|error| Error::Format { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// The reason why this runtime fails this validation program on this machine.
+    pub(crate) fn failure(&self, case: &str, runtime: &str, host: &Host) -> Option<&str> {
+        let fits = |gap: &&Failure| {
+            gap.cases.iter().any(|pattern| matches(pattern, case))
+                && gap.runtimes.iter().any(|name| name == runtime)
+                && host.all(&gap.when)
+        };
+        self.runtime_tools.iter().find(fits).map(|gap| gap.reason.as_str())
+    }
+
+    /// The place in the table that explains why corten differs from this control here.
+    pub(crate) fn difference(&self, case: &str, path: &str, control: &str, host: &Host) -> Option<usize> {
+        self.matrix.iter().position(|gap| {
+            matches(&gap.case, case)
+                && matches(&gap.path, path)
+                && gap.controls.iter().any(|name| name == control)
+                && host.all(&gap.when)
+        })
+    }
+}
+
+/// Whether `text` has the form of `pattern`, in which `*` stands for any text, also none.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            rest.is_empty() || (0..=tail.len()).any(|n| tail.get(n..).is_some_and(|end| matches(rest, end)))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text) in
+            [("a", "a"), ("*", ""), ("a*", "abc"), ("*c", "abc"), ("a*c*e", "abcde"), ("*/x", "a/b/x")]
+        {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "ab"), ("a*", "ba"), ("*c", "cb"), ("a*c", "acb"), ("", "x")] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `conformance [SUITE...]`: run the same cases on corten and on the distribution's runc and crun, and say where they differ.
+//!
+//! Two suites run from here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three runtimes, a probe
+//! inside). Suites that need a daemon are scripts in `suites/`. Nothing here shares a type with Corten's own crates: a mistake
+//! made there cannot be repeated here.
+//!
+//! Exit status: 0 when every case of corten passes or is listed in `gaps.toml`; 1 when not; 2 when nothing could be run.
+
+mod error;
+mod gaps;
+mod host;
+mod matrix;
+mod results;
+mod runtime;
+mod runtime_tools;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use error::{Error, Result};
+use gaps::Gaps;
+use host::Host;
+use runtime::Runtime;
+
+const USAGE: &str = "\
+usage: conformance [OPTION]... [SUITE]...
+
+suites: runtime-tools, matrix (default: both)
+  --case TEXT     only cases whose name contains TEXT
+  --update        write conformance/RESULTS.md (needs both suites and no --case)
+  --keep          keep the working folder: outputs, bundles, reports
+  --jobs N        cases at a time (default 4; most of them wait most of the time)
+
+environment: CORTEN_BIN, RUNC_BIN, CRUN_BIN: the runtimes (default: corten beside this program, runc and crun of $PATH);
+CONFORMANCE_CACHE: built validation programs (default /var/cache/corten-conformance)";
+
+struct Options {
+    runtime_tools: bool,
+    matrix: bool,
+    case: Option<String>,
+    update: bool,
+    keep: bool,
+    jobs: usize,
+}
+
+fn options() -> std::result::Result<Options, lexopt::Error> {
+    use lexopt::prelude::{Long, Value, ValueExt};
+    let mut options =
+        Options { runtime_tools: false, matrix: false, case: None, update: false, keep: false, jobs: 4 };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("case") => options.case = Some(arguments.value()?.string()?),
+            Long("update") => options.update = true,
+            Long("keep") => options.keep = true,
+            Long("jobs") => options.jobs = arguments.value()?.parse()?,
+            Long("help") => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            Value(suite) if suite == "runtime-tools" => options.runtime_tools = true,
+            Value(suite) if suite == "matrix" => options.matrix = true,
+            other => return Err(other.unexpected()),
+        }
+    }
+    if !options.runtime_tools && !options.matrix {
+        (options.runtime_tools, options.matrix) = (true, true);
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("conformance: {error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Run what was asked for; true when nothing unexpected happened.
+fn run(options: &Options) -> Result<bool> {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return Ok(true);
+    }
+    let host = Host::look();
+    let runtimes = Runtime::all(&host)?;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let gaps = Gaps::read(&folder.join("gaps.toml"))?;
+    let work = work::Work::new(options.keep)?;
+    let filter = options.case.as_deref();
+
+    let tools = match options.runtime_tools {
+        true => runtime_tools::run(&runtimes, &host, &gaps, &folder, &work, filter, options.jobs)?,
+        false => None,
+    };
+    let matrix = match options.matrix {
+        true => Some(matrix::run(&runtimes, &host, &gaps, &work, filter, options.jobs)?),
+        false => None,
+    };
+
+    let mut good = true;
+    if let Some(tools) = &tools {
+        println!("{}", tools.summary());
+        good &= tools.good();
+    }
+    if let Some(matrix) = &matrix {
+        println!("{}", matrix.summary());
+        good &= matrix.good();
+    }
+    if options.update {
+        let (Some(tools), Some(matrix), None) = (&tools, &matrix, filter) else {
+            return Err(Error::Usage("--update needs both suites, all their cases, and go".into()));
+        };
+        results::write(&folder.join("RESULTS.md"), &host, &runtimes, tools, matrix)?;
+    }
+    Ok(good)
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The runtimes under test: where their programs are, and how a case starts them.
+//!
+//! A case never calls a runtime directly but through a launcher script of its own, which adds a `--root` of its own: what a case
+//! leaves behind is found and removed there, and nothing else is touched.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{At as _, Error, Result};
+use crate::host::Host;
+
+/// One runtime program.
+pub(crate) struct Runtime {
+    /// `corten`, `runc` or `crun`.
+    pub(crate) name: &'static str,
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// First line of its `--version`.
+    pub(crate) version: String,
+    /// It refuses bundles that say more than 1.0: their version is lowered before `create`.
+    lower_version: bool,
+    /// Shell commands that make the view of /sys/fs/cgroup it can work with, run in a private mount namespace.
+    view: &'static str,
+}
+
+/// The subject. A case that a control passes and the subject fails makes the run fail.
+pub(crate) const SUBJECT: &str = "corten";
+
+impl Runtime {
+    /// The subject and those controls that this machine has. A missing control is said and left out.
+    pub(crate) fn all(host: &Host) -> Result<Vec<Runtime>> {
+        let corten = match std::env::var_os("CORTEN_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => beside_this_program("corten")?,
+        };
+        if !corten.exists() {
+            let message = "not built: run cargo build -p runtime, or set CORTEN_BIN".into();
+            return Err(Error::Program { program: corten.display().to_string(), message });
+        }
+        let mut all = vec![Runtime::new(SUBJECT, corten, host)?];
+        for (name, variable) in [("runc", "RUNC_BIN"), ("crun", "CRUN_BIN")] {
+            match std::env::var_os(variable).map(PathBuf::from).or_else(|| in_path(name)) {
+                Some(program) => all.push(Runtime::new(name, program, host)?),
+                None => println!("# skipped as a control: needs {name}"),
+            }
+        }
+        Ok(all)
+    }
+
+    fn new(name: &'static str, program: PathBuf, host: &Host) -> Result<Runtime> {
+        let failed = |message: String| Error::Program { program: program.display().to_string(), message };
+        let output =
+            Command::new(&program).arg("--version").output().map_err(|error| failed(error.to_string()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.lines().next().unwrap_or("?").to_owned();
+        // crun refuses a hybrid hierarchy, and up to 1.14 every ociVersion above 1.0.
+        let view = if name == "crun" && host.hybrid { "umount /sys/fs/cgroup/unified &&" } else { "" };
+        let lower_version = name == "crun" && text.lines().any(|line| line.trim() == "spec: 1.0.0");
+        Ok(Runtime { name, program, version, lower_version, view })
+    }
+
+    /// Write the launcher: a program that takes a runtime's arguments and keeps its state in `root`.
+    pub(crate) fn launcher(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("runtime");
+        let mut script = String::from("#!/bin/sh\n");
+        if self.lower_version {
+            script.push_str(LOWER_VERSION);
+        }
+        let _ = writeln!(
+            script,
+            "exec '{}' --root '{}' \"$@\"",
+            self.program.display(),
+            folder.join("root").display()
+        );
+        fs::write(&path, script).at("write", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("make executable", &path)?;
+        Ok(path)
+    }
+
+    /// A command that runs PROGRAM in a private mount namespace with the view this runtime needs; everything below `/` is
+    /// shared there, as systemd leaves it on a usual machine.
+    pub(crate) fn in_view(&self, program: &Path) -> Command {
+        let script = format!("{} mount --make-rshared / && exec \"$@\"", self.view);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(program);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Delete every container that a launcher's state folder still knows.
+    pub(crate) fn sweep(&self, launcher: &Path, root: &Path) {
+        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+            let mut command = self.in_view(launcher);
+            command.args(["delete", "--force"]).arg(entry.file_name());
+            // Nothing more can be done about a container that resists; what it holds is in its own folder.
+            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// Lowers the version in the bundle named by `--bundle`; "invalid" and the like stay as they are.
+const LOWER_VERSION: &str = r#"previous=
+for argument; do
+    if [ "$1" = create ] && [ "$previous" = --bundle ]; then
+        sed -i 's/"ociVersion": *"1\.[1-9][^"]*"/"ociVersion": "1.0.2"/' "$argument/config.json"
+    fi
+    previous=$argument
+done
+"#;
+
+/// A program that cargo put into the same folder as this one.
+pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().at("find", Path::new("/proc/self/exe"))?;
+    Ok(this.parent().unwrap_or(Path::new("/")).join(name))
+}
+
+/// A program of `$PATH`.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
