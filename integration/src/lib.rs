@@ -1,1 +1,34 @@
 //! Harness for tests that run real containers.
+//!
+//! A test builds a bundle, runs a runtime on it as an operator would (the binary, never a library call), and asserts
+//! on what the container's process saw (the [`report`] of the `probe` program) or on what the kernel says from the
+//! host ([`host`]). Nothing here knows how the runtime works inside.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`container`] | one bundle with its id and state directory; deleted by force when dropped |
+//! | [`config`] | the configurations tests start from |
+//! | [`runtime`] | which binary is tested, and from which version a feature can be expected |
+//! | [`outcome`] | a finished command: status, output, log |
+//! | [`report`], [`proc`] | what the probe reports; parsers of `/proc` files for both sides |
+//! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
+//! | [`leaks`] | what a container has left behind |
+//!
+//! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
+
+// A harness reports a broken expectation by panicking: that is what fails a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod container;
+pub mod host;
+pub mod leaks;
+pub mod outcome;
+pub mod proc;
+pub mod report;
+pub mod rootfs;
+pub mod runtime;
+pub mod skip;
+#[allow(unsafe_code)]
+pub mod sys;

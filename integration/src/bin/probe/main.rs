@@ -1,0 +1,106 @@
+//! Runs inside a container and says what it sees, or does one thing a test needs done there.
+//!
+//! It is linked statically and stands alone in the root filesystem: a container needs nothing else to be tested.
+
+// Wrong arguments and broken pipes are mistakes of the test that started it; a panic shows them best.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(unsafe_code)]
+
+mod attempt;
+mod look;
+
+use nix::sys::signal::{SigSet, Signal};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    match words.as_slice() {
+        ["report", rest @ ..] => say(&serde_json::to_string(&look::report(rest)).unwrap()),
+        ["sleep"] => loop {
+            nix::unistd::pause();
+        },
+        ["ready-then-sleep"] => {
+            say("ready");
+            loop {
+                nix::unistd::pause();
+            }
+        }
+        ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap()),
+        ["signals"] => signals(),
+        ["window-sizes"] => window_sizes(),
+        ["try", attempt, rest @ ..] => say(&attempt::attempt(attempt, rest)),
+        ["allocate", bytes] => allocate(bytes.parse().unwrap()),
+        ["notify", text] => notify(text),
+        ["orphans", count] => orphans(count.parse().unwrap()),
+        ["spin"] => loop {
+            std::hint::spin_loop();
+        },
+        _ => panic!("unknown request: {words:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// One line on standard output, written at once.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Says the name of every signal it gets, and ends after SIGTERM. Says `ready` when none can be missed any more.
+fn signals() {
+    let all = SigSet::all();
+    all.thread_block().unwrap();
+    say("ready");
+    loop {
+        let signal = all.wait().unwrap();
+        say(signal.as_str());
+        if signal == Signal::SIGTERM {
+            return;
+        }
+    }
+}
+
+/// Says the size of the terminal now and after each SIGWINCH, and ends after SIGTERM.
+fn window_sizes() {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGWINCH);
+    set.add(Signal::SIGTERM);
+    set.thread_block().unwrap();
+    loop {
+        let (rows, columns) = integration::sys::window_size(std::io::stdin().as_fd()).unwrap();
+        say(&format!("{rows}x{columns}"));
+        if set.wait().unwrap() == Signal::SIGTERM {
+            return;
+        }
+    }
+}
+
+/// Touches that many bytes of memory, then says so.
+fn allocate(bytes: usize) {
+    let block = vec![1u8; bytes];
+    say(&format!("allocated {}", std::hint::black_box(&block).len()));
+}
+
+/// Sends a datagram to the service manager's socket (sd_notify(3)).
+fn notify(text: &str) {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to(text.replace("\\n", "\n").as_bytes(), std::env::var("NOTIFY_SOCKET").unwrap()).unwrap();
+    say("sent");
+}
+
+/// Leaves that many processes behind that sleep, in sessions of their own, then sleeps as well.
+#[allow(clippy::zombie_processes)] // They end with the container.
+fn orphans(count: usize) {
+    for _ in 0..count {
+        Command::new("/bin/setsid").args(["/probe", "sleep"]).spawn().unwrap();
+    }
+    say("ready");
+    loop {
+        nix::unistd::pause();
+    }
+}

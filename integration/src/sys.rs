@@ -1,0 +1,214 @@
+//! System calls that neither the standard library nor nix wraps. The crate's only unsafe code.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Turns the -1 of a system call into the error it stands for.
+fn check(result: libc::c_long) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Makes system call `number` with integer arguments, for probing what a filter or a capability set refuses.
+///
+/// The arguments must not be addresses that the kernel would write to: callers pass numbers, zero and flags only.
+pub fn probe_syscall(number: i64, args: [u64; 6]) -> io::Result<i64> {
+    // SAFETY: callers pass no address of memory they own, so the kernel can at worst answer EFAULT.
+    check(unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]) })
+}
+
+/// prctl(2) with an option that only reads.
+pub fn prctl_get(option: i32) -> io::Result<i64> {
+    // SAFETY: the PR_GET_ options used here take no pointer and change nothing.
+    check(libc::c_long::from(unsafe { libc::prctl(option, 0, 0, 0, 0) }))
+}
+
+/// The signal that this process gets when its parent ends; 0 for none.
+pub fn parent_death_signal() -> io::Result<i64> {
+    let mut signal: i32 = 0;
+    // SAFETY: PR_GET_PDEATHSIG writes one int to the address, which lives across the call.
+    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) }))?;
+    Ok(i64::from(signal))
+}
+
+/// sched_getattr(2) as plain numbers.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SchedAttr {
+    size: u32,
+    /// SCHED_OTHER and so on.
+    pub policy: u32,
+    /// SCHED_FLAG_ bits.
+    pub flags: u64,
+    /// Nice value.
+    pub nice: i32,
+    /// Static priority of the real-time policies.
+    pub priority: u32,
+    /// SCHED_DEADLINE, nanoseconds.
+    pub runtime: u64,
+    /// SCHED_DEADLINE, nanoseconds.
+    pub deadline: u64,
+    /// SCHED_DEADLINE, nanoseconds.
+    pub period: u64,
+    /// Utilisation clamps.
+    pub util: [u32; 2],
+}
+
+/// The scheduling attributes of this process.
+pub fn sched_getattr() -> io::Result<SchedAttr> {
+    let mut attr = SchedAttr::default();
+    let size = mem::size_of::<SchedAttr>();
+    // SAFETY: `attr` is a repr(C) struct of plain integers and `size` is its true size.
+    check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) })?;
+    Ok(attr)
+}
+
+/// The I/O priority of this process: class in the upper three bits of 16, level below.
+pub fn ioprio_get() -> io::Result<i64> {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: takes integers only.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) })
+}
+
+/// The execution domain of this process, read without changing it.
+pub fn personality() -> io::Result<i64> {
+    // SAFETY: 0xffffffff asks and does not set (personality(2)).
+    check(libc::c_long::from(unsafe { libc::personality(0xffff_ffff) }))
+}
+
+/// The memory policy of this process: mode with its flags, and the nodes as a bit mask.
+pub fn get_mempolicy() -> io::Result<(i32, u64)> {
+    let mut mode: i32 = 0;
+    let mut nodes = [0u64; 16];
+    let bits = u64::try_from(nodes.len() * 64).unwrap_or(0);
+    // SAFETY: `mode` and `nodes` live across the call and `nodes` holds `bits` bits.
+    check(unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, nodes.as_mut_ptr(), bits, 0, 0) })?;
+    Ok((mode, nodes[0]))
+}
+
+/// KEYCTL_DESCRIBE of the session keyring: `keyring;uid;gid;permissions;name`.
+pub fn session_keyring() -> io::Result<String> {
+    const KEYCTL_DESCRIBE: i32 = 6;
+    const KEY_SPEC_SESSION_KEYRING: i32 = -3;
+    let mut text = [0u8; 512];
+    // SAFETY: the kernel writes at most `text.len()` bytes into `text`.
+    let length = check(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_DESCRIBE,
+            KEY_SPEC_SESSION_KEYRING,
+            text.as_mut_ptr(),
+            text.len(),
+            0,
+        )
+    })?;
+    let end = usize::try_from(length).unwrap_or(0).saturating_sub(1).min(text.len());
+    Ok(String::from_utf8_lossy(&text[..end]).into_owned())
+}
+
+/// The size of a terminal in (rows, columns).
+pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
+    // SAFETY: a winsize of zeroes is valid, and TIOCGWINSZ fills exactly one.
+    let mut size: libc::winsize = unsafe { mem::zeroed() };
+    // SAFETY: as above; the descriptor is borrowed, hence open.
+    check(libc::c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }))?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Sets the size of a terminal.
+pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which lives across the call; the descriptor is borrowed, hence open.
+    check(libc::c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }))?;
+    Ok(())
+}
+
+/// pidfd_open(2).
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a path as O_PATH only, to hold on to a file without reading it.
+pub fn open_path(path: &str) -> io::Result<File> {
+    let path = CString::new(path).map_err(io::Error::other)?;
+    // SAFETY: `path` is a NUL-terminated string that lives across the call.
+    let fd = check(libc::c_long::from(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }))?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Makes the child of `command` stop at its exec, traced by the thread that spawns it.
+pub fn trace_me(command: &mut Command) {
+    // SAFETY: PTRACE_TRACEME is one system call without memory arguments, safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0))?;
+            Ok(())
+        });
+    }
+}
+
+/// Makes the child of `command` inherit the descriptors as 3, 4 and so on.
+pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
+    // SAFETY: only fcntl and dup2 run between fork and exec; the vector was allocated before and is not changed.
+    unsafe {
+        command.pre_exec(move || {
+            for (target, fd) in (3..).zip(&fds) {
+                if fd.as_raw_fd() == target {
+                    check(libc::c_long::from(libc::fcntl(target, libc::F_SETFD, 0)))?;
+                } else {
+                    check(libc::c_long::from(libc::dup2(fd.as_raw_fd(), target)))?;
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Makes standard input the controlling terminal of the child of `command`, in a session of its own.
+pub fn control_terminal(command: &mut Command) {
+    // SAFETY: two system calls without memory arguments, safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::c_long::from(libc::setsid()))?;
+            check(libc::c_long::from(libc::ioctl(0, libc::TIOCSCTTY, 0)))?;
+            Ok(())
+        });
+    }
+}
+
+/// Takes all capabilities of the child of `command` named by `drop` out of its bounding set.
+pub fn drop_bounding(command: &mut Command, drop: Vec<u8>) {
+    // SAFETY: prctl(PR_CAPBSET_DROP) takes integers only and is safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            for capability in &drop {
+                check(libc::c_long::from(libc::prctl(
+                    libc::PR_CAPBSET_DROP,
+                    u64::from(*capability),
+                    0,
+                    0,
+                    0,
+                )))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs `handler` when this program ends by returning from `main` or calling exit(3).
+pub fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: `handler` is a plain function that lives as long as the program.
+    unsafe {
+        libc::atexit(handler);
+    }
+}
