@@ -96,7 +96,16 @@ impl Arch {
 
     /// The architecture of a name in `arches` of a Docker profile, such as `amd64`.
     pub fn from_docker(name: &str) -> Option<Self> {
+        // Go's name, which Docker's own map of architectures uses in one place.
+        let name = if name == "loong64" { "loongarch64" } else { name };
         ROWS.iter().find(|row| row.docker == name).map(|row| row.arch)
+    }
+
+    /// The architecture of a call as the kernel reports it in `struct seccomp_data`: x32 differs from x86_64 only in
+    /// the number.
+    pub fn from_audit(audit: u32, number: u32) -> Option<Self> {
+        let found = ROWS.iter().find(|row| row.audit == audit)?.arch;
+        Some(if found == Self::X86_64 && crate::table::is_x32(number) { Self::X32 } else { found })
     }
 
     /// The architecture this code was compiled for, when it has a table.

@@ -141,13 +141,24 @@ struct Words<'a> {
 impl Words<'_> {
     /// Rules one after the other. Neighbours that each test the same one argument become one search over its values.
     fn chain(&mut self, guards: &[Guard], default: Target) -> Target {
+        let narrow = self.narrow;
+        let searched = |guard: &Guard| single_range(guard, narrow);
         let mut target = default;
         for group in guards
-            .chunk_by(|left, right| single_range(left).is_some_and(|arg| single_range(right) == Some(arg)))
+            .chunk_by(|left, right| searched(left).is_some_and(|key| searched(right) == Some(key)))
             .rev()
         {
-            target = match single_range(&group[0]) {
-                Some(arg) => self.search_argument(arg, group, target),
+            target = match searched(&group[0]) {
+                Some((arg, narrow)) => {
+                    let case = |guard: &Guard| {
+                        Some((
+                            Range::of(guard.conditions.first()?.test, narrow),
+                            Target::Return(guard.result),
+                        ))
+                    };
+                    let cases: Vec<_> = group.iter().filter_map(case).collect();
+                    self.search(arg, narrow, &cases, target)
+                }
                 None => group.iter().rev().fold(target, |next, guard| self.guard(guard, next)),
             };
         }
@@ -159,29 +170,19 @@ impl Words<'_> {
         guard.conditions.iter().rev().fold(Target::Return(guard.result), |yes, condition| {
             match condition.test {
                 Test::Masked { mask, value } => self.masked(condition.arg, mask, value, yes, next),
-                test => self.search(condition.arg, &[(Range::of(test, self.narrow), yes)], next),
+                test => self.search(condition.arg, self.narrow, &[(Range::of(test, self.narrow), yes)], next),
             }
         })
     }
 
-    fn search_argument(&mut self, arg: u8, group: &[Guard], next: Target) -> Target {
-        let narrow = self.narrow;
-        let range = |condition: &Condition| Range::of(condition.test, narrow);
-        let cases: Vec<(Range, Target)> = group
-            .iter()
-            .filter_map(|guard| Some((range(guard.conditions.first()?), Target::Return(guard.result))))
-            .collect();
-        self.search(arg, &cases, next)
-    }
-
     /// A search over all values of an argument; of overlapping cases the first counts.
-    fn search(&mut self, arg: u8, cases: &[(Range, Target)], next: Target) -> Target {
+    fn search(&mut self, arg: u8, narrow: bool, cases: &[(Range, Target)], next: Target) -> Target {
         let mut starts = vec![0];
         for (range, _) in cases {
             starts.push(range.first);
             starts.extend(range.last.checked_add(1));
         }
-        if !self.narrow {
+        if !narrow {
             // Values that share an upper word are searched together, so begin and end each such group.
             for index in 0..starts.len() {
                 let start: u64 = starts[index];
@@ -197,7 +198,7 @@ impl Words<'_> {
             let case = cases.iter().find(|(range, _)| range.contains(value));
             case.map_or(next, |&(_, target)| target)
         };
-        if self.narrow {
+        if narrow {
             let mut steps = Vec::with_capacity(starts.len());
             for start in starts.into_iter().filter(|&start| high(start) == 0) {
                 push_step(&mut steps, low(start), target(start));
@@ -249,11 +250,15 @@ impl Words<'_> {
     }
 }
 
-/// The argument of a rule whose only condition is a range of one argument's values.
-fn single_range(guard: &Guard) -> Option<u8> {
+/// The argument of a rule whose only condition is a range of its values, and whether only the lower word counts: a
+/// mask of exactly that is how a profile speaks of an `int`.
+fn single_range(guard: &Guard, narrow: bool) -> Option<(u8, bool)> {
     match guard.conditions.as_slice() {
-        [Condition { test: Test::Masked { .. }, .. }] => None,
-        [condition] => Some(condition.arg),
+        [Condition { arg, test: Test::Masked { mask, .. } }] => {
+            let lower = low(*mask) == u32::MAX && (narrow || high(*mask) == 0);
+            lower.then_some((*arg, true))
+        }
+        [condition] => Some((condition.arg, narrow)),
         _ => None,
     }
 }
@@ -267,7 +272,7 @@ struct Range {
 }
 
 impl Range {
-    /// The values a comparison accepts; narrow ones compare the lower words only. `Masked` is no range.
+    /// The values a comparison accepts; narrow ones compare the lower words only. A mask must keep exactly those.
     fn of(test: Test, narrow: bool) -> Self {
         let max = if narrow { u64::from(u32::MAX) } else { u64::MAX };
         let range = |first, last| Self { first, last, inverted: false };
@@ -280,7 +285,7 @@ impl Range {
             // What is not less is greater or equal, and the other way round: no empty range is ever needed.
             Test::Less(value) => others(value & max, max),
             Test::Greater(value) => others(0, value & max),
-            Test::Masked { .. } => others(0, max),
+            Test::Masked { value, .. } => range(value & max, value & max),
         }
     }
 

@@ -169,9 +169,10 @@ fn abi(call: &Call, arches: &[Arch]) -> Arch {
     if !matches!(call.arch, Arch::X86_64 | Arch::X32) {
         return call.arch;
     }
-    let x32 = call.number & table::X32_BIT != 0 || call.number >= 1 << 31;
-    let none = call.number == u32::MAX && arches.contains(&Arch::X86_64);
-    if x32 && (!none || arches.contains(&Arch::X32)) { Arch::X32 } else { Arch::X86_64 }
+    let none = call.number == u32::MAX;
+    let x32 = table::is_x32(call.number)
+        || none && (arches.contains(&Arch::X32) || !arches.contains(&Arch::X86_64));
+    if x32 { Arch::X32 } else { Arch::X86_64 }
 }
 
 fn names_it(rule: &Rule, name: &str) -> bool {

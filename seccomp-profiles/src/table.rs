@@ -27,6 +27,11 @@ pub(crate) fn apart_from(arch: Arch) -> u32 {
 /// Bit of the call number that marks an x32 call on x86_64 (`__X32_SYSCALL_BIT` of `asm/unistd.h`).
 pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
+/// Whether a call number on x86_64 is one of x32. -1 is no call at all.
+pub(crate) fn is_x32(number: u32) -> bool {
+    (X32_BIT..u32::MAX).contains(&number)
+}
+
 /// The row of a name, when any architecture has a call of that name.
 pub(crate) fn row(name: &str) -> Option<RowId> {
     let found = data::NAMES.binary_search(&name).ok()?;
@@ -53,9 +58,9 @@ pub(crate) fn numbers(arch: Arch) -> &'static [(u32, RowId)] {
     }
 }
 
-/// Whether any architecture has a call of this name.
-pub fn is_known(name: &str) -> bool {
-    row(name).is_some()
+/// The name itself, when any architecture has a call of that name.
+pub fn known(name: &str) -> Option<&'static str> {
+    data::NAMES.get(usize::from(row(name)?)).copied()
 }
 
 /// The number of a call on an architecture (with bit 30 set on x32).

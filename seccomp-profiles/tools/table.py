@@ -44,6 +44,9 @@ SID_PACKAGES = ["linux-libc-dev"]
 NOT_CALLS = {"syscalls", "Linux", "Linux_syscalls", "O32_Linux", "O32_Linux_syscalls", "64_Linux", "64_Linux_syscalls",
              "N32_Linux", "N32_Linux_syscalls", "SYSCALL_BASE", "OABI_SYSCALL_BASE", "SYSCALL_MASK", "arch_specific_syscall"}
 
+# Numbers that MIPS never gave to anything.
+PLACEHOLDER = re.compile(r"^(reserved|unused)\d+$")
+
 DEFINE = re.compile(r"^#define\s+__NR_(\w+)\s+(.+?)\s*(?:/\*.*)?$")
 
 
@@ -64,7 +67,7 @@ def read_header(path, bases):
     with open(path) as header:
         for line in header:
             match = DEFINE.match(line)
-            if not match or match.group(1) in NOT_CALLS:
+            if not match or match.group(1) in NOT_CALLS or PLACEHOLDER.match(match.group(1)):
                 continue
             value = number(match.group(2), bases)
             if value is None:

@@ -92,7 +92,12 @@ fn value() -> impl Strategy<Value = u64> {
 }
 
 fn arg(index: impl Strategy<Value = u32>) -> impl Strategy<Value = Arg> {
-    (index, value(), value(), select(OPERATORS.to_vec())).prop_map(|(index, value, value_two, op)| Arg {
+    let comparison = prop_oneof![
+        6 => (value(), value(), select(OPERATORS.to_vec())),
+        // An `int`, compared as one.
+        1 => (Just(0xffff_ffff), value(), Just("SCMP_CMP_MASKED_EQ")),
+    ];
+    (index, comparison).prop_map(|(index, (value, value_two, op))| Arg {
         index,
         value,
         value_two,
