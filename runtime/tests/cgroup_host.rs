@@ -3,7 +3,7 @@
 
 mod support;
 
-use runtime::cgroup::{Cgroup, Driver, Mounts, create};
+use runtime::cgroup::{Cgroup, Driver, Mounts, Oom, create};
 use runtime::spec::Resources;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -285,6 +285,59 @@ fn v1_updates_are_all_or_nothing() {
         sandbox.cgroup.update(&resources(&json)).unwrap_or_else(|error| panic!("{error}"));
     }
     assert_eq!(sandbox.read("pids", "pids.max"), "20");
+}
+
+#[test]
+fn v1_statistics_count() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    let mut sandbox =
+        Sandbox::new(&resources(r#"{"memory": {"limit": 104857600}, "pids": {"limit": 20}}"#)).unwrap();
+    sandbox.run("sh", &["-c", "x=$(head -c 3000000 /dev/zero | tr '\\0' x); while :; do :; done"]);
+    let mut stats = sandbox.cgroup.stats().unwrap();
+    for _ in 0..500 {
+        if stats.cpu.user > 0 && stats.memory.usage.usage > 2_000_000 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        stats = sandbox.cgroup.stats().unwrap();
+    }
+    assert!(stats.cpu.total > 0 && stats.cpu.user > 0, "{stats:?}");
+    assert_eq!(stats.cpu.percpu.len(), stats.cpu.percpu_user.len());
+    assert!(stats.memory.usage.usage > 2_000_000 && stats.memory.usage.limit == 104_857_600, "{stats:?}");
+    assert!(stats.memory.raw["total_rss"] > 0 && !stats.cpuset.cpus.is_empty(), "{stats:?}");
+    assert_eq!((stats.pids.current, stats.pids.limit), (1, 20));
+    assert!(stats.cpu.psi.is_some(), "the second hierarchy counts pressure: {stats:?}");
+}
+
+#[test]
+fn v1_out_of_memory_kills_are_told() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    let mut sandbox = Sandbox::new(&resources(r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#)).unwrap();
+    let mut watch = sandbox.cgroup.watch_oom().unwrap();
+    assert_eq!(watch.read().unwrap(), Oom::Nothing);
+    sandbox.run("sh", &["-c", "sleep 0.2; x=$(head -c 100000000 /dev/zero | tr '\\0' x)"]);
+    loop {
+        let mut polls = [nix::poll::PollFd::new(watch.as_fd(), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut polls, 60_000u16).unwrap(), 1, "no notice");
+        if watch.read().unwrap() == Oom::Happened {
+            break;
+        }
+    }
+    sandbox.reap();
+    assert!(sandbox.cgroup.oom_kills().unwrap() > 0);
+    // The end of the cgroup is a notice, too.
+    sandbox.cgroup.remove().unwrap();
+    loop {
+        let mut polls = [nix::poll::PollFd::new(watch.as_fd(), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut polls, 60_000u16).unwrap(), 1, "no notice");
+        if watch.read().unwrap() == Oom::Gone {
+            break;
+        }
+    }
 }
 
 #[test]

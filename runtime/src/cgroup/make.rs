@@ -85,8 +85,7 @@ fn on_v2(location: &Location, created: &mut Created) -> Result<Cgroup> {
     if made == Made::Existing {
         refuse_used(&member)?;
     }
-    let failures = tree::enable(ROOT, &member.dir)?;
-    Ok(Cgroup { members: vec![member], failures, ..Cgroup::default() })
+    Ok(Cgroup { members: vec![member], ..Cgroup::default() })
 }
 
 fn pinned(path: String) -> Result<Dir> {
@@ -224,6 +223,9 @@ impl Cgroup {
     /// Writes the limits of a new cgroup.
     pub(super) fn limit(&mut self, request: &Request<'_>) -> Result<()> {
         let settings = self.settings(request.resources, None)?;
+        if self.is_v2() {
+            self.enable(&settings)?;
+        }
         // On v2 the kernel counts a process against the limit where it is cloned into.
         let (late, now): (Vec<Setting>, Vec<Setting>) = settings
             .into_iter()

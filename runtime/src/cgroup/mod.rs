@@ -31,6 +31,7 @@ mod oom;
 mod path;
 mod place;
 mod processes;
+pub mod stats;
 
 pub mod systemd;
 mod tree;

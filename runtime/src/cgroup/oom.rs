@@ -26,9 +26,9 @@ enum Notice {
 /// What a notice meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oom {
-    /// Processes were killed: how many since the last look. 0 on v1 kernels that do not count (before 4.13), where the
-    /// notice itself is all there is.
-    Killed(u64),
+    /// Processes ran out of memory. On v2 they were killed; on v1 the notice comes just before that, and also where
+    /// `disableOOMKiller` lets them wait instead.
+    Happened,
     /// Nothing of that kind happened.
     Nothing,
     /// The cgroup has no more processes, or is gone: there will be no more notices.
@@ -108,10 +108,10 @@ impl OomWatch {
         }
         let v1 = matches!(self.notice, Notice::V1(..));
         let Some(kills) = kills(&self.dir, v1)? else { return Ok(Oom::Gone) };
-        let new = kills.saturating_sub(self.kills);
+        let more = kills > self.kills;
         self.kills = kills;
-        if new > 0 || v1 {
-            return Ok(Oom::Killed(new));
+        if more || v1 {
+            return Ok(Oom::Happened);
         }
         match self.dir.read("cgroup.events") {
             Ok(text) if text.lines().any(|line| line == "populated 1") => Ok(Oom::Nothing),

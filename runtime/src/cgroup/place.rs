@@ -43,7 +43,7 @@ impl Cgroup {
         }
         settings.extend(unified::table(resources, update.unwrap_or(&none), &on_v2)?.settings);
         if !second.is_empty() {
-            self.enable_second()?;
+            self.enable(&settings)?;
         }
         Ok(settings)
     }
@@ -62,11 +62,13 @@ impl Cgroup {
         if needed { controllers(&Dir::new(member.mount(false))) } else { Ok(Vec::new()) }
     }
 
-    fn enable_second(&mut self) -> Result<()> {
-        if let Some(member) = self.unified() {
-            let failures = tree::enable(member.mount(false), &member.dir)?;
-            self.failures.extend(failures);
-        }
+    /// Enables controllers on the way to the v2 directory.
+    pub(super) fn enable(&mut self, settings: &[Setting]) -> Result<()> {
+        let v2_alone = self.is_v2();
+        let Some(member) = self.unified() else { return Ok(()) };
+        let needed: Vec<&str> = settings.iter().map(|setting| setting.controller.as_ref()).collect();
+        let failures = tree::enable(member.mount(v2_alone), &member.dir, &needed)?;
+        self.failures.extend(failures);
         Ok(())
     }
 

@@ -95,9 +95,13 @@ pub(super) struct Failure {
     pub(super) errno: Errno,
 }
 
+/// Controllers that can tell threads apart. Only these can be had below a cgroup with processes, at the price that the
+/// cgroups there are for threads.
+const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
+
 /// Gives a v2 cgroup the controllers that its hierarchy has, enabling them in each directory on the way. What cannot be
-/// enabled matters only to limits that need it, so it is returned, not an error.
-pub(super) fn enable(mount: &str, leaf: &Dir) -> Result<Vec<Failure>> {
+/// enabled matters only to limits that need it (`needed`), so it is returned, not an error.
+pub(super) fn enable(mount: &str, leaf: &Dir, needed: &[&str]) -> Result<Vec<Failure>> {
     let available = controllers(&Dir::new(mount))?;
     let mut there = controllers(leaf)?;
     if available.len() == there.len() {
@@ -110,26 +114,45 @@ pub(super) fn enable(mount: &str, leaf: &Dir) -> Result<Vec<Failure>> {
         path = parent(path);
     }
     above.push(mount);
+    let missing: Vec<&str> =
+        available.iter().filter(|name| !there.contains(name)).map(String::as_str).collect();
     let mut failures = Vec::new();
     for path in above.into_iter().rev() {
-        let dir = Dir::new(path);
-        let missing: Vec<&String> = available.iter().filter(|name| !there.contains(name)).collect();
-        let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-        if dir.write("cgroup.subtree_control", &all).is_ok() {
-            continue;
-        }
-        for name in missing {
-            if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{name}")) {
-                failures.push(Failure { controller: name.clone(), path: path.to_owned(), errno });
-            }
-        }
+        enable_in(&Dir::new(path), &missing, needed, &mut failures);
     }
     there = controllers(leaf)?;
     failures.retain(|failure| !there.contains(&failure.controller));
-    if !failures.is_empty() {
+    if there.len() < available.len() {
         enter_threaded_mode(leaf);
     }
     Ok(failures)
+}
+
+/// Enables controllers for the cgroups below one directory: all at once, else those that the kernel lets.
+fn enable_in(dir: &Dir, missing: &[&str], needed: &[&str], failures: &mut Vec<Failure>) {
+    let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
+    if dir.write("cgroup.subtree_control", &all).is_ok() {
+        return;
+    }
+    let threaded = |name: &str| THREADED.contains(&name);
+    let only_threads = !needed.is_empty() && needed.iter().all(|name| threaded(name));
+    let mut has_processes = false;
+    let (last, first): (Vec<&str>, Vec<&str>) = missing.iter().partition(|name| threaded(name));
+    for name in first.into_iter().chain(last) {
+        if has_processes && threaded(name) && !only_threads {
+            // The cgroup would become one for threads, which no process can be cloned into.
+            failures.push(Failure {
+                controller: name.to_owned(),
+                path: dir.path().to_owned(),
+                errno: Errno::EBUSY,
+            });
+            continue;
+        }
+        if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{name}")) {
+            has_processes |= matches!(errno, Errno::EBUSY | Errno::EOPNOTSUPP);
+            failures.push(Failure { controller: name.to_owned(), path: dir.path().to_owned(), errno });
+        }
+    }
 }
 
 /// A cgroup below a threaded one cannot hold processes before it is made threaded itself, which only those limits
