@@ -2,5 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod path;
+pub mod plan;
 pub mod spec;
 pub mod sys;

@@ -5,7 +5,17 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod capability;
+pub mod clone;
+pub mod fd;
+pub mod keyring;
+pub mod mount;
+pub mod net;
 pub mod pidfd;
+pub mod process;
+pub mod sched;
+pub mod seccomp;
+pub mod tty;
 
 pub use nix::errno::Errno;
 

@@ -1,0 +1,58 @@
+//! `process.user` and what goes with it: ids, groups, umask, capabilities.
+
+use super::capabilities::Sets;
+use super::{Host, PlanError, Result, capabilities};
+use crate::spec;
+
+/// Who a process is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// User id in the container.
+    pub uid: u32,
+    /// Group id in the container.
+    pub gid: u32,
+    /// Supplementary groups; an empty list clears what the caller had.
+    pub groups: Vec<u32>,
+    /// File mode creation mask; 0022 when absent, as runc.
+    pub umask: u32,
+    /// Capabilities; `None` leaves them to the change of user ids.
+    pub capabilities: Sets,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+}
+
+/// Plans the identity of a process.
+///
+/// # Errors
+/// Ids that mean "no id" to the kernel, a umask with bits outside of 0777.
+pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) -> Result<Identity> {
+    let user = &process.user;
+    for (field, id) in [("uid", user.uid), ("gid", user.gid)] {
+        check_id(&format!("process.user.{field}"), id)?;
+    }
+    for (index, id) in user.additional_gids.iter().enumerate() {
+        check_id(&format!("process.user.additionalGids[{index}]"), *id)?;
+    }
+    let umask = user.umask.unwrap_or(0o022);
+    if umask > 0o777 {
+        return Err(PlanError::at("process.user.umask", format!("{umask} is above 511 (octal 777)")));
+    }
+    let none = spec::Capabilities::default();
+    let wanted = process.capabilities.as_ref().unwrap_or(&none);
+    Ok(Identity {
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.additional_gids.clone(),
+        umask,
+        capabilities: capabilities::plan(wanted, host, warnings),
+        no_new_privileges: process.no_new_privileges,
+    })
+}
+
+/// -1 is the kernel's "leave it as it is" (setresuid(2)): as an id it would keep the caller's.
+fn check_id(path: &str, id: u32) -> Result<()> {
+    if id == u32::MAX {
+        return Err(PlanError::at(path, format!("{id} is not an id")));
+    }
+    Ok(())
+}

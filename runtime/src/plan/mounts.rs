@@ -1,0 +1,330 @@
+//! `mounts`: what is mounted where, and how.
+
+use super::options::{self, Bind, Options};
+use super::{PlanError, Result, c_string};
+use crate::spec;
+use std::ffi::{CString, OsString};
+use std::path::{Path, PathBuf};
+
+/// One entry of `mounts`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MountPlan {
+    /// Its position in `mounts`, for messages.
+    pub index: usize,
+    /// The mount point, from the root of the container.
+    pub destination: OsString,
+    /// What is mounted.
+    pub what: What,
+    /// `MOUNT_ATTR_…` and propagation.
+    pub attributes: Attributes,
+    /// The last part of the destination is not followed when it is a link.
+    pub destination_nofollow: bool,
+    /// The map through which ids are shown.
+    pub idmap: Option<Idmap>,
+}
+
+/// What is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum What {
+    /// A file or directory of the host.
+    Bind {
+        /// The absolute source path.
+        source: PathBuf,
+        /// With all mounts below it.
+        tree: bool,
+        /// The last part of the source is not followed when it is a link.
+        nofollow: bool,
+        /// A source that is a link is made again at the destination.
+        copy_symlink: bool,
+    },
+    /// A new instance of a file system.
+    FileSystem {
+        /// The type, e.g. `tmpfs`.
+        kind: CString,
+        /// The source, shown in the mount table.
+        source: Option<CString>,
+        /// Keys and values for the file system, in order.
+        data: Vec<(CString, Option<CString>)>,
+        /// What is below the mount point is copied into it.
+        copy_up: bool,
+    },
+    /// The container's own view of the control groups, whatever the host's layout is.
+    Cgroup,
+    /// Attributes of what is already mounted at the destination are changed.
+    Remount,
+}
+
+/// `MOUNT_ATTR_…` bits to set and clear, on the mount and on its tree, then propagation types in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Set on the mount.
+    pub set: u64,
+    /// Cleared on the mount.
+    pub clear: u64,
+    /// Set on the tree.
+    pub recursive_set: u64,
+    /// Cleared on the tree.
+    pub recursive_clear: u64,
+    /// `MS_SHARED` and its like with whether the whole tree is meant.
+    pub propagation: Vec<(u64, bool)>,
+}
+
+/// The ids of an id-mapped mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Idmap {
+    /// The whole tree, not the mount alone.
+    pub tree: bool,
+    /// Ids on disk to ids seen; empty: the container's own user namespace.
+    pub uids: Vec<spec::IdMapping>,
+    /// The same for groups.
+    pub gids: Vec<spec::IdMapping>,
+}
+
+/// Plans all mounts. `bundle` is the directory that relative sources start from.
+///
+/// # Errors
+/// A destination or source that is missing, an option that does not fit.
+pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) -> Result<Vec<MountPlan>> {
+    mounts.iter().enumerate().map(|(index, mount)| one(index, mount, bundle, label, userns)).collect()
+}
+
+/// Plans one mount.
+///
+/// # Errors
+/// As [`plan`].
+pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns: bool) -> Result<MountPlan> {
+    let path = |field: &str| format!("mounts[{index}].{field}");
+    let at = |field: &str, problem: String| PlanError::at(path(field), problem);
+    if mount.destination.is_empty() {
+        return Err(at("destination", "is empty; expected a path in the container".to_owned()));
+    }
+    c_string(&path("destination"), &mount.destination)?;
+    c_string(&path("source"), &mount.source)?;
+    let mut options = options::plan(&path("options"), &mount.options)?;
+    if options.bind.is_none() && mount.kind == "bind" {
+        options.bind = Some(Bind::One);
+    }
+    let idmap = idmap(mount, &options, &path, userns)?;
+    let what = what(mount, &options, bundle, label, &path)?;
+    let bind = matches!(what, What::Bind { .. });
+    if options.copy_up && !matches!(&what, What::FileSystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
+        return Err(at("options", "\"tmpcopyup\" is only for tmpfs".to_owned()));
+    }
+    if !bind && (options.copy_symlink || options.source_nofollow) {
+        return Err(at(
+            "options",
+            "\"copy-symlink\" and \"src-nofollow\" are only for bind mounts".to_owned(),
+        ));
+    }
+    // runc has made the destination absolute since its first release, with a warning; so does every caller.
+    let mut destination = OsString::from("/");
+    destination.push(mount.destination.trim_start_matches('/'));
+    Ok(MountPlan {
+        index,
+        destination,
+        what,
+        attributes: Attributes {
+            set: options.set,
+            clear: options.clear,
+            recursive_set: options.recursive_set,
+            recursive_clear: options.recursive_clear,
+            propagation: options.propagation,
+        },
+        destination_nofollow: options.destination_nofollow,
+        idmap,
+    })
+}
+
+fn what(
+    mount: &spec::Mount,
+    options: &Options,
+    bundle: &Path,
+    label: &str,
+    path: &dyn Fn(&str) -> String,
+) -> Result<What> {
+    if options.remount {
+        return Ok(What::Remount);
+    }
+    if let Some(bind) = options.bind {
+        if mount.source.is_empty() {
+            return Err(PlanError::at(path("source"), "is empty; expected the path to bind"));
+        }
+        if let Some(option) = options.data.first() {
+            return Err(PlanError::at(
+                path("options"),
+                format!("{option:?} is not an option of a bind mount"),
+            ));
+        }
+        return Ok(What::Bind {
+            source: bundle.join(&mount.source),
+            tree: bind == Bind::Tree,
+            nofollow: options.source_nofollow,
+            copy_symlink: options.copy_symlink,
+        });
+    }
+    match mount.kind.as_str() {
+        "" => Err(PlanError::at(
+            path("type"),
+            "is empty; expected a file system, or \"bind\" among the options",
+        )),
+        "cgroup" | "cgroup2" => Ok(What::Cgroup),
+        kind => file_system(mount, kind, options, label, path),
+    }
+}
+
+fn file_system(
+    mount: &spec::Mount,
+    kind: &str,
+    options: &Options,
+    label: &str,
+    path: &dyn Fn(&str) -> String,
+) -> Result<What> {
+    let mut data = Vec::with_capacity(options.data.len() + options.superblock.len() + 1);
+    for name in &options.superblock {
+        data.push((c_string(&path("options"), name)?, None));
+    }
+    // With mount(2), "ro" is a property of the file system as well as of the mount. A tmpfs has to be filled first.
+    if options.set & libc::MOUNT_ATTR_RDONLY != 0 && kind != "tmpfs" {
+        data.push((c"ro".to_owned(), None));
+    }
+    for option in &options.data {
+        let (key, value) = match option.split_once('=') {
+            Some((key, value)) => (key, Some(c_string(&path("options"), value)?)),
+            None => (option.as_str(), None),
+        };
+        data.push((c_string(&path("options"), key)?, value));
+    }
+    // These three have no labels of their own.
+    if !label.is_empty() && !matches!(kind, "proc" | "sysfs" | "mqueue") {
+        data.push((c"context".to_owned(), Some(c_string("linux.mountLabel", label)?)));
+    }
+    let source = (!mount.source.is_empty()).then(|| c_string(&path("source"), &mount.source)).transpose()?;
+    Ok(What::FileSystem { kind: c_string(&path("type"), kind)?, source, data, copy_up: options.copy_up })
+}
+
+fn idmap(
+    mount: &spec::Mount,
+    options: &Options,
+    path: &dyn Fn(&str) -> String,
+    userns: bool,
+) -> Result<Option<Idmap>> {
+    let mapped = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    if options.idmap.is_none() && !mapped {
+        return Ok(None);
+    }
+    let tree = options.idmap.unwrap_or(false);
+    if mapped {
+        if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+            let problem = "uidMappings and gidMappings must both be there";
+            return Err(PlanError::at(path("uidMappings"), problem));
+        }
+        return Ok(Some(Idmap { tree, uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }));
+    }
+    if let Some(text) = &options.idmap_text {
+        let (uids, gids) = parse_idmap(text).ok_or_else(|| {
+            let problem =
+                format!("\"idmap={text}\" is not a map; expected uids=CONTAINER-HOST-SIZE#…;gids=…");
+            PlanError::at(path("options"), problem)
+        })?;
+        return Ok(Some(Idmap { tree, uids, gids }));
+    }
+    if !userns {
+        let problem = "\"idmap\" without mappings needs a user namespace";
+        return Err(PlanError::at(path("options"), problem));
+    }
+    Ok(Some(Idmap { tree, uids: Vec::new(), gids: Vec::new() }))
+}
+
+/// crun's `idmap=uids=0-1000-10#10-2000-5;gids=0-1000-10`.
+fn parse_idmap(text: &str) -> Option<(Vec<spec::IdMapping>, Vec<spec::IdMapping>)> {
+    let list = |text: &str| -> Option<Vec<spec::IdMapping>> {
+        text.split('#')
+            .map(|entry| {
+                let mut numbers = entry.split('-').map(|number| number.parse().ok());
+                let mapping = spec::IdMapping {
+                    container_id: numbers.next()??,
+                    host_id: numbers.next()??,
+                    size: numbers.next()??,
+                };
+                numbers.next().is_none().then_some(mapping)
+            })
+            .collect()
+    };
+    let (mut uids, mut gids) = (Vec::new(), Vec::new());
+    for part in text.split(';') {
+        match part.split_once('=')? {
+            ("uids", entries) => uids = list(entries)?,
+            ("gids", entries) => gids = list(entries)?,
+            _ => return None,
+        }
+    }
+    (!uids.is_empty() && !gids.is_empty()).then_some((uids, gids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, source: &str, options: &[&str]) -> spec::Mount {
+        spec::Mount {
+            destination: "/x".to_owned(),
+            kind: kind.to_owned(),
+            source: source.to_owned(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn planned(mount: &spec::Mount) -> Result<MountPlan> {
+        one(3, mount, Path::new("/bundle"), "", false)
+    }
+
+    #[test]
+    fn relative_sources_start_from_the_bundle() {
+        let plan = planned(&mount("none", "data", &["bind"])).expect("valid");
+        assert!(
+            matches!(plan.what, What::Bind { source, tree: false, .. } if source == Path::new("/bundle/data"))
+        );
+    }
+
+    #[test]
+    fn read_only_is_a_property_of_the_file_system_too_except_for_tmpfs() {
+        for (kind, expected) in [("sysfs", true), ("tmpfs", false)] {
+            let plan = planned(&mount(kind, kind, &["ro"])).expect("valid");
+            let What::FileSystem { data, .. } = plan.what else { panic!("a file system") };
+            assert_eq!(data.contains(&(c"ro".to_owned(), None)), expected, "{kind}");
+            assert_eq!(plan.attributes.set, libc::MOUNT_ATTR_RDONLY);
+        }
+    }
+
+    #[test]
+    fn problems_name_their_place() {
+        for (mount, expected) in [
+            (mount("", "", &[]), "mounts[3].type: is empty"),
+            (mount("bind", "", &[]), "mounts[3].source: is empty"),
+            (
+                mount("bind", "/a", &["size=1"]),
+                "mounts[3].options: \"size=1\" is not an option of a bind mount",
+            ),
+            (mount("proc", "proc", &["tmpcopyup"]), "mounts[3].options: \"tmpcopyup\" is only for tmpfs"),
+            (
+                mount("bind", "/a", &["idmap"]),
+                "mounts[3].options: \"idmap\" without mappings needs a user namespace",
+            ),
+            (mount("bind", "/a", &["idmap=uids=1"]), "mounts[3].options: \"idmap=uids=1\" is not a map"),
+            (mount("tmpfs", "a\0b", &[]), "mounts[3].source: "),
+        ] {
+            let error = planned(&mount).expect_err(expected).to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn maps_in_options() {
+        let map = |container_id, host_id, size| spec::IdMapping { container_id, host_id, size };
+        assert_eq!(
+            parse_idmap("uids=0-1000-10#10-2000-5;gids=0-3-4"),
+            Some((vec![map(0, 1000, 10), map(10, 2000, 5)], vec![map(0, 3, 4)]))
+        );
+    }
+}

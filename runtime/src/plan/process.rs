@@ -1,0 +1,107 @@
+//! `process`: the program, and everything that is set before it runs. For init and for exec alike.
+
+use super::identity::Identity;
+use super::rlimits::Rlimit;
+use super::{Host, PlanError, Result, c_string, cpuset, environment, identity, rlimits, scheduling};
+use crate::{spec, sys};
+use std::ffi::CString;
+
+/// A process of the container.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// The program and its arguments; never empty.
+    pub args: Vec<CString>,
+    /// The environment, each name once. `HOME` is added in the container when it is missing.
+    pub env: Vec<CString>,
+    /// The working directory, absolute, in the container.
+    pub cwd: CString,
+    /// Ids, groups, capabilities.
+    pub identity: Identity,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// The AppArmor profile to run under; empty: unchanged.
+    pub apparmor: String,
+    /// The SELinux label to run under; empty: unchanged.
+    pub selinux: String,
+    /// `oom_score_adj`, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// sched_setattr(2).
+    pub scheduler: Option<sys::sched::Attributes>,
+    /// ioprio_set(2).
+    pub io_priority: Option<i32>,
+    /// The CPUs of an exec process before and after it joined the container's control group.
+    pub affinity: (Option<Vec<u64>>, Option<Vec<u64>>),
+    /// Runs on a terminal of its own, of that many rows and columns.
+    pub terminal: bool,
+    /// Rows and columns; 0 leaves them.
+    pub size: Option<(u16, u16)>,
+}
+
+/// Plans a process.
+///
+/// # Errors
+/// The first field that cannot be carried out.
+pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
+    let at = |field: &str, problem: String| PlanError::at(format!("process.{field}"), problem);
+    if process.args.first().is_none_or(String::is_empty) {
+        return Err(at("args", "is empty; expected the program to run".to_owned()));
+    }
+    let args = process
+        .args
+        .iter()
+        .enumerate()
+        .map(|(index, argument)| c_string(&format!("process.args[{index}]"), argument))
+        .collect::<Result<Vec<_>>>()?;
+    if !process.cwd.starts_with('/') {
+        let problem = format!("{:?} is not an absolute path", process.cwd);
+        return Err(at(
+            "cwd",
+            if process.cwd.is_empty() { "Cwd property must not be empty".to_owned() } else { problem },
+        ));
+    }
+    if let Some(score) = process.oom_score_adj.filter(|score| !(-1000..=1000).contains(score)) {
+        return Err(at("oomScoreAdj", format!("{score} is out of range; expected -1000 to 1000")));
+    }
+    Ok(ProcessPlan {
+        args,
+        env: environment::plan("process.env", &process.env)?,
+        cwd: c_string("process.cwd", &process.cwd)?,
+        identity: identity::plan(process, host, warnings)?,
+        rlimits: rlimits::plan(&process.rlimits)?,
+        apparmor: label("process.apparmorProfile", &process.apparmor_profile)?,
+        selinux: label("process.selinuxLabel", &process.selinux_label)?,
+        oom_score_adj: process.oom_score_adj,
+        scheduler: process.scheduler.as_ref().map(scheduling::scheduler).transpose()?,
+        io_priority: process.io_priority.as_ref().map(scheduling::io_priority).transpose()?,
+        affinity: affinity(process)?,
+        terminal: process.terminal,
+        size: size(process)?,
+    })
+}
+
+fn label(path: &str, label: &str) -> Result<String> {
+    if label.bytes().any(|byte| byte == 0 || byte == b'\n') {
+        return Err(PlanError::at(path, format!("{label:?} contains a line break or a NUL character")));
+    }
+    Ok(label.to_owned())
+}
+
+fn affinity(process: &spec::Process) -> Result<(Option<Vec<u64>>, Option<Vec<u64>>)> {
+    let Some(affinity) = &process.exec_cpu_affinity else { return Ok((None, None)) };
+    let list = |field: &str, text: &str| match text {
+        "" => Ok(None),
+        text => cpuset::mask(&format!("process.execCPUAffinity.{field}"), text).map(Some),
+    };
+    Ok((list("initial", &affinity.initial)?, list("final", &affinity.last)?))
+}
+
+fn size(process: &spec::Process) -> Result<Option<(u16, u16)>> {
+    let Some(size) = process.console_size else { return Ok(None) };
+    let number = |field: &str, value: u64| {
+        u16::try_from(value).map_err(|_| {
+            let problem = format!("{value} is out of range; expected 0 to 65535");
+            PlanError::at(format!("process.consoleSize.{field}"), problem)
+        })
+    };
+    Ok(Some((number("height", size.height)?, number("width", size.width)?)))
+}

@@ -1,0 +1,107 @@
+//! clone3(2) and the namespaces a process can be moved through.
+
+use super::{Errno, Result, check};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What [`fork_into`] returns, on each side.
+#[derive(Debug)]
+pub enum Forked {
+    /// In the new process.
+    Child,
+    /// In the caller: the new process, by number (in the caller's PID namespace) and by pidfd.
+    Parent(i32, OwnedFd),
+}
+
+/// Forks with clone3(2) into new namespaces, and on cgroup v2 straight into `cgroup` (Linux 5.7).
+///
+/// `flags` are `CLONE_NEW…` and `CLONE_PARENT`. The child has a copy of the memory, as after fork(2); signal handlers
+/// are reset to their defaults in it (`CLONE_CLEAR_SIGHAND`, Linux 5.5).
+///
+/// # Errors
+/// The errno of clone3(2); `ENOSYS` before Linux 5.3 or where a filter forbids it.
+pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    let parent = flags & libc::CLONE_PARENT as u64 != 0;
+    // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64 | libc::CLONE_CLEAR_SIGHAND as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    // With CLONE_PARENT the exit signal is the caller's own, and clone3 refuses another one.
+    args.exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
+    if let Some(cgroup) = cgroup {
+        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: neither CLONE_VM nor a stack is asked for, so the child runs on its own copy of this stack, as after
+    // fork(2). This program has one thread, so no lock is left held in the copy. `args` and `pidfd` outlive the call.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
+    })?;
+    if pid == 0 {
+        return Ok(Forked::Child);
+    }
+    // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
+    Ok(Forked::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Runs `run` in a child that shares this process's memory and open files, while the caller waits for it to end
+/// (`CLONE_VM | CLONE_VFORK | CLONE_FILES`). The child has its own namespaces, credentials and working directory, so
+/// it can go where the caller must not, and what it stores is there when this returns.
+///
+/// # Errors
+/// The errno of clone(2) or waitpid(2).
+pub fn with_borrowed_memory(files: bool, run: &mut dyn FnMut()) -> Result<()> {
+    struct Call<'a>(&'a mut dyn FnMut());
+    extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `argument` is the `Call` below, alive until the parent goes on, which is after this child ended.
+        let call = unsafe { &mut *argument.cast::<Call<'_>>() };
+        (call.0)();
+        0
+    }
+    const STACK: usize = 256 << 10;
+    let mut stack = vec![0_u128; STACK / 16];
+    let top = stack.as_mut_ptr_range().end;
+    let mut call = Call(run);
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    if files {
+        flags |= libc::CLONE_FILES;
+    }
+    // SAFETY: CLONE_VFORK suspends this (only) thread until the child has ended, so `stack` and `call` outlive the
+    // child and no memory is used by two at once. The stack is 16-byte aligned, grows down and is 256 KiB.
+    let pid = unsafe { libc::clone(enter, top.cast(), flags, (&raw mut call).cast()) };
+    let pid = Errno::result(pid)?;
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the result.
+        match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) if libc::WIFEXITED(status) => return Ok(()),
+            Ok(_) => return Err(Errno::ECHILD),
+        }
+    }
+}
+
+/// Ends this process without running anything of the caller's memory image: no destructors, no atexit handlers.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// setns(2) with a namespace file or a pidfd (Linux 5.8) and the `CLONE_NEW…` types expected.
+///
+/// # Errors
+/// The errno of setns(2).
+pub fn setns(fd: BorrowedFd<'_>, types: libc::c_int) -> Result<()> {
+    // SAFETY: no pointers; the descriptor is borrowed for the call.
+    check(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), types) }).map(drop)
+}
+
+/// unshare(2).
+///
+/// # Errors
+/// The errno of unshare(2).
+pub fn unshare(flags: libc::c_int) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_unshare, flags) }).map(drop)
+}

@@ -1,0 +1,114 @@
+//! File descriptors: openat2(2), close_range(2), and messages that carry descriptors.
+
+use super::{Errno, Result, check};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// openat2(2) (Linux 5.6).
+///
+/// # Errors
+/// The errno of openat2(2); `EAGAIN` when a rename raced with a scoped lookup: try again.
+pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
+    // SAFETY: open_how is plain old data for which zeroes are valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
+    how.mode = u64::from(mode);
+    how.resolve = resolve;
+    // SAFETY: `path` is NUL-terminated and `how` is valid for its size; both outlive the call.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            &raw const how,
+            std::mem::size_of::<libc::open_how>(),
+        )
+    })?;
+    // SAFETY: the kernel returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes ownership of a descriptor that the caller of this program passed to it (`--preserve-fds`, `LISTEN_FDS`).
+/// `None` when it is not open.
+pub fn inherited(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD takes no pointer and fails cleanly on a number that is not open.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, was opened by the caller of this program, and is taken over once, at start.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Marks every descriptor from `first` on as close-on-exec (`CLOSE_RANGE_CLOEXEC`, Linux 5.11).
+///
+/// # Errors
+/// The errno of close_range(2): `ENOSYS` or `EINVAL` on older kernels.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: no pointers. Marking does not close, so no owner loses its descriptor.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+    .map(drop)
+}
+
+/// Marks one descriptor by number as close-on-exec or not; `EBADF` when it is not open.
+///
+/// # Errors
+/// The errno of fcntl(2).
+pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
+    // SAFETY: F_SETFD takes no pointer and changes no ownership.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }) }).map(drop)
+}
+
+/// Sends `bytes` with up to one descriptor (`SCM_RIGHTS`) over a connected Unix socket. A peer that is gone is
+/// `EPIPE`, never a signal.
+///
+/// # Errors
+/// The errno of sendmsg(2).
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let raw = fd.map(|fd| [fd.as_raw_fd()]);
+    let control: Vec<ControlMessage<'_>> = raw.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
+    loop {
+        let iov = [std::io::IoSlice::new(bytes)];
+        match sendmsg::<()>(socket.as_raw_fd(), &iov, &control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Receives one message and the descriptor that came with it, if any (close-on-exec). Zero bytes: the peer is gone.
+///
+/// # Errors
+/// The errno of recvmsg(2); `EMSGSIZE` when the message or its control data was cut.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut control = nix::cmsg_space!([RawFd; 4]);
+    loop {
+        let mut iov = [std::io::IoSliceMut::new(buffer)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(message) => {
+                let mut fds = Vec::new();
+                for item in message.cmsgs()? {
+                    if let ControlMessageOwned::ScmRights(raw) = item {
+                        // SAFETY: the kernel installed these descriptors for this message; nobody else owns them.
+                        fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                    }
+                }
+                if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+                    return Err(Errno::EMSGSIZE);
+                }
+                return Ok((message.bytes, fds.into_iter().next()));
+            }
+        }
+    }
+}
+
+/// `AT_FDCWD` as a descriptor to borrow: paths relative to the working directory.
+pub fn cwd() -> BorrowedFd<'static> {
+    // SAFETY: AT_FDCWD is not a descriptor but a value every *at call accepts in its place; it is never closed.
+    unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
+}

@@ -1,0 +1,167 @@
+//! What a process is: identity, resources, name, and the program it becomes.
+
+use super::{Errno, Result, check};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+fn prctl(option: libc::c_int, value: libc::c_ulong) -> Result<()> {
+    // SAFETY: only called with options whose second argument is a number and whose others must be 0.
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, value, 0, 0, 0) }).map(drop)
+}
+
+/// `PR_SET_DUMPABLE`: with `false` no process without privilege over the host can ptrace this one or follow its
+/// `/proc/PID/{exe,fd,cwd}` (CVE-2016-9962).
+///
+/// # Errors
+/// The errno of prctl(2).
+pub fn set_dumpable(on: bool) -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(on))
+}
+
+/// `PR_SET_PDEATHSIG`: the signal this process gets when its parent dies; 0 for none.
+///
+/// # Errors
+/// The errno of prctl(2).
+pub fn set_parent_death_signal(signal: i32) -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.cast_unsigned()))
+}
+
+/// `PR_SET_CHILD_SUBREAPER`: orphans below this process become its children.
+///
+/// # Errors
+/// The errno of prctl(2).
+pub fn set_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// `PR_SET_NO_NEW_PRIVS`.
+///
+/// # Errors
+/// The errno of prctl(2).
+pub fn set_no_new_privileges() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// `PR_SET_KEEPCAPS`: permitted capabilities survive a change of all user ids from 0.
+///
+/// # Errors
+/// The errno of prctl(2).
+pub fn set_keep_capabilities(on: bool) -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(on))
+}
+
+/// setgroups(2) of this thread.
+///
+/// # Errors
+/// The errno of setgroups(2).
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the pointer is valid for `len` group ids.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// setresgid(2), all three ids of this thread.
+///
+/// # Errors
+/// The errno of setresgid(2).
+pub fn set_gid(gid: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
+}
+
+/// setresuid(2), all three ids of this thread.
+///
+/// # Errors
+/// The errno of setresuid(2).
+pub fn set_uid(uid: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// prlimit(2) on this process.
+///
+/// # Errors
+/// The errno of prlimit(2).
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: `limit` is valid; no old value is asked for.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
+}
+
+/// personality(2).
+///
+/// # Errors
+/// The errno of personality(2).
+pub fn set_personality(persona: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_personality, libc::c_ulong::from(persona)) }).map(drop)
+}
+
+/// setsid(2): a new session without a controlling terminal.
+///
+/// # Errors
+/// The errno of setsid(2).
+pub fn new_session() -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_setsid) }).map(drop)
+}
+
+/// A C array of pointers to NUL-terminated strings with a null at its end, as execve(2) wants it.
+#[derive(Debug)]
+pub struct StringArray {
+    strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl StringArray {
+    /// Lays out the array once, so that nothing is left to allocate just before execve(2).
+    #[must_use]
+    pub fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Self { strings, pointers }
+    }
+
+    /// The strings.
+    #[must_use]
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// execve(2). Returns only on failure.
+pub fn execve(path: &CStr, argv: &StringArray, envp: &StringArray) -> Errno {
+    // SAFETY: both arrays end with a null pointer and own the NUL-terminated strings they point to.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// execveat(2) of an open executable. Returns only on failure.
+pub fn execve_fd(file: BorrowedFd<'_>, argv: &StringArray, envp: &StringArray) -> Errno {
+    // SAFETY: as for `execve`; the empty path is static.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}
+
+/// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed).
+#[must_use]
+pub fn last_capability() -> u32 {
+    // CAP_CHECKPOINT_RESTORE (40) is the last one of every kernel since 5.9.
+    let mut last = 40;
+    while last < 63 && super::capability::in_bounding(last + 1).is_ok() {
+        last += 1;
+    }
+    while last > 0 && super::capability::in_bounding(last).is_err() {
+        last -= 1;
+    }
+    last
+}
