@@ -2,7 +2,15 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod child;
+pub mod hook;
+pub mod log;
+pub mod lsm;
 pub mod path;
 pub mod plan;
+pub mod seccomp;
 pub mod spec;
+pub mod state;
 pub mod sys;
+pub mod time;
+pub mod wire;

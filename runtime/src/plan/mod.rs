@@ -35,6 +35,9 @@ pub enum PlanError {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// A seccomp profile that cannot be compiled; the text starts with its JSON path.
+    #[error("{0}")]
+    Seccomp(String),
 }
 
 impl PlanError {

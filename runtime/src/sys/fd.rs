@@ -112,3 +112,14 @@ pub fn cwd() -> BorrowedFd<'static> {
     // SAFETY: AT_FDCWD is not a descriptor but a value every *at call accepts in its place; it is never closed.
     unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
 }
+
+/// `NS_GET_NSTYPE` (ioctl_ns(2), Linux 4.11): the `CLONE_NEW…` flag of a namespace file.
+///
+/// # Errors
+/// The errno of ioctl(2); `ENOTTY` when it is no namespace.
+pub fn namespace_type(file: BorrowedFd<'_>) -> Result<libc::c_int> {
+    // _IO(0xb7, 0x3)
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: this ioctl takes no argument.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) })
+}

@@ -50,6 +50,16 @@ pub fn set_keep_capabilities(on: bool) -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(on))
 }
 
+/// setdomainname(2).
+///
+/// # Errors
+/// The errno of setdomainname(2).
+pub fn set_domainname(name: &CStr) -> Result<()> {
+    let bytes = name.to_bytes();
+    // SAFETY: the pointer is valid for the length given.
+    check(unsafe { libc::syscall(libc::SYS_setdomainname, bytes.as_ptr(), bytes.len()) }).map(drop)
+}
+
 /// setgroups(2) of this thread.
 ///
 /// # Errors
@@ -77,15 +87,15 @@ pub fn set_uid(uid: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// prlimit(2) on this process.
+/// prlimit(2) on a process; 0 is this one.
 ///
 /// # Errors
 /// The errno of prlimit(2).
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     let none = std::ptr::null_mut::<libc::rlimit64>();
     // SAFETY: `limit` is valid; no old value is asked for.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, none) }).map(drop)
 }
 
 /// personality(2).

@@ -1,0 +1,114 @@
+//! `/dev`: nodes, links, and the place of the terminal multiplexer.
+
+use super::{OrFail, Step, failure};
+use crate::path::{self, Missing};
+use crate::plan::Plan;
+use crate::plan::devices::DeviceNode;
+use crate::sys::mount;
+use crate::sys::{Errno, fd};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// Links that every container has (config-linux.md, "Dev symbolic links").
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+/// Fills `/dev` and returns it.
+///
+/// # Errors
+/// A node or link cannot be made.
+pub fn make(plan: &Plan, root: BorrowedFd<'_>) -> Step<OwnedFd> {
+    let dev = path::resolve(root, OsStr::new("/dev"), Missing::Directory).or_fail(|| "create /dev".into())?;
+    for node in &plan.devices {
+        let what = || format!("create device {}", node.path.to_string_lossy());
+        match node.path.as_bytes().strip_prefix(b"/dev/").filter(|name| !name.is_empty() && !name.contains(&b'/')) {
+            Some(name) => one(node, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?,
+            None => {
+                let (parent, name) = path::parent_in_root(root, &node.path).or_fail(what)?;
+                one(node, parent.as_fd(), &name).or_fail(what)?;
+            }
+        }
+    }
+    for (name, target) in LINKS {
+        link(dev.as_fd(), name, target)?;
+    }
+    // Not every kernel has one.
+    if std::path::Path::new("/proc/kcore").exists() {
+        link(dev.as_fd(), "core", "/proc/kcore")?;
+    }
+    multiplexer(dev.as_fd())?;
+    Ok(dev)
+}
+
+fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let mode = Mode::from_bits_truncate(node.mode);
+    let number = makedev(node.major, node.minor);
+    match mknodat(dir, name, node.kind, mode, number) {
+        Ok(()) => return if (node.uid, node.gid) == (0, 0) { Ok(()) } else { own(node, dir, name) },
+        // In a user namespace, or behind a device filter: the host's own node is bound instead.
+        Err(Errno::EPERM) => return bind_from_host(node, dir, name),
+        Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    // An image may bring anything under that name: only the very device will do.
+    if !is_node(&path::stat_one(dir, name)?, node) {
+        unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
+        mknodat(dir, name, node.kind, mode, number)?;
+    }
+    fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
+    own(node, dir, name)
+}
+
+fn own(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+/// Whether a file is the device that `node` asks for.
+#[must_use]
+pub fn is_node(stat: &FileStat, node: &DeviceNode) -> bool {
+    path::file_type(stat) == node.kind
+        && (node.kind == SFlag::S_IFIFO || stat.st_rdev == makedev(node.major, node.minor))
+}
+
+fn bind_from_host(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let source = CString::new(node.path.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let mount = mount::open_tree(fd::cwd(), &source, libc::OPEN_TREE_CLONE)?;
+    if !is_node(&fstat(&mount)?, node) {
+        return Err(Errno::ENODEV);
+    }
+    let place = path::resolve(dir, name, Missing::File)?;
+    mount::move_mount(mount.as_fd(), place.as_fd())
+}
+
+fn link(dev: BorrowedFd<'_>, name: &str, target: &str) -> Step<()> {
+    match symlinkat(target, dev, name) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno).or_fail(|| format!("create link /dev/{name}")),
+    }
+}
+
+/// `/dev/ptmx` is that of the container's own devpts, whatever the image had there.
+fn multiplexer(dev: BorrowedFd<'_>) -> Step<()> {
+    for _ in 0..2 {
+        match symlinkat("pts/ptmx", dev, "ptmx") {
+            Ok(()) => return Ok(()),
+            Err(Errno::EEXIST) => match unlinkat(dev, "ptmx", UnlinkatFlags::NoRemoveDir) {
+                // Bound from the host, where the image's /dev cannot be written to.
+                Err(Errno::EBUSY | Errno::EROFS) => return Ok(()),
+                result => result.or_fail(|| "replace /dev/ptmx".into())?,
+            },
+            Err(Errno::EROFS) => return Ok(()),
+            Err(errno) => return Err(errno).or_fail(|| "create /dev/ptmx".into()),
+        }
+    }
+    Err(failure("create /dev/ptmx: it keeps coming back"))
+}

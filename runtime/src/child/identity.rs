@@ -1,0 +1,100 @@
+//! Who the program is: limits, scheduling, ids, capabilities. In the one order in which the kernel lets it happen.
+
+use super::{OrFail, Step};
+use crate::plan::identity::Identity;
+use crate::plan::{ProcessPlan, capabilities, rlimits};
+use crate::sys::{Errno, capability, process, sched};
+use nix::sys::stat::Mode;
+
+/// When something happens among the steps of [`become_user`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// While this process still has all its privileges.
+    Privileged,
+    /// As the last thing before execve(2).
+    Last,
+}
+
+/// Sets resource limits of a process; 0 is this one.
+///
+/// # Errors
+/// The kernel refuses a value: `EPERM` for a hard limit that is raised without `CAP_SYS_RESOURCE`.
+pub fn limits(plan: &ProcessPlan, pid: i32) -> Step<()> {
+    for limit in &plan.rlimits {
+        process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).or_fail(|| {
+            format!("process.rlimits: set {} to {}:{}", rlimits::name(limit.resource), limit.soft, limit.hard)
+        })?;
+    }
+    Ok(())
+}
+
+/// Scheduler and I/O priority.
+///
+/// # Errors
+/// The kernel refuses a value.
+pub fn scheduling(plan: &ProcessPlan) -> Step<()> {
+    if let Some(scheduler) = &plan.scheduler {
+        sched::set_attributes(scheduler).or_fail(|| "process.scheduler".into())?;
+    }
+    if let Some(priority) = plan.io_priority {
+        sched::set_io_priority(priority).or_fail(|| "process.ioPriority".into())?;
+    }
+    Ok(())
+}
+
+/// Takes the identity on. `privileged` is called once with [`Order::Privileged`] before anything is given up.
+///
+/// # Errors
+/// The kernel refuses an id or a capability.
+pub fn become_user(identity: &Identity, privileged: impl FnOnce(Order) -> Step<()>) -> Step<()> {
+    if identity.no_new_privileges {
+        process::set_no_new_privileges().or_fail(|| "process.noNewPrivileges".into())?;
+    }
+    privileged(Order::Privileged)?;
+    let sets = &identity.capabilities;
+    for number in 0..=process::last_capability() {
+        if sets.bounding & (1 << number) == 0 {
+            drop_bounding(number)?;
+        }
+    }
+    nix::sys::stat::umask(Mode::from_bits_truncate(identity.umask));
+    process::set_keep_capabilities(true).or_fail(|| "keep capabilities".into())?;
+    groups(&identity.groups)?;
+    process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
+    process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
+    process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;
+    capability::set(sets.effective, sets.permitted, sets.inheritable).or_fail(|| "process.capabilities".into())?;
+    ambient(sets.ambient)
+}
+
+fn drop_bounding(number: u32) -> Step<()> {
+    match capability::drop_bounding(number) {
+        // Without CAP_SETPCAP nothing can be dropped; what is not permitted cannot be gained from the set either.
+        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Err(errno) => Err(errno).or_fail(|| {
+            let name = capabilities::NAMES.get(number as usize).copied().unwrap_or("a capability");
+            format!("process.capabilities.bounding: drop {name}")
+        }),
+    }
+}
+
+/// Always called, with an empty list too: the caller's groups must not reach the container.
+fn groups(groups: &[u32]) -> Step<()> {
+    match process::set_groups(groups) {
+        // A user namespace made without privilege: setgroups(2) is denied, and no group is the host's to give.
+        Err(Errno::EPERM) if groups.is_empty() => Ok(()),
+        result => result.or_fail(|| format!("process.user.additionalGids: set groups {groups:?}")),
+    }
+}
+
+fn ambient(set: u64) -> Step<()> {
+    match capability::clear_ambient() {
+        // Before Linux 4.3.
+        Err(Errno::EINVAL) if set == 0 => return Ok(()),
+        result => result.or_fail(|| "process.capabilities.ambient".into())?,
+    }
+    for number in (0..64).filter(|number| set & (1 << number) != 0) {
+        capability::raise_ambient(number).or_fail(|| "process.capabilities.ambient".into())?;
+    }
+    Ok(())
+}

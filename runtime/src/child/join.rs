@@ -1,0 +1,71 @@
+//! Where the child goes before it makes anything: control groups, namespaces.
+
+use super::{Handed, OrFail, Step};
+use crate::path;
+use crate::plan::Plan;
+use crate::plan::namespaces::NEWTIME;
+use crate::sys::{Errno, clone, process};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Enters v1 control groups. Writing 0 for oneself spares the grace period that writing a pid costs.
+///
+/// # Errors
+/// The kernel refuses: a control group that is frozen, or full.
+pub fn cgroups(files: &[OwnedFd]) -> Step<()> {
+    for file in files {
+        nix::unistd::write(file, b"0").or_fail(|| "join the container's cgroup".into())?;
+    }
+    Ok(())
+}
+
+/// Enters the namespaces to join and makes those that have to be made here.
+///
+/// # Errors
+/// A namespace cannot be entered.
+pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
+    if plan.namespaces.separate(libc::CLONE_NEWUSER) {
+        become_root()?;
+    }
+    // The mount namespace is the last one: paths mean something else in it.
+    let (mount, others): (Vec<_>, Vec<_>) =
+        handed.joins.iter().partition(|(flag, ..)| *flag == libc::CLONE_NEWNS);
+    for (flag, name, file) in others.into_iter().chain(mount) {
+        // The parent has entered the PID namespace for its children, this process among them.
+        if *flag != libc::CLONE_NEWPID {
+            clone::setns(file.as_fd(), *flag).or_fail(|| format!("join the {name} namespace"))?;
+        }
+    }
+    if handed.late != 0 {
+        clone::unshare(handed.late).or_fail(|| "create namespaces".into())?;
+    }
+    if handed.late & NEWTIME != 0 && !plan.namespaces.time_offsets.is_empty() {
+        time_offsets(handed.proc.as_fd(), &plan.namespaces.time_offsets)?;
+    }
+    Ok(())
+}
+
+/// Sets the clocks of a time namespace that nothing runs in yet (time_namespaces(7)).
+///
+/// # Errors
+/// The kernel refuses an offset.
+pub fn time_offsets(proc: BorrowedFd<'_>, offsets: &str) -> Step<()> {
+    let what = || "linux.timeOffsets: write /proc/self/timens_offsets".to_owned();
+    let file = path::open_in_proc(proc, c"self/timens_offsets", libc::O_WRONLY).or_fail(what)?;
+    nix::unistd::write(&file, offsets.as_bytes()).map(drop).or_fail(what)
+}
+
+/// Becomes root of the user namespace this process is in.
+///
+/// # Errors
+/// Its map has no id 0.
+pub fn become_root() -> Step<()> {
+    match process::set_groups(&[]) {
+        // Rootless, with setgroups(2) denied: the caller's groups stay, without effect on the host.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno).or_fail(|| "drop supplementary groups".into()),
+    }
+    process::set_gid(0).or_fail(|| "become group 0 of the user namespace".into())?;
+    process::set_uid(0).or_fail(|| "become user 0 of the user namespace".into())?;
+    // A change of ids makes a process dumpable by the rules of the namespace it entered.
+    process::set_dumpable(false).or_fail(|| "make this process undumpable".into())
+}

@@ -1,0 +1,83 @@
+//! `linux.maskedPaths` and `linux.readonlyPaths`.
+
+use super::rootfs::Root;
+use super::{OrFail, Step};
+use crate::path::{self, Missing};
+use crate::plan::Plan;
+use crate::sys::Errno;
+use crate::sys::mount::{self, Attributes};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What hides a path: made once, shown as often as needed.
+#[derive(Debug)]
+pub struct Covers {
+    /// The host's `/dev/null`, over files. Never the container's, which could be anything (CVE-2025-31133).
+    null: OwnedFd,
+    /// An empty read-only tmpfs, over directories.
+    directory: Option<OwnedFd>,
+}
+
+/// Makes what hides paths, while the host's `/dev/null` is in reach.
+///
+/// # Errors
+/// The errno of the failed call; `ENODEV` when the host's `/dev/null` is something else.
+pub fn covers() -> Result<Covers, Errno> {
+    use nix::sys::stat::{SFlag, fstat, makedev};
+    let null = mount::open_tree(crate::sys::fd::cwd(), c"/dev/null", libc::OPEN_TREE_CLONE)?;
+    let stat = fstat(&null)?;
+    if path::file_type(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
+        return Err(Errno::ENODEV);
+    }
+    Ok(Covers { null, directory: None })
+}
+
+impl Covers {
+    fn directory(&mut self) -> Result<&OwnedFd, Errno> {
+        if self.directory.is_none() {
+            let context = mount::fsopen(c"tmpfs")?;
+            mount::fsconfig_flag(context.as_fd(), c"ro")?;
+            mount::fsconfig_string(context.as_fd(), c"nr_blocks", c"1")?;
+            mount::fsconfig_string(context.as_fd(), c"nr_inodes", c"1")?;
+            mount::fsconfig_create(context.as_fd())?;
+            self.directory = Some(mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_RDONLY)?);
+        }
+        self.directory.as_ref().ok_or(Errno::EINVAL)
+    }
+}
+
+/// Makes paths read-only, then hides paths. What does not exist needs neither.
+///
+/// # Errors
+/// A path cannot be covered.
+pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> {
+    for name in &plan.read_only {
+        let what = || format!("linux.readonlyPaths: {}", name.to_string_lossy());
+        let place = match path::resolve(root.path_root(), name, Missing::Fail) {
+            Err(Errno::ENOENT) => continue,
+            result => result.or_fail(what)?,
+        };
+        let copy = mount::clone_mount(place.as_fd(), true).or_fail(what)?;
+        let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount::mount_setattr(copy.as_fd(), false, attributes).or_fail(what)?;
+        mount::move_mount(copy.as_fd(), place.as_fd()).or_fail(what)?;
+    }
+    let Some(covers) = covers else { return Ok(()) };
+    for name in &plan.masked {
+        let what = || format!("linux.maskedPaths: {}", name.to_string_lossy());
+        let place = match path::resolve(root.path_root(), name, Missing::Fail) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            result => result.or_fail(what)?,
+        };
+        let file = mount::clone_mount(covers.null.as_fd(), false).or_fail(what)?;
+        match mount::move_mount(file.as_fd(), place.as_fd()) {
+            // A file cannot cover a directory.
+            Err(Errno::ENOTDIR) => {
+                let empty = covers.directory().or_fail(what)?;
+                let empty = mount::clone_mount(empty.as_fd(), false).or_fail(what)?;
+                mount::move_mount(empty.as_fd(), place.as_fd()).or_fail(what)?;
+            }
+            result => result.or_fail(what)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! The container's half: from clone3(2) to execve(2).
+//!
+//! A list of steps in execution order on data that the plan has laid out. Decides nothing, knows no state directory
+//! and no control group but the files it was handed. Every failure is one sentence to the parent.
+
+pub mod console;
+pub mod copy_up;
+pub mod devices;
+pub mod identity;
+pub mod join;
+pub mod masks;
+pub mod mounts;
+pub mod program;
+pub mod rootfs;
+pub mod stdio;
+
+use crate::hook::{self, HookState};
+use crate::lsm::{ExecLabel, Module};
+use crate::plan::{Plan, ProcessPlan};
+use crate::spec::Hook;
+use crate::sys::{self, Errno, clone, keyring, process};
+use crate::wire::{Failure, FromChild, Wire};
+use crate::{path, seccomp};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The result of a step.
+pub type Step<T> = Result<T, Failure>;
+
+/// Turns the kernel's errno into a failure that says what was being done.
+pub trait OrFail<T> {
+    /// `what` is what was done, as `mount /proc`; the reason is added.
+    ///
+    /// # Errors
+    /// The failure, when there is one.
+    fn or_fail(self, what: impl FnOnce() -> String) -> Step<T>;
+}
+
+impl<T> OrFail<T> for Result<T, Errno> {
+    fn or_fail(self, what: impl FnOnce() -> String) -> Step<T> {
+        self.map_err(|errno| Failure {
+            errno: Some(errno),
+            text: format!("{}: {}", what(), sys::reason(errno)),
+        })
+    }
+}
+
+/// A failure that the kernel has no errno for.
+pub(crate) fn failure(text: impl Into<String>) -> Failure {
+    Failure { errno: None, text: text.into() }
+}
+
+/// What the child is handed: the plan, and descriptors that the parent has opened.
+#[derive(Debug)]
+pub struct Handed<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// The connection to the parent.
+    pub wire: &'a Wire,
+    /// Wait for the parent before anything else: it writes id maps, moves interfaces, or moves this process.
+    pub gate: bool,
+    /// The host's verified procfs.
+    pub proc: OwnedFd,
+    /// Namespaces to join, user namespace excepted: flag, name, file.
+    pub joins: Vec<(libc::c_int, &'static str, OwnedFd)>,
+    /// v1 `tasks` files to enter.
+    pub cgroup_files: Vec<OwnedFd>,
+    /// How the container sees its control groups.
+    pub cgroup_mounts: mounts::CgroupView,
+    /// What only the parent could make, by the index of the mount.
+    pub prepared: Vec<mounts::Prepared>,
+    /// Where the master of the terminal goes; the parent if absent.
+    pub console_socket: Option<OwnedFd>,
+    /// What keeps the container waiting for `start`; absent: the parent does.
+    pub fifo: Option<OwnedFd>,
+    /// Hooks that run in the parent once everything is mounted.
+    pub runtime_hooks: bool,
+    /// Hooks of this side.
+    pub create_container: &'a [Hook],
+    /// Hooks of this side.
+    pub start_container: &'a [Hook],
+    /// What hooks are told.
+    pub hook_state: &'a HookState,
+    /// The filter to load.
+    pub filter: Option<&'a seccomp::Filter>,
+    /// Replace the root by moving the mount, where pivot_root(2) cannot (`--no-pivot`).
+    pub no_pivot: bool,
+    /// The name of a new session keyring; absent: the caller's is kept.
+    pub keyring: Option<CString>,
+    /// The number of descriptors after standard error that the program keeps.
+    pub preserve_fds: u32,
+    /// Resource limits are set by the parent, which may raise them.
+    pub limits_by_parent: bool,
+    /// New namespaces that clone3(2) would have made of the parent instead: made by the child, in its place.
+    pub late: libc::c_int,
+}
+
+/// Makes the container and becomes its program. Never returns.
+pub fn run(handed: Handed<'_>) -> ! {
+    let wire = handed.wire;
+    let failure = match container(&handed) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    // Without a parent to hear it, the container's own error stream is the place where people look.
+    if wire.tell(&FromChild::Failure(failure.clone())).is_err() {
+        let _ = nix::unistd::write(std::io::stderr().as_fd(), format!("{}\n", failure.text).as_bytes());
+    }
+    clone::exit_now(255)
+}
+
+fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
+    let plan = handed.plan;
+    // A runtime that dies in the middle must leave no half-made container running.
+    process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    if handed.gate {
+        handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
+    }
+    join::cgroups(&handed.cgroup_files)?;
+    process::new_session().or_fail(|| "create a session".into())?;
+    join::namespaces(plan, handed)?;
+    if let Some(name) = &handed.keyring {
+        session_keyring(name)?;
+    }
+    if plan.namespaces.creates(libc::CLONE_NEWNET) {
+        sys::net::loopback_up().or_fail(|| "bring the loopback interface up".into())?;
+    }
+    let label = exec_label(&plan.process, handed)?;
+    let root = match plan.namespaces.separate(libc::CLONE_NEWNS) {
+        true => rootfs::build(plan, handed)?,
+        false => rootfs::borrow(plan)?,
+    };
+    if handed.runtime_hooks {
+        handed.wire.tell(&FromChild::Mounted).or_fail(|| "report to the runtime".into())?;
+        handed.wire.wait_for_go().or_fail(|| "wait for the runtime's hooks".into())?;
+    }
+    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("creating"))
+        .map_err(failure)?;
+    let terminal = match plan.process.terminal {
+        true => Some(console::open(plan, &root, handed)?),
+        false => None,
+    };
+    let mut covers = match plan.masked.is_empty() {
+        true => None,
+        false => Some(masks::covers().or_fail(|| "linux.maskedPaths: open the host's /dev/null".into())?),
+    };
+    rootfs::enter(plan, &root, handed.no_pivot)?;
+    name_and_settings(plan, handed)?;
+    masks::apply(plan, &root, covers.as_mut())?;
+    if plan.root.read_only {
+        rootfs::make_read_only(&root)?;
+    }
+    stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid)?;
+    finish(handed, &root, label)
+}
+
+/// Host name, domain name, kernel settings.
+fn name_and_settings(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy()))
+            .or_fail(|| format!("set host name {name:?}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        process::set_domainname(name).or_fail(|| format!("set domain name {name:?}"))?;
+    }
+    for sysctl in &plan.sysctl {
+        let what = || format!("write {:?} to /proc/{}", sysctl.value, sysctl.file.to_string_lossy());
+        let file = path::open_in_proc(handed.proc.as_fd(), &sysctl.file, libc::O_WRONLY).or_fail(what)?;
+        nix::unistd::write(&file, sysctl.value.as_bytes()).or_fail(what)?;
+    }
+    Ok(())
+}
+
+/// Everything from here on is the same for each program that runs in a container: identity, filter, start, execve.
+fn finish(handed: &Handed<'_>, root: &rootfs::Root, label: Option<ExecLabel>) -> Step<std::convert::Infallible> {
+    let plan = handed.plan;
+    let process_plan = &plan.process;
+    if let Some(persona) = plan.personality {
+        process::set_personality(persona).or_fail(|| "linux.personality".into())?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        sys::sched::set_memory_policy(policy.mode, &policy.nodes).or_fail(|| "linux.memoryPolicy".into())?;
+    }
+    if handed.limits_by_parent {
+        handed.wire.tell(&FromChild::Limits).or_fail(|| "report to the runtime".into())?;
+        handed.wire.wait_for_go().or_fail(|| "wait for resource limits".into())?;
+    } else {
+        identity::limits(process_plan, 0)?;
+    }
+    identity::scheduling(process_plan)?;
+    program::enter_directory(&process_plan.cwd)?;
+    let mut env = process_plan.env.clone();
+    program::add_home(&mut env, process_plan.identity.uid, root.path_root());
+    if let Some(label) = label {
+        apply_label(&label)?;
+    }
+    identity::become_user(&process_plan.identity, |order| {
+        load_filter(handed, order, process_plan.identity.no_new_privileges)
+    })?;
+    program::verify_directory(&process_plan.cwd)?;
+    let program = program::find(&process_plan.args, &env)?;
+    let argv = process::StringArray::new(process_plan.args.clone());
+    program::close_descriptors(handed.preserve_fds)?;
+    load_filter(handed, identity::Order::Last, process_plan.identity.no_new_privileges)?;
+    wait_for_start(handed)?;
+    hook::run("startContainer", handed.start_container, &handed.hook_state.of_this_process("created"))
+        .map_err(failure)?;
+    let envp = process::StringArray::new(env);
+    let errno = process::execve(&program, &argv, &envp);
+    Err(errno).or_fail(|| format!("exec {}", program.to_string_lossy()))
+}
+
+/// Loads the filter at its point: with `no_new_privs` as the last thing of all, else while there is the privilege.
+fn load_filter(handed: &Handed<'_>, order: identity::Order, no_new_privileges: bool) -> Step<()> {
+    let Some(filter) = handed.filter else { return Ok(()) };
+    let wanted = if no_new_privileges { identity::Order::Last } else { identity::Order::Privileged };
+    if order != wanted {
+        return Ok(());
+    }
+    let listener = filter.load().or_fail(|| "load the seccomp filter".into())?;
+    if let Some(listener) = listener {
+        handed.wire.tell(&FromChild::Listener(listener)).or_fail(|| "hand over the seccomp listener".into())?;
+        handed.wire.wait_for_go().or_fail(|| "wait for the seccomp agent".into())?;
+    }
+    Ok(())
+}
+
+/// Reports that everything is set up, and waits until the program is wanted.
+fn wait_for_start(handed: &Handed<'_>) -> Step<()> {
+    process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    handed.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
+    let Some(fifo) = &handed.fifo else {
+        return handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into());
+    };
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(fifo, &mut byte) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop).or_fail(|| "wait for start".into()),
+        }
+    }
+}
+
+fn exec_label(process_plan: &ProcessPlan, handed: &Handed<'_>) -> Step<Option<ExecLabel>> {
+    prepare_label(process_plan, handed.proc.as_fd())
+}
+
+/// Opens the file for the label that a process asks for.
+///
+/// # Errors
+/// The security module is not enabled, or its file cannot be opened.
+pub fn prepare_label(process_plan: &ProcessPlan, proc: std::os::fd::BorrowedFd<'_>) -> Step<Option<ExecLabel>> {
+    let (module, label, field) = match (process_plan.apparmor.as_str(), process_plan.selinux.as_str()) {
+        ("", "") => return Ok(None),
+        (profile, "") => (Module::AppArmor, profile, "process.apparmorProfile"),
+        ("", label) => (Module::Selinux, label, "process.selinuxLabel"),
+        _ => return Err(failure("process.apparmorProfile and process.selinuxLabel cannot both be set")),
+    };
+    if !module.enabled() {
+        return Err(failure(format!("{field}: {label:?} is asked for, but {module:?} is not enabled on this host")));
+    }
+    ExecLabel::prepare(module, proc, label).map(Some).or_fail(|| format!("{field}: open the label of this process"))
+}
+
+/// Writes the label; it takes effect at execve(2).
+///
+/// # Errors
+/// The label is refused, or another one is read back.
+pub fn apply_label(label: &ExecLabel) -> Step<()> {
+    label.apply().or_fail(|| format!("apply {}", label.describe()))
+}
+
+/// A session keyring of the container's own, searchable and writable by its owner (keyrings(7)).
+///
+/// # Errors
+/// The keyring cannot be made, other than where the kernel has none.
+pub fn session_keyring(name: &CString) -> Step<()> {
+    // Possessor: all; user: view, read, write, search.
+    const UID_SEARCH: u32 = 0x0008_0000;
+    let key = match keyring::join_session(name) {
+        // Kernels without keyrings, and engines in containers whose filter forbids them.
+        Err(Errno::ENOSYS | Errno::EPERM) => return Ok(()),
+        result => result.or_fail(|| "create session keyring".into())?,
+    };
+    let described = keyring::describe(key).or_fail(|| "describe session keyring".into())?;
+    let mask = described.split(';').nth(3).and_then(|mask| u32::from_str_radix(mask, 16).ok());
+    let mask = mask.ok_or_else(|| failure(format!("describe session keyring: unexpected answer {described:?}")))?;
+    keyring::set_permissions(key, mask | UID_SEARCH).or_fail(|| "set session keyring permissions".into())
+}
+

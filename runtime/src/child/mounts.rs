@@ -1,0 +1,328 @@
+//! The mounts of a container, one after the other: first made, then attached where the path leads inside the root.
+
+use super::{Handed, OrFail, Step, copy_up, failure};
+use crate::path::{self, Missing};
+use crate::plan::Plan;
+use crate::plan::mounts::{Attributes, MountPlan, What};
+use crate::sys::mount as api;
+use crate::sys::{Errno, fd};
+use crate::wire::Failure;
+use nix::sys::stat::{SFlag, fstat};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// How the container sees its control groups where config.json mounts `cgroup` or `cgroup2`.
+#[derive(Debug, Default)]
+pub enum CgroupView {
+    /// There are none on this host, or no manager.
+    #[default]
+    None,
+    /// One unified hierarchy: the container's own directory.
+    Unified(OwnedFd),
+    /// v1 hierarchies: below a tmpfs, each in a directory, with links for the controllers' own names.
+    Hierarchies(Vec<Hierarchy>),
+}
+
+/// One v1 hierarchy.
+#[derive(Debug)]
+pub struct Hierarchy {
+    /// The name of its directory, e.g. `cpu,cpuacct`.
+    pub name: String,
+    /// What is shown there: the container's own directory.
+    pub directory: OwnedFd,
+    /// Other names for it, e.g. `cpu`.
+    pub links: Vec<String>,
+}
+
+/// What the host's half has made for a mount.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The source of a bind mount, detached.
+    pub mount: Option<OwnedFd>,
+    /// The user namespace through whose map a fresh file system shows ids.
+    pub idmap: Option<OwnedFd>,
+}
+
+/// Mounts everything.
+///
+/// # Errors
+/// The first mount that cannot be made, by its position and destination.
+pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()> {
+    for mount in &plan.mounts {
+        let prepared = handed.prepared.get(mount.index);
+        one(mount, root, prepared, &handed.cgroup_mounts).map_err(|failure| Failure {
+            text: format!("mounts[{}]: {}: {}", mount.index, mount.destination.to_string_lossy(), failure.text),
+            ..failure
+        })?;
+    }
+    Ok(())
+}
+
+/// Mounts one entry below `root`.
+///
+/// # Errors
+/// The mount cannot be made.
+pub fn one(
+    plan: &MountPlan,
+    root: BorrowedFd<'_>,
+    prepared: Option<&Prepared>,
+    cgroups: &CgroupView,
+) -> Step<()> {
+    match &plan.what {
+        What::Bind { source, tree, nofollow, copy_symlink } => {
+            if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
+                return make_link(root, &plan.destination, target.as_os_str());
+            }
+            if let Some(mount) = prepared.and_then(|prepared| prepared.mount.as_ref()) {
+                return bind(plan, root, mount);
+            }
+            let mount =
+                open_source(source, *tree, *nofollow).or_fail(|| format!("bind {}", source.display()))?;
+            bind(plan, root, &mount)
+        }
+        What::FileSystem { kind, source, data, copy_up } => {
+            let place = place_for(plan, root, kind.as_bytes())?;
+            let mount = file_system(kind, source.as_ref(), data, &plan.attributes, place.mode)?;
+            if let Some(namespace) = prepared.and_then(|prepared| prepared.idmap.as_ref()) {
+                api::idmap(mount.as_fd(), false, namespace.as_fd()).or_fail(|| "map ids".into())?;
+            }
+            if *copy_up && place.existed {
+                copy_up::copy(place.fd.as_fd(), mount.as_fd())?;
+            }
+            set_attributes(mount.as_fd(), &fresh(&plan.attributes))?;
+            api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())
+        }
+        What::Cgroup => cgroup(plan, root, cgroups),
+        What::Remount => {
+            let place = destination(plan, root, Missing::Fail)?;
+            set_attributes(place.as_fd(), &plan.attributes)
+        }
+    }
+}
+
+/// A detached copy of what `source` is on the host.
+///
+/// # Errors
+/// The errno of open_tree(2).
+pub fn open_source(source: &Path, tree: bool, nofollow: bool) -> Result<OwnedFd, Errno> {
+    let path = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let mut flags = libc::OPEN_TREE_CLONE;
+    if tree {
+        flags |= libc::AT_RECURSIVE.cast_unsigned();
+    }
+    if nofollow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW.cast_unsigned();
+    }
+    api::open_tree(fd::cwd(), &path, flags)
+}
+
+fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &OwnedFd) -> Step<()> {
+    let stat = fstat(mount).or_fail(|| "stat the source".into())?;
+    let missing = match path::file_type(&stat) {
+        SFlag::S_IFDIR => Missing::Directory,
+        _ => Missing::File,
+    };
+    let place = destination(plan, root, missing)?;
+    set_attributes(mount.as_fd(), &plan.attributes)?;
+    api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
+}
+
+fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step<OwnedFd> {
+    if plan.destination_nofollow {
+        let (parent, name) = path::parent_in_root(root, &plan.destination).or_fail(|| "open".into())?;
+        return nix::fcntl::openat(
+            &parent,
+            name.as_os_str(),
+            nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )
+        .or_fail(|| "open".into());
+    }
+    path::resolve(root, &plan.destination, missing).or_fail(|| match missing {
+        Missing::Fail => "open".into(),
+        _ => "create the mount point".into(),
+    })
+}
+
+fn make_link(root: BorrowedFd<'_>, destination: &OsStr, target: &OsStr) -> Step<()> {
+    let (parent, name) = path::parent_in_root(root, destination).or_fail(|| "create the parent directory".into())?;
+    match nix::unistd::symlinkat(target, &parent, name.as_os_str()) {
+        Err(Errno::EEXIST) => match nix::fcntl::readlinkat(&parent, name.as_os_str()) {
+            Ok(found) if found == target => Ok(()),
+            _ => Err(failure("there is something else than the link to copy")),
+        },
+        result => result.or_fail(|| "create the link".into()),
+    }
+}
+
+/// A mount point for a file system.
+struct Place {
+    fd: OwnedFd,
+    existed: bool,
+    /// A tmpfs over an existing directory has that directory's mode, unless an option says otherwise.
+    mode: Option<CString>,
+}
+
+fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place> {
+    let found = if plan.destination_nofollow {
+        Some(destination(plan, root, Missing::Fail)?)
+    } else {
+        match path::resolve(root, &plan.destination, Missing::Fail) {
+            Ok(fd) => Some(fd),
+            Err(Errno::ENOENT) => None,
+            Err(errno) => return Err(errno).or_fail(|| "open the mount point".into()),
+        }
+    };
+    let existed = found.is_some();
+    let fd = match found {
+        Some(fd) => fd,
+        None => destination(plan, root, Missing::Directory)?,
+    };
+    if matches!(kind, b"proc" | b"sysfs") {
+        // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
+        not_through_links(root, &plan.destination)?;
+    }
+    let mut mode = None;
+    if kind == b"tmpfs" && existed {
+        let stat = fstat(&fd).or_fail(|| "stat the mount point".into())?;
+        mode = CString::new(format!("{:04o}", stat.st_mode & 0o7777)).ok();
+    }
+    Ok(Place { fd, existed, mode })
+}
+
+fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
+    let path = CString::new(destination.as_bytes()).map_err(|_| failure("NUL character"))?;
+    let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
+    match fd::openat2(root, &path, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {
+        Ok(_) => Ok(()),
+        Err(Errno::ENOSYS) => real_directories(root, destination),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => Err(failure("must be mounted on an ordinary directory, not on a link")),
+        Err(errno) => Err(errno).or_fail(|| "open the mount point".into()),
+    }
+}
+
+/// [`not_through_links`] before Linux 5.6.
+fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
+    let mut here = root.try_clone_to_owned().map_err(|error| failure(error.to_string()))?;
+    for part in Path::new(destination).iter().skip(1) {
+        let stat = path::stat_one(here.as_fd(), part).or_fail(|| "stat the mount point".into())?;
+        if path::file_type(&stat) != SFlag::S_IFDIR {
+            return Err(failure("must be mounted on an ordinary directory, not on a link"));
+        }
+        here = path::resolve(here.as_fd(), part, Missing::Fail).or_fail(|| "open the mount point".into())?;
+    }
+    Ok(())
+}
+
+/// Makes a detached instance of a file system.
+fn file_system(
+    kind: &CString,
+    source: Option<&CString>,
+    data: &[(CString, Option<CString>)],
+    attributes: &Attributes,
+    mode: Option<CString>,
+) -> Step<OwnedFd> {
+    let what = || format!("mount {}", kind.to_string_lossy());
+    let context = api::fsopen(kind).or_fail(what)?;
+    let context = context.as_fd();
+    if let Some(source) = source {
+        api::fsconfig_string(context, c"source", source).or_fail(what)?;
+    }
+    if let Some(mode) = mode {
+        api::fsconfig_string(context, c"mode", &mode).or_fail(what)?;
+    }
+    for (key, value) in data {
+        let result = match value {
+            Some(value) => api::fsconfig_string(context, key, value),
+            None => api::fsconfig_flag(context, key),
+        };
+        if let Err(errno) = result {
+            let option = match value {
+                Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+                None => key.to_string_lossy().into_owned(),
+            };
+            let reason = api::context_log(context).unwrap_or_else(|| crate::sys::reason(errno));
+            return Err(Failure { errno: Some(errno), text: format!("{}: option {option:?}: {reason}", what()) });
+        }
+    }
+    if let Err(errno) = api::fsconfig_create(context) {
+        let reason = crate::sys::reason(errno);
+        let text = match api::context_log(context) {
+            Some(log) => format!("{}: {log}: {reason}", what()),
+            None => format!("{}: {reason}", what()),
+        };
+        return Err(Failure { errno: Some(errno), text });
+    }
+    // A read-only mount could not be filled.
+    let first = attributes.set & !libc::MOUNT_ATTR_RDONLY;
+    api::fsmount(context, first).or_fail(what)
+}
+
+/// What is left to set on a mount that [`file_system`] has made.
+fn fresh(attributes: &Attributes) -> Attributes {
+    Attributes {
+        set: attributes.set & libc::MOUNT_ATTR_RDONLY,
+        clear: 0,
+        recursive_set: attributes.recursive_set,
+        recursive_clear: attributes.recursive_clear,
+        propagation: attributes.propagation.clone(),
+    }
+}
+
+/// Sets attributes and propagation on a mount that is not attached yet.
+///
+/// # Errors
+/// The kernel refuses; `EPERM` for a flag that a user namespace has locked.
+pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes) -> Step<()> {
+    let change = |recursive, set, clear, propagation| {
+        let (mut clear, atime) = (clear, libc::MOUNT_ATTR__ATIME);
+        // Access time modes are one value, not bits: to set one is to clear all.
+        if (set | clear) & atime != 0 {
+            clear |= atime;
+        }
+        let attributes = api::Attributes { set, clear, propagation };
+        api::mount_setattr(mount, recursive, attributes).or_fail(|| "set mount attributes".into())
+    };
+    if attributes.set | attributes.clear != 0 {
+        change(false, attributes.set, attributes.clear, 0)?;
+    }
+    if attributes.recursive_set | attributes.recursive_clear != 0 {
+        change(true, attributes.recursive_set, attributes.recursive_clear, 0)?;
+    }
+    for (kind, recursive) in &attributes.propagation {
+        change(*recursive, 0, 0, *kind)?;
+    }
+    Ok(())
+}
+
+/// Lays out control groups: the container's own directory for the unified hierarchy, a tmpfs with one directory a
+/// hierarchy for v1. A bind of the own directory shows what a fresh cgroup2 mount in a cgroup namespace would show,
+/// and costs no grace period.
+fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()> {
+    match view {
+        CgroupView::None => Err(failure("there are no control groups to mount")),
+        CgroupView::Unified(directory) => {
+            let mount = api::clone_mount(directory.as_fd(), false).or_fail(|| "bind the cgroup".into())?;
+            bind(plan, root, &mount)
+        }
+        CgroupView::Hierarchies(hierarchies) => {
+            let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
+            let place = place_for(plan, root, b"cgroup")?;
+            let tmpfs = file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, &plan.attributes, None)?;
+            api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+            for hierarchy in hierarchies {
+                let what = || format!("bind the cgroup of {}", hierarchy.name);
+                let place = path::resolve(tmpfs.as_fd(), OsStr::new(&hierarchy.name), Missing::Directory).or_fail(what)?;
+                let mount = api::clone_mount(hierarchy.directory.as_fd(), false).or_fail(what)?;
+                set_attributes(mount.as_fd(), &plan.attributes)?;
+                api::move_mount(mount.as_fd(), place.as_fd()).or_fail(what)?;
+                for link in &hierarchy.links {
+                    nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
+                }
+            }
+            set_attributes(tmpfs.as_fd(), &fresh(&plan.attributes))
+        }
+    }
+}

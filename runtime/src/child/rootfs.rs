@@ -1,0 +1,198 @@
+//! The container's root: from a directory of the host to `/`.
+
+use super::{Handed, OrFail, Step, devices, failure, mounts};
+use crate::path::{self, Missing};
+use crate::plan::{Plan, RootPlan};
+use crate::sys::mount::{self, Attributes};
+use crate::sys::{Errno, fd};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::stat::Mode;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The root of the container, as descriptors.
+#[derive(Debug)]
+pub struct Root {
+    /// The root directory: on the root mount once that is attached.
+    pub fd: OwnedFd,
+    /// Its `/dev`, where that is ours to fill.
+    pub dev: Option<OwnedFd>,
+}
+
+impl Root {
+    /// The root to resolve paths below.
+    #[must_use]
+    pub fn path_root(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Mounts everything below the root, which is still a directory of the host's tree.
+///
+/// # Errors
+/// A mount or node cannot be made.
+pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
+    // Names, modes and owners are given: nothing of the caller's mask in between.
+    nix::sys::stat::umask(Mode::empty());
+    let fd = attach(&plan.root)?;
+    mounts::apply(plan, fd.as_fd(), handed)?;
+    let dev = match plan.own_dev {
+        true => Some(devices::make(plan, fd.as_fd())?),
+        false => None,
+    };
+    let cwd = OsStr::from_bytes(plan.process.cwd.to_bytes());
+    path::resolve(fd.as_fd(), cwd, Missing::Directory)
+        .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
+    Ok(Root { fd, dev })
+}
+
+/// The root of a container that has no mount namespace of its own: a directory to chroot(2) into.
+///
+/// # Errors
+/// The directory cannot be opened.
+pub fn borrow(plan: &Plan) -> Step<Root> {
+    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None })
+}
+
+fn open_directory(path: &Path) -> Step<OwnedFd> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_fail(|| format!("root.path: open {}", path.display()))
+}
+
+/// Cuts the new mount namespace off from the host's and makes the root directory a mount of its own.
+fn attach(root: &RootPlan) -> Step<OwnedFd> {
+    let propagation = root.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    set_propagation(Path::new("/"), propagation).or_fail(|| "set propagation of /".into())?;
+    if propagation & libc::MS_SHARED != 0 {
+        make_parent_private(&root.path).or_fail(|| format!("make the mount of {} private", root.path.display()))?;
+    }
+    let what = || format!("root.path: bind {}", root.path.display());
+    let path = CString::new(root.path.as_os_str().as_bytes()).map_err(|_| failure("root.path: NUL character"))?;
+    let recursive = libc::AT_RECURSIVE.cast_unsigned();
+    let tree = mount::open_tree(fd::cwd(), &path, libc::OPEN_TREE_CLONE | recursive).or_fail(what)?;
+    let place = open_directory(&root.path)?;
+    mount::move_mount(tree.as_fd(), place.as_fd()).or_fail(what)?;
+    Ok(tree)
+}
+
+fn set_propagation(path: &Path, flags: u64) -> Result<(), Errno> {
+    let flags = MsFlags::from_bits_truncate(flags);
+    nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+}
+
+/// Where the container's tree stays shared with the host's, mounting on the root would show on the host, and
+/// pivot_root(2) would refuse: the mount that the root lies on must not be shared.
+fn make_parent_private(path: &Path) -> Result<(), Errno> {
+    let mut here = path;
+    loop {
+        match set_propagation(here, libc::MS_PRIVATE) {
+            // Not the root of a mount: the one above is nearer to it.
+            Err(Errno::EINVAL) => here = here.parent().ok_or(Errno::EINVAL)?,
+            result => return result,
+        }
+    }
+}
+
+/// Makes the root directory `/`, with nothing of the host's tree left in reach.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn enter(plan: &Plan, root: &Root, no_pivot: bool) -> Step<()> {
+    if !plan.namespaces.separate(libc::CLONE_NEWNS) {
+        nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
+        return chroot_here();
+    }
+    if no_pivot {
+        return move_root(root);
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let old = open("/", flags, Mode::empty()).or_fail(|| "open the old root".into())?;
+    nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
+    mount::pivot_here().or_fail(|| "pivot_root".into())?;
+    nix::unistd::fchdir(&old).or_fail(|| "enter the old root".into())?;
+    if plan.root.propagation.is_some() {
+        // Unmounting the old root must not unmount the host's.
+        set_propagation(Path::new("."), libc::MS_SLAVE | libc::MS_REC)
+            .or_fail(|| "cut the old root off".into())?;
+    }
+    umount2(".", MntFlags::MNT_DETACH).or_fail(|| "unmount the old root".into())?;
+    nix::unistd::chdir("/").or_fail(|| "enter the new root".into())?;
+    if let Some(propagation) = plan.root.propagation {
+        set_propagation(Path::new("/"), propagation).or_fail(|| "linux.rootfsPropagation".into())?;
+    }
+    Ok(())
+}
+
+fn chroot_here() -> Step<()> {
+    nix::unistd::chroot(".").or_fail(|| "chroot".into())?;
+    nix::unistd::chdir("/").or_fail(|| "enter the new root".into())
+}
+
+/// `--no-pivot`, for roots that pivot_root(2) refuses (a ramdisk): the mount is moved over `/`. Every other procfs
+/// and sysfs goes first, since a fresh one could otherwise be had without its masks.
+fn move_root(root: &Root) -> Step<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| failure(format!("read /proc/self/mountinfo: {error}")))?;
+    let own = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root.fd)))
+        .map_err(|error| failure(format!("find the root file system: {error}")))?;
+    for line in table.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let (Some(place), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
+        let place = unescape(place);
+        if !matches!(kind, "proc" | "sysfs") || Path::new(OsStr::from_bytes(&place)).starts_with(&own) {
+            continue;
+        }
+        let place = OsStr::from_bytes(&place);
+        if umount2(place, MntFlags::MNT_DETACH).is_err() {
+            // Locked by a user namespace: covered instead.
+            let none = None::<&str>;
+            nix::mount::mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), none)
+                .or_fail(|| format!("cover {}", place.to_string_lossy()))?;
+        }
+    }
+    let slash = open_directory(Path::new("/"))?;
+    mount::move_mount(root.fd.as_fd(), slash.as_fd()).or_fail(|| "move the root file system to /".into())?;
+    nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
+    chroot_here()
+}
+
+/// A path of mountinfo, in which space, tab, line break and backslash are three octal digits.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *first == b'\\') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// `root.readonly`.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn make_read_only(root: &Root) -> Step<()> {
+    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    mount::mount_setattr(root.fd.as_fd(), false, attributes).or_fail(|| "root.readonly: remount /".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn mount_table_paths_are_unescaped() {
+        assert_eq!(super::unescape(r"/a\040b\134c\011"), b"/a b\\c\t");
+        assert_eq!(super::unescape(r"/end\04"), br"/end\04");
+    }
+}

@@ -1,0 +1,120 @@
+//! Hooks: programs that run at points of a container's life, told its state on standard input.
+
+use crate::spec::Hook;
+use crate::sys::{Errno, pidfd, reason};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The state that a hook reads (runtime.md, "State").
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookState {
+    /// `ociVersion`.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// `creating`, `created`, `running` or `stopped`.
+    pub status: &'static str,
+    /// The container's first process, as the hook's namespace numbers it; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The container's annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl HookState {
+    /// The state at another point of the container's life.
+    #[must_use]
+    pub fn at(&self, status: &'static str, pid: Option<i32>) -> Self {
+        Self { status, pid, ..self.clone() }
+    }
+
+    /// The state as told by the container's first process itself.
+    #[must_use]
+    pub fn of_this_process(&self, status: &'static str) -> Self {
+        self.at(status, i32::try_from(std::process::id()).ok())
+    }
+}
+
+/// How much of a hook's output is quoted in an error.
+const MAX_OUTPUT: u64 = 4096;
+
+/// Runs hooks one after the other.
+///
+/// # Errors
+/// The first one that cannot be run, fails, or takes longer than its timeout.
+pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = serde_json::to_vec(state).map_err(|error| error.to_string())?;
+    for (index, hook) in hooks.iter().enumerate() {
+        one(hook, &state).map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
+    }
+    Ok(())
+}
+
+/// Runs hooks one after the other, all of them: for those whose failure is only logged.
+#[must_use]
+pub fn run_all(kind: &str, hooks: &[Hook], state: &HookState) -> Vec<String> {
+    hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
+}
+
+fn one(hook: &Hook, state: &[u8]) -> Result<(), String> {
+    // Memory files, not pipes: a hook that does not read, or leaves a child behind, blocks nobody.
+    let memory = || memfd_create("hook", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(reason);
+    let (mut input, mut output) = (memory()?, memory()?);
+    let prepared = input.write_all(state).and_then(|()| input.rewind());
+    prepared.map_err(|error| format!("prepare its input: {error}"))?;
+    let mut errors = memory()?;
+    let handle = |file: &File| file.try_clone().map(Stdio::from).map_err(|error| error.to_string());
+    let mut command = Command::new(&hook.path);
+    if let Some((name, arguments)) = hook.args.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command.env_clear();
+    for entry in &hook.env {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        command.env(name, value);
+    }
+    command.stdin(Stdio::from(input)).stdout(handle(&output)?).stderr(handle(&errors)?);
+    let mut child = command.spawn().map_err(|error| {
+        format!("fork/exec {}: {}", hook.path, reason(crate::sys::errno_of(&error)))
+    })?;
+    if let Some(seconds) = hook.timeout {
+        let pid = i32::try_from(child.id()).unwrap_or(0);
+        let milliseconds = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
+        let ended = pidfd::open(pid).and_then(|pidfd| pidfd::has_exited(pidfd.as_fd(), milliseconds));
+        if !ended.unwrap_or(true) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("hook ran past specified timeout of {seconds}s"));
+        }
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+    };
+    Err(format!("{how}, stdout: {}, stderr: {}", quote(&mut output), quote(&mut errors)))
+}
+
+fn quote(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let _ = file.rewind().and_then(|()| file.take(MAX_OUTPUT).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+}
+

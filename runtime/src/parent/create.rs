@@ -1,0 +1,440 @@
+//! `create`, and the first half of `run`.
+
+use super::error::{Error, OrError, Result, file_error};
+use super::spawn::{self, Spawned};
+use super::{agent, idmap, net_devices, notify, output, sources};
+use crate::cgroup::{self, Cgroup, Driver};
+use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
+use crate::child::{self, Handed, identity};
+use crate::hook::{self, HookState};
+use crate::log::Log;
+use crate::plan::{self, Host, Plan};
+use crate::seccomp::{self, Filter};
+use crate::spec::{Config, Hooks, Linux, Resources};
+use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
+use crate::sys::{self, fd, pidfd};
+use crate::wire::{FromChild, Wire};
+use crate::path;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What the command line says of a new container.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its id.
+    pub id: String,
+    /// The directory of all state.
+    pub root: PathBuf,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Another file than the bundle's config.json.
+    pub config: Option<PathBuf>,
+    /// Where the terminal goes.
+    pub console_socket: Option<PathBuf>,
+    /// Where a pidfd of the first process goes.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Where the number of the first process goes.
+    pub pid_file: Option<PathBuf>,
+    /// Do not use pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// Descriptors after standard error that the container keeps.
+    pub preserve_fds: u32,
+    /// Who makes control groups.
+    pub driver: Driver,
+    /// `run`: this process stays until the program runs, and needs no FIFO.
+    pub attached: bool,
+    /// `run` in the foreground: the terminal comes to this process.
+    pub foreground: bool,
+}
+
+/// A container whose process waits for its start.
+#[derive(Debug)]
+pub struct Created {
+    /// Its state directory.
+    pub dir: StateDir,
+    /// Its record, as written.
+    pub record: Record,
+    /// Its process.
+    pub pidfd: OwnedFd,
+    /// The connection to it; for `run`.
+    pub wire: Wire,
+    /// The master of its terminal, where that came to this process.
+    pub console: Option<OwnedFd>,
+    /// What hooks are told.
+    pub hook_state: HookState,
+    /// Keeps other commands out until the container is whole.
+    pub lock: Lock,
+}
+
+/// What a failed create has to take back, in reverse order of making.
+struct Undo<'a> {
+    dir: Option<&'a StateDir>,
+    cgroup: Option<Cgroup>,
+    child: Option<Spawned>,
+    stopped: Option<(&'a HookState, &'a Hooks)>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            let _ = pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child.pid), None);
+        }
+        if let Some(cgroup) = &mut self.cgroup {
+            let _ = cgroup.kill_all(libc::SIGKILL);
+            let _ = cgroup.wait_empty();
+            let _ = cgroup.remove();
+        }
+        if let Some((state, hooks)) = self.stopped {
+            let _ = hook::run_all("poststop", &hooks.poststop, state);
+        }
+        if let Some(dir) = self.dir {
+            let _ = dir.remove();
+        }
+    }
+}
+
+/// Facts of this host that decide what can be planned.
+///
+/// # Errors
+/// The capabilities of this process cannot be read.
+pub fn host() -> Result<Host> {
+    let (_, permitted, _) = sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
+    let rootless = !nix::unistd::geteuid().is_root() || in_user_namespace();
+    Ok(Host { grantable: permitted, last_capability: sys::process::last_capability(), rootless })
+}
+
+/// Whether this process is in another user namespace than the host's: its map is not the identity.
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    let fields: Vec<&str> = map.split_whitespace().collect();
+    fields != ["0", "0", "4294967295"]
+}
+
+/// Makes a container, up to the point where its program waits to be started.
+///
+/// # Errors
+/// One sentence; nothing is left behind.
+pub fn create(options: &Options, log: &Log) -> Result<Created> {
+    let bundle = std::path::absolute(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
+    let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    let mut config = crate::spec::load::config(&config_path)?;
+    let socket = notify::prepare(&mut config, &options.root, &options.id);
+    pass_listen_fds(&mut config, options);
+    let host = host()?;
+    let mut plan = plan::container::plan(&config, &bundle, &host)?;
+    let none = Linux::default();
+    let linux = config.linux.as_ref().unwrap_or(&none);
+    let filter = seccomp::plan(linux.seccomp.as_ref(), &config.annotations, &mut plan.warnings)?;
+    for warning in &plan.warnings {
+        log.warn(warning);
+    }
+    check_terminal(&plan, options)?;
+    check_root(&plan.root.path)?;
+    let (dir, lock) = StateDir::create(&options.root, &options.id)?;
+    let hooks = config.hooks.clone().unwrap_or_default();
+    let hook_state = HookState {
+        oci_version: config.oci_version.clone(),
+        id: options.id.clone(),
+        status: "creating",
+        pid: None,
+        bundle: bundle.clone(),
+        annotations: config.annotations.clone(),
+    };
+    let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None };
+    let mut record = Record::new(&options.id, &config.oci_version, &bundle, &plan.root.path);
+    record.annotations.clone_from(&config.annotations);
+    record.hooks = Hooks { poststart: hooks.poststart.clone(), poststop: hooks.poststop.clone(), ..Hooks::default() };
+    record.rootless = host.rootless;
+    record.namespaces =
+        plan::namespaces::TYPES.iter().map(|(_, (flag, _))| *flag).filter(|flag| plan.namespaces.separate(*flag)).sum();
+    let resources = Resources::default();
+    let request = cgroup::Request {
+        driver: options.driver,
+        id: &options.id,
+        path: &linux.cgroups_path,
+        resources: linux.resources.as_ref().unwrap_or(&resources),
+        nodes: &linux.devices,
+        annotations: &config.annotations,
+        rootless: host.rootless,
+        owner: cgroup_owner(&plan, &config),
+    };
+    dir.write_record(&record)?;
+    undo.cgroup = Some(cgroup::create(&request)?);
+    socket.make(&dir)?;
+    keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
+    let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
+    for warning in cgroup.warnings() {
+        log.warn(warning);
+    }
+    record.cgroup = Some(cgroup.record());
+    dir.write_record(&record)?;
+
+    let mut making = Making {
+        options,
+        plan: &plan,
+        host: &host,
+        hooks: &hooks,
+        hook_state: &hook_state,
+        filter: filter.as_ref(),
+        listener: listener(linux),
+        dir: &dir,
+        console: None,
+    };
+    let (wire, pid) = making.run(&mut undo, &mut record)?;
+    let pidfd = match &undo.child {
+        Some(child) => child.pidfd.try_clone().map_err(file_error("duplicate pidfd of", &options.id))?,
+        None => return Err(Error::Other("no process".into())),
+    };
+    if let Some(path) = &options.pidfd_socket {
+        output::send_pidfd(path, pidfd.as_fd())?;
+    }
+    if let Some(path) = &options.pid_file {
+        output::write_pid_file(path, pid)?;
+    }
+    let console = making.console.take();
+    // From here on it is a container, and `delete` takes it back.
+    (undo.dir, undo.cgroup, undo.child, undo.stopped) = (None, None, None, None);
+    drop(undo);
+    Ok(Created { record, pidfd, wire, console, hook_state: hook_state.at("created", Some(pid)), lock, dir })
+}
+
+/// The middle of a create: from the clone to the child's `Ready`.
+struct Making<'a> {
+    options: &'a Options,
+    plan: &'a Plan,
+    host: &'a Host,
+    hooks: &'a Hooks,
+    hook_state: &'a HookState,
+    filter: Option<&'a Filter>,
+    listener: (&'a str, &'a str),
+    dir: &'a StateDir,
+    console: Option<OwnedFd>,
+}
+
+impl<'a> Making<'a> {
+    fn run(&mut self, undo: &mut Undo<'a>, record: &mut Record) -> Result<(Wire, i32)> {
+        let plan = self.plan;
+        let prepared = sources::prepare(plan, self.host)?;
+        let (wire, spawned) = self.spawn(undo, &prepared)?;
+        let pid = spawned.pid;
+        let in_cgroup = spawned.in_cgroup;
+        undo.child = Some(spawned);
+        undo.stopped = Some((self.hook_state, self.hooks));
+        let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
+        if !in_cgroup && cgroup.clone_target().is_some() {
+            cgroup.attach(pid)?;
+        }
+        if cgroup.needs_adopt() {
+            cgroup.adopt(pid)?;
+            record.cgroup = Some(cgroup.record());
+        }
+        if plan.namespaces.creates(libc::CLONE_NEWUSER) {
+            idmap::write(pid, &plan.namespaces, self.host)?;
+            sources::map_to_container(plan, &prepared, pid)?;
+        }
+        net_devices::move_into(&plan.net_devices, pid)?;
+        if let Some(score) = plan.process.oom_score_adj {
+            set_oom_score(pid, score, self.host.rootless)?;
+        }
+        if self.gated(undo.cgroup.as_ref()) {
+            wire.go().or_error(|| "release the container's process".into())?;
+        }
+        let (start_time, _) = state::process_times(pid)
+            .ok_or_else(|| Error::Other("the container's process ended at once".into()))?;
+        (record.pid, record.start_time) = (pid, start_time);
+        self.converse(&wire, pid)?;
+        // Its hooks are over and it can only be started now: what was said of it must be on record first.
+        self.dir.write_record(record)?;
+        Ok((wire, pid))
+    }
+
+    /// Whether the child has to wait before it does anything.
+    fn gated(&self, cgroup: Option<&Cgroup>) -> bool {
+        self.plan.namespaces.creates(libc::CLONE_NEWUSER)
+            || !self.plan.net_devices.is_empty()
+            || self.plan.process.oom_score_adj.is_some_and(|score| score > 0)
+            || cgroup.is_some_and(|cgroup| cgroup.needs_adopt() || cgroup.clone_target().is_some())
+    }
+
+    fn spawn(&self, undo: &Undo<'_>, prepared: &[Prepared]) -> Result<(Wire, Spawned)> {
+        let (plan, options) = (self.plan, self.options);
+        let cgroup = undo.cgroup.as_ref().ok_or_else(|| Error::Other("no cgroup".into()))?;
+        let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
+        let joins = spawn::open_namespaces(&plan.namespaces)?;
+        let socket = options.console_socket.as_deref().filter(|_| plan.process.terminal);
+        let console_socket = socket.map(|path| output::connect("--console-socket", path)).transpose()?;
+        let fifo = match options.attached {
+            true => None,
+            false => Some(self.dir.make_fifo()?),
+        };
+        let cgroup_files: Vec<BorrowedFd<'_>> = cgroup.join_files().collect();
+        let (parent_wire, child_wire) = Wire::pair().or_error(|| "create a socket pair".into())?;
+        let handed = Handed {
+            plan,
+            wire: &child_wire,
+            gate: self.gated(Some(cgroup)),
+            proc: proc.as_fd(),
+            joins: &joins,
+            cgroup_files: &cgroup_files,
+            cgroup_mounts: cgroup_view(cgroup, plan)?,
+            prepared,
+            console_socket: console_socket.as_ref().map(AsFd::as_fd),
+            fifo: fifo.as_ref().map(AsFd::as_fd),
+            runtime_hooks: !self.hooks.prestart.is_empty() || !self.hooks.create_runtime.is_empty(),
+            create_container: &self.hooks.create_container,
+            start_container: &self.hooks.start_container,
+            hook_state: self.hook_state,
+            filter: self.filter,
+            no_pivot: options.no_pivot,
+            keyring: (!options.no_new_keyring).then(|| keyring_name(&options.id)).flatten(),
+            preserve_fds: options.preserve_fds,
+            limits_by_parent: plan.namespaces.separate(libc::CLONE_NEWUSER) && !plan.process.rlimits.is_empty(),
+            late: spawn::late(&plan.namespaces),
+        };
+        let child = || child::run(&handed, parent_wire.as_fd());
+        let spawned = spawn::spawn(&plan.namespaces, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
+        Ok((parent_wire, spawned))
+    }
+
+    /// Answers the child until it is ready.
+    fn converse(&mut self, wire: &Wire, pid: i32) -> Result<()> {
+        loop {
+            match wire.hear().or_error(|| "hear from the container's process".into())? {
+                FromChild::Mounted => {
+                    let state = self.hook_state.at("creating", Some(pid));
+                    hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
+                    hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
+                    wire.go().or_error(|| "release the container's process".into())?;
+                }
+                FromChild::Limits => {
+                    identity::limits(&self.plan.process, pid).map_err(Error::Step)?;
+                    wire.go().or_error(|| "release the container's process".into())?;
+                }
+                FromChild::Console(master) => self.console = Some(master),
+                FromChild::Listener(listener) => {
+                    let state = self.hook_state.at("creating", Some(pid));
+                    agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
+                    wire.go().or_error(|| "release the container's process".into())?;
+                }
+                FromChild::Ready => return Ok(()),
+                FromChild::Failure(failure) => return Err(Error::Step(failure)),
+                FromChild::End => {
+                    return Err(Error::Other(
+                        "the container's process was killed while it was made (is its memory limit too low?)".into(),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn listener(linux: &Linux) -> (&str, &str) {
+    linux.seccomp.as_ref().map_or(("", ""), |seccomp| (&seccomp.listener_path, &seccomp.listener_metadata))
+}
+
+/// A session keyring is named as runc names it.
+fn keyring_name(id: &str) -> Option<CString> {
+    CString::new(format!("_ses.{id}")).ok()
+}
+
+/// The socket goes with the terminal: one without the other is a mistake of the caller.
+fn check_terminal(plan: &Plan, options: &Options) -> Result<()> {
+    let detached = !options.foreground;
+    match (plan.process.terminal, &options.console_socket) {
+        (true, None) if detached => {
+            Err(Error::Other("cannot allocate tty if runc will detach without setting console socket".replace("runc", "corten")))
+        }
+        (true, Some(_)) if !detached => Err(Error::Other("--console-socket needs a detached container".into())),
+        (false, Some(_)) => Err(Error::Other("--console-socket is set, but process.terminal is false".into())),
+        _ => Ok(()),
+    }
+}
+
+fn check_root(path: &Path) -> Result<()> {
+    let meta = std::fs::metadata(path).map_err(file_error("root.path:", path))?;
+    if meta.is_dir() {
+        return Ok(());
+    }
+    Err(Error::Other(format!("root.path: {} is not a directory", path.display())))
+}
+
+/// Systemd's socket activation: what this process was given, the container gets (sd_listen_fds(3)).
+fn pass_listen_fds(config: &mut Config, options: &Options) {
+    let count: u32 = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    if count == 0 || count > options.preserve_fds {
+        return;
+    }
+    if let Some(process) = &mut config.process {
+        process.env.push(format!("LISTEN_FDS={count}"));
+        process.env.push("LISTEN_PID=1".to_owned());
+        if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
+            process.env.push(format!("LISTEN_FDNAMES={names}"));
+        }
+    }
+}
+
+/// The host's id of the container's root, where it may own its control group (runtime-spec, "Cgroup ownership").
+fn cgroup_owner(plan: &Plan, config: &Config) -> Option<u32> {
+    let namespaces = &plan.namespaces;
+    if !namespaces.creates(libc::CLONE_NEWUSER) || !namespaces.separate(libc::CLONE_NEWCGROUP) {
+        return None;
+    }
+    let writable = config.mounts.iter().any(|mount| {
+        mount.destination == "/sys/fs/cgroup" && !mount.options.iter().any(|option| option == "ro")
+    });
+    let root = namespaces.uids.iter().find(|line| line.container_id == 0)?;
+    writable.then_some(root.host_id)
+}
+
+/// A process that lowers its own score needs a privilege it may not have; its parent does it.
+fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match std::fs::write(&path, score.to_string()) {
+        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(Error::Other(format!(
+            "process.oomScoreAdj: write {score} to {path}: {}",
+            sys::reason(sys::errno_of(&error))
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// What an `exec` will want to know, so that it need not read config.json again.
+fn keep_for_exec(dir: &StateDir, config: &Config, plan: &Plan, filter: Option<&Filter>) -> Result<()> {
+    let mut process = config.process.clone().unwrap_or_default();
+    process.args = Vec::new();
+    let linux = config.linux.as_ref();
+    let seccomp = linux.and_then(|linux| linux.seccomp.as_ref());
+    let listener = seccomp.filter(|_| filter.is_some_and(Filter::has_listener));
+    dir.write_process(&ProcessDefaults {
+        process,
+        personality: plan.personality,
+        uids: plan.namespaces.uids.clone(),
+        gids: plan.namespaces.gids.clone(),
+        seccomp_flags: filter.map(|filter| filter.flags),
+        seccomp_droppable: filter.map_or(0, |filter| filter.droppable),
+        listener: listener.map(|seccomp| (seccomp.listener_path.clone(), seccomp.listener_metadata.clone())),
+    })?;
+    if let Some(filter) = filter {
+        dir.write_filter(&filter.program)?;
+    }
+    Ok(())
+}
+
+fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
+    let wanted = plan.mounts.iter().any(|mount| matches!(mount.what, plan::mounts::What::Cgroup));
+    if !wanted || cgroup.is_none() {
+        return Ok(CgroupView::None);
+    }
+    let _ = (fd::cwd(), Hierarchy { name: String::new(), directory: dup_null()?, links: Vec::new() });
+    Ok(CgroupView::None)
+}
+
+fn dup_null() -> Result<OwnedFd> {
+    std::fs::File::open("/dev/null").map(OwnedFd::from).map_err(file_error("open", "/dev/null"))
+}

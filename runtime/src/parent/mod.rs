@@ -1,0 +1,21 @@
+//! The host's half of a `create` and of an `exec`.
+//!
+//! A list of steps in execution order. Owns what the container's process must not hold: state directory, control
+//! groups, id maps, hooks of the runtime. What fails is undone in reverse order: nothing half-made is left.
+
+pub mod agent;
+pub mod create;
+pub mod error;
+pub mod exec;
+pub mod foreground;
+pub mod idmap;
+pub mod net_devices;
+pub mod notify;
+pub mod output;
+pub mod seal;
+pub mod sources;
+pub mod spawn;
+pub mod start;
+
+pub use create::{Created, create};
+pub use error::{Error, Result};

@@ -1,0 +1,44 @@
+//! What a command leaves behind for its caller: pid files, pidfds, terminals.
+
+use super::error::{Error, OrError, Result, file_error};
+use crate::sys::fd;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Writes a pid file, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::Other(format!("--pid-file: {path:?} is not a file name")))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    let temporary = path.with_file_name(temporary);
+    fs::write(&temporary, pid.to_string()).map_err(file_error("--pid-file: write", &temporary))?;
+    fs::rename(&temporary, path).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        file_error("--pid-file: write", path)(error)
+    })
+}
+
+/// Connects to the socket that takes a terminal or a pidfd.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn connect(flag: &'static str, path: &Path) -> Result<OwnedFd> {
+    UnixStream::connect(path).map(OwnedFd::from).map_err(|source| {
+        let reason = crate::sys::reason(crate::sys::errno_of(&source));
+        Error::Other(format!("{flag}: connect to {}: {reason}", path.display()))
+    })
+}
+
+/// Sends a pidfd to `--pidfd-socket`, with the text runc sends.
+///
+/// # Errors
+/// The other side hangs up.
+pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let socket = connect("--pidfd-socket", path)?;
+    fd::send(socket.as_fd(), b"pidfd", Some(pidfd)).or_error(|| "--pidfd-socket: send the pidfd".into())
+}

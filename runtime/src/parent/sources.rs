@@ -1,0 +1,88 @@
+//! Mounts that only the host's half can make: sources that a mapped root may not read, and id-mapped mounts.
+
+use super::error::{Error, OrError, Result, file_error};
+use super::idmap;
+use crate::child::mounts::{Prepared, open_source};
+use crate::plan::mounts::{MountPlan, What};
+use crate::plan::{Host, Plan};
+use crate::sys::{Errno, mount};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Makes what the container's process, with fewer privileges over the host, cannot make itself. Ids that are to be
+/// mapped through the container's own user namespace wait for [`map_to_container`].
+///
+/// # Errors
+/// A source that does not exist, a file system that cannot be id-mapped.
+pub fn prepare(plan: &Plan, host: &Host) -> Result<Vec<Prepared>> {
+    let userns = plan.namespaces.separate(libc::CLONE_NEWUSER);
+    let mapped = plan.mounts.iter().find(|mount| mount.idmap.is_some());
+    if host.rootless {
+        // Without privilege the child, which is root of its own namespaces, can do more than this process.
+        return match mapped {
+            None => Ok(Vec::new()),
+            Some(mount) => Err(Error::Other(format!(
+                "config.json: mounts[{}]: id-mapped mounts need privilege over the host",
+                mount.index
+            ))),
+        };
+    }
+    if !userns && mapped.is_none() {
+        return Ok(Vec::new());
+    }
+    plan.mounts.iter().map(|mount| one(mount, host, userns)).collect()
+}
+
+fn one(planned: &MountPlan, host: &Host, userns: bool) -> Result<Prepared> {
+    let namespace = match &planned.idmap {
+        Some(map) if !map.uids.is_empty() => Some(idmap::namespace(&map.uids, &map.gids, host)?),
+        _ => None,
+    };
+    let What::Bind { source, tree, nofollow, copy_symlink } = &planned.what else {
+        return Ok(Prepared { mount: None, idmap: namespace });
+    };
+    let link = *copy_symlink && std::fs::read_link(source).is_ok();
+    if link || !(userns || planned.idmap.is_some()) {
+        return Ok(Prepared::default());
+    }
+    let mount = open_source(source, *tree, *nofollow)
+        .or_error(|| format!("mounts[{}].source: bind {}", planned.index, source.display()))?;
+    if let Some(namespace) = namespace {
+        map(planned, mount.as_fd(), namespace.as_fd())?;
+    }
+    Ok(Prepared { mount: Some(mount), idmap: None })
+}
+
+/// Maps ids of the mounts that said so without a map of their own, through the user namespace of the process `pid`.
+///
+/// # Errors
+/// A file system that cannot be id-mapped.
+pub fn map_to_container(plan: &Plan, prepared: &[Prepared], pid: i32) -> Result<()> {
+    let mut namespace: Option<OwnedFd> = None;
+    for planned in &plan.mounts {
+        let own = planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty());
+        let Some(mount) = prepared.get(planned.index).and_then(|prepared| prepared.mount.as_ref()) else { continue };
+        if !own {
+            continue;
+        }
+        let file = match &namespace {
+            Some(file) => file,
+            None => {
+                let path = format!("/proc/{pid}/ns/user");
+                namespace.insert(File::open(&path).map_err(file_error("open", path))?.into())
+            }
+        };
+        map(planned, mount.as_fd(), file.as_fd())?;
+    }
+    Ok(())
+}
+
+fn map(planned: &MountPlan, mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> Result<()> {
+    let tree = planned.idmap.as_ref().is_some_and(|map| map.tree);
+    let result = mount::idmap(mount, tree, namespace);
+    let why = match result {
+        Err(Errno::EINVAL) => " (its file system cannot be id-mapped, or it is mapped already)",
+        _ => "",
+    };
+    result.or_error(|| format!("mounts[{}]: map ids{why}", planned.index))
+}

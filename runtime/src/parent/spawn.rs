@@ -1,0 +1,121 @@
+//! The birth of a container's process: one clone3(2), in a go-between only where the kernel demands one.
+
+use super::error::{Error, OrError, Result};
+use crate::child::join;
+use crate::plan::namespaces::{NEWTIME, Namespaces};
+use crate::sys::clone::{self, Forked};
+use crate::sys::{Errno, process};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A process that was just made.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its number in this process's PID namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// Whether it was born in its v2 control group.
+    pub in_cgroup: bool,
+}
+
+/// A namespace file, opened.
+pub type Joined = (libc::c_int, &'static str, OwnedFd);
+
+/// Opens the namespaces to join, and makes sure that each is of the type that was said.
+///
+/// # Errors
+/// A file that cannot be opened, or is another namespace.
+pub fn open_namespaces(namespaces: &Namespaces) -> Result<Vec<Joined>> {
+    namespaces
+        .join
+        .iter()
+        .map(|join| {
+            let path = &join.path;
+            let file = File::open(path).map_err(super::error::file_error("open namespace", path))?;
+            match namespace_type(file.as_fd()) {
+                Ok(found) if found == join.flag => Ok((join.flag, join.name, file.into())),
+                _ => Err(Error::Other(format!("{} is not a {} namespace", path.display(), join.name))),
+            }
+        })
+        .collect()
+}
+
+/// `NS_GET_NSTYPE` (ioctl_ns(2)): the `CLONE_NEW…` flag of a namespace file.
+fn namespace_type(file: BorrowedFd<'_>) -> std::result::Result<libc::c_int, Errno> {
+    crate::sys::fd::namespace_type(file)
+}
+
+/// Which new namespaces the child makes itself.
+///
+/// The root of a cgroup namespace is where its maker is at that moment: the child has to be in its place first. A time
+/// namespace belongs to the user namespace of its maker.
+#[must_use]
+pub fn late(namespaces: &Namespaces) -> libc::c_int {
+    let mut late = namespaces.create & libc::CLONE_NEWCGROUP;
+    if namespaces.separate(libc::CLONE_NEWUSER) {
+        late |= namespaces.create & NEWTIME;
+    }
+    late
+}
+
+/// Makes the process. In it, `child` runs and never returns.
+///
+/// # Errors
+/// The kernel refuses a namespace, or the control group.
+pub fn spawn(
+    namespaces: &Namespaces,
+    joins: &[Joined],
+    proc: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: &dyn Fn() -> std::convert::Infallible,
+) -> Result<Spawned> {
+    let early = namespaces.create & !late(namespaces);
+    let time = early & NEWTIME != 0;
+    let flags = u64::from((early & !NEWTIME).cast_unsigned());
+    // A process enters PID and time namespaces at birth; a user namespace must own the other new ones.
+    let first: Vec<&Joined> =
+        joins.iter().filter(|(flag, ..)| matches!(*flag, libc::CLONE_NEWUSER | libc::CLONE_NEWPID)).collect();
+    if first.is_empty() && !time {
+        return fork(flags, cgroup, child).or_error(|| "clone".into());
+    }
+    let mut result: Option<Result<Spawned>> = None;
+    let mut go_between = || {
+        result = Some((|| {
+            for wanted in [libc::CLONE_NEWUSER, libc::CLONE_NEWPID] {
+                for (flag, name, file) in first.iter().filter(|(flag, ..)| *flag == wanted) {
+                    clone::setns(file.as_fd(), *flag).or_error(|| format!("join the {name} namespace"))?;
+                }
+            }
+            if time {
+                clone::unshare(NEWTIME).or_error(|| "create a time namespace".into())?;
+                if !namespaces.time_offsets.is_empty() {
+                    join::time_offsets(proc, &namespaces.time_offsets).map_err(Error::Step)?;
+                }
+            }
+            fork(flags | libc::CLONE_PARENT as u64, cgroup, child).or_error(|| "clone".into())
+        })());
+    };
+    clone::with_borrowed_memory(true, &mut go_between).or_error(|| "clone a go-between".into())?;
+    // The memory was shared: so was what makes this process undumpable.
+    process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
+    result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))
+}
+
+fn fork(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: &dyn Fn() -> std::convert::Infallible,
+) -> std::result::Result<Spawned, Errno> {
+    let (forked, in_cgroup) = match clone::fork_into(flags, cgroup) {
+        // Older kernels, and groups that a process cannot be born in but can be moved to.
+        Err(Errno::EBUSY | Errno::EAGAIN | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EACCES) if cgroup.is_some() => {
+            (clone::fork_into(flags, None)?, false)
+        }
+        result => (result?, cgroup.is_some()),
+    };
+    match forked {
+        Forked::Parent(pid, pidfd) => Ok(Spawned { pid, pidfd, in_cgroup }),
+        Forked::Child => match child() {},
+    }
+}

@@ -1,0 +1,530 @@
+//! What is known of a container between two commands: `ROOT/ID/`.
+//!
+//! Owns the state directory, its lock and its files. A record exists before any process or cgroup does, and is only
+//! ever replaced whole, so that whatever a killed runtime leaves behind can be found and removed. The state of a
+//! container is what the kernel says of its process, never what a file says. config.json is not read again.
+
+use crate::cgroup;
+use crate::spec::{Hooks, IdMapping, Process};
+use crate::sys::{Errno, pidfd};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The format of the record; another one is refused.
+const FORMAT: u32 = 1;
+const RECORD: &str = "state.json";
+const PROCESS: &str = "process.json";
+const FILTER: &str = "seccomp.bpf";
+const FIFO: &str = "exec.fifo";
+
+/// Why state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Not an id.
+    #[error("invalid container ID format: {0:?}; expected letters, digits and _ + - ., at most 1024, not \".\" or \"..\"")]
+    BadId(String),
+    /// There is no such container.
+    #[error("container does not exist")]
+    Missing,
+    /// There is one already.
+    #[error("container with given ID already exists: {0}")]
+    Exists(String),
+    /// A file could not be used.
+    #[error("{operation} {path}: {source}", path = path.display())]
+    Io {
+        /// What was done.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A record that this program did not write.
+    #[error("{path}: {problem}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+type Result<T> = std::result::Result<T, StateError>;
+
+/// The state of a container, as the specification names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A `create` is at work, or was killed at work.
+    Creating,
+    /// Set up; `start` has not been called.
+    Created,
+    /// The program runs.
+    Running,
+    /// All its processes are frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word for it in `state` and `list`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// `state.json`: all that `state`, `start`, `kill` and `delete` need.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    format: u32,
+    /// The container's id.
+    pub id: String,
+    /// `ociVersion` of its config.json.
+    pub oci_version: String,
+    /// Its first process; 0 before there is one.
+    pub pid: i32,
+    /// When that process started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// The absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// The absolute path of the root file system.
+    pub rootfs: PathBuf,
+    /// When it was created (RFC 3339).
+    pub created: String,
+    /// The user who created it.
+    pub owner: u32,
+    /// `annotations` of its config.json.
+    pub annotations: BTreeMap<String, String>,
+    /// Its control groups.
+    pub cgroup: Option<cgroup::Record>,
+    /// `CLONE_NEW…` flags of the namespaces that are not the host's.
+    pub namespaces: i32,
+    /// `poststart` and `poststop` hooks.
+    pub hooks: Hooks,
+    /// The resctrl group made for it, to be removed with it.
+    pub resctrl: Option<PathBuf>,
+    /// Made by a runtime without privilege over the host.
+    pub rootless: bool,
+}
+
+impl Record {
+    /// A record for a container that is about to be made.
+    #[must_use]
+    pub fn new(id: &str, oci_version: &str, bundle: &Path, rootfs: &Path) -> Self {
+        Self {
+            format: FORMAT,
+            id: id.to_owned(),
+            oci_version: oci_version.to_owned(),
+            pid: 0,
+            start_time: 0,
+            bundle: bundle.to_owned(),
+            rootfs: rootfs.to_owned(),
+            created: crate::time::stamp_nanos(),
+            owner: nix::unistd::geteuid().as_raw(),
+            annotations: BTreeMap::new(),
+            cgroup: None,
+            namespaces: 0,
+            hooks: Hooks::default(),
+            resctrl: None,
+            rootless: false,
+        }
+    }
+}
+
+/// `process.json`: what `exec` takes from the container when it is not told otherwise.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProcessDefaults {
+    /// `process` of config.json, without its arguments.
+    pub process: Process,
+    /// personality(2) of the container.
+    pub personality: Option<u32>,
+    /// The id map of its user namespace.
+    pub uids: Vec<IdMapping>,
+    /// The same for groups.
+    pub gids: Vec<IdMapping>,
+    /// The flags to load `seccomp.bpf` with; `None`: there is no filter.
+    pub seccomp_flags: Option<u64>,
+    /// The agent that seccomp notifications go to, with its metadata.
+    pub listener: Option<(String, String)>,
+}
+
+/// Whether `id` can name a container: runc's characters, and never a path of its own.
+///
+/// # Errors
+/// [`StateError::BadId`].
+pub fn check_id(id: &str) -> Result<()> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
+    if id.is_empty() || id.len() > 1024 || id == "." || id == ".." || !id.bytes().all(known) {
+        return Err(StateError::BadId(id.to_owned()));
+    }
+    Ok(())
+}
+
+/// A container's state directory.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// The lock on a state directory; released when dropped.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+impl StateDir {
+    /// Makes the directory of a new container and locks it.
+    ///
+    /// # Errors
+    /// [`StateError::Exists`] when the id is taken.
+    pub fn create(root: &Path, id: &str) -> Result<(Self, Lock)> {
+        check_id(id)?;
+        let path = root.join(id);
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o711);
+        let mut made = builder.create(&path);
+        if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            make_root(root)?;
+            made = builder.create(&path);
+        }
+        made.map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => StateError::Exists(id.to_owned()),
+            _ => StateError::Io { operation: "create directory", path: path.clone(), source },
+        })?;
+        let dir = Self { path };
+        let lock = dir.lock()?;
+        Ok((dir, lock))
+    }
+
+    /// The directory of an existing container.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when there is none.
+    pub fn open(root: &Path, id: &str) -> Result<Self> {
+        check_id(id)?;
+        let path = root.join(id);
+        if !path.is_dir() {
+            return Err(StateError::Missing);
+        }
+        Ok(Self { path })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until no other command changes this container, and keeps others from it.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when it was deleted meanwhile.
+    pub fn lock(&self) -> Result<Lock> {
+        let file = File::open(&self.path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => StateError::Missing,
+            _ => self.io("open", &self.path)(source),
+        })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| self.io("lock", &self.path)(errno.into()))?;
+        // Whoever had it before may have deleted the directory.
+        if self.path.is_dir() { Ok(Lock(lock)) } else { Err(StateError::Missing) }
+    }
+
+    fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+        let path = path.to_owned();
+        move |source| StateError::Io { operation, path, source }
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when there is none, [`StateError::Damaged`] when it is not one of ours.
+    pub fn record(&self) -> Result<Record> {
+        let record: Record = self.read_json(RECORD)?;
+        if record.format == FORMAT {
+            return Ok(record);
+        }
+        let problem = format!("has format {}; expected {FORMAT}", record.format);
+        Err(StateError::Damaged { path: self.path.join(RECORD), problem })
+    }
+
+    /// Replaces the record, whole.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        self.write_json(RECORD, record)
+    }
+
+    /// Reads what `exec` starts from.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn process(&self) -> Result<ProcessDefaults> {
+        self.read_json(PROCESS)
+    }
+
+    /// Writes what `exec` starts from.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_process(&self, process: &ProcessDefaults) -> Result<()> {
+        self.write_json(PROCESS, process)
+    }
+
+    /// Reads the compiled seccomp filter.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn filter(&self) -> Result<Vec<u8>> {
+        let path = self.path.join(FILTER);
+        fs::read(&path).map_err(self.io("read", &path))
+    }
+
+    /// Keeps the compiled seccomp filter for `exec`.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_filter(&self, filter: &[u8]) -> Result<()> {
+        let path = self.path.join(FILTER);
+        fs::write(&path, filter).map_err(self.io("write", &path))
+    }
+
+    fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.path.join(name);
+        let bytes = fs::read(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => StateError::Missing,
+            _ => self.io("read", &path)(source),
+        })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StateError::Damaged { path, problem: error.to_string() })
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let path = self.path.join(name);
+        let damaged = |error: serde_json::Error| StateError::Damaged { path: path.clone(), problem: error.to_string() };
+        let bytes = serde_json::to_vec(value).map_err(damaged)?;
+        let temporary = self.path.join(format!(".{name}.new"));
+        fs::write(&temporary, bytes).map_err(self.io("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
+    }
+
+    /// Makes the FIFO that keeps a created container waiting for `start`, and opens it for the container.
+    ///
+    /// The container's end is open for reading and writing, so that it waits for a byte, not for writers to come and go.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn make_fifo(&self) -> Result<OwnedFd> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.path.join(FIFO);
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&path, mode).map_err(|errno| self.io("make FIFO", &path)(errno.into()))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(self.io("open", &path))?;
+        Ok(file.into())
+    }
+
+    /// The writing end of the FIFO; `None` when nobody waits on it: the container was started, or has ended.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn open_fifo(&self) -> Result<Option<File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.path.join(FIFO);
+        match File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            Err(error) => Err(self.io("open", &path)(error)),
+        }
+    }
+
+    /// Removes the FIFO; it is no error when it is gone.
+    pub fn remove_fifo(&self) {
+        let _ = fs::remove_file(self.path.join(FIFO));
+    }
+
+    /// Removes the directory with everything in it; it is no error when it is gone.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn remove(&self) -> Result<()> {
+        // The record goes first: without it there is no container, only a directory to clean.
+        let known = [RECORD, PROCESS, FILTER, FIFO];
+        for name in known {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        match fs::remove_dir(&self.path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(_) => {}
+        }
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("remove", &self.path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn make_root(root: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|source| StateError::Io {
+        operation: "create directory",
+        path: root.to_owned(),
+        source,
+    })
+}
+
+/// The first process of a container, as long as it is the one that the record means.
+#[derive(Debug)]
+pub struct Init {
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// Its number.
+    pub pid: i32,
+}
+
+/// Opens the process of a record; `None` when it has ended (a zombie has ended) or the number is another's now.
+#[must_use]
+pub fn init(record: &Record) -> Option<Init> {
+    if record.pid <= 0 {
+        return None;
+    }
+    // First the descriptor, then the comparison: what is compared can no longer change.
+    let pidfd = pidfd::open(record.pid).ok()?;
+    let (start_time, ended) = process_times(record.pid)?;
+    if ended || start_time != record.start_time || pidfd::has_exited(pidfd.as_fd(), 0) != Ok(false) {
+        return None;
+    }
+    Some(Init { pidfd, pid: record.pid })
+}
+
+/// When a process started, in clock ticks since boot, and whether it is a zombie.
+#[must_use]
+pub fn process_times(pid: i32) -> Option<(u64, bool)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything: fields are counted from the last parenthesis.
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let text = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
+    let mut fields = text.split(' ');
+    let state = fields.next()?;
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some((start_time, matches!(state, "Z" | "X")))
+}
+
+/// What the kernel says a container's state is.
+///
+/// # Errors
+/// The FIFO or the freezer cannot be looked at.
+pub fn status(dir: &StateDir, record: &Record) -> Result<Status> {
+    if record.pid == 0 {
+        return Ok(Status::Creating);
+    }
+    if init(record).is_none() {
+        return Ok(Status::Stopped);
+    }
+    let frozen = record.cgroup.as_ref().is_some_and(|record| {
+        cgroup::Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
+    });
+    if frozen {
+        return Ok(Status::Paused);
+    }
+    Ok(if dir.open_fifo()?.is_some() { Status::Created } else { Status::Running })
+}
+
+/// An errno as the error of a state file, for callers that use the directory's descriptor themselves.
+#[must_use]
+pub fn io_error(operation: &'static str, path: &Path, errno: Errno) -> StateError {
+    StateError::Io { operation, path: path.to_owned(), source: errno.into() }
+}
+
+/// The ids of all containers below `root`, sorted; none when there is no such directory.
+///
+/// # Errors
+/// [`StateError::Io`].
+pub fn ids(root: &Path) -> Result<Vec<String>> {
+    let io = |source| StateError::Io { operation: "read directory", path: root.to_owned(), source };
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.map_err(io)?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(id) = entry.file_name().to_str().filter(|id| is_dir && check_id(id).is_ok()) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names_not_paths() {
+        for id in ["a", "A_b.c+d-e", "...", ".hidden", "0"] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        let long = "x".repeat(1025);
+        for id in ["", ".", "..", "a/b", "../x", "/", "a b", "a\n", "ä", "a\0", &long] {
+            assert!(check_id(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_replaced_whole_and_an_id_is_taken_once() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
+        assert!(matches!(StateDir::create(root.path(), "one"), Err(StateError::Exists(_))));
+        assert!(matches!(dir.record(), Err(StateError::Missing)));
+        let mut record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
+        dir.write_record(&record).expect("written");
+        record.pid = 7;
+        dir.write_record(&record).expect("written");
+        assert_eq!(dir.record().expect("read").pid, 7);
+        drop(lock);
+        dir.remove().expect("removed");
+        assert!(matches!(StateDir::open(root.path(), "one"), Err(StateError::Missing)));
+    }
+
+    #[test]
+    fn a_foreign_record_is_refused() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+        for text in ["", "{", "[]", "{\"format\":9}"] {
+            fs::write(dir.path().join(RECORD), text).expect("written");
+            assert!(matches!(dir.record(), Err(StateError::Damaged { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_process_has_a_start_time_and_pid_reuse_is_seen() {
+        let pid = i32::try_from(std::process::id()).expect("a pid");
+        let (start_time, ended) = process_times(pid).expect("alive");
+        assert!(!ended);
+        let mut record = Record::new("x", "1.3.0", Path::new("/"), Path::new("/"));
+        (record.pid, record.start_time) = (pid, start_time);
+        assert!(init(&record).is_some());
+        record.start_time += 1;
+        assert!(init(&record).is_none());
+    }
+}

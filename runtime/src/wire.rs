@@ -1,0 +1,188 @@
+//! What the two halves of a `create` say to each other.
+//!
+//! One `SOCK_SEQPACKET` pair, one message a packet: a tag, then its payload. The end of the stream means that the
+//! other half is gone, or, after [`FromChild::Ready`], that the program runs (the socket closes on exec).
+//!
+//! | message    | direction | payload                          | then                                            |
+//! |------------|-----------|----------------------------------|-------------------------------------------------|
+//! | `Mounted`  | → parent  |                                  | hooks of the runtime run; child waits for `Go`  |
+//! | `Limits`   | → parent  |                                  | parent sets rlimits; child waits for `Go`       |
+//! | `Console`  | → parent  | the terminal's master (fd)       |                                                 |
+//! | `Listener` | → parent  | the seccomp listener (fd)        | child waits for `Go`                            |
+//! | `Ready`    | → parent  |                                  | everything is set up                            |
+//! | `Failure`  | → parent  | errno (i32), what failed (UTF-8) | the child exits                                 |
+//! | `Go`       | → child   |                                  | the child goes on                               |
+
+use crate::sys::{Errno, fd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a child tells its parent.
+#[derive(Debug)]
+pub enum FromChild {
+    /// All mounts are there, the root has not changed yet.
+    Mounted,
+    /// Resource limits are wanted, which this process may no longer raise itself.
+    Limits,
+    /// The master of the container's terminal.
+    Console(OwnedFd),
+    /// The descriptor on which seccomp asks.
+    Listener(OwnedFd),
+    /// Everything is set up.
+    Ready,
+    /// A step failed; the text says which and why.
+    Failure(Failure),
+    /// The child is gone, or has become the program.
+    End,
+}
+
+/// A step that failed in the child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The kernel's reason, if there was one.
+    pub errno: Option<Errno>,
+    /// One sentence for the user, reason included.
+    pub text: String,
+}
+
+/// One end of the connection.
+#[derive(Debug)]
+pub struct Wire(OwnedFd);
+
+/// Longer failure texts are cut: a packet must fit into a socket buffer whatever a path in it looks like.
+const MAX_TEXT: usize = 16 << 10;
+
+const MOUNTED: u8 = b'm';
+const CONSOLE: u8 = b'c';
+const LISTENER: u8 = b'l';
+const LIMITS: u8 = b'q';
+const READY: u8 = b'r';
+const FAILURE: u8 = b'f';
+const GO: u8 = b'g';
+
+impl Wire {
+    /// Makes both ends: the parent's and the child's.
+    ///
+    /// # Errors
+    /// The errno of socketpair(2).
+    pub fn pair() -> Result<(Self, Self), Errno> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+        let (one, other) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Tells the parent something, with a descriptor where the message carries one.
+    ///
+    /// # Errors
+    /// The errno of sendmsg(2); `EPIPE` when the parent is gone.
+    pub fn tell(&self, message: &FromChild) -> Result<(), Errno> {
+        let (tag, fd) = match message {
+            FromChild::Mounted => (MOUNTED, None),
+            FromChild::Limits => (LIMITS, None),
+            FromChild::Console(fd) => (CONSOLE, Some(fd.as_fd())),
+            FromChild::Listener(fd) => (LISTENER, Some(fd.as_fd())),
+            FromChild::Ready => (READY, None),
+            FromChild::Failure(failure) => return self.fail(failure),
+            FromChild::End => return Ok(()),
+        };
+        fd::send(self.0.as_fd(), &[tag], fd)
+    }
+
+    fn fail(&self, failure: &Failure) -> Result<(), Errno> {
+        let text = failure.text.as_bytes();
+        let mut packet = Vec::with_capacity(5 + text.len().min(MAX_TEXT));
+        packet.push(FAILURE);
+        packet.extend_from_slice(&failure.errno.map_or(0, |errno| errno as i32).to_ne_bytes());
+        packet.extend_from_slice(&text[..text.len().min(MAX_TEXT)]);
+        fd::send(self.0.as_fd(), &packet, None)
+    }
+
+    /// Waits for the child's next message.
+    ///
+    /// # Errors
+    /// The errno of recvmsg(2); `EBADMSG` for something that no child of ours sends.
+    pub fn hear(&self) -> Result<FromChild, Errno> {
+        let mut buffer = vec![0; MAX_TEXT + 5];
+        let (length, fd) = match fd::receive(self.0.as_fd(), &mut buffer) {
+            // A child that was killed in the middle of a message.
+            Err(Errno::ECONNRESET) => return Ok(FromChild::End),
+            result => result?,
+        };
+        match (buffer.get(..length).unwrap_or_default(), fd) {
+            ([], _) => Ok(FromChild::End),
+            ([MOUNTED], None) => Ok(FromChild::Mounted),
+            ([LIMITS], None) => Ok(FromChild::Limits),
+            ([CONSOLE], Some(fd)) => Ok(FromChild::Console(fd)),
+            ([LISTENER], Some(fd)) => Ok(FromChild::Listener(fd)),
+            ([READY], None) => Ok(FromChild::Ready),
+            ([FAILURE, a, b, c, d, text @ ..], None) => {
+                let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
+                Ok(FromChild::Failure(Failure {
+                    errno: (errno != 0).then(|| Errno::from_raw(errno)),
+                    text: String::from_utf8_lossy(text).into_owned(),
+                }))
+            }
+            _ => Err(Errno::EBADMSG),
+        }
+    }
+
+    /// Tells the child to go on.
+    ///
+    /// # Errors
+    /// The errno of sendmsg(2); `EPIPE` when the child is gone.
+    pub fn go(&self) -> Result<(), Errno> {
+        fd::send(self.0.as_fd(), &[GO], None)
+    }
+
+    /// Waits for the parent's `Go`.
+    ///
+    /// # Errors
+    /// The errno of recvmsg(2); `EPIPE` when the parent is gone: this process must end then.
+    pub fn wait_for_go(&self) -> Result<(), Errno> {
+        let mut buffer = [0; 1];
+        match fd::receive(self.0.as_fd(), &mut buffer)? {
+            (1, None) if buffer == [GO] => Ok(()),
+            (0, _) => Err(Errno::EPIPE),
+            _ => Err(Errno::EBADMSG),
+        }
+    }
+
+    /// The descriptor, to be waited on.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_sent() {
+        let (parent, child) = Wire::pair().expect("socketpair");
+        let fd = std::fs::File::open("/dev/null").expect("open").into();
+        child.tell(&FromChild::Mounted).expect("sent");
+        child.tell(&FromChild::Console(fd)).expect("sent");
+        let failure = Failure { errno: Some(Errno::ENOENT), text: "no".repeat(MAX_TEXT) };
+        child.tell(&FromChild::Failure(failure)).expect("sent");
+        drop(child);
+        assert!(matches!(parent.hear(), Ok(FromChild::Mounted)));
+        assert!(matches!(parent.hear(), Ok(FromChild::Console(_))));
+        match parent.hear() {
+            Ok(FromChild::Failure(Failure { errno: Some(Errno::ENOENT), text })) => assert_eq!(text.len(), MAX_TEXT),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(parent.hear(), Ok(FromChild::End)));
+        assert_eq!(parent.go(), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_gone_does_not_go_on() {
+        let (parent, child) = Wire::pair().expect("socketpair");
+        parent.go().expect("sent");
+        drop(parent);
+        assert_eq!(child.wait_for_go(), Ok(()));
+        assert_eq!(child.wait_for_go(), Err(Errno::EPIPE));
+    }
+}
