@@ -1,7 +1,7 @@
 //! Hooks: programs that run at points of a container's life, told its state on standard input.
 
 use crate::spec::Hook;
-use crate::sys::{Errno, pidfd, reason};
+use crate::sys::{pidfd, reason};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -88,9 +88,9 @@ fn one(hook: &Hook, state: &[u8]) -> Result<(), String> {
         command.env(name, value);
     }
     command.stdin(Stdio::from(input)).stdout(handle(&output)?).stderr(handle(&errors)?);
-    let mut child = command.spawn().map_err(|error| {
-        format!("fork/exec {}: {}", hook.path, reason(crate::sys::errno_of(&error)))
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("fork/exec {}: {}", hook.path, reason(crate::sys::errno_of(&error))))?;
     if let Some(seconds) = hook.timeout {
         let pid = i32::try_from(child.id()).unwrap_or(0);
         let milliseconds = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
@@ -117,4 +117,3 @@ fn quote(file: &mut File) -> String {
     let _ = file.rewind().and_then(|()| file.take(MAX_OUTPUT).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
-

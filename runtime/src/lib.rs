@@ -3,9 +3,12 @@
 
 pub mod cgroup;
 pub mod child;
+pub mod cli;
+pub mod command;
 pub mod hook;
 pub mod log;
 pub mod lsm;
+pub mod parent;
 pub mod path;
 pub mod plan;
 pub mod seccomp;

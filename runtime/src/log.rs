@@ -67,6 +67,12 @@ impl Log {
         Ok(Self { file: Some(file), format, level })
     }
 
+    /// The same log once more.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { file: self.file.as_ref().and_then(|file| file.try_clone().ok()), ..*self }
+    }
+
     /// Writes one message.
     pub fn write(&self, level: Level, message: &str) {
         if level < self.level {

@@ -79,10 +79,11 @@ impl ExecLabel {
     pub fn apply(&self) -> Result<(), Errno> {
         write(self.file.as_fd(), self.text.as_bytes())?;
         let mut buffer = [0; 4096];
-        let length = nix::sys::uio::pread(self.file.as_fd(), &mut buffer, 0).or_else(|errno| match errno {
-            Errno::ESPIPE => read(self.file.as_fd(), &mut buffer),
-            errno => Err(errno),
-        })?;
+        let length =
+            nix::sys::uio::pread(self.file.as_fd(), &mut buffer, 0).or_else(|errno| match errno {
+                Errno::ESPIPE => read(self.file.as_fd(), &mut buffer),
+                errno => Err(errno),
+            })?;
         let found = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
         let found = found.trim_end_matches(['\0', '\n']);
         // AppArmor adds the mode: `docker-default (enforce)`.

@@ -1,9 +1,8 @@
 //! The container's system call filter: compiled once at create, kept for exec, loaded by the process itself.
 
 use crate::plan::PlanError;
-use crate::spec::Seccomp;
 use crate::sys::{self, Errno};
-use seccomp_profiles::{Instruction, Options, compile, flag};
+use seccomp_profiles::{Instruction, Options, Seccomp, compile, flag};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 

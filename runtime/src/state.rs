@@ -27,7 +27,9 @@ const FIFO: &str = "exec.fifo";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Not an id.
-    #[error("invalid container ID format: {0:?}; expected letters, digits and _ + - ., at most 1024, not \".\" or \"..\"")]
+    #[error(
+        "invalid container ID format: {0:?}; expected letters, digits and _ + - ., at most 1024, not \".\" or \"..\""
+    )]
     BadId(String),
     /// There is no such container.
     #[error("container does not exist")]
@@ -157,6 +159,8 @@ pub struct ProcessDefaults {
     pub gids: Vec<IdMapping>,
     /// The flags to load `seccomp.bpf` with; `None`: there is no filter.
     pub seccomp_flags: Option<u64>,
+    /// Those of the flags that a kernel may lack.
+    pub seccomp_droppable: u64,
     /// The agent that seccomp notifications go to, with its metadata.
     pub listener: Option<(String, String)>,
 }
@@ -313,7 +317,8 @@ impl StateDir {
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         let path = self.path.join(name);
-        let damaged = |error: serde_json::Error| StateError::Damaged { path: path.clone(), problem: error.to_string() };
+        let damaged =
+            |error: serde_json::Error| StateError::Damaged { path: path.clone(), problem: error.to_string() };
         let bytes = serde_json::to_vec(value).map_err(damaged)?;
         let temporary = self.path.join(format!(".{name}.new"));
         fs::write(&temporary, bytes).map_err(self.io("write", &temporary))?;

@@ -147,6 +147,11 @@ impl Wire {
         }
     }
 
+    /// Ends this end of the connection in a forked process, whose copy of it would keep it alive.
+    pub fn close_in_child(&self) {
+        fd::close_copy(self.0.as_fd());
+    }
+
     /// The descriptor, to be waited on.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
@@ -170,7 +175,9 @@ mod tests {
         assert!(matches!(parent.hear(), Ok(FromChild::Mounted)));
         assert!(matches!(parent.hear(), Ok(FromChild::Console(_))));
         match parent.hear() {
-            Ok(FromChild::Failure(Failure { errno: Some(Errno::ENOENT), text })) => assert_eq!(text.len(), MAX_TEXT),
+            Ok(FromChild::Failure(Failure { errno: Some(Errno::ENOENT), text })) => {
+                assert_eq!(text.len(), MAX_TEXT)
+            }
             other => panic!("{other:?}"),
         }
         assert!(matches!(parent.hear(), Ok(FromChild::End)));

@@ -52,7 +52,12 @@ pub fn open_slave(master: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// `/dev/console` is the terminal.
 fn bind_console(dev: BorrowedFd<'_>, slave: &OwnedFd) -> Step<()> {
     let what = || "bind /dev/console".to_owned();
-    let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_CREAT
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_RDONLY
+        | OFlag::O_NONBLOCK
+        | OFlag::O_NOCTTY
+        | OFlag::O_CLOEXEC;
     // Made here if missing, never through a link (CVE-2026-88264). What is there is covered, whatever it is.
     match openat(dev, "console", flags, Mode::from_bits_truncate(0o666)) {
         Ok(_) | Err(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV | Errno::EIO | Errno::EISDIR) => {}
@@ -70,7 +75,7 @@ fn bind_console(dev: BorrowedFd<'_>, slave: &OwnedFd) -> Step<()> {
 fn hand_over(handed: &Handed<'_>, master: OwnedFd) -> Step<()> {
     let what = || "hand the terminal over".to_owned();
     match &handed.console_socket {
-        Some(socket) => send(socket.as_fd(), master.as_fd()).or_fail(what),
+        Some(socket) => send(*socket, master.as_fd()).or_fail(what),
         None => handed.wire.tell(&FromChild::Console(master)).or_fail(what),
     }
 }

@@ -68,7 +68,8 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, depth: usize) -> 
         SFlag::S_IFREG => {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
             let mut source = File::from(openat(from, name, flags, Mode::empty()).or_fail(what)?);
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let mut copy = File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).or_fail(what)?);
             std::io::copy(&mut source, &mut copy).map_err(|error| failure(format!("{}: {error}", what())))?;
             own(to, name, &stat).or_fail(what)?;
@@ -82,7 +83,12 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, depth: usize) -> 
 }
 
 fn open_one(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    openat(dir, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    openat(
+        dir,
+        name,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 fn own(dir: BorrowedFd<'_>, name: &OsStr, stat: &FileStat) -> Result<(), Errno> {

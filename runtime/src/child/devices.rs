@@ -29,7 +29,12 @@ pub fn make(plan: &Plan, root: BorrowedFd<'_>) -> Step<OwnedFd> {
     let dev = path::resolve(root, OsStr::new("/dev"), Missing::Directory).or_fail(|| "create /dev".into())?;
     for node in &plan.devices {
         let what = || format!("create device {}", node.path.to_string_lossy());
-        match node.path.as_bytes().strip_prefix(b"/dev/").filter(|name| !name.is_empty() && !name.contains(&b'/')) {
+        match node
+            .path
+            .as_bytes()
+            .strip_prefix(b"/dev/")
+            .filter(|name| !name.is_empty() && !name.contains(&b'/'))
+        {
             Some(name) => one(node, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?,
             None => {
                 let (parent, name) = path::parent_in_root(root, &node.path).or_fail(what)?;

@@ -63,7 +63,8 @@ pub fn become_user(identity: &Identity, privileged: impl FnOnce(Order) -> Step<(
     process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
     process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
     process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;
-    capability::set(sets.effective, sets.permitted, sets.inheritable).or_fail(|| "process.capabilities".into())?;
+    capability::set(sets.effective, sets.permitted, sets.inheritable)
+        .or_fail(|| "process.capabilities".into())?;
     ambient(sets.ambient)
 }
 

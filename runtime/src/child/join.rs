@@ -5,13 +5,13 @@ use crate::path;
 use crate::plan::Plan;
 use crate::plan::namespaces::NEWTIME;
 use crate::sys::{Errno, clone, process};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Enters v1 control groups. Writing 0 for oneself spares the grace period that writing a pid costs.
 ///
 /// # Errors
 /// The kernel refuses: a control group that is frozen, or full.
-pub fn cgroups(files: &[OwnedFd]) -> Step<()> {
+pub fn cgroups(files: &[BorrowedFd<'_>]) -> Step<()> {
     for file in files {
         nix::unistd::write(file, b"0").or_fail(|| "join the container's cgroup".into())?;
     }
@@ -39,7 +39,7 @@ pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
         clone::unshare(handed.late).or_fail(|| "create namespaces".into())?;
     }
     if handed.late & NEWTIME != 0 && !plan.namespaces.time_offsets.is_empty() {
-        time_offsets(handed.proc.as_fd(), &plan.namespaces.time_offsets)?;
+        time_offsets(handed.proc, &plan.namespaces.time_offsets)?;
     }
     Ok(())
 }

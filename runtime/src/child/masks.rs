@@ -6,15 +6,35 @@ use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::sys::Errno;
 use crate::sys::mount::{self, Attributes};
-use std::os::fd::{AsFd, OwnedFd};
+use nix::sys::stat::{SFlag, fstat, makedev};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What hides a path: made once, shown as often as needed.
+/// What hides paths, made before the host's tree is out of reach.
 #[derive(Debug)]
 pub struct Covers {
     /// The host's `/dev/null`, over files. Never the container's, which could be anything (CVE-2025-31133).
-    null: OwnedFd,
+    file: Cover,
     /// An empty read-only tmpfs, over directories.
-    directory: Option<OwnedFd>,
+    directory: Option<Cover>,
+}
+
+/// One mount that is shown in many places. The first place gets the mount itself, the others copies: before Linux
+/// 6.15 only a mount that is attached can be copied.
+#[derive(Debug)]
+struct Cover {
+    mount: OwnedFd,
+    attached: bool,
+}
+
+impl Cover {
+    fn put_on(&mut self, place: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.attached {
+            return mount::move_mount(mount::clone_mount(self.mount.as_fd(), false)?.as_fd(), place);
+        }
+        mount::move_mount(self.mount.as_fd(), place)?;
+        self.attached = true;
+        Ok(())
+    }
 }
 
 /// Makes what hides paths, while the host's `/dev/null` is in reach.
@@ -22,27 +42,31 @@ pub struct Covers {
 /// # Errors
 /// The errno of the failed call; `ENODEV` when the host's `/dev/null` is something else.
 pub fn covers() -> Result<Covers, Errno> {
-    use nix::sys::stat::{SFlag, fstat, makedev};
     let null = mount::open_tree(crate::sys::fd::cwd(), c"/dev/null", libc::OPEN_TREE_CLONE)?;
     let stat = fstat(&null)?;
     if path::file_type(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
         return Err(Errno::ENODEV);
     }
-    Ok(Covers { null, directory: None })
+    Ok(Covers { file: Cover { mount: null, attached: false }, directory: None })
 }
 
 impl Covers {
-    fn directory(&mut self) -> Result<&OwnedFd, Errno> {
-        if self.directory.is_none() {
-            let context = mount::fsopen(c"tmpfs")?;
-            mount::fsconfig_flag(context.as_fd(), c"ro")?;
-            mount::fsconfig_string(context.as_fd(), c"nr_blocks", c"1")?;
-            mount::fsconfig_string(context.as_fd(), c"nr_inodes", c"1")?;
-            mount::fsconfig_create(context.as_fd())?;
-            self.directory = Some(mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_RDONLY)?);
-        }
-        self.directory.as_ref().ok_or(Errno::EINVAL)
+    fn directory(&mut self) -> Result<&mut Cover, Errno> {
+        let cover = match self.directory.take() {
+            Some(cover) => cover,
+            None => Cover { mount: empty_directory()?, attached: false },
+        };
+        Ok(self.directory.insert(cover))
     }
+}
+
+fn empty_directory() -> Result<OwnedFd, Errno> {
+    let context = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_flag(context.as_fd(), c"ro")?;
+    mount::fsconfig_string(context.as_fd(), c"nr_blocks", c"1")?;
+    mount::fsconfig_string(context.as_fd(), c"nr_inodes", c"1")?;
+    mount::fsconfig_create(context.as_fd())?;
+    mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_RDONLY)
 }
 
 /// Makes paths read-only, then hides paths. What does not exist needs neither.
@@ -53,7 +77,7 @@ pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> 
     for name in &plan.read_only {
         let what = || format!("linux.readonlyPaths: {}", name.to_string_lossy());
         let place = match path::resolve(root.path_root(), name, Missing::Fail) {
-            Err(Errno::ENOENT) => continue,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             result => result.or_fail(what)?,
         };
         let copy = mount::clone_mount(place.as_fd(), true).or_fail(what)?;
@@ -68,13 +92,10 @@ pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> 
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             result => result.or_fail(what)?,
         };
-        let file = mount::clone_mount(covers.null.as_fd(), false).or_fail(what)?;
-        match mount::move_mount(file.as_fd(), place.as_fd()) {
+        match covers.file.put_on(place.as_fd()) {
             // A file cannot cover a directory.
-            Err(Errno::ENOTDIR) => {
-                let empty = covers.directory().or_fail(what)?;
-                let empty = mount::clone_mount(empty.as_fd(), false).or_fail(what)?;
-                mount::move_mount(empty.as_fd(), place.as_fd()).or_fail(what)?;
+            Err(Errno::EINVAL | Errno::ENOTDIR) => {
+                covers.directory().and_then(|cover| cover.put_on(place.as_fd())).or_fail(what)?;
             }
             result => result.or_fail(what)?,
         }

@@ -22,7 +22,7 @@ use crate::sys::{self, Errno, clone, keyring, process};
 use crate::wire::{Failure, FromChild, Wire};
 use crate::{path, seccomp};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The result of a step.
 pub type Step<T> = Result<T, Failure>;
@@ -60,19 +60,19 @@ pub struct Handed<'a> {
     /// Wait for the parent before anything else: it writes id maps, moves interfaces, or moves this process.
     pub gate: bool,
     /// The host's verified procfs.
-    pub proc: OwnedFd,
-    /// Namespaces to join, user namespace excepted: flag, name, file.
-    pub joins: Vec<(libc::c_int, &'static str, OwnedFd)>,
+    pub proc: BorrowedFd<'a>,
+    /// Namespaces to join: flag, name, file.
+    pub joins: &'a [(libc::c_int, &'static str, OwnedFd)],
     /// v1 `tasks` files to enter.
-    pub cgroup_files: Vec<OwnedFd>,
+    pub cgroup_files: &'a [BorrowedFd<'a>],
     /// How the container sees its control groups.
     pub cgroup_mounts: mounts::CgroupView,
     /// What only the parent could make, by the index of the mount.
-    pub prepared: Vec<mounts::Prepared>,
+    pub prepared: &'a [mounts::Prepared],
     /// Where the master of the terminal goes; the parent if absent.
-    pub console_socket: Option<OwnedFd>,
+    pub console_socket: Option<BorrowedFd<'a>>,
     /// What keeps the container waiting for `start`; absent: the parent does.
-    pub fifo: Option<OwnedFd>,
+    pub fifo: Option<BorrowedFd<'a>>,
     /// Hooks that run in the parent once everything is mounted.
     pub runtime_hooks: bool,
     /// Hooks of this side.
@@ -96,9 +96,9 @@ pub struct Handed<'a> {
 }
 
 /// Makes the container and becomes its program. Never returns.
-pub fn run(handed: Handed<'_>) -> ! {
+pub fn run(handed: &Handed<'_>) -> ! {
     let wire = handed.wire;
-    let failure = match container(&handed) {
+    let failure = match container(handed) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -113,10 +113,11 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    process::reset_signals().or_fail(|| "reset signals".into())?;
     if handed.gate {
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
     }
-    join::cgroups(&handed.cgroup_files)?;
+    join::cgroups(handed.cgroup_files)?;
     process::new_session().or_fail(|| "create a session".into())?;
     join::namespaces(plan, handed)?;
     if let Some(name) = &handed.keyring {
@@ -165,14 +166,18 @@ fn name_and_settings(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     }
     for sysctl in &plan.sysctl {
         let what = || format!("write {:?} to /proc/{}", sysctl.value, sysctl.file.to_string_lossy());
-        let file = path::open_in_proc(handed.proc.as_fd(), &sysctl.file, libc::O_WRONLY).or_fail(what)?;
+        let file = path::open_in_proc(handed.proc, &sysctl.file, libc::O_WRONLY).or_fail(what)?;
         nix::unistd::write(&file, sysctl.value.as_bytes()).or_fail(what)?;
     }
     Ok(())
 }
 
 /// Everything from here on is the same for each program that runs in a container: identity, filter, start, execve.
-fn finish(handed: &Handed<'_>, root: &rootfs::Root, label: Option<ExecLabel>) -> Step<std::convert::Infallible> {
+fn finish(
+    handed: &Handed<'_>,
+    root: &rootfs::Root,
+    label: Option<ExecLabel>,
+) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     let process_plan = &plan.process;
     if let Some(persona) = plan.personality {
@@ -219,7 +224,10 @@ fn load_filter(handed: &Handed<'_>, order: identity::Order, no_new_privileges: b
     }
     let listener = filter.load().or_fail(|| "load the seccomp filter".into())?;
     if let Some(listener) = listener {
-        handed.wire.tell(&FromChild::Listener(listener)).or_fail(|| "hand over the seccomp listener".into())?;
+        handed
+            .wire
+            .tell(&FromChild::Listener(listener))
+            .or_fail(|| "hand over the seccomp listener".into())?;
         handed.wire.wait_for_go().or_fail(|| "wait for the seccomp agent".into())?;
     }
     Ok(())
@@ -242,14 +250,14 @@ fn wait_for_start(handed: &Handed<'_>) -> Step<()> {
 }
 
 fn exec_label(process_plan: &ProcessPlan, handed: &Handed<'_>) -> Step<Option<ExecLabel>> {
-    prepare_label(process_plan, handed.proc.as_fd())
+    prepare_label(process_plan, handed.proc)
 }
 
 /// Opens the file for the label that a process asks for.
 ///
 /// # Errors
 /// The security module is not enabled, or its file cannot be opened.
-pub fn prepare_label(process_plan: &ProcessPlan, proc: std::os::fd::BorrowedFd<'_>) -> Step<Option<ExecLabel>> {
+pub fn prepare_label(process_plan: &ProcessPlan, proc: BorrowedFd<'_>) -> Step<Option<ExecLabel>> {
     let (module, label, field) = match (process_plan.apparmor.as_str(), process_plan.selinux.as_str()) {
         ("", "") => return Ok(None),
         (profile, "") => (Module::AppArmor, profile, "process.apparmorProfile"),
@@ -257,9 +265,13 @@ pub fn prepare_label(process_plan: &ProcessPlan, proc: std::os::fd::BorrowedFd<'
         _ => return Err(failure("process.apparmorProfile and process.selinuxLabel cannot both be set")),
     };
     if !module.enabled() {
-        return Err(failure(format!("{field}: {label:?} is asked for, but {module:?} is not enabled on this host")));
+        return Err(failure(format!(
+            "{field}: {label:?} is asked for, but {module:?} is not enabled on this host"
+        )));
     }
-    ExecLabel::prepare(module, proc, label).map(Some).or_fail(|| format!("{field}: open the label of this process"))
+    ExecLabel::prepare(module, proc, label)
+        .map(Some)
+        .or_fail(|| format!("{field}: open the label of this process"))
 }
 
 /// Writes the label; it takes effect at execve(2).
@@ -284,7 +296,7 @@ pub fn session_keyring(name: &CString) -> Step<()> {
     };
     let described = keyring::describe(key).or_fail(|| "describe session keyring".into())?;
     let mask = described.split(';').nth(3).and_then(|mask| u32::from_str_radix(mask, 16).ok());
-    let mask = mask.ok_or_else(|| failure(format!("describe session keyring: unexpected answer {described:?}")))?;
+    let mask =
+        mask.ok_or_else(|| failure(format!("describe session keyring: unexpected answer {described:?}")))?;
     keyring::set_permissions(key, mask | UID_SEARCH).or_fail(|| "set session keyring permissions".into())
 }
-

@@ -11,16 +11,16 @@ use nix::sys::stat::{SFlag, fstat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// How the container sees its control groups where config.json mounts `cgroup` or `cgroup2`.
+/// How the container sees its control groups where config.json mounts `cgroup` or `cgroup2`. Paths are the host's.
 #[derive(Debug, Default)]
 pub enum CgroupView {
-    /// There are none on this host, or no manager.
+    /// There are none on this host.
     #[default]
     None,
     /// One unified hierarchy: the container's own directory.
-    Unified(OwnedFd),
+    Unified(PathBuf),
     /// v1 hierarchies: below a tmpfs, each in a directory, with links for the controllers' own names.
     Hierarchies(Vec<Hierarchy>),
 }
@@ -31,7 +31,7 @@ pub struct Hierarchy {
     /// The name of its directory, e.g. `cpu,cpuacct`.
     pub name: String,
     /// What is shown there: the container's own directory.
-    pub directory: OwnedFd,
+    pub source: PathBuf,
     /// Other names for it, e.g. `cpu`.
     pub links: Vec<String>,
 }
@@ -53,7 +53,12 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()>
     for mount in &plan.mounts {
         let prepared = handed.prepared.get(mount.index);
         one(mount, root, prepared, &handed.cgroup_mounts).map_err(|failure| Failure {
-            text: format!("mounts[{}]: {}: {}", mount.index, mount.destination.to_string_lossy(), failure.text),
+            text: format!(
+                "mounts[{}]: {}: {}",
+                mount.index,
+                mount.destination.to_string_lossy(),
+                failure.text
+            ),
             ..failure
         })?;
     }
@@ -147,7 +152,8 @@ fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step
 }
 
 fn make_link(root: BorrowedFd<'_>, destination: &OsStr, target: &OsStr) -> Step<()> {
-    let (parent, name) = path::parent_in_root(root, destination).or_fail(|| "create the parent directory".into())?;
+    let (parent, name) =
+        path::parent_in_root(root, destination).or_fail(|| "create the parent directory".into())?;
     match nix::unistd::symlinkat(target, &parent, name.as_os_str()) {
         Err(Errno::EEXIST) => match nix::fcntl::readlinkat(&parent, name.as_os_str()) {
             Ok(found) if found == target => Ok(()),
@@ -198,7 +204,9 @@ fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
     match fd::openat2(root, &path, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {
         Ok(_) => Ok(()),
         Err(Errno::ENOSYS) => real_directories(root, destination),
-        Err(Errno::ELOOP | Errno::ENOTDIR) => Err(failure("must be mounted on an ordinary directory, not on a link")),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => {
+            Err(failure("must be mounted on an ordinary directory, not on a link"))
+        }
         Err(errno) => Err(errno).or_fail(|| "open the mount point".into()),
     }
 }
@@ -244,7 +252,10 @@ fn file_system(
                 None => key.to_string_lossy().into_owned(),
             };
             let reason = api::context_log(context).unwrap_or_else(|| crate::sys::reason(errno));
-            return Err(Failure { errno: Some(errno), text: format!("{}: option {option:?}: {reason}", what()) });
+            return Err(Failure {
+                errno: Some(errno),
+                text: format!("{}: option {option:?}: {reason}", what()),
+            });
         }
     }
     if let Err(errno) = api::fsconfig_create(context) {
@@ -303,23 +314,26 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes) -> Step<()
 fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()> {
     match view {
         CgroupView::None => Err(failure("there are no control groups to mount")),
-        CgroupView::Unified(directory) => {
-            let mount = api::clone_mount(directory.as_fd(), false).or_fail(|| "bind the cgroup".into())?;
+        CgroupView::Unified(source) => {
+            let mount = open_source(source, false, true).or_fail(|| format!("bind {}", source.display()))?;
             bind(plan, root, &mount)
         }
         CgroupView::Hierarchies(hierarchies) => {
             let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
             let place = place_for(plan, root, b"cgroup")?;
-            let tmpfs = file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, &plan.attributes, None)?;
+            let tmpfs =
+                file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, &plan.attributes, None)?;
             api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
             for hierarchy in hierarchies {
                 let what = || format!("bind the cgroup of {}", hierarchy.name);
-                let place = path::resolve(tmpfs.as_fd(), OsStr::new(&hierarchy.name), Missing::Directory).or_fail(what)?;
-                let mount = api::clone_mount(hierarchy.directory.as_fd(), false).or_fail(what)?;
+                let place = path::resolve(tmpfs.as_fd(), OsStr::new(&hierarchy.name), Missing::Directory)
+                    .or_fail(what)?;
+                let mount = open_source(&hierarchy.source, false, true).or_fail(what)?;
                 set_attributes(mount.as_fd(), &plan.attributes)?;
                 api::move_mount(mount.as_fd(), place.as_fd()).or_fail(what)?;
                 for link in &hierarchy.links {
-                    nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
+                    nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link))
+                        .or_fail(what)?;
                 }
             }
             set_attributes(tmpfs.as_fd(), &fresh(&plan.attributes))

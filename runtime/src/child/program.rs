@@ -38,7 +38,9 @@ pub fn verify_directory(cwd: &CStr) -> Step<()> {
     if entered() {
         return Ok(());
     }
-    Err(failure("current working directory is outside of container mount namespace root -- possible container breakout detected"))
+    Err(failure(
+        "current working directory is outside of container mount namespace root -- possible container breakout detected",
+    ))
 }
 
 /// Adds `HOME` from the container's `/etc/passwd` when the environment has none, as runc does.
@@ -145,7 +147,8 @@ pub fn close_descriptors(preserve: u32) -> Step<()> {
 fn close_listed(first: u32) -> Step<()> {
     let what = || "list open descriptors".to_owned();
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = nix::dir::Dir::open("/proc/self/fd", flags, nix::sys::stat::Mode::empty()).or_fail(what)?;
+    let mut list =
+        nix::dir::Dir::open("/proc/self/fd", flags, nix::sys::stat::Mode::empty()).or_fail(what)?;
     for entry in list.iter() {
         let entry = entry.or_fail(what)?;
         let number: Option<u32> = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());

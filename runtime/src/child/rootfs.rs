@@ -67,10 +67,12 @@ fn attach(root: &RootPlan) -> Step<OwnedFd> {
     let propagation = root.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
     set_propagation(Path::new("/"), propagation).or_fail(|| "set propagation of /".into())?;
     if propagation & libc::MS_SHARED != 0 {
-        make_parent_private(&root.path).or_fail(|| format!("make the mount of {} private", root.path.display()))?;
+        make_parent_private(&root.path)
+            .or_fail(|| format!("make the mount of {} private", root.path.display()))?;
     }
     let what = || format!("root.path: bind {}", root.path.display());
-    let path = CString::new(root.path.as_os_str().as_bytes()).map_err(|_| failure("root.path: NUL character"))?;
+    let path =
+        CString::new(root.path.as_os_str().as_bytes()).map_err(|_| failure("root.path: NUL character"))?;
     let recursive = libc::AT_RECURSIVE.cast_unsigned();
     let tree = mount::open_tree(fd::cwd(), &path, libc::OPEN_TREE_CLONE | recursive).or_fail(what)?;
     let place = open_directory(&root.path)?;

@@ -8,13 +8,14 @@ use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
 use crate::child::{self, Handed, identity};
 use crate::hook::{self, HookState};
 use crate::log::Log;
+use crate::path;
+use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
-use crate::sys::{self, fd, pidfd};
+use crate::sys::{self, pidfd};
 use crate::wire::{FromChild, Wire};
-use crate::path;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -102,7 +103,8 @@ impl Drop for Undo<'_> {
 /// # Errors
 /// The capabilities of this process cannot be read.
 pub fn host() -> Result<Host> {
-    let (_, permitted, _) = sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
+    let (_, permitted, _) =
+        sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
     let rootless = !nix::unistd::geteuid().is_root() || in_user_namespace();
     Ok(Host { grantable: permitted, last_capability: sys::process::last_capability(), rootless })
 }
@@ -148,10 +150,14 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None };
     let mut record = Record::new(&options.id, &config.oci_version, &bundle, &plan.root.path);
     record.annotations.clone_from(&config.annotations);
-    record.hooks = Hooks { poststart: hooks.poststart.clone(), poststop: hooks.poststop.clone(), ..Hooks::default() };
+    record.hooks =
+        Hooks { poststart: hooks.poststart.clone(), poststop: hooks.poststop.clone(), ..Hooks::default() };
     record.rootless = host.rootless;
-    record.namespaces =
-        plan::namespaces::TYPES.iter().map(|(_, (flag, _))| *flag).filter(|flag| plan.namespaces.separate(*flag)).sum();
+    record.namespaces = plan::namespaces::TYPES
+        .iter()
+        .map(|(_, (flag, _))| *flag)
+        .filter(|flag| plan.namespaces.separate(*flag))
+        .sum();
     let resources = Resources::default();
     let request = cgroup::Request {
         driver: options.driver,
@@ -293,10 +299,15 @@ impl<'a> Making<'a> {
             no_pivot: options.no_pivot,
             keyring: (!options.no_new_keyring).then(|| keyring_name(&options.id)).flatten(),
             preserve_fds: options.preserve_fds,
-            limits_by_parent: plan.namespaces.separate(libc::CLONE_NEWUSER) && !plan.process.rlimits.is_empty(),
+            limits_by_parent: plan.namespaces.separate(libc::CLONE_NEWUSER)
+                && !plan.process.rlimits.is_empty(),
             late: spawn::late(&plan.namespaces),
         };
-        let child = || child::run(&handed, parent_wire.as_fd());
+        let child = || {
+            // The child must notice when its parent is gone: it may not hold the parent's end itself.
+            parent_wire.close_in_child();
+            child::run(&handed)
+        };
         let spawned = spawn::spawn(&plan.namespaces, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))
     }
@@ -325,7 +336,8 @@ impl<'a> Making<'a> {
                 FromChild::Failure(failure) => return Err(Error::Step(failure)),
                 FromChild::End => {
                     return Err(Error::Other(
-                        "the container's process was killed while it was made (is its memory limit too low?)".into(),
+                        "the container's process was killed while it was made (is its memory limit too low?)"
+                            .into(),
                     ));
                 }
             }
@@ -346,11 +358,16 @@ fn keyring_name(id: &str) -> Option<CString> {
 fn check_terminal(plan: &Plan, options: &Options) -> Result<()> {
     let detached = !options.foreground;
     match (plan.process.terminal, &options.console_socket) {
-        (true, None) if detached => {
-            Err(Error::Other("cannot allocate tty if runc will detach without setting console socket".replace("runc", "corten")))
+        (true, None) if detached => Err(Error::Other(
+            "cannot allocate tty if runc will detach without setting console socket"
+                .replace("runc", "corten"),
+        )),
+        (true, Some(_)) if !detached => {
+            Err(Error::Other("--console-socket needs a detached container".into()))
         }
-        (true, Some(_)) if !detached => Err(Error::Other("--console-socket needs a detached container".into())),
-        (false, Some(_)) => Err(Error::Other("--console-socket is set, but process.terminal is false".into())),
+        (false, Some(_)) => {
+            Err(Error::Other("--console-socket is set, but process.terminal is false".into()))
+        }
         _ => Ok(()),
     }
 }
@@ -427,14 +444,17 @@ fn keep_for_exec(dir: &StateDir, config: &Config, plan: &Plan, filter: Option<&F
 }
 
 fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
-    let wanted = plan.mounts.iter().any(|mount| matches!(mount.what, plan::mounts::What::Cgroup));
-    if !wanted || cgroup.is_none() {
+    if !plan.mounts.iter().any(|mount| matches!(mount.what, What::Cgroup)) {
         return Ok(CgroupView::None);
     }
-    let _ = (fd::cwd(), Hierarchy { name: String::new(), directory: dup_null()?, links: Vec::new() });
-    Ok(CgroupView::None)
-}
-
-fn dup_null() -> Result<OwnedFd> {
-    std::fs::File::open("/dev/null").map(OwnedFd::from).map_err(file_error("open", "/dev/null"))
+    Ok(match cgroup.mounts()? {
+        cgroup::Mounts::Nothing => CgroupView::None,
+        cgroup::Mounts::Unified(source) => CgroupView::Unified(source.into()),
+        cgroup::Mounts::Legacy(mounts) => CgroupView::Hierarchies(
+            mounts
+                .into_iter()
+                .map(|mount| Hierarchy { name: mount.name, source: mount.source.into(), links: mount.links })
+                .collect(),
+        ),
+    })
 }

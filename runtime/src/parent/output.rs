@@ -12,7 +12,8 @@ use std::path::Path;
 /// # Errors
 /// The file cannot be written.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| Error::Other(format!("--pid-file: {path:?} is not a file name")))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::Other(format!("--pid-file: {path:?} is not a file name")))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);

@@ -61,7 +61,9 @@ pub fn map_to_container(plan: &Plan, prepared: &[Prepared], pid: i32) -> Result<
     let mut namespace: Option<OwnedFd> = None;
     for planned in &plan.mounts {
         let own = planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty());
-        let Some(mount) = prepared.get(planned.index).and_then(|prepared| prepared.mount.as_ref()) else { continue };
+        let Some(mount) = prepared.get(planned.index).and_then(|prepared| prepared.mount.as_ref()) else {
+            continue;
+        };
         if !own {
             continue;
         }

@@ -19,6 +19,9 @@ pub struct Spawned {
     pub in_cgroup: bool,
 }
 
+/// What runs in the new process; it ends in execve(2) or _exit(2).
+pub type Child<'a> = dyn Fn() -> Spawned + 'a;
+
 /// A namespace file, opened.
 pub type Joined = (libc::c_int, &'static str, OwnedFd);
 
@@ -68,7 +71,7 @@ pub fn spawn(
     joins: &[Joined],
     proc: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
-    child: &dyn Fn() -> std::convert::Infallible,
+    child: &Child<'_>,
 ) -> Result<Spawned> {
     let early = namespaces.create & !late(namespaces);
     let time = early & NEWTIME != 0;
@@ -105,17 +108,19 @@ pub fn spawn(
 fn fork(
     flags: u64,
     cgroup: Option<BorrowedFd<'_>>,
-    child: &dyn Fn() -> std::convert::Infallible,
+    child: &Child<'_>,
 ) -> std::result::Result<Spawned, Errno> {
     let (forked, in_cgroup) = match clone::fork_into(flags, cgroup) {
         // Older kernels, and groups that a process cannot be born in but can be moved to.
-        Err(Errno::EBUSY | Errno::EAGAIN | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EACCES) if cgroup.is_some() => {
+        Err(Errno::EBUSY | Errno::EAGAIN | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EACCES)
+            if cgroup.is_some() =>
+        {
             (clone::fork_into(flags, None)?, false)
         }
         result => (result?, cgroup.is_some()),
     };
     match forked {
         Forked::Parent(pid, pidfd) => Ok(Spawned { pid, pidfd, in_cgroup }),
-        Forked::Child => match child() {},
+        Forked::Child => Ok(child()),
     }
 }

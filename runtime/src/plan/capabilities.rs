@@ -76,42 +76,57 @@ pub struct Sets {
 
 /// Turns names into bit sets, with a warning for each capability that is left out.
 pub fn plan(capabilities: &spec::Capabilities, host: &Host, warnings: &mut Vec<String>) -> Sets {
-    let mut unknown: Vec<&str> = Vec::new();
-    let mut ungrantable = 0_u64;
-    let mut set = |names: &[String], limited: bool| {
-        let mut bits = 0_u64;
-        for name in names {
-            match exact(name).filter(|number| *number <= host.last_capability) {
-                Some(number) if limited && host.grantable & (1 << number) == 0 => ungrantable |= 1 << number,
-                Some(number) => bits |= 1 << number,
-                None if unknown.contains(&name.as_str()) => {}
-                None => unknown.push(name),
-            }
-        }
-        bits
-    };
+    let mut left_out = LeftOut::default();
     let mut sets = Sets {
-        bounding: set(&capabilities.bounding, false),
-        effective: set(&capabilities.effective, true),
-        permitted: set(&capabilities.permitted, true),
-        inheritable: set(&capabilities.inheritable, true),
-        ambient: set(&capabilities.ambient, true),
+        bounding: left_out.filter(&capabilities.bounding, host.last_capability, !0),
+        effective: left_out.filter(&capabilities.effective, host.last_capability, host.grantable),
+        permitted: left_out.filter(&capabilities.permitted, host.last_capability, host.grantable),
+        inheritable: left_out.filter(&capabilities.inheritable, host.last_capability, host.grantable),
+        ambient: left_out.filter(&capabilities.ambient, host.last_capability, host.grantable),
     };
     // The kernel's own rules (capabilities(7)): ambient capabilities must be permitted and inheritable.
     sets.effective &= sets.permitted;
     sets.ambient &= sets.permitted & sets.inheritable;
-    for name in unknown {
-        warnings.push(format!("process.capabilities: {name:?} is not known to this kernel and is ignored"));
-    }
-    if ungrantable != 0 {
-        let names: Vec<&str> =
-            (0..NAMES.len()).filter(|bit| ungrantable & (1 << bit) != 0).map(|bit| NAMES[bit]).collect();
-        warnings.push(format!(
-            "process.capabilities: {} cannot be granted by this process and is ignored",
-            names.join(", ")
-        ));
-    }
+    left_out.warn(warnings);
     sets
+}
+
+/// What was asked for in vain.
+#[derive(Default)]
+struct LeftOut<'a> {
+    unknown: Vec<&'a str>,
+    ungrantable: u64,
+}
+
+impl<'a> LeftOut<'a> {
+    /// The capabilities among `names` that are known and grantable.
+    fn filter(&mut self, names: &'a [String], last: u32, grantable: u64) -> u64 {
+        let mut bits = 0_u64;
+        for name in names {
+            match exact(name).filter(|number| *number <= last) {
+                Some(number) => bits |= 1 << number,
+                None if self.unknown.contains(&name.as_str()) => {}
+                None => self.unknown.push(name),
+            }
+        }
+        self.ungrantable |= bits & !grantable;
+        bits & grantable
+    }
+
+    fn warn(&self, warnings: &mut Vec<String>) {
+        for name in &self.unknown {
+            warnings
+                .push(format!("process.capabilities: {name:?} is not known to this kernel and is ignored"));
+        }
+        if self.ungrantable != 0 {
+            let names = NAMES.iter().enumerate().filter(|(bit, _)| self.ungrantable & (1 << bit) != 0);
+            let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+            warnings.push(format!(
+                "process.capabilities: {} cannot be granted by this process and is ignored",
+                names.join(", ")
+            ));
+        }
+    }
 }
 
 /// The number of a capability by its name in config.json, where it must be written out.

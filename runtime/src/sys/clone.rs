@@ -3,6 +3,10 @@
 use super::{Errno, Result, check};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// `CLONE_CLEAR_SIGHAND` and `CLONE_INTO_CGROUP`, which exist in clone3(2) alone.
+const CLEAR_SIGHAND: u64 = 1 << 32;
+const INTO_CGROUP: u64 = 1 << 33;
+
 /// What [`fork_into`] returns, on each side.
 #[derive(Debug)]
 pub enum Forked {
@@ -24,12 +28,12 @@ pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let parent = flags & libc::CLONE_PARENT as u64 != 0;
     // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags | libc::CLONE_PIDFD as u64 | libc::CLONE_CLEAR_SIGHAND as u64;
+    args.flags = flags | libc::CLONE_PIDFD as u64 | CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;
     // With CLONE_PARENT the exit signal is the caller's own, and clone3 refuses another one.
     args.exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: neither CLONE_VM nor a stack is asked for, so the child runs on its own copy of this stack, as after

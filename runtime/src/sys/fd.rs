@@ -123,3 +123,49 @@ pub fn namespace_type(file: BorrowedFd<'_>) -> Result<libc::c_int> {
     // SAFETY: this ioctl takes no argument.
     Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) })
 }
+
+/// Closes a forked process's copy of a descriptor that the parent goes on to own. Only for a process that never
+/// returns to the owner's code, and uses the descriptor no more.
+pub fn close_copy(fd: BorrowedFd<'_>) {
+    // SAFETY: in the forked process the owner is never dropped (it ends in execve or _exit), so the number is not
+    // closed twice; what is opened under it later belongs to somebody else alone.
+    unsafe { libc::close(fd.as_raw_fd()) };
+}
+
+/// Waits until `socket` can be read (true) or the process of `pidfd` has ended without that (false).
+///
+/// # Errors
+/// The errno of poll(2).
+pub fn readable_before(socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool> {
+    let poll = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut polls = [poll(socket), poll(pidfd)];
+    loop {
+        // SAFETY: two valid pollfds.
+        match Errno::result(unsafe { libc::poll(polls.as_mut_ptr(), 2, -1) }) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(|_| polls[0].revents & libc::POLLIN != 0),
+        }
+    }
+}
+
+/// Waits until every other end of a pipe is closed.
+///
+/// # Errors
+/// The errno of poll(2).
+pub fn wait_for_hangup(pipe: BorrowedFd<'_>) -> Result<()> {
+    // Errors and hang-ups are always reported; nothing else is asked for.
+    let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+    loop {
+        // SAFETY: one valid pollfd.
+        match Errno::result(unsafe { libc::poll(&raw mut poll, 1, -1) }) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Standard input, whatever it is.
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: descriptor 0 is never closed by this program.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}

@@ -13,6 +13,7 @@ pub mod mount;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod regex;
 pub mod sched;
 pub mod seccomp;
 pub mod tty;

@@ -107,6 +107,17 @@ pub fn set_personality(persona: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_personality, libc::c_ulong::from(persona)) }).map(drop)
 }
 
+/// Undoes what this program, or its caller, did to signals: nothing blocked, `SIGPIPE` not ignored (Rust's run-time
+/// ignores it, and execve(2) would pass that on).
+///
+/// # Errors
+/// The errno of sigprocmask(2).
+pub fn reset_signals() -> Result<()> {
+    // SAFETY: SIG_DFL is no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    nix::sys::signal::SigSet::empty().thread_set_mask()
+}
+
 /// setsid(2): a new session without a controlling terminal.
 ///
 /// # Errors

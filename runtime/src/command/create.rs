@@ -1,0 +1,139 @@
+//! `create` and `run`.
+
+use super::{Command, CommandError, Context, only_id};
+use crate::cli::{Flag, Parsed, switch, value};
+use crate::parent::create::{Created, Options, create};
+use crate::parent::{foreground, notify, start};
+use crate::sys::process;
+use crate::wire::FromChild;
+use std::os::fd::AsFd;
+
+const BUNDLE: Flag = value("bundle", "b", "DIR", "the bundle (default: the working directory)");
+const CONFIG: Flag = value("config", "f", "FILE", "use FILE in place of the bundle's config.json");
+const CONSOLE: Flag = value("console-socket", "", "SOCKET", "send the master of the terminal to this socket");
+const PIDFD: Flag = value("pidfd-socket", "", "SOCKET", "send a pidfd of the first process to this socket");
+const PID_FILE: Flag = value("pid-file", "", "FILE", "write the number of the first process to FILE");
+const NO_PIVOT: Flag = switch("no-pivot", "", "do not use pivot_root(2), which a ramdisk refuses; less safe");
+const NO_KEYRING: Flag = switch("no-new-keyring", "", "keep the caller's session keyring");
+const PRESERVE: Flag =
+    value("preserve-fds", "", "N", "pass N descriptors after standard error on to the container");
+
+/// `create`.
+pub const CREATE: Command = Command {
+    name: "create",
+    arguments: "ID",
+    about: "create a container; its program waits for start",
+    flags: &[
+        BUNDLE,
+        CONFIG,
+        CONSOLE,
+        PIDFD,
+        PID_FILE,
+        NO_PIVOT,
+        NO_KEYRING,
+        PRESERVE,
+        switch("no-subreaper", "", "accepted as in runc: create leaves at once, and is no subreaper"),
+        switch("detach", "d", "accepted as in runc: create always detaches"),
+    ],
+    run: |context, parsed| {
+        let options = options("create", context, parsed, false, true)?;
+        create(&options, &context.log).map_err(|error| failed("create", error))?;
+        Ok(0)
+    },
+    enters: true,
+};
+
+/// `run`.
+pub const RUN: Command = Command {
+    name: "run",
+    arguments: "ID",
+    about: "create and start a container, and wait for it",
+    flags: &[
+        BUNDLE,
+        CONFIG,
+        CONSOLE,
+        PIDFD,
+        PID_FILE,
+        NO_PIVOT,
+        NO_KEYRING,
+        PRESERVE,
+        switch("detach", "d", "do not wait for the container"),
+        switch("keep", "", "do not delete the container when it has ended"),
+        switch("no-subreaper", "", "do not adopt orphans of the container"),
+    ],
+    run,
+    enters: true,
+};
+
+fn options(
+    command: &'static str,
+    context: &Context,
+    parsed: &Parsed,
+    attached: bool,
+    detach: bool,
+) -> Result<Options, CommandError> {
+    let listen_fds =
+        std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    Ok(Options {
+        id: only_id(command, parsed)?.to_owned(),
+        root: context.root.clone(),
+        bundle: parsed.path("bundle").unwrap_or_else(|| ".".into()),
+        config: parsed.path("config"),
+        console_socket: parsed.path("console-socket"),
+        pidfd_socket: parsed.path("pidfd-socket"),
+        pid_file: parsed.path("pid-file"),
+        no_pivot: parsed.on("no-pivot")?,
+        no_new_keyring: parsed.on("no-new-keyring")?,
+        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0).max(listen_fds),
+        driver: context.driver,
+        attached,
+        foreground: !detach,
+    })
+}
+
+fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {
+    CommandError::other(format!("{} {command} failed: {error}", super::PROGRAM))
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
+    let detach = parsed.on("detach")?;
+    let options = options("run", context, parsed, true, detach)?;
+    if !detach && !parsed.on("no-subreaper")? {
+        process::set_subreaper().map_err(|errno| failed("run", crate::sys::reason(errno)))?;
+    }
+    let mut created = create(&options, &context.log).map_err(|error| failed("run", error))?;
+    let console = created.console.take();
+    let outcome = begin(&created, context).and_then(|()| {
+        if detach {
+            return Ok(0);
+        }
+        foreground::wait(created.record.pid, created.pidfd.as_fd(), console).map_err(CommandError::from)
+    });
+    // A container that ran in the foreground is gone afterwards; so is one that could not be started.
+    if outcome.is_err() || (!detach && !parsed.on("keep")?) {
+        let Created { dir, record, lock, .. } = created;
+        super::delete::remove(&dir, &record, &context.log)?;
+        drop(lock);
+    }
+    outcome.map_err(|error| match error {
+        CommandError::Failed(error) => failed("run", error),
+        error => error,
+    })
+}
+
+/// Lets the program run, and waits until it does.
+fn begin(created: &Created, context: &Context) -> Result<(), CommandError> {
+    let system = |what: &str, errno| CommandError::other(format!("{what}: {}", crate::sys::reason(errno)));
+    let notify = notify::listen(&created.dir)?;
+    created.wire.go().map_err(|errno| system("start the container's process", errno))?;
+    match created.wire.hear().map_err(|errno| system("hear from the container's process", errno))? {
+        FromChild::End => {}
+        FromChild::Failure(failure) => return Err(CommandError::other(failure.text)),
+        _ => return Err(CommandError::other("the container's process said something unexpected")),
+    }
+    start::after(&created.record, &context.log);
+    if let Some(listener) = notify {
+        listener.wait(created.record.pid, created.pidfd.as_fd())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! `delete`: takes back all that a container has.
+
+use super::{Command, CommandError, Context};
+use crate::cgroup::Cgroup;
+use crate::cli::{Parsed, UsageError, switch};
+use crate::hook;
+use crate::log::Log;
+use crate::parent::start::hook_state;
+use crate::state::{self, Record, StateDir, StateError, Status};
+use crate::sys::pidfd;
+use std::os::fd::AsFd;
+
+/// `delete`.
+pub const DELETE: Command = Command {
+    name: "delete",
+    arguments: "ID",
+    about: "delete a container that has stopped",
+    flags: &[
+        switch("force", "f", "kill a container that still runs; none to delete is no error"),
+        switch("regex", "r", "delete every container whose id matches the pattern"),
+    ],
+    run: delete,
+    enters: false,
+};
+
+fn delete(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
+    let words = parsed.words()?;
+    let [id] = words.as_slice() else {
+        return Err(UsageError::Arguments { command: "delete", expected: "exactly 1" }.into());
+    };
+    let force = parsed.on("force")?;
+    if !parsed.on("regex")? {
+        one(context, id, force)?;
+        return Ok(0);
+    }
+    let pattern = super::pattern::Pattern::new(id).map_err(CommandError::other)?;
+    for id in state::ids(&context.root)?.iter().filter(|id| pattern.matches(id)) {
+        one(context, id, force)?;
+    }
+    Ok(0)
+}
+
+fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
+    let opened = StateDir::open(&context.root, id).and_then(|dir| dir.lock().map(|lock| (dir, lock)));
+    let (dir, lock) = match opened {
+        Err(StateError::Missing) if force => return Ok(()),
+        result => result?,
+    };
+    let record = match dir.record() {
+        // A runtime that was killed before it wrote the first record had made nothing else.
+        Err(StateError::Missing) if force => return Ok(dir.remove()?),
+        result => result?,
+    };
+    let status = state::status(&dir, &record)?;
+    if status != Status::Stopped && !force {
+        return Err(CommandError::other(format!(
+            "cannot delete container {id} that is not stopped: {}",
+            status.name()
+        )));
+    }
+    remove(&dir, &record, &context.log)?;
+    drop(lock);
+    Ok(())
+}
+
+/// Ends what still runs, then removes control groups and state, and runs `poststop` hooks.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandError> {
+    if let Some(init) = state::init(record) {
+        let _ = pidfd::send_signal(init.pidfd.as_fd(), libc::SIGKILL);
+        // A frozen process does not die before it is thawed, which killing the group does.
+        kill_group(record)?;
+        let ended = pidfd::has_exited(init.pidfd.as_fd(), PATIENCE).unwrap_or(true);
+        if !ended {
+            let problem = format!("container init (pid {}) still exists after it was killed", init.pid);
+            return Err(CommandError::other(problem));
+        }
+        // It may be a child of this process (`run`); of another one otherwise.
+        let _ = nix::sys::wait::waitpid(
+            nix::unistd::Pid::from_raw(init.pid),
+            Some(nix::sys::wait::WaitPidFlag::WNOHANG),
+        );
+    }
+    if let Some(cgroup) = &record.cgroup {
+        let mut cgroup = Cgroup::open(cgroup)?;
+        if cgroup.is_populated().unwrap_or(false) {
+            cgroup.kill_all(libc::SIGKILL)?;
+            cgroup.wait_empty()?;
+        }
+        cgroup.remove()?;
+    }
+    if let Some(group) = &record.resctrl {
+        let _ = std::fs::remove_dir(group);
+    }
+    dir.remove()?;
+    let state = hook_state(record, "stopped", None);
+    for problem in hook::run_all("poststop", &record.hooks.poststop, &state) {
+        log.warn(&problem);
+    }
+    Ok(())
+}
+
+/// How long a killed process may take to end, in milliseconds. It takes that long only in uninterruptible I/O.
+const PATIENCE: i32 = 10_000;
+
+fn kill_group(record: &Record) -> Result<(), CommandError> {
+    if let Some(cgroup) = &record.cgroup {
+        let cgroup = Cgroup::open(cgroup)?;
+        if cgroup.is_frozen().unwrap_or(false) {
+            cgroup.kill_all(libc::SIGKILL)?;
+            cgroup.thaw()?;
+        }
+    }
+    Ok(())
+}

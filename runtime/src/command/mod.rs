@@ -1,0 +1,272 @@
+//! The commands: one file a verb, each with its flags and what it does.
+
+pub mod create;
+pub mod delete;
+pub mod help;
+pub mod kill;
+pub mod list;
+pub mod pattern;
+pub mod pause;
+pub mod ps;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod version;
+
+use crate::cgroup::{self, Driver};
+use crate::cli::{self, Flag, Parsed, UsageError, switch, value};
+use crate::log::{Format, Level, Log};
+use crate::parent::{Error, seal};
+use crate::state::StateError;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The name of this program, as messages say it.
+pub const PROGRAM: &str = "corten";
+
+/// The exit status of a command that failed by itself, as runc's.
+pub const FAILED: i32 = 1;
+
+/// A command.
+#[derive(Debug)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// Its arguments, as the usage line shows them.
+    pub arguments: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// Its flags.
+    pub flags: &'static [Flag],
+    /// Does it, and returns the exit status.
+    pub run: fn(&Context, &Parsed) -> Result<i32, CommandError>,
+    /// Whether it enters a container: then nothing in there may reach this program's file.
+    pub enters: bool,
+}
+
+/// Every command, in the order of the help text.
+pub const COMMANDS: &[&Command] = &[
+    &create::CREATE,
+    &delete::DELETE,
+    &kill::KILL,
+    &list::LIST,
+    &pause::PAUSE,
+    &ps::PS,
+    &pause::RESUME,
+    &create::RUN,
+    &spec::SPEC,
+    &start::START,
+    &state::STATE,
+];
+
+/// Flags before the command.
+pub const GLOBAL: &[Flag] = &[
+    switch("debug", "", "log what is done, for looking for a fault"),
+    value("log", "", "FILE", "append log lines to FILE (default: standard error)"),
+    value("log-format", "", "FORMAT", "text (default) or json"),
+    value("log-level", "", "LEVEL", "debug, info, warning or error (default: info)"),
+    value(
+        "root",
+        "",
+        "DIR",
+        "keep the state of containers in DIR (default: /run/corten, or $XDG_RUNTIME_DIR/corten)",
+    ),
+    switch("systemd-cgroup", "", "ask systemd for control groups; cgroupsPath is \"slice:prefix:name\""),
+    value("cgroup-manager", "", "MANAGER", "cgroupfs (default), systemd or disabled"),
+    value("rootless", "", "WHEN", "do without privilege over the host: true, false or auto (default)"),
+    switch("help", "h", "show help"),
+    switch("version", "v", "print the version"),
+];
+
+/// What every command knows.
+#[derive(Debug)]
+pub struct Context {
+    /// The directory of all state.
+    pub root: PathBuf,
+    /// Where messages go.
+    pub log: Log,
+    /// Who makes control groups.
+    pub driver: Driver,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command line makes no sense.
+    #[error("{PROGRAM}: {0}")]
+    Usage(#[from] UsageError),
+    /// It could not be done.
+    #[error(transparent)]
+    Failed(#[from] Error),
+    /// State could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Control groups could not be changed.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// With another exit status than 1.
+    #[error("{message}")]
+    Status {
+        /// What went wrong.
+        message: String,
+        /// The exit status.
+        status: i32,
+    },
+}
+
+impl CommandError {
+    /// A failure in words.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::Failed(Error::Other(text.into()))
+    }
+}
+
+/// Runs the command of a command line (without the program's name) and returns the exit status.
+pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
+    let fallback = Log::stderr(Format::Text, Level::Info);
+    let (global, log) = match begin(args) {
+        Ok(begun) => begun,
+        Err(error) => {
+            fallback.fatal(&error.to_string());
+            return FAILED;
+        }
+    };
+    dispatch(&global, log)
+}
+
+fn begin(args: impl Iterator<Item = OsString>) -> Result<(Parsed, Log), CommandError> {
+    let global = cli::parse(&[GLOBAL], args)?;
+    let log = open_log(&global)?;
+    Ok((global, log))
+}
+
+fn open_log(global: &Parsed) -> Result<Log, CommandError> {
+    let format = match global.text("log-format")? {
+        None | Some("text") => Format::Text,
+        Some("json") => Format::Json,
+        Some(other) => return Err(bad("log-format", other, "text or json")),
+    };
+    let level = match global.text("log-level")? {
+        _ if global.on("debug")? => Level::Debug,
+        None | Some("info") => Level::Info,
+        Some("debug") => Level::Debug,
+        Some("warning" | "warn") => Level::Warning,
+        Some("error") => Level::Error,
+        Some(other) => return Err(bad("log-level", other, "debug, info, warning or error")),
+    };
+    match global.path("log") {
+        None => Ok(Log::stderr(format, level)),
+        Some(path) => Log::file(&path, format, level)
+            .map_err(|error| CommandError::other(format!("--log: open {}: {error}", path.display()))),
+    }
+}
+
+fn bad(flag: &'static str, value: &str, expected: &'static str) -> CommandError {
+    UsageError::BadValue { flag, value: value.to_owned(), expected }.into()
+}
+
+fn dispatch(global: &Parsed, log: Log) -> i32 {
+    let mut words = global.arguments.iter();
+    let name = words.next().and_then(|name| name.to_str());
+    let command = COMMANDS.iter().find(|command| Some(command.name) == name);
+    let outcome = match (name, command) {
+        _ if global.raw("version").is_some() => Ok(version::print()),
+        (Some(_), Some(command)) => in_context(global, command, words.cloned(), &log),
+        (Some("help" | "h"), None) => help::command(words.next().and_then(|word| word.to_str())),
+        (None, _) => Ok(help::overview()),
+        (Some(name), None) => {
+            Err(CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })
+        }
+    };
+    match outcome {
+        Ok(status) => status,
+        Err(error) => {
+            log.fatal(&error.to_string());
+            match error {
+                CommandError::Status { status, .. } => status,
+                _ => FAILED,
+            }
+        }
+    }
+}
+
+fn in_context(
+    global: &Parsed,
+    command: &'static Command,
+    args: impl Iterator<Item = OsString>,
+    log: &Log,
+) -> Result<i32, CommandError> {
+    const HELP: &[Flag] = &[switch("help", "h", "show help")];
+    let parsed = cli::parse(&[command.flags, HELP], args)?;
+    if global.on("help")? || parsed.on("help")? {
+        return help::command(Some(command.name));
+    }
+    if command.enters {
+        seal::ensure()?;
+    }
+    let context = Context { root: root(global)?, log: log.again(), driver: driver(global)? };
+    (command.run)(&context, &parsed)
+}
+
+fn driver(global: &Parsed) -> Result<Driver, CommandError> {
+    match (global.text("cgroup-manager")?, global.on("systemd-cgroup")?) {
+        (None, false) | (Some("cgroupfs"), false) => Ok(Driver::Cgroupfs),
+        (None | Some("systemd"), true) | (Some("systemd"), false) => Ok(Driver::Systemd),
+        (Some("disabled"), _) => Ok(Driver::Disabled),
+        (Some("cgroupfs"), true) => {
+            Err(CommandError::other("--cgroup-manager=cgroupfs contradicts --systemd-cgroup"))
+        }
+        (Some(other), _) => Err(bad("cgroup-manager", other, "cgroupfs, systemd or disabled")),
+    }
+}
+
+/// Where state is kept: below the user's own run directory when this is not root.
+fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
+    let rootless = match global.text("rootless")? {
+        None | Some("auto") => !nix::unistd::geteuid().is_root(),
+        Some("true") => true,
+        Some("false") => false,
+        Some(other) => return Err(bad("rootless", other, "true, false or auto")),
+    };
+    if let Some(root) = global.path("root") {
+        let root = std::path::absolute(&root).unwrap_or(root);
+        if root == std::path::Path::new("/") {
+            return Err(CommandError::other("--root must not be /"));
+        }
+        return Ok(root);
+    }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| rootless && !dir.is_empty());
+    match own {
+        Some(dir) => Ok(PathBuf::from(dir).join(PROGRAM)),
+        None if rootless => {
+            Err(CommandError::other("XDG_RUNTIME_DIR is not set: say with --root where to keep state"))
+        }
+        None => Ok(PathBuf::from("/run").join(PROGRAM)),
+    }
+}
+
+/// Prints what a command is asked for, in one piece.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print(text: &str) -> Result<(), CommandError> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(CommandError::other(format!("write to standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The one argument of a command that takes a container's id.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn only_id<'a>(command: &'static str, parsed: &'a Parsed) -> Result<&'a str, CommandError> {
+    match parsed.words()?.as_slice() {
+        [id] => Ok(id),
+        _ => Err(UsageError::Arguments { command, expected: "exactly 1" }.into()),
+    }
+}

@@ -1,0 +1,17 @@
+//! `--version`: the lines that callers look for (go-runc wants `commit: ` and `spec: ` at the start of a line).
+
+use super::PROGRAM;
+
+/// The version of the specification that is implemented.
+pub const SPEC: &str = "1.3.0";
+/// The commit this was built from.
+pub const COMMIT: &str = match option_env!("CORTEN_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// Prints the version.
+pub fn print() -> i32 {
+    let text = format!("{PROGRAM} version {}\ncommit: {COMMIT}\nspec: {SPEC}\n", env!("CARGO_PKG_VERSION"));
+    i32::from(super::print(&text).is_err())
+}

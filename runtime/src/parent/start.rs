@@ -1,0 +1,64 @@
+//! `start`, and the second half of `run`: the program runs.
+
+use super::error::{Error, OrError, Result};
+use super::notify;
+use crate::hook::{self, HookState};
+use crate::log::Log;
+use crate::state::{self, Record, StateDir, Status};
+use crate::sys::fd;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+/// Starts the program of a created container and runs its `poststart` hooks.
+///
+/// # Errors
+/// It is not a created container.
+pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
+    let lock = dir.lock()?;
+    let record = dir.record()?;
+    let status = state::status(dir, &record)?;
+    let fifo = match (status, dir.open_fifo()?) {
+        (Status::Created, Some(fifo)) => fifo,
+        (Status::Stopped, _) => return Err(Error::Other("cannot start a container that has stopped".into())),
+        (Status::Running | Status::Created, _) => {
+            return Err(Error::Other("cannot start an already running container".into()));
+        }
+        (status, _) => {
+            return Err(Error::Other(format!("cannot start a container in the {} state", status.name())));
+        }
+    };
+    let init = state::init(&record)
+        .ok_or_else(|| Error::Other("cannot start a container that has stopped".into()))?;
+    let notify = notify::listen(dir)?;
+    (&fifo).write_all(b"s").map_err(super::error::file_error("write", dir.path()))?;
+    // The other end closes when the program runs, or when its process ends.
+    fd::wait_for_hangup(fifo.as_fd()).or_error(|| "wait for the container's process".into())?;
+    dir.remove_fifo();
+    after(&record, log);
+    drop(lock);
+    match notify {
+        Some(listener) => listener.wait(init.pid, init.pidfd.as_fd()),
+        None => Ok(()),
+    }
+}
+
+/// Runs `poststart` hooks. Their failure is logged, and the container goes on (runtime.md, "Lifecycle").
+pub fn after(record: &Record, log: &Log) {
+    let state = hook_state(record, "running", Some(record.pid));
+    for problem in hook::run_all("poststart", &record.hooks.poststart, &state) {
+        log.warn(&problem);
+    }
+}
+
+/// What hooks are told of a container on record.
+#[must_use]
+pub fn hook_state(record: &Record, status: &'static str, pid: Option<i32>) -> HookState {
+    HookState {
+        oci_version: record.oci_version.clone(),
+        id: record.id.clone(),
+        status,
+        pid,
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    }
+}
