@@ -3,6 +3,7 @@
 # here and its exit status is this script's (124: it took too long, 125: the guest failed or was never built).
 #
 #   --systemd            in the guest where systemd is PID 1 (default: --plain, without systemd)
+#   --v1                 without systemd and with the v1 hierarchies instead of v2; boots, which takes some seconds more
 #   --timeout SECONDS    hard limit, boot included (default 300)
 #   --program FILE       copied to /usr/local/bin in the guest; may be given several times
 #   --share FOLDER       also shared, read and write, under the same path as here
@@ -14,7 +15,7 @@
 #
 # The repository (read-only) and cargo's target folder ($CARGO_TARGET_DIR, default REPOSITORY/target) are seen in the guest
 # under the same paths as here: a test program finds there what its build recorded. The root disk is thrown away afterwards.
-# $CORTEN_GUEST is "plain" or "systemd" inside.
+# $CORTEN_GUEST is "plain", "systemd" or "v1" inside.
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=settings.sh
@@ -23,7 +24,7 @@ REPOSITORY=$(cd "$HERE/../.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 
 usage() {
-    echo "usage: run.sh [--systemd] [--timeout SECONDS] [--program FILE] [--share FOLDER] [--env NAME=VALUE]" \
+    echo "usage: run.sh [--systemd|--v1] [--timeout SECONDS] [--program FILE] [--share FOLDER] [--env NAME=VALUE]" \
         "[--cold] [--console] [--keep] COMMAND" >&2
     exit 125
 }
@@ -32,6 +33,7 @@ mode=plain limit=300 share="" cold="" console="" keep="" save="" programs=() env
 while [ $# -gt 0 ]; do
     case $1 in
     --plain | --systemd) mode=${1#--} ;;
+    --v1) mode=v1 cold=yes ;;
     --cold) cold=yes ;;
     --console) console=yes ;;
     --keep) keep=yes ;;
@@ -53,10 +55,11 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$save" ] || [ $# = 1 ] || usage
 machine=$(machine_dir "$mode")
-if [ -z "$save" ] && [ ! -e "$machine/state" ]; then
+if [ ! -e "$DISK.key" ]; then
     echo "run.sh: the guest is not built yet: run $HERE/build.sh" >&2
     exit 125
 fi
+[ -n "$save" ] || [ -e "$machine/state" ] || cold=yes
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/guest.XXXXXX")
 qemu="" readers=()
@@ -103,11 +106,12 @@ fi
 snapshot=on
 [ $keep_disk = off ] || snapshot=off
 case $mode in
-plain) init="g.rootflags=ro,noatime g.init=/usr/local/sbin/guest-init" ;;
-systemd) init="g.rootflags=rw,noatime g.init=/sbin/init" ;;
+plain) init="cgroup_no_v1=all g.rootflags=ro,noatime g.init=/usr/local/sbin/guest-init" ;;
+v1) init="g.rootflags=ro,noatime g.init=/usr/local/sbin/guest-init g.cgroup=v1" ;;
+systemd) init="cgroup_no_v1=all g.rootflags=rw,noatime g.init=/sbin/init" ;;
 esac
 arguments="console=ttyS0 quiet panic=-1 reboot=t mitigations=off init_on_alloc=0 randomize_kstack_offset=off nokaslr
-    rodata=off cryptomgr.notests=1 net.ifnames=0 cgroup_no_v1=all systemd.unified_cgroup_hierarchy=1 swapaccount=1 psi=1
+    rodata=off cryptomgr.notests=1 net.ifnames=0 systemd.unified_cgroup_hierarchy=1 swapaccount=1 psi=1
     apparmor=1 security=apparmor g.root=/dev/vda $init"
 disk() { printf '%s\n' -drive "file=$2,if=none,id=$1,format=raw,snapshot=$3,cache=unsafe" -device "virtio-blk-pci,drive=$1"; }
 folder() { printf '%s\n' -fsdev "local,id=$1,path=$2,security_model=none$3" -device "virtio-9p-pci,fsdev=$1,mount_tag=$1"; }
