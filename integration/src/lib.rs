@@ -13,6 +13,7 @@
 //! | [`report`], [`proc`] | what the probe reports; parsers of `/proc` files for both sides |
 //! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
 //! | [`leaks`] | what a container has left behind |
+//! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
 
@@ -21,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod console;
 pub mod container;
 pub mod host;
 pub mod leaks;
@@ -29,6 +31,8 @@ pub mod proc;
 pub mod report;
 pub mod rootfs;
 pub mod runtime;
+pub mod shim;
 pub mod skip;
+pub mod sockets;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -1,5 +1,6 @@
 //! Processes that the shim starts and waits for: runtimes, loggers and helpers.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -16,7 +17,8 @@ const KILL_GRACE: Duration = Duration::from_secs(1);
 pub struct Child {
     pid: i32,
     pidfd: Source,
-    owned: Owned,
+    /// Given up when it is reaped: from then on the pid may be another process's.
+    owned: Cell<Option<Owned>>,
 }
 
 /// Why a child's end is not known.
@@ -40,20 +42,21 @@ impl Child {
 
     /// Takes over a child that exists and that nobody has waited for.
     pub fn adopt(pid: i32) -> io::Result<Self> {
-        let owned = reaper::own(pid);
+        let owned = Cell::new(Some(reaper::own(pid)));
         Ok(Self { pid, pidfd: Source::watch(sys::pidfd_open(pid)?)?, owned })
     }
 
-    /// Its process id, valid as long as this exists.
+    /// Its process id, which means nothing once it is reaped.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Sends it a signal; a process that has ended is not an error.
-    pub fn signal(&self, signal: i32) -> io::Result<()> {
+    /// Sends it a signal; false when it has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<bool> {
         match sys::pidfd_send_signal(self.pidfd.as_fd(), signal) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            result => result,
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -64,7 +67,9 @@ impl Child {
 
     /// Reaps it after [`ended`](Self::ended).
     pub fn reap(&self) -> io::Result<Exit> {
-        sys::reap_pidfd(self.pidfd.as_fd())?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        let exit = sys::reap_pidfd(self.pidfd.as_fd())?.ok_or(io::ErrorKind::WouldBlock)?;
+        self.owned.take();
+        Ok(exit)
     }
 
     /// Waits for its end and reaps it.
@@ -84,10 +89,5 @@ impl Child {
         // One that does not die even so (it waits for a dead disk) is left to the reaper.
         let _reaped = clock::within(KILL_GRACE, self.wait()).await;
         Err(Error::TimedOut(limit))
-    }
-
-    /// Its pidfd and the right to reap it.
-    pub fn into_parts(self) -> (Source, Owned) {
-        (self.pidfd, self.owned)
     }
 }

@@ -12,17 +12,26 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod bootstrap;
+pub mod cgroup;
 pub mod child;
+pub mod cleanup;
+pub mod container;
+pub mod daemon;
 pub mod events;
 pub mod helper;
+pub mod info;
 pub mod log;
+pub mod metrics;
 pub mod mount;
 pub mod name;
 pub mod oci;
 pub mod options;
+pub mod process;
 pub mod proto;
 pub mod reactor;
 pub mod reaper;
+pub mod service;
 pub mod sha256;
 pub mod stdio;
 pub mod sys;

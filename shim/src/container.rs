@@ -1,0 +1,217 @@
+//! One container: its first process, the processes executed in it, and what serialises operations on it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::cgroup::{Cgroup, OomWatch};
+use crate::oci::{Restore, Runtime};
+use crate::process::{Process, State};
+use crate::proto::task_types::Status as WireState;
+use crate::reactor::Condition;
+use crate::reactor::task::TaskId;
+use crate::stdio::Prepared;
+use crate::ttrpc::{Code, Status};
+
+/// Whether a container is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freeze {
+    /// Its processes run.
+    No,
+    /// It is being frozen.
+    Pausing,
+    /// It is frozen.
+    Paused,
+}
+
+/// A container.
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// The runtime that it is made with.
+    pub runtime: Runtime,
+    /// The owner of its pipes.
+    pub io_owner: (u32, u32),
+    /// Where criu works when no other place is asked for.
+    pub criu_work: PathBuf,
+    /// Its first process.
+    pub init: Rc<Process>,
+    /// A root filesystem that we have mounted.
+    pub rootfs: Option<PathBuf>,
+    /// When its first process ends, the kernel ends the others.
+    pub own_pid_namespace: bool,
+    /// The checkpoint that Start takes up, with the streams for it.
+    pub restore: RefCell<Option<(Restore, Prepared)>>,
+    /// Its control groups, once it has some.
+    pub cgroup: RefCell<Option<Rc<Cgroup>>>,
+    /// Its out-of-memory kills.
+    pub oom: RefCell<Option<OomWatch>>,
+    /// Who listens for them.
+    pub oom_task: Cell<Option<TaskId>>,
+    execs: RefCell<BTreeMap<String, Rc<Process>>>,
+    freeze: Cell<Freeze>,
+    /// Executed processes that run or are being started.
+    running: Cell<usize>,
+    /// The first process is dead: nothing more is started.
+    init_gone: Cell<bool>,
+    busy: Cell<bool>,
+    changed: Condition,
+}
+
+/// What a container is made of.
+pub struct Parts {
+    /// See [`Container::id`].
+    pub id: String,
+    /// See [`Container::bundle`].
+    pub bundle: PathBuf,
+    /// See [`Container::runtime`].
+    pub runtime: Runtime,
+    /// See [`Container::io_owner`].
+    pub io_owner: (u32, u32),
+    /// See [`Container::criu_work`].
+    pub criu_work: PathBuf,
+    /// See [`Container::init`].
+    pub init: Rc<Process>,
+    /// See [`Container::rootfs`].
+    pub rootfs: Option<PathBuf>,
+    /// See [`Container::own_pid_namespace`].
+    pub own_pid_namespace: bool,
+}
+
+impl Container {
+    /// A container whose first process is created.
+    pub fn new(parts: Parts) -> Rc<Self> {
+        Rc::new(Self {
+            id: parts.id,
+            bundle: parts.bundle,
+            runtime: parts.runtime,
+            io_owner: parts.io_owner,
+            criu_work: parts.criu_work,
+            init: parts.init,
+            rootfs: parts.rootfs,
+            own_pid_namespace: parts.own_pid_namespace,
+            restore: RefCell::default(),
+            cgroup: RefCell::default(),
+            oom: RefCell::default(),
+            oom_task: Cell::new(None),
+            execs: RefCell::default(),
+            freeze: Cell::new(Freeze::No),
+            running: Cell::new(0),
+            init_gone: Cell::new(false),
+            busy: Cell::new(false),
+            changed: Condition::new(),
+        })
+    }
+
+    /// Waits for the right to change the container as a whole. Questions and signals need no such right, so that they
+    /// are answered while an operation is stuck.
+    pub async fn lock(self: &Rc<Self>) -> Busy {
+        self.changed.until(|| !self.busy.replace(true)).await;
+        Busy(Rc::clone(self))
+    }
+
+    /// The process with the given exec id; the first one when that is empty.
+    pub fn process(&self, exec_id: &str) -> Result<Rc<Process>, Status> {
+        if exec_id.is_empty() {
+            return Ok(Rc::clone(&self.init));
+        }
+        let found = self.execs.borrow().get(exec_id).cloned();
+        found.ok_or_else(|| Status::not_found(format!("process does not exist {exec_id}")))
+    }
+
+    /// Every executed process.
+    pub fn execs(&self) -> Vec<Rc<Process>> {
+        self.execs.borrow().values().cloned().collect()
+    }
+
+    /// Adds an executed process, unless its id is taken.
+    pub fn add_exec(&self, process: &Rc<Process>) -> Result<(), Status> {
+        let mut execs = self.execs.borrow_mut();
+        if execs.contains_key(&process.id) {
+            return Err(Status::new(Code::AlreadyExists, format!("id {}", process.id)));
+        }
+        execs.insert(process.id.clone(), Rc::clone(process));
+        Ok(())
+    }
+
+    /// Forgets an executed process.
+    pub fn remove_exec(&self, exec_id: &str) {
+        self.execs.borrow_mut().remove(exec_id);
+    }
+
+    /// Counts a process that is being started; fails when the container is at its end.
+    pub fn begin_exec(&self) -> Result<(), Status> {
+        if self.init_gone.get() {
+            let message = format!("container {} init process is not running", self.id);
+            return Err(Status::failed_precondition(message));
+        }
+        self.running.set(self.running.get() + 1);
+        Ok(())
+    }
+
+    /// A started process has ended, or could not be started.
+    pub fn end_exec(&self) {
+        self.running.set(self.running.get().saturating_sub(1));
+        self.changed.changed();
+    }
+
+    /// Waits until no executed process is left.
+    pub async fn execs_ended(&self) {
+        self.changed.until(|| self.running.get() == 0).await;
+    }
+
+    /// The first process is dead.
+    pub fn set_init_gone(&self) {
+        self.init_gone.set(true);
+    }
+
+    /// Whether it is frozen.
+    pub fn freeze(&self) -> Freeze {
+        self.freeze.get()
+    }
+
+    /// It is frozen or not.
+    pub fn set_freeze(&self, freeze: Freeze) {
+        self.freeze.set(freeze);
+    }
+
+    /// Nobody listens for out-of-memory kills any more.
+    pub fn forget_oom(&self) {
+        if let Some(task) = self.oom_task.take() {
+            task.abort();
+        }
+        self.oom.take();
+    }
+
+    /// The state of one of its processes, as State reports it.
+    pub fn state_of(&self, process: &Process) -> WireState {
+        match (process.state(), self.freeze.get()) {
+            (State::Created | State::Running, Freeze::Pausing) => WireState::Pausing,
+            (State::Created | State::Running, Freeze::Paused) => WireState::Paused,
+            (state, _) => state.to_wire(),
+        }
+    }
+
+    /// Fails unless the first process runs and is not frozen; `verb` names what was to be done.
+    pub fn must_run(&self, verb: &str) -> Result<(), Status> {
+        let state = match (self.init.state(), self.freeze.get()) {
+            (State::Running, Freeze::No) => return Ok(()),
+            (State::Running, _) => "paused",
+            (state, _) => state.name(),
+        };
+        Err(Status::failed_precondition(format!("cannot {verb} a container in {state} state")))
+    }
+}
+
+/// The right to change a container, until it is dropped.
+pub struct Busy(Rc<Container>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(false);
+        self.0.changed.changed();
+    }
+}

@@ -1,0 +1,144 @@
+//! The shim itself: serves its socket until nobody needs it any more.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{UnixAddr, getsockname};
+
+use crate::args::Args;
+use crate::bootstrap::LISTENER_FD;
+use crate::events::Publisher;
+use crate::reactor::{self, Source, clock, task};
+use crate::service::Service;
+use crate::ttrpc::server;
+use crate::{log, reaper, sys};
+
+/// A shim without containers and without a connection ends by itself after this time: nobody knows it any more, or
+/// containerd has died between `start` and Create.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// A shim without containers that is connected and was not asked for anything ends by itself after this time: its
+/// Shutdown was lost.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// How long the last events may take to be delivered.
+const FLUSH_LIMIT: Duration = Duration::from_secs(4);
+
+/// Why there is no shim.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program was not started by `start`.
+    #[error("descriptor {LISTENER_FD} is not a listening socket: {0}")]
+    Listener(io::Error),
+    /// The process could not be set up.
+    #[error("{0}: {1}")]
+    Setup(&'static str, io::Error),
+}
+
+/// Serves until nobody needs it any more.
+pub fn serve(args: &Args) -> Result<(), Error> {
+    let listener = sys::inherited_fd(LISTENER_FD).map_err(Error::Listener)?;
+    let socket = socket_path(&listener).map_err(Error::Listener)?;
+    let setup = |step| move |error| Error::Setup(step, error);
+    // A log that cannot be opened is no reason to run no containers.
+    let _no_log = log::open(Path::new("log"), args.debug);
+    // The bundle of the first container is removed while others of its pod still run.
+    std::env::set_current_dir("/").map_err(setup("change to /"))?;
+    sys::become_subreaper().map_err(setup("become the parent of orphans"))?;
+    let signals = block_signals().map_err(setup("block signals"))?;
+    let open_files = raise_open_files().map_err(setup("raise the limit of open files"))?;
+    let ttrpc = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let publisher = Publisher::new(ttrpc, args.namespace.clone());
+    let service = Service::new(args.namespace.clone(), Rc::clone(&publisher), open_files);
+    let ended = reactor::run(run(listener, socket.clone(), signals, publisher, service));
+    let _gone = std::fs::remove_file(&socket);
+    ended.and_then(|result| result).map_err(setup("event loop"))
+}
+
+async fn run(
+    listener: OwnedFd,
+    socket: PathBuf,
+    signals: SignalFd,
+    publisher: Rc<Publisher>,
+    service: Rc<Service>,
+) -> io::Result<()> {
+    task::spawn(Rc::clone(&publisher).deliver());
+    task::spawn(watch_signals(
+        Source::watch(signals.as_fd().try_clone_to_owned()?)?,
+        signals,
+        Rc::clone(&service),
+    ));
+    task::spawn(watchdog(Rc::clone(&service)));
+    let serving = Rc::clone(&service);
+    task::spawn(async move {
+        if let Err(error) = server::serve(listener, serving).await {
+            log::error(&format!("serve: {error}"));
+        }
+    });
+    service.stopped().await;
+    // From now on a `start` of this group makes a new shim.
+    let _gone = std::fs::remove_file(&socket);
+    publisher.flushed(FLUSH_LIMIT).await;
+    Ok(())
+}
+
+fn socket_path(listener: &OwnedFd) -> io::Result<PathBuf> {
+    let address: UnixAddr = getsockname(listener.as_raw_fd())?;
+    address.path().map(Path::to_owned).ok_or_else(|| io::Error::other("it has no path"))
+}
+
+/// The signals that the event loop handles come through a descriptor.
+fn block_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Allows as many descriptors as the hard limit does, and returns the soft limit that children get back.
+fn raise_open_files() -> io::Result<Option<u64>> {
+    let (soft, hard) = sys::open_files_limit()?;
+    if soft >= hard {
+        return Ok(None);
+    }
+    sys::set_open_files_soft(hard)?;
+    Ok(Some(soft))
+}
+
+async fn watch_signals(readiness: Source, signals: SignalFd, service: Rc<Service>) {
+    loop {
+        readiness.readable().await;
+        while let Ok(Some(signal)) = signals.read_signal() {
+            match Signal::try_from(signal.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGCHLD) => reaper::sweep(),
+                Ok(Signal::SIGUSR1) => log::info(&service.describe()),
+                Ok(signal) => {
+                    log::info(&format!("ending because of {signal}"));
+                    service.stop();
+                }
+                Err(_) => {}
+            }
+        }
+        readiness.not_readable();
+    }
+}
+
+/// Ends a shim that nobody uses, so that none is left behind whatever becomes of containerd.
+async fn watchdog(service: Rc<Service>) {
+    loop {
+        let (idle, connected) = service.idle();
+        let limit = if connected { UNUSED } else { FORGOTTEN };
+        if !service.is_used() && idle >= limit {
+            log::warn(&format!("no container and no request for {} seconds: ending", idle.as_secs()));
+            return service.stop();
+        }
+        clock::sleep(FORGOTTEN.max(limit.saturating_sub(idle))).await;
+    }
+}

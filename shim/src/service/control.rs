@@ -1,0 +1,204 @@
+//! Everything that acts on a container or process that exists: Kill, Pause, Resume, Update, Checkpoint, Exec,
+//! ResizePty and CloseIO.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use prost::Message;
+
+use super::Service;
+use crate::container::{Container, Freeze};
+use crate::oci::Checkpoint;
+use crate::process::{Process, State};
+use crate::proto::events::{TaskExecAdded, TaskPaused, TaskResumed};
+use crate::proto::runc_options::CheckpointOptions;
+use crate::proto::task::{
+    CheckpointTaskRequest, CloseIORequest, ExecProcessRequest, KillRequest, PauseRequest, ResizePtyRequest,
+    ResumeRequest, UpdateTaskRequest,
+};
+use crate::stdio::Stdio;
+use crate::ttrpc::Status;
+use crate::{log, name};
+
+impl Service {
+    pub(super) async fn kill(&self, request: &KillRequest, limit: Duration) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        let process = container.process(&request.exec_id)?;
+        let signal = i32::try_from(request.signal).ok().filter(|number| (0..=64).contains(number));
+        let signal = signal.ok_or_else(|| Status::invalid(format!("{} is no signal", request.signal)))?;
+        if process.pid() == 0 && process.ended().is_none() {
+            return Err(Status::failed_precondition("process not created"));
+        }
+        if request.exec_id.is_empty() {
+            return kill_init(&container, request, limit).await;
+        }
+        match process.signal(signal) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::not_found("process already finished")),
+            Err(error) => Err(Status::unknown(format!("exec kill error: {error}"))),
+        }
+    }
+
+    pub(super) async fn pause(&self, request: &PauseRequest, limit: Duration) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        let _busy = container.lock().await;
+        container.must_run("pause")?;
+        container.set_freeze(Freeze::Pausing);
+        let paused = container.runtime.pause(&container.id, limit).await;
+        container.set_freeze(if paused.is_ok() { Freeze::Paused } else { Freeze::No });
+        paused?;
+        self.publisher.publish(&TaskPaused { container_id: container.id.clone() });
+        Ok(())
+    }
+
+    pub(super) async fn resume(&self, request: &ResumeRequest, limit: Duration) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        let _busy = container.lock().await;
+        if container.freeze() != Freeze::Paused {
+            let state = container.init.state().name();
+            return Err(Status::failed_precondition(format!("cannot resume a {state} container")));
+        }
+        container.runtime.resume(&container.id, limit).await?;
+        container.set_freeze(Freeze::No);
+        self.publisher.publish(&TaskResumed { container_id: container.id.clone() });
+        Ok(())
+    }
+
+    pub(super) async fn update(&self, request: &UpdateTaskRequest, limit: Duration) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        let _busy = container.lock().await;
+        if matches!(container.init.state(), State::Stopped | State::Deleted) {
+            return Err(Status::failed_precondition("cannot update a stopped container"));
+        }
+        let resources = request.resources.as_ref().map(|any| &any.value[..]).unwrap_or_default();
+        if resources.is_empty() {
+            return Err(Status::invalid("update without resources"));
+        }
+        Ok(container.runtime.update(&container.id, resources, limit).await?)
+    }
+
+    pub(super) async fn checkpoint(
+        &self,
+        request: CheckpointTaskRequest,
+        limit: Duration,
+    ) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        let _busy = container.lock().await;
+        match container.init.state() {
+            State::Running => {}
+            state => {
+                let message = format!("cannot checkpoint a container in {} state", state.name());
+                return Err(Status::failed_precondition(message));
+            }
+        }
+        let options = match &request.options {
+            Some(any) => CheckpointOptions::decode(&any.value[..])
+                .map_err(|error| Status::invalid(format!("checkpoint options: {error}")))?,
+            None => CheckpointOptions::default(),
+        };
+        let path = if request.path.is_empty() { &options.image_path } else { &request.path };
+        if path.is_empty() {
+            return Err(Status::invalid("checkpoint without a path"));
+        }
+        let wish = Checkpoint {
+            image: PathBuf::from(path),
+            work: match options.work_path.as_str() {
+                "" => container.criu_work.join("criu-work"),
+                path => PathBuf::from(path),
+            },
+            parent: Some(&options.parent_path).filter(|path| !path.is_empty()).map(PathBuf::from),
+            leave_running: !options.exit,
+            open_tcp: options.open_tcp,
+            external_sockets: options.external_unix_sockets,
+            terminal: options.terminal,
+            file_locks: options.file_locks,
+            empty_namespaces: options.empty_namespaces,
+            cgroups_mode: options.cgroups_mode,
+        };
+        let result = container.runtime.checkpoint(&container.id, &wish, limit).await;
+        let result = result.map_err(|error| explain_checkpoint(&container, &wish.work, &error.to_string()));
+        if options.work_path.is_empty() {
+            let _gone = std::fs::remove_dir_all(&wish.work);
+        }
+        result
+    }
+
+    /// Announces a process; Start runs it.
+    pub(super) fn exec(&self, request: ExecProcessRequest) -> Result<(), Status> {
+        let container = self.container(&request.id)?;
+        name::check(&request.exec_id)
+            .map_err(|error| Status::invalid(format!("exec id {:?}: {error}", request.exec_id)))?;
+        if container.freeze() != Freeze::No {
+            return Err(Status::failed_precondition("cannot exec in a paused state"));
+        }
+        match container.init.state() {
+            State::Created if container.restore.borrow().is_some() => {
+                return Err(Status::failed_precondition("cannot exec in a created state"));
+            }
+            State::Stopped | State::Deleted => {
+                return Err(Status::failed_precondition("cannot exec in a stopped state"));
+            }
+            State::Created | State::Running => {}
+        }
+        let stdio = Stdio {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        };
+        let spec = request.spec.map(|any| any.value).unwrap_or_default();
+        let spec = with_terminal(&spec, request.terminal)
+            .map_err(|error| Status::invalid(format!("process of exec {}: {error}", request.exec_id)))?;
+        container.add_exec(&Process::new(&request.exec_id, stdio, spec))?;
+        let event = TaskExecAdded { container_id: container.id.clone(), exec_id: request.exec_id };
+        self.publisher.publish(&event);
+        Ok(())
+    }
+
+    pub(super) fn resize_pty(&self, request: &ResizePtyRequest) -> Result<(), Status> {
+        let process = self.container(&request.id)?.process(&request.exec_id)?;
+        let size = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        match process.io() {
+            Some(io) => io
+                .resize(size(request.width), size(request.height))
+                .map_err(|error| Status::unknown(format!("resize the terminal: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn close_io(&self, request: &CloseIORequest) -> Result<(), Status> {
+        let process = self.container(&request.id)?.process(&request.exec_id)?;
+        if request.stdin
+            && let Some(io) = process.io()
+        {
+            io.close_stdin();
+        }
+        Ok(())
+    }
+}
+
+async fn kill_init(container: &Rc<Container>, request: &KillRequest, limit: Duration) -> Result<(), Status> {
+    if container.init.ended().is_some() && !request.all {
+        return Err(Status::not_found("process already finished"));
+    }
+    let killed = container.runtime.kill(&container.id, request.signal, request.all, limit).await;
+    killed.map_err(crate::oci::Error::of_kill)
+}
+
+/// The description of a process with its `terminal` as the request has it.
+fn with_terminal(spec: &[u8], terminal: bool) -> Result<Vec<u8>, serde_json::Error> {
+    let mut process: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(spec)?;
+    process.insert("terminal".to_owned(), terminal.into());
+    serde_json::to_vec(&process)
+}
+
+/// Keeps criu's log with the bundle and says where it is.
+fn explain_checkpoint(container: &Container, work: &Path, error: &str) -> Status {
+    let kept = container.bundle.join("criu-dump.log");
+    if let Err(error) = std::fs::copy(work.join("dump.log"), &kept) {
+        log::warn(&format!("keep criu's log as {}: {error}", kept.display()));
+    }
+    let first_line = error.lines().next().unwrap_or_default();
+    Status::unknown(format!("{first_line} path= {}", kept.display()))
+}

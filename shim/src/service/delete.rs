@@ -1,0 +1,118 @@
+//! Delete: removes a process's record, and with the first process the container.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use super::Service;
+use super::create::unmount;
+use crate::container::{Container, Freeze};
+use crate::process::{Ended, Process, State, UNKNOWN_STATUS};
+use crate::proto::events::TaskDelete;
+use crate::proto::task::{DeleteRequest, DeleteResponse};
+use crate::reactor::{both, clock};
+use crate::time::timestamp;
+use crate::ttrpc::Status;
+
+/// How long output that is still on its way holds a Delete up. A process in the background may keep its pipe open
+/// for ever, and callers give up on a Delete after ten seconds.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a process that was killed by the deletion may take to be gone.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+impl Service {
+    pub(super) async fn delete(
+        self: &Rc<Self>,
+        request: &DeleteRequest,
+        limit: Duration,
+    ) -> Result<DeleteResponse, Status> {
+        let container = self.container(&request.id)?;
+        let process = container.process(&request.exec_id)?;
+        let ended = if request.exec_id.is_empty() {
+            self.delete_container(&container, limit).await?
+        } else {
+            delete_exec(&container, &process).await?
+        };
+        Ok(DeleteResponse {
+            pid: process.pid(),
+            exit_status: ended.status,
+            exited_at: Some(timestamp(ended.at)),
+        })
+    }
+
+    async fn delete_container(&self, container: &Rc<Container>, limit: Duration) -> Result<Ended, Status> {
+        let _busy = container.lock().await;
+        let init = &container.init;
+        match (init.state(), container.freeze()) {
+            (State::Running, Freeze::No) => return Err(cannot_delete("running")),
+            (State::Running, _) => return Err(cannot_delete("paused")),
+            (State::Deleted, _) => return Err(Status::not_found("container not created")),
+            (State::Created, _) if init.pid() != 0 => {
+                container.runtime.delete(&container.id, true, limit).await?;
+                // Its end is told before its deletion.
+                let _late = clock::within(END_LIMIT, init.wait()).await;
+                drained(init).await;
+            }
+            // Waits to be restored: the runtime does not know it yet.
+            (State::Created, _) => {}
+            (State::Stopped, _) => {
+                let ((), deleted) =
+                    both(drained(init), container.runtime.delete(&container.id, false, limit)).await;
+                match deleted {
+                    // A checkpoint that ends the container leaves nothing behind.
+                    Err(error) if !error.is_gone() => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        if let Some(rootfs) = &container.rootfs {
+            unmount(rootfs).await;
+        }
+        container.restore.take();
+        for exec in container.execs() {
+            close_streams(&exec).await;
+        }
+        close_streams(init).await;
+        init.set_state(State::Deleted);
+        self.containers.borrow_mut().remove(&container.id);
+        container.forget_oom();
+        let ended = init.ended().unwrap_or(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() });
+        self.publisher.publish(&TaskDelete {
+            container_id: container.id.clone(),
+            pid: init.pid(),
+            exit_status: ended.status,
+            exited_at: Some(timestamp(ended.at)),
+            id: String::new(),
+        });
+        Ok(ended)
+    }
+}
+
+async fn delete_exec(container: &Container, process: &Process) -> Result<Ended, Status> {
+    match process.state() {
+        State::Running => return Err(cannot_delete("running")),
+        State::Deleted => return Err(Status::not_found(format!("process does not exist {}", process.id))),
+        State::Created | State::Stopped => {}
+    }
+    process.set_state(State::Deleted);
+    drained(process).await;
+    close_streams(process).await;
+    container.remove_exec(&process.id);
+    Ok(process.ended().unwrap_or(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() }))
+}
+
+fn cannot_delete(state: &str) -> Status {
+    Status::failed_precondition(format!("cannot delete a {state} process"))
+}
+
+async fn drained(process: &Process) {
+    if let Some(io) = process.io() {
+        io.drained(DRAIN_LIMIT).await;
+    }
+}
+
+async fn close_streams(process: &Process) {
+    if let Some(io) = process.set_io(None) {
+        io.close().await;
+    }
+}

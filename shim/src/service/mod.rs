@@ -1,0 +1,152 @@
+//! The task service: one method for each call of `containerd.task.v2.Task` and `v3.Task`, which are the same.
+//!
+//! Calls run side by side as tasks of the event loop. What changes a container as a whole takes its lock; questions
+//! and signals take none, so a container that is stuck in one operation still answers.
+
+mod control;
+mod create;
+mod delete;
+mod exits;
+mod query;
+mod start;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+
+use crate::container::Container;
+use crate::events::Publisher;
+use crate::reactor::Condition;
+use crate::ttrpc::server::Answer;
+use crate::ttrpc::{Call, Code, Status};
+
+/// The services that are this one.
+const NAMES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/// For calls that do not say how long they wait.
+const NO_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The containers of one shim.
+pub struct Service {
+    namespace: String,
+    publisher: Rc<Publisher>,
+    /// The soft limit of open files that the shim was started with, and that children get.
+    open_files: Option<u64>,
+    containers: RefCell<BTreeMap<String, Rc<Container>>>,
+    creating: RefCell<BTreeSet<String>>,
+    connections: Cell<usize>,
+    last_used: Cell<Instant>,
+    stopping: Cell<bool>,
+    changed: Condition,
+}
+
+impl Service {
+    /// A service without containers.
+    pub fn new(namespace: String, publisher: Rc<Publisher>, open_files: Option<u64>) -> Rc<Self> {
+        Rc::new(Self {
+            namespace,
+            publisher,
+            open_files,
+            containers: RefCell::default(),
+            creating: RefCell::default(),
+            connections: Cell::new(0),
+            last_used: Cell::new(Instant::now()),
+            stopping: Cell::new(false),
+            changed: Condition::new(),
+        })
+    }
+
+    /// Waits until somebody has asked the shim to end and it has no containers.
+    pub async fn stopped(&self) {
+        self.changed.until(|| self.stopping.get()).await;
+    }
+
+    /// Asks it to end.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.changed.changed();
+    }
+
+    /// It has or is about to have containers.
+    pub fn is_used(&self) -> bool {
+        !self.containers.borrow().is_empty() || !self.creating.borrow().is_empty()
+    }
+
+    /// How long nobody has wanted anything, and whether anybody is connected.
+    pub fn idle(&self) -> (Duration, bool) {
+        (self.last_used.get().elapsed(), self.connections.get() > 0)
+    }
+
+    /// Some lines about everything, for the log.
+    pub fn describe(&self) -> String {
+        let mut text =
+            format!("{} connections, {} tasks", self.connections.get(), crate::reactor::task::count());
+        for container in self.containers.borrow().values() {
+            let init = &container.init;
+            text += &format!("; container {}: pid {} {}", container.id, init.pid(), init.state().name());
+            for exec in container.execs() {
+                text += &format!(", exec {}: pid {} {}", exec.id, exec.pid(), exec.state().name());
+            }
+        }
+        text
+    }
+
+    fn container(&self, id: &str) -> Result<Rc<Container>, Status> {
+        let found = self.containers.borrow().get(id).cloned();
+        found.ok_or_else(|| Status::not_found("container not created"))
+    }
+
+    async fn dispatch(self: Rc<Self>, call: Call) -> Result<Vec<u8>, Status> {
+        if !NAMES.contains(&call.service.as_str()) {
+            return Err(Status::new(Code::Unimplemented, format!("service {}", call.service)));
+        }
+        let limit = call.deadline.map_or(NO_LIMIT, |at| at.saturating_duration_since(Instant::now()));
+        match call.method.as_str() {
+            "State" => encode(&self.state(&decode(&call)?)?),
+            "Create" => encode(&self.create(decode(&call)?, limit).await?),
+            "Start" => encode(&self.start(&decode(&call)?, limit).await?),
+            "Delete" => encode(&self.delete(&decode(&call)?, limit).await?),
+            "Pids" => encode(&self.pids(&decode(&call)?, limit).await?),
+            "Pause" => encode(&self.pause(&decode(&call)?, limit).await?),
+            "Resume" => encode(&self.resume(&decode(&call)?, limit).await?),
+            "Checkpoint" => encode(&self.checkpoint(decode(&call)?, limit).await?),
+            "Kill" => encode(&self.kill(&decode(&call)?, limit).await?),
+            "Exec" => encode(&self.exec(decode(&call)?)?),
+            "ResizePty" => encode(&self.resize_pty(&decode(&call)?)?),
+            "CloseIO" => encode(&self.close_io(&decode(&call)?)?),
+            "Update" => encode(&self.update(&decode(&call)?, limit).await?),
+            "Wait" => encode(&self.wait(&decode(&call)?, &call, limit).await?),
+            "Stats" => encode(&self.stats(&decode(&call)?)?),
+            "Connect" => encode(&self.connect(&decode(&call)?)),
+            "Shutdown" => encode(&self.shutdown(&decode(&call)?)),
+            other => Err(Status::new(Code::Unimplemented, format!("method {other}"))),
+        }
+    }
+}
+
+impl crate::ttrpc::Service for Service {
+    fn call(self: Rc<Self>, call: Call) -> Answer {
+        self.last_used.set(Instant::now());
+        Box::pin(self.dispatch(call))
+    }
+
+    fn connected(&self, up: bool) {
+        let count = self.connections.get();
+        self.connections.set(if up { count + 1 } else { count.saturating_sub(1) });
+        self.last_used.set(Instant::now());
+        if up {
+            self.publisher.retry_now();
+        }
+    }
+}
+
+fn decode<M: Message + Default>(call: &Call) -> Result<M, Status> {
+    M::decode(&call.payload[..]).map_err(|error| Status::invalid(format!("{} request: {error}", call.method)))
+}
+
+fn encode(message: &impl Message) -> Result<Vec<u8>, Status> {
+    Ok(message.encode_to_vec())
+}
