@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "libseccomp-oracle")]
-#[path = "../tests/support/libseccomp.rs"]
+#[path = "../tests/equivalence/libseccomp_sys.rs"]
+#[allow(dead_code)]
 mod libseccomp;
 
 const RUNS: usize = 2000;

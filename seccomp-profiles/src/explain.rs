@@ -88,15 +88,8 @@ impl<'a> Explainer<'a> {
     /// [`crate::compile`] says whether the whole profile is valid.
     pub fn new(profile: &'a Seccomp, options: &Options) -> Result<Self, CompileError> {
         let arches = architectures(profile, options.native)?;
-        let default = parse_action(
-            "linux.seccomp",
-            "defaultAction",
-            &profile.default_action,
-            profile.default_errno_ret,
-        )?;
-        let result = |(index, rule): (usize, &Rule)| {
-            parse_action(&format!("linux.seccomp.syscalls[{index}]"), "action", &rule.action, rule.errno_ret)
-        };
+        let default = parse_action(None, &profile.default_action, profile.default_errno_ret)?;
+        let result = |(index, rule): (usize, &Rule)| parse_action(Some(index), &rule.action, rule.errno_ret);
         let results = profile.syscalls.iter().enumerate().map(result).collect::<Result<_, _>>()?;
         let mut newest = Vec::new();
         if options.enosys && !is_permissive(default) {

@@ -76,18 +76,17 @@ pub(crate) struct Policy {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Parses an action and its errno.
-pub(crate) fn parse_action(
-    path: &str,
-    field: &str,
-    name: &str,
-    code: Option<u32>,
-) -> Result<u32, CompileError> {
-    let errno_field = if field == "action" { "errnoRet" } else { "defaultErrnoRet" };
+/// Parses the action and the errno of a rule, or of the default.
+pub(crate) fn parse_action(rule: Option<usize>, name: &str, code: Option<u32>) -> Result<u32, CompileError> {
+    let path = |of_rule: &str, of_default: &str| match rule {
+        Some(index) => format!("linux.seccomp.syscalls[{index}].{of_rule}"),
+        None => format!("linux.seccomp.{of_default}"),
+    };
+    let errno_path = || path("errnoRet", "defaultErrnoRet");
     let with_data = |base: u32, max: u32| {
         let errno = code.unwrap_or(errno::EPERM);
         if errno > max {
-            return Err(CompileError::ErrnoRange { path: format!("{path}.{errno_field}"), errno, max });
+            return Err(CompileError::ErrnoRange { path: errno_path(), errno, max });
         }
         Ok(base | errno)
     };
@@ -100,13 +99,16 @@ pub(crate) fn parse_action(
         "SCMP_ACT_TRAP" => action::TRAP,
         "SCMP_ACT_LOG" => action::LOG,
         "SCMP_ACT_NOTIFY" => action::NOTIFY,
-        _ => return Err(CompileError::Action { path: format!("{path}.{field}"), action: name.to_owned() }),
+        _ => {
+            return Err(CompileError::Action {
+                path: path("action", "defaultAction"),
+                action: name.to_owned(),
+            });
+        }
     };
     match code {
         None => Ok(plain),
-        Some(_) => {
-            Err(CompileError::ErrnoUnused { path: format!("{path}.{errno_field}"), action: name.to_owned() })
-        }
+        Some(_) => Err(CompileError::ErrnoUnused { path: errno_path(), action: name.to_owned() }),
     }
 }
 
@@ -153,12 +155,7 @@ fn parse_conditions(rule: usize, args: &[Arg]) -> Result<Vec<Vec<Condition>>, Co
 impl Policy {
     /// Validates a profile's actions, conditions and names.
     pub(crate) fn new(profile: &Seccomp) -> Result<Self, CompileError> {
-        let default = parse_action(
-            "linux.seccomp",
-            "defaultAction",
-            &profile.default_action,
-            profile.default_errno_ret,
-        )?;
+        let default = parse_action(None, &profile.default_action, profile.default_errno_ret)?;
         let mut policy = Self {
             default,
             verdicts: vec![Verdict::Unnamed; ROWS],
@@ -174,16 +171,16 @@ impl Policy {
     }
 
     fn add_rule(&mut self, index: usize, rule: &Rule) -> Result<(), CompileError> {
-        let path = format!("linux.seccomp.syscalls[{index}]");
-        let result = parse_action(&path, "action", &rule.action, rule.errno_ret)?;
+        let path = || format!("linux.seccomp.syscalls[{index}].names");
+        let result = parse_action(Some(index), &rule.action, rule.errno_ret)?;
         let alternatives = parse_conditions(index, &rule.args)?;
         self.notifies |= result == action::NOTIFY;
         if rule.names.is_empty() {
-            self.warnings.push(format!("{path}.names: empty, so the rule decides nothing"));
+            self.warnings.push(format!("{}: empty, so the rule decides nothing", path()));
         }
         for (position, name) in rule.names.iter().enumerate() {
             if name.is_empty() {
-                return Err(CompileError::EmptyName { path: format!("{path}.names[{position}]") });
+                return Err(CompileError::EmptyName { path: format!("{}[{position}]", path()) });
             }
             let Some(row) = table::row(name) else {
                 if !self.unknown.contains(name) {

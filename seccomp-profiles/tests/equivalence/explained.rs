@@ -1,8 +1,6 @@
 //! Every compiled program gives, for every call, what reading its profile rule by rule gives.
-#![allow(clippy::expect_used)]
 
-mod support;
-
+use crate::random;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use seccomp_profiles::{
@@ -28,7 +26,7 @@ fn same_everywhere(profile: &Seccomp, options: &Options) -> Result<(), TestCaseE
             );
             continue;
         }
-        for call in support::interesting_calls(profile, arch) {
+        for call in random::interesting_calls(profile, arch) {
             let (result, _) = interpret::run(&program.instructions, &call).expect("a checked program runs");
             let expected = explainer.explain(&call);
             prop_assert!(
@@ -42,10 +40,10 @@ fn same_everywhere(profile: &Seccomp, options: &Options) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(support::config(100))]
+    #![proptest_config(random::config(100))]
 
     #[test]
-    fn programs_say_what_profiles_say((native, profile) in support::profile(), enosys in any::<bool>()) {
+    fn programs_say_what_profiles_say((native, profile) in random::profile(), enosys in any::<bool>()) {
         let options = Options { native: Some(native), enosys, listener: Listener::Caller };
         same_everywhere(&profile, &options)?;
     }

@@ -1,6 +1,6 @@
 //! libseccomp, called as runc calls it. The only unsafe code of the crate, and only of its tests and its bench.
 
-use seccomp_profiles::{Arch, Arg, Instruction, Seccomp};
+use seccomp_profiles::{Arch, Arg, Endian, Instruction, Seccomp};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
@@ -25,6 +25,7 @@ unsafe extern "C" {
     fn seccomp_arch_resolve_name(name: *const c_char) -> u32;
     fn seccomp_attr_set(context: Context, attribute: c_int, value: u32) -> c_int;
     fn seccomp_syscall_resolve_name(name: *const c_char) -> c_int;
+    fn seccomp_syscall_resolve_name_arch(arch: u32, name: *const c_char) -> c_int;
     fn seccomp_rule_add_array(
         context: Context,
         action: u32,
@@ -39,12 +40,15 @@ unsafe extern "C" {
 const OPTIMIZE: c_int = 8;
 
 /// A filter under construction.
-pub(crate) struct Filter(Context);
+pub(crate) struct Filter {
+    context: Context,
+    big_endian: bool,
+}
 
 impl Drop for Filter {
     fn drop(&mut self) {
         // SAFETY: the context came from seccomp_init, and nothing uses it after this.
-        unsafe { seccomp_release(self.0) }
+        unsafe { seccomp_release(self.context) }
     }
 }
 
@@ -56,39 +60,54 @@ fn checked(code: c_int) -> Result<(), Refused> {
     if code < 0 { Err(Refused(code)) } else { Ok(()) }
 }
 
+fn token(arch: Arch) -> u32 {
+    let name = CString::new(arch.short_name().to_lowercase()).expect("no zero bytes");
+    // SAFETY: a valid C string.
+    let token = unsafe { seccomp_arch_resolve_name(name.as_ptr()) };
+    assert_ne!(token, 0, "libseccomp does not know {arch}");
+    token
+}
+
+/// Whether libseccomp knows a call of this name at all.
+pub(crate) fn is_known(name: &str) -> bool {
+    let name = CString::new(name).expect("no zero bytes");
+    // SAFETY: a valid C string.
+    unsafe { seccomp_syscall_resolve_name(name.as_ptr()) != -1 }
+}
+
+/// The number libseccomp knows a call by on an architecture; its made-up negative ones are none.
+pub(crate) fn number(arch: Arch, name: &str) -> Option<u32> {
+    let name = CString::new(name).expect("no zero bytes");
+    // SAFETY: a valid C string.
+    let number = unsafe { seccomp_syscall_resolve_name_arch(token(arch), name.as_ptr()) };
+    u32::try_from(number).ok()
+}
+
 impl Filter {
     /// `default` and all other actions are `SECCOMP_RET_*` with data, which `SCMP_ACT_*` are equal to.
     pub(crate) fn new(default: u32) -> Self {
         // SAFETY: no preconditions; null on failure, which is checked.
         let context = unsafe { seccomp_init(default) };
         assert!(!context.is_null(), "seccomp_init");
-        Self(context)
+        Self { context, big_endian: false }
     }
 
     /// Exactly these architectures, the machine's own among them or not.
     pub(crate) fn set_arches(&mut self, arches: &[Arch]) -> Result<(), Refused> {
-        let mut native = true;
+        // A new filter is for the machine, and takes no architecture of another byte order before it is not.
+        // SAFETY: 0 is SCMP_ARCH_NATIVE; the context is live.
+        checked(unsafe { seccomp_arch_remove(self.context, 0) })?;
         for arch in arches {
-            let name = if *arch == Arch::Loongarch64 { "loongarch64" } else { arch.docker_name() };
-            let name = CString::new(name).expect("no zero bytes");
-            // SAFETY: a valid C string; the context is live.
-            let added = unsafe { seccomp_arch_add(self.0, seccomp_arch_resolve_name(name.as_ptr())) };
-            native &= Some(*arch) != Arch::native();
-            // EEXIST: the native one is there from the beginning.
-            if added != -17 {
-                checked(added)?;
-            }
+            // SAFETY: the context is live.
+            checked(unsafe { seccomp_arch_add(self.context, token(*arch)) })?;
         }
-        if native && !arches.is_empty() {
-            // SAFETY: 0 is SCMP_ARCH_NATIVE; the context is live.
-            checked(unsafe { seccomp_arch_remove(self.0, 0) })?;
-        }
+        self.big_endian = arches.first().is_some_and(|arch| arch.endian() == Endian::Big);
         Ok(())
     }
 
     pub(crate) fn optimize(&mut self) {
         // SAFETY: the context is live.
-        let _ = unsafe { seccomp_attr_set(self.0, OPTIMIZE, 2) };
+        let _ = unsafe { seccomp_attr_set(self.context, OPTIMIZE, 2) };
     }
 
     /// A rule; `Ok(false)` when libseccomp does not know the name.
@@ -102,7 +121,7 @@ impl Filter {
         let args: Vec<Comparison> = args.iter().map(comparison).collect();
         let count = c_uint::try_from(args.len()).expect("few arguments");
         // SAFETY: the context is live, and the array has as many elements as said.
-        checked(unsafe { seccomp_rule_add_array(self.0, action, call, count, args.as_ptr()) })?;
+        checked(unsafe { seccomp_rule_add_array(self.context, action, call, count, args.as_ptr()) })?;
         Ok(true)
     }
 
@@ -110,14 +129,17 @@ impl Filter {
     pub(crate) fn program(&self) -> Vec<Instruction> {
         let mut file = tempfile::tempfile().expect("a temporary file");
         // SAFETY: the context is live and the descriptor open for writing.
-        checked(unsafe { seccomp_export_bpf(self.0, file.as_raw_fd()) }).expect("seccomp_export_bpf");
+        checked(unsafe { seccomp_export_bpf(self.context, file.as_raw_fd()) }).expect("seccomp_export_bpf");
         let mut bytes = Vec::new();
         file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("read back");
-        let instruction = |bytes: &[u8]| Instruction {
-            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-            jt: bytes[2],
-            jf: bytes[3],
-            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        // Programs are exported in the byte order of the machine they are for.
+        let instruction = |bytes: &[u8]| {
+            let (code, k) = ([bytes[0], bytes[1]], [bytes[4], bytes[5], bytes[6], bytes[7]]);
+            let (code, k) = match self.big_endian {
+                true => (u16::from_be_bytes(code), u32::from_be_bytes(k)),
+                false => (u16::from_le_bytes(code), u32::from_le_bytes(k)),
+            };
+            Instruction { code, jt: bytes[2], jf: bytes[3], k }
         };
         bytes.chunks_exact(8).map(instruction).collect()
     }

@@ -38,7 +38,7 @@ const ACTIONS: [(&str, Option<u32>); 12] = [
     ("SCMP_ACT_ERRNO", None),
     ("SCMP_ACT_ERRNO", Some(1)),
     ("SCMP_ACT_ERRNO", Some(38)),
-    ("SCMP_ACT_ERRNO", Some(4095)),
+    ("SCMP_ACT_ERRNO", Some(4094)),
     ("SCMP_ACT_KILL", None),
     ("SCMP_ACT_KILL_PROCESS", None),
     ("SCMP_ACT_TRAP", None),
@@ -122,8 +122,9 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 /// So many cases, unless `PROPTEST_CASES` says otherwise.
 pub(crate) fn config(cases: u32) -> ProptestConfig {
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases, ..config } }
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    ProptestConfig { cases, max_global_rejects: 4 * cases, failure_persistence: None, ..default }
 }
 
 /// A profile for any machine, with up to three further architectures of its byte order.
