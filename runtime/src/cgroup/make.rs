@@ -39,8 +39,8 @@ pub(super) fn by_files(request: &Request<'_>) -> Result<Cgroup> {
         Err(error) if may_go_without(request, &error) => return without(request, error),
         made => made?,
     };
-    cgroup.limit(request)?;
-    cgroup.own(request)?;
+    cgroup.limit(request.resources, &devices::replaced(request.nodes), request.rootless)?;
+    cgroup.own(request.owner)?;
     created.keep();
     Ok(cgroup)
 }
@@ -88,7 +88,7 @@ fn on_v2(location: &Location, created: &mut Created) -> Result<Cgroup> {
     Ok(Cgroup { members: vec![member], ..Cgroup::default() })
 }
 
-fn pinned(path: String) -> Result<Dir> {
+pub(super) fn pinned(path: String) -> Result<Dir> {
     let mut dir = Dir::new(path);
     dir.pin().map_err(|errno| apply_error("open", dir.path(), errno))?;
     Ok(dir)
@@ -135,39 +135,42 @@ fn join_hierarchy(
     resources: &Resources,
     created: &mut Created,
 ) -> Result<Option<(Member, Option<OwnedFd>)>> {
+    let Some((mut member, made)) = make_member(hierarchy, location, created)? else { return Ok(None) };
+    let join = if member.is_unified() {
+        member.dir.pin().map_err(|errno| apply_error("open", member.dir.path(), errno))?;
+        None
+    } else {
+        let file = member.dir.open("tasks", OFlag::O_WRONLY);
+        Some(file.map_err(|errno| apply_error("open", &member.dir.file("tasks"), errno))?)
+    };
+    if made == Made::Existing {
+        refuse_used(&member)?;
+    }
+    fill_cpuset(&member, resources)?;
+    Ok(Some((member, join)))
+}
+
+/// Makes the cgroup in one hierarchy; `None` when it is not mounted.
+pub(super) fn make_member(
+    hierarchy: &Hierarchy,
+    location: &Location,
+    created: &mut Created,
+) -> Result<Option<(Member, Made)>> {
     let below = match location {
         Location::Absolute(path) => path.clone(),
         Location::Relative(path) => join(&hierarchy.own, path),
     };
     for mount in hierarchy.mounts() {
         let path = join(&mount, &below);
-        let made = created.make(&path, &mount)?;
-        if made == Made::NoHierarchy {
-            continue;
-        }
-        let mut member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
-        let join = if member.is_unified() {
-            member.dir.pin().map_err(|errno| apply_error("open", member.dir.path(), errno))?;
-            None
-        } else {
-            match member.dir.open("tasks", OFlag::O_WRONLY) {
-                // A directory of that name that is no hierarchy: nothing is mounted on it.
-                Err(Errno::ENOENT) => {
-                    created.take_back(member.dir.path());
-                    continue;
-                }
-                result => {
-                    Some(result.map_err(|errno| apply_error("open", &member.dir.file("tasks"), errno))?)
-                }
+        match created.make(&path, &mount)? {
+            Made::NoHierarchy => {}
+            // A directory of that name on which no hierarchy is mounted takes new directories, too.
+            Made::New if !host::is_cgroup(&path) => created.take_back(&path),
+            made => {
+                let member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
+                return Ok(Some((member, made)));
             }
-        };
-        if made == Made::Existing {
-            refuse_used(&member)?;
         }
-        if member.has("cpuset") {
-            fill_cpuset(&member.dir, &mount, resources)?;
-        }
-        return Ok(Some((member, join)));
     }
     Ok(None)
 }
@@ -188,8 +191,11 @@ fn refuse_used(member: &Member) -> Result<()> {
 
 /// In v1 a new cpuset is empty and holds no process before it has CPUs and memory nodes: those of the configuration
 /// (written with the other limits, but here first), else those of its parent.
-fn fill_cpuset(dir: &Dir, mount: &str, resources: &Resources) -> Result<()> {
-    let cpu = resources.cpu.as_ref();
+pub(super) fn fill_cpuset(member: &Member, resources: &Resources) -> Result<()> {
+    if !member.has("cpuset") || member.is_unified() {
+        return Ok(());
+    }
+    let (dir, mount, cpu) = (&member.dir, member.mount(false), resources.cpu.as_ref());
     for (name, wanted) in [
         ("cpuset.cpus", cpu.map_or("", |cpu| cpu.cpus.as_str())),
         ("cpuset.mems", cpu.map_or("", |cpu| cpu.mems.as_str())),
@@ -221,16 +227,19 @@ fn inherit(dir: &Dir, mount: &str, name: &str) -> Result<()> {
 
 impl Cgroup {
     /// Writes the limits of a new cgroup.
-    pub(super) fn limit(&mut self, request: &Request<'_>) -> Result<()> {
-        let settings = self.settings(request.resources, None)?;
+    pub(super) fn limit(&mut self, resources: &Resources, replaced: &[String], rootless: bool) -> Result<()> {
+        let mut settings = self.settings(resources, None)?;
+        if self.unit.is_some() {
+            systemd::round_quota(&mut settings, systemd::Quota::NEW);
+        }
         if self.is_v2() {
             self.enable(&settings)?;
         }
         // On v2 the kernel counts a process against the limit where it is cloned into.
-        let (late, now): (Vec<Setting>, Vec<Setting>) = settings
-            .into_iter()
-            .partition(|setting| self.is_v2() && setting.file == "pids.max" && setting.value == "0");
-        self.limit_devices(request)?;
+        let too_early =
+            |setting: &Setting| self.is_v2() && setting.file == "pids.max" && setting.value == "0";
+        let (late, now): (Vec<Setting>, Vec<Setting>) = settings.into_iter().partition(too_early);
+        self.limit_devices(resources, replaced, rootless)?;
         write_all(&now, self)?;
         if !late.is_empty() {
             self.late = Some(Late { settings: late, scope: None });
@@ -240,10 +249,9 @@ impl Cgroup {
 
     /// Sets the device rules of a new cgroup. Only root can; without that right a container has no device nodes that
     /// would need them, as it cannot make any.
-    pub(super) fn limit_devices(&mut self, request: &Request<'_>) -> Result<()> {
-        let mut rules = devices::parse(&request.resources.devices)?;
-        let replaced = devices::replaced(request.nodes);
-        rules.extend(devices::always(&replaced));
+    fn limit_devices(&mut self, resources: &Resources, replaced: &[String], rootless: bool) -> Result<()> {
+        let mut rules = devices::parse(&resources.devices)?;
+        rules.extend(devices::always(replaced));
         let result = match (self.legacy("devices"), self.unified()) {
             (Some(member), _) => legacy::set(&member.dir, &legacy::Policy::new(&rules)?),
             (None, Some(member)) => attach_filter(&member.dir, &rules),
@@ -254,18 +262,18 @@ impl Cgroup {
         };
         match result {
             Ok(()) => {
-                self.devices = Some(devices::simplify(request.resources.devices.clone())?);
-                self.replaced = replaced;
+                self.devices = Some(devices::simplify(resources.devices.clone())?);
+                self.replaced = replaced.to_vec();
                 Ok(())
             }
-            Err(error) if request.rootless || error.is_permission() && in_user_namespace() => Ok(()),
+            Err(error) if rootless || error.is_permission() && in_user_namespace() => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Hands the cgroup to the container's root user: the directory, and the files that the kernel lists for that.
-    pub(super) fn own(&self, request: &Request<'_>) -> Result<()> {
-        let (Some(owner), true, Some(member)) = (request.owner, self.is_v2(), self.unified()) else {
+    pub(super) fn own(&self, owner: Option<u32>) -> Result<()> {
+        let (Some(owner), true, Some(member)) = (owner, self.is_v2(), self.unified()) else {
             return Ok(());
         };
         let owner = Some(nix::unistd::Uid::from_raw(owner));

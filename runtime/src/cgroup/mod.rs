@@ -152,7 +152,7 @@ pub fn create(request: &Request<'_>) -> Result<Cgroup> {
     match request.driver {
         Driver::Disabled => Ok(Cgroup::default()),
         Driver::Cgroupfs => make::by_files(request),
-        Driver::Systemd => Err(systemd::Error::NotRunning.into()),
+        Driver::Systemd => systemd::prepare(request),
     }
 }
 

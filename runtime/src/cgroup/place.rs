@@ -48,6 +48,15 @@ impl Cgroup {
         Ok(settings)
     }
 
+    /// The writes for `resources` where the cgroup is still to be made: what they will be, on a host like this.
+    pub(super) fn settings_before(v2: bool, resources: &Resources) -> Result<Vec<Setting>> {
+        if v2 {
+            let table = unified::table(resources, &Now::default(), &|_| true)?;
+            return Ok(table.settings);
+        }
+        legacy::table(resources, false, &|_| true)
+    }
+
     /// The controllers that v2 has beside v1, when a limit may need one of them.
     fn second_hierarchy(&self, resources: &Resources) -> Result<Vec<String>> {
         let Some(member) = self.unified() else { return Ok(Vec::new()) };

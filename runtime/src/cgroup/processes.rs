@@ -120,9 +120,14 @@ impl Cgroup {
     /// The kernel's refusal.
     pub fn attach(&self, pid: i32) -> Result<()> {
         for member in &self.members {
-            member.dir.write("cgroup.procs", &pid.to_string()).map_err(|errno| {
-                super::make::apply_error("write", &member.dir.file("cgroup.procs"), errno)
-            })?;
+            match (member.dir.write("cgroup.procs", &pid.to_string()), &self.unit) {
+                (Ok(()), _) => {}
+                // From outside of the user's own part of the tree only systemd can move processes into it.
+                (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => systemd::attach(unit, "", pid)?,
+                (Err(errno), _) => {
+                    return Err(super::make::apply_error("write", &member.dir.file("cgroup.procs"), errno));
+                }
+            }
         }
         Ok(())
     }

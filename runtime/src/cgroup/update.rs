@@ -4,7 +4,7 @@ use super::devices::{self, legacy};
 use super::dir::Dir;
 use super::error::{Error, Result};
 use super::limits::unified::Now;
-use super::limits::{Undo, write_all};
+use super::limits::{Setting, Undo, write_all};
 use super::make::{attach_filter, filter_error, load_filter, target};
 use super::{Cgroup, systemd};
 use crate::spec::{DeviceRule, Memory, Resources};
@@ -32,14 +32,15 @@ impl Cgroup {
             });
         }
         let now = self.now(resources)?;
-        let settings = self.settings(resources, Some(&now))?;
+        let held = self.held_quota();
+        let mut settings = self.settings(resources, Some(&now))?;
+        if self.unit.is_some() {
+            systemd::round_quota(&mut settings, held);
+        }
         self.check_usage(resources)?;
         let rules = self.new_rules(resources)?;
         let undo = Undo::note(&settings, self)?;
-        let result = systemd::update(self, resources, rules.as_deref())
-            .and_then(|()| write_all(&settings, self))
-            .and_then(|()| rules.as_deref().map_or(Ok(()), |rules| self.change_devices(rules)));
-        match result {
+        match self.change(&settings, held, rules.as_deref()) {
             Ok(()) => {
                 if let Some(rules) = rules {
                     self.devices = Some(rules);
@@ -47,10 +48,38 @@ impl Cgroup {
                 Ok(())
             }
             Err(error) => {
+                let before = rules.and(self.devices.as_deref()).and_then(|rules| self.complete(rules).ok());
+                let _ = systemd::update(self, undo.settings(), held, before.as_deref());
                 undo.restore(self);
-                systemd::undo(self);
                 Err(error)
             }
+        }
+    }
+
+    fn change(&self, settings: &[Setting], held: systemd::Quota, rules: Option<&[DeviceRule]>) -> Result<()> {
+        let rules = rules.map(|rules| self.complete(rules)).transpose()?;
+        write_all(settings, self)?;
+        systemd::update(self, settings, held, rules.as_deref())?;
+        rules.map_or(Ok(()), |rules| self.change_devices(&rules))
+    }
+
+    /// The quota that holds, for systemd, which wants quota and period together.
+    fn held_quota(&self) -> systemd::Quota {
+        let new = systemd::Quota::NEW;
+        if self.unit.is_none() {
+            return new;
+        }
+        if let (true, Some(member)) = (self.is_v2(), self.unified()) {
+            return new.read(&member.dir.read_value("cpu.max").unwrap_or_default());
+        }
+        let number = |name| {
+            self.legacy("cpu").and_then(|member| member.dir.read_value(name).ok()?.parse::<i64>().ok())
+        };
+        systemd::Quota {
+            quota: number("cpu.cfs_quota_us").unwrap_or(new.quota),
+            period: number("cpu.cfs_period_us")
+                .and_then(|period| u64::try_from(period).ok())
+                .unwrap_or(new.period),
         }
     }
 
@@ -113,21 +142,22 @@ impl Cgroup {
         Ok((rules != *held).then_some(rules))
     }
 
-    fn change_devices(&self, rules: &[DeviceRule]) -> Result<()> {
-        let complete = |rules: &[DeviceRule]| -> Result<Vec<devices::Rule>> {
-            let mut parsed = devices::parse(rules)?;
-            parsed.extend(devices::always(&self.replaced));
-            Ok(parsed)
-        };
-        let rules = complete(rules)?;
+    /// Rules of the configuration with those of every container.
+    fn complete(&self, rules: &[DeviceRule]) -> Result<Vec<devices::Rule>> {
+        let mut parsed = devices::parse(rules)?;
+        parsed.extend(devices::always(&self.replaced));
+        Ok(parsed)
+    }
+
+    fn change_devices(&self, rules: &[devices::Rule]) -> Result<()> {
         if let Some(member) = self.legacy("devices") {
-            let held = legacy::Policy::new(&complete(self.devices.as_deref().unwrap_or_default())?)?;
-            return legacy::change(&member.dir, &held, &legacy::Policy::new(&rules)?);
+            let held = legacy::Policy::new(&self.complete(self.devices.as_deref().unwrap_or_default())?)?;
+            return legacy::change(&member.dir, &held, &legacy::Policy::new(rules)?);
         }
         let Some(member) = self.unified() else { return Ok(()) };
         let mut dir = Dir::new(member.dir.path());
         dir.pin().map_err(|errno| filter_error("open", &dir, errno))?;
-        replace_filter(&dir, &rules)
+        replace_filter(&dir, rules)
     }
 }
 

@@ -85,6 +85,11 @@ impl Policy {
         Ok(())
     }
 
+    /// What is allowed; `None` when the default is to allow.
+    pub(in super::super) fn allowed(&self) -> Option<impl Iterator<Item = (&Devices, Access)>> {
+        (!self.allow).then(|| self.exceptions.iter().map(|(devices, access)| (devices, *access)))
+    }
+
     /// Reads `devices.list`. Where the default is to allow, the kernel does not tell the exceptions.
     fn of(list: &str) -> Option<Self> {
         let mut policy = Self::default();

@@ -254,6 +254,11 @@ impl Undo {
         Ok(())
     }
 
+    /// The writes that put things back.
+    pub(super) fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
     /// Puts back what can be put back, last written first.
     pub(super) fn restore(mut self, place: &dyn Place) {
         self.settings.reverse();
