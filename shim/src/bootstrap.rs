@@ -274,7 +274,8 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
 
 /// Leaves the address in the bundle, where containerd before 2.0 looks for it after a restart.
 fn write_address(bundle: &Path, address: &str) -> Result<(), Error> {
-    let (path, temporary) = (bundle.join("address"), bundle.join(".address"));
+    let path = bundle.join("address");
+    let temporary = bundle.join(format!(".address-{}", std::process::id()));
     let mut create = fs::OpenOptions::new();
     create.write(true).create(true).truncate(true).mode(0o600);
     create

@@ -6,10 +6,12 @@ use super::sink::Sink;
 use super::wire::{Message, Writer};
 use crate::{config, leaks, rootfs, runtime};
 use serde_json::{Value, json};
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio as Redirect};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,17 @@ pub struct Container {
     pub id: String,
     /// Its bundle.
     pub bundle: PathBuf,
+    /// The shim's log, which containerd keeps open.
+    log: Arc<File>,
+}
+
+impl Container {
+    /// What the shim has logged since the last time.
+    pub fn log(&self) -> String {
+        let mut text = [0; 65536];
+        let count = (&*self.log).read(&mut text).unwrap_or(0);
+        String::from_utf8_lossy(&text[..count]).into_owned()
+    }
 }
 
 /// A shim and a connection to it.
@@ -317,9 +330,11 @@ fn make_bundle(
     config["linux"]["cgroupsPath"] = json!(format!("/corten-shim-tests/{id}"));
     edit(&mut config);
     fs::write(bundle.join("config.json"), config.to_string()).unwrap();
-    // containerd makes it, and keeps it open.
-    nix::unistd::mkfifo(&bundle.join("log"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    Container { id: id.to_owned(), bundle }
+    let log = bundle.join("log");
+    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let mut open = OpenOptions::new();
+    let log = open.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(log).unwrap();
+    Container { id: id.to_owned(), bundle, log: Arc::new(log) }
 }
 
 fn shim_command(directory: &Path, namespace: &str, container: &Container) -> Command {
