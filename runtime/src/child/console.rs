@@ -5,7 +5,7 @@ use super::{Handed, OrFail, Step, failure};
 use crate::path;
 use crate::plan::Plan;
 use crate::sys::{self, Errno, mount, tty};
-use crate::wire::FromChild;
+use crate::wire::{FromChild, Wire};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// # Errors
 /// There is no devpts in the container, or the other side does not take the master.
 pub fn open(plan: &Plan, root: &Root, handed: &Handed<'_>) -> Step<OwnedFd> {
-    let master = open_master(root).or_fail(|| "open /dev/pts/ptmx in the container".into())?;
+    let master = open_master(root.path_root()).or_fail(|| "open /dev/pts/ptmx in the container".into())?;
     let slave = open_slave(master.as_fd()).or_fail(|| "open the terminal".into())?;
     if let Some((rows, columns)) = plan.process.size {
         tty::set_size(master.as_fd(), rows, columns).or_fail(|| "process.consoleSize".into())?;
@@ -24,14 +24,17 @@ pub fn open(plan: &Plan, root: &Root, handed: &Handed<'_>) -> Step<OwnedFd> {
     if let Some(dev) = &root.dev {
         bind_console(dev.as_fd(), &slave)?;
     }
-    hand_over(handed, master)?;
+    hand_over(handed.console_socket, handed.wire, master)?;
     Ok(slave)
 }
 
 /// Opens the multiplexer of the container's devpts, and makes sure that it is one (CVE-2025-52565).
-fn open_master(root: &Root) -> Result<OwnedFd, Errno> {
+///
+/// # Errors
+/// The errno of the lookup; `ENOTSUP` when it is something else.
+pub fn open_master(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NOFOLLOW;
-    let master = path::open_in_root(root.path_root(), c"/dev/pts/ptmx", flags)?;
+    let master = path::open_in_root(root, c"/dev/pts/ptmx", flags)?;
     let stat = fstat(&master)?;
     let multiplexer = path::file_type(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(5, 2);
     if !multiplexer || fstatfs(&master)?.filesystem_type() != DEVPTS_SUPER_MAGIC {
@@ -72,11 +75,15 @@ fn bind_console(dev: BorrowedFd<'_>, slave: &OwnedFd) -> Step<()> {
     mount::move_mount(mount.as_fd(), place.as_fd()).or_fail(what)
 }
 
-fn hand_over(handed: &Handed<'_>, master: OwnedFd) -> Step<()> {
+/// Gives the master to whoever is to have it.
+///
+/// # Errors
+/// The other side is gone.
+pub fn hand_over(socket: Option<BorrowedFd<'_>>, wire: &Wire, master: OwnedFd) -> Step<()> {
     let what = || "hand the terminal over".to_owned();
-    match &handed.console_socket {
-        Some(socket) => send(*socket, master.as_fd()).or_fail(what),
-        None => handed.wire.tell(&FromChild::Console(master)).or_fail(what),
+    match socket {
+        Some(socket) => send(socket, master.as_fd()).or_fail(what),
+        None => wire.tell(&FromChild::Console(master)).or_fail(what),
     }
 }
 

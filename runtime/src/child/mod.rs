@@ -6,6 +6,7 @@
 pub mod console;
 pub mod copy_up;
 pub mod devices;
+pub mod exec;
 pub mod identity;
 pub mod join;
 pub mod masks;

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod help;
 pub mod kill;
 pub mod list;
@@ -48,6 +49,7 @@ pub struct Command {
 pub const COMMANDS: &[&Command] = &[
     &create::CREATE,
     &delete::DELETE,
+    &exec::EXEC,
     &kill::KILL,
     &list::LIST,
     &pause::PAUSE,

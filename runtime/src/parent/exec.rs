@@ -1,1 +1,237 @@
-//! `exec`.
+//! `exec`: one more process in a running container.
+//!
+//! A go-between that shares this process's memory enters the namespaces and gives up what it can; the process itself
+//! is its child, born in the container's PID namespace and control group with little left to lose there.
+
+use super::error::{Error, OrError, Result};
+use super::start::hook_state;
+use super::{agent, output};
+use crate::cgroup::{Cgroup, ExecTarget};
+use crate::child::exec::{self, Entering};
+use crate::log::Log;
+use crate::path;
+use crate::plan::{self, Host, ProcessPlan};
+use crate::seccomp::Filter;
+use crate::spec;
+use crate::state::{self, ProcessDefaults, Record, StateDir, Status};
+use crate::sys::clone::{self, Forked};
+use crate::sys::{self, Errno, pidfd};
+use crate::wire::{FromChild, Wire};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// What the command line says of a new process.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the terminal goes.
+    pub console_socket: Option<PathBuf>,
+    /// Where a pidfd of the process goes.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Where the number of the process goes.
+    pub pid_file: Option<PathBuf>,
+    /// Descriptors after standard error that the process keeps.
+    pub preserve_fds: u32,
+    /// Control groups below the container's: `[CONTROLLERS:]PATH`.
+    pub cgroups: Vec<String>,
+    /// Into a paused container too; the process waits until that is resumed.
+    pub ignore_paused: bool,
+    /// This command stays, and the terminal comes to it.
+    pub foreground: bool,
+}
+
+/// A process that runs in a container.
+#[derive(Debug)]
+pub struct Running {
+    /// Its number in this process's PID namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, where that came to this process.
+    pub console: Option<OwnedFd>,
+}
+
+/// A container that a process can be added to.
+#[derive(Debug)]
+pub struct Target {
+    dir: StateDir,
+    record: Record,
+    /// What the process starts from.
+    pub defaults: ProcessDefaults,
+    init: state::Init,
+}
+
+/// Finds the container `id`.
+///
+/// # Errors
+/// There is none, or it does not run.
+pub fn target(root: &std::path::Path, id: &str, ignore_paused: bool) -> Result<Target> {
+    let dir = StateDir::open(root, id)?;
+    let record = dir.record()?;
+    match state::status(&dir, &record)? {
+        Status::Stopped => return Err(Error::Other("cannot exec in a stopped container".into())),
+        Status::Creating => {
+            return Err(Error::Other("cannot exec in a container that is being created".into()));
+        }
+        Status::Paused if !ignore_paused => {
+            return Err(Error::Other(
+                "cannot exec in a paused container (use --ignore-paused to override)".into(),
+            ));
+        }
+        _ => {}
+    }
+    let init =
+        state::init(&record).ok_or_else(|| Error::Other("cannot exec in a stopped container".into()))?;
+    let defaults = dir.process()?;
+    Ok(Target { dir, record, defaults, init })
+}
+
+/// Runs `process` in the container.
+///
+/// # Errors
+/// One sentence; nothing is left behind.
+pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &Log) -> Result<Running> {
+    let host = super::create::host()?;
+    let userns = target.record.namespaces & libc::CLONE_NEWUSER != 0;
+    let host = Host { grantable: if userns { !0 } else { host.grantable }, ..host };
+    let mut warnings = Vec::new();
+    let planned = plan::process::plan(process, &host, &mut warnings)?;
+    warnings.iter().for_each(|warning| log.warn(warning));
+    check_terminal(&planned, options)?;
+    let filter = match target.defaults.seccomp_flags {
+        Some(flags) => Some(Filter {
+            program: target.dir.filter()?,
+            flags,
+            droppable: target.defaults.seccomp_droppable,
+        }),
+        None => None,
+    };
+    let cgroup = target.record.cgroup.as_ref().map(Cgroup::open).transpose()?.unwrap_or_default();
+    let place = cgroup.for_exec(&options.cgroups, target.init.pid)?;
+    let (wire, pid) = match enter(target, &planned, filter.as_ref(), &place, options) {
+        // Processes are in groups below the container's: where its first process is, another one can be.
+        Err(Error::System { errno: Errno::EBUSY, .. }) if place.fallback()?.is_some() => {
+            let place = place.fallback()?.unwrap_or_default();
+            enter(target, &planned, filter.as_ref(), &place, options)?
+        }
+        result => result?,
+    };
+    let running = converse(target, &wire, pid, options);
+    if running.is_err() {
+        let _ = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), libc::SIGKILL));
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+    }
+    running
+}
+
+fn check_terminal(planned: &ProcessPlan, options: &Options) -> Result<()> {
+    match (planned.terminal, &options.console_socket, options.foreground) {
+        (true, None, false) => Err(Error::Other(
+            "cannot allocate tty if corten will detach without setting console socket".into(),
+        )),
+        (true, Some(_), true) => Err(Error::Other("--console-socket needs --detach".into())),
+        (false, Some(_), _) => {
+            Err(Error::Other("--console-socket is set, but the process has no terminal".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn enter(
+    target: &Target,
+    planned: &ProcessPlan,
+    filter: Option<&Filter>,
+    place: &ExecTarget,
+    options: &Options,
+) -> Result<(Wire, i32)> {
+    let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
+    let (parent_wire, child_wire) = Wire::pair().or_error(|| "create a socket pair".into())?;
+    let console_socket = options
+        .console_socket
+        .as_deref()
+        .map(|path| output::connect("--console-socket", path))
+        .transpose()?;
+    let namespaces = target.record.namespaces;
+    let time = namespaces & plan::namespaces::NEWTIME != 0;
+    let time_namespace = time.then(|| open_time(target)).transpose()?;
+    let cgroup_files: Vec<BorrowedFd<'_>> = place.join_files().collect();
+    let entering = Entering {
+        process: planned,
+        wire: &child_wire,
+        proc: proc.as_fd(),
+        init: target.init.pidfd.as_fd(),
+        namespaces: namespaces & !plan::namespaces::NEWTIME,
+        time_namespace: time_namespace.as_ref().map(AsFd::as_fd),
+        cgroup_files: &cgroup_files,
+        console_socket: console_socket.as_ref().map(AsFd::as_fd),
+        filter,
+        keyring: CString::new(format!("_ses.{}", target.record.id)).ok(),
+        personality: target.defaults.personality,
+        preserve_fds: options.preserve_fds,
+    };
+    let mut result: Option<Result<i32>> = None;
+    let mut go_between = || result = Some(go_between(&entering, &parent_wire, place.clone_target()));
+    clone::with_borrowed_memory(false, &mut go_between).or_error(|| "clone a go-between".into())?;
+    let pid = result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))?;
+    Ok((parent_wire, pid))
+}
+
+/// Runs in a process of its own with this one's memory: whatever it enters or gives up, this process does not.
+fn go_between(entering: &Entering<'_>, parent_wire: &Wire, cgroup: Option<BorrowedFd<'_>>) -> Result<i32> {
+    let prepared = exec::prepare(entering).map_err(Error::Step)?;
+    let child = |prepared| {
+        parent_wire.close_in_child();
+        exec::become_program(entering, prepared)
+    };
+    let flags = libc::CLONE_PARENT as u64;
+    match clone::fork_into(flags, cgroup) {
+        Ok(Forked::Parent(pid, _)) => Ok(pid),
+        Ok(Forked::Child) => child(prepared),
+        Err(errno) => Err(errno).or_error(|| "clone into the container".into()),
+    }
+}
+
+fn open_time(target: &Target) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/time", target.init.pid);
+    let file = std::fs::File::open(&path).map_err(super::error::file_error("open", path))?;
+    // The number may be another process's by now; the descriptor is not.
+    match pidfd::has_exited(target.init.pidfd.as_fd(), 0) {
+        Ok(false) => Ok(file.into()),
+        _ => Err(Error::Other("cannot exec in a stopped container".into())),
+    }
+}
+
+/// Answers the process until it runs its program.
+fn converse(target: &Target, wire: &Wire, pid: i32, options: &Options) -> Result<Running> {
+    // Not reaped yet, so the number is still that of this child.
+    let pidfd = pidfd::open(pid).or_error(|| "open the new process".into())?;
+    let mut console = None;
+    loop {
+        match wire.hear().or_error(|| "hear from the new process".into())? {
+            FromChild::Console(master) => console = Some(master),
+            FromChild::Listener(listener) => {
+                let (path, metadata) = target.defaults.listener.clone().unwrap_or_default();
+                let state = hook_state(&target.record, "running", Some(target.init.pid));
+                agent::hand_over(&path, &metadata, pid, &state, listener.as_fd())?;
+                wire.go().or_error(|| "release the new process".into())?;
+            }
+            FromChild::Ready => {
+                if let Some(path) = &options.pidfd_socket {
+                    output::send_pidfd(path, pidfd.as_fd())?;
+                }
+                if let Some(path) = &options.pid_file {
+                    output::write_pid_file(path, pid)?;
+                }
+                wire.go().or_error(|| "release the new process".into())?;
+            }
+            FromChild::Failure(failure) => return Err(Error::Step(failure)),
+            FromChild::End => return Ok(Running { pid, pidfd, console }),
+            FromChild::Mounted | FromChild::Limits => {
+                return Err(Error::System {
+                    what: "hear from the new process".into(),
+                    errno: sys::Errno::EBADMSG,
+                });
+            }
+        }
+    }
+}

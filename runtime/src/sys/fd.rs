@@ -169,3 +169,24 @@ pub fn stdin() -> BorrowedFd<'static> {
     // SAFETY: descriptor 0 is never closed by this program.
     unsafe { BorrowedFd::borrow_raw(0) }
 }
+
+/// Closes every descriptor from `first` on but those in `keep` (sorted), in a forked process that owns copies of them
+/// and uses none of the others again (close_range(2), Linux 5.9). On older kernels they stay, marked close-on-exec as
+/// all descriptors of this program are.
+///
+/// # Errors
+/// The errno of close_range(2).
+pub fn close_all_but(first: u32, keep: &[u32]) -> Result<()> {
+    let mut from = first;
+    for keep in keep.iter().copied().chain([u32::MAX]) {
+        if keep > from {
+            // SAFETY: no pointers. The owners of these descriptors are in memory that this process does not return to.
+            match check(unsafe { libc::syscall(libc::SYS_close_range, from, keep - 1, 0) }) {
+                Err(Errno::ENOSYS) => return Ok(()),
+                result => result?,
+            };
+        }
+        from = from.max(keep.saturating_add(1));
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The container's half of an `exec`, in two processes.
+//!
+//! [`prepare`] runs outside of the container's PID namespace, where no process of the container can see it, and does
+//! all that needs the host or its privileges. [`become_program`] runs inside, with nothing of the host in its hands but
+//! the connection to its parent.
+
+use super::{
+    OrFail, Step, apply_label, console, identity, join, prepare_label, program, session_keyring, stdio,
+};
+use crate::lsm::ExecLabel;
+use crate::path;
+use crate::plan::ProcessPlan;
+use crate::seccomp::Filter;
+use crate::sys::{clone, fd, process, sched};
+use crate::wire::{FromChild, Wire};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What both processes are handed.
+#[derive(Debug)]
+pub struct Entering<'a> {
+    /// What to run, and as whom.
+    pub process: &'a ProcessPlan,
+    /// The connection to the parent.
+    pub wire: &'a Wire,
+    /// The host's verified procfs.
+    pub proc: BorrowedFd<'a>,
+    /// A pidfd of the container's first process.
+    pub init: BorrowedFd<'a>,
+    /// `CLONE_NEW…` flags of the namespaces to enter, the time namespace excepted.
+    pub namespaces: libc::c_int,
+    /// The time namespace to enter: not possible while memory is shared with another process.
+    pub time_namespace: Option<BorrowedFd<'a>>,
+    /// v1 `tasks` files to enter.
+    pub cgroup_files: &'a [BorrowedFd<'a>],
+    /// Where the master of the terminal goes; the parent if absent.
+    pub console_socket: Option<BorrowedFd<'a>>,
+    /// The filter to load.
+    pub filter: Option<&'a Filter>,
+    /// The name of the session keyring.
+    pub keyring: Option<CString>,
+    /// personality(2) of the container.
+    pub personality: Option<u32>,
+    /// The number of descriptors after standard error that the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// What the first process leaves to the second.
+#[derive(Debug)]
+pub struct Prepared {
+    terminal: Option<OwnedFd>,
+    env: Vec<CString>,
+    label: Option<ExecLabel>,
+    /// The identity has been taken on already.
+    identified: bool,
+}
+
+/// Enters the container but for its PID namespace, which the next child is born into.
+///
+/// # Errors
+/// A namespace cannot be entered, or the process cannot be made what it should be.
+pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
+    let plan = entering.process;
+    process::reset_signals().or_fail(|| "reset signals".into())?;
+    if let Some(cpus) = &plan.affinity.0 {
+        sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.initial".into())?;
+    }
+    join::cgroups(entering.cgroup_files)?;
+    // Where the container has a user namespace, there are no privileges over the host inside it.
+    if let Some(score) = plan.oom_score_adj {
+        let what = || format!("process.oomScoreAdj: write {score}");
+        let file = path::open_in_proc(entering.proc, c"self/oom_score_adj", libc::O_WRONLY).or_fail(what)?;
+        match nix::unistd::write(&file, score.to_string().as_bytes()) {
+            Err(crate::sys::Errno::EACCES) if entering.namespaces & libc::CLONE_NEWUSER != 0 => {}
+            result => result.map(drop).or_fail(what)?,
+        }
+    }
+    identity::limits(plan, 0)?;
+    let label = prepare_label(plan, entering.proc)?;
+    if entering.namespaces != 0 {
+        clone::setns(entering.init, entering.namespaces)
+            .or_fail(|| "join the container's namespaces".into())?;
+    }
+    if entering.namespaces & libc::CLONE_NEWUSER != 0 {
+        join::become_root()?;
+    }
+    if let Some(name) = &entering.keyring {
+        session_keyring(name)?;
+    }
+    let terminal = match plan.terminal {
+        true => Some(terminal(entering)?),
+        false => None,
+    };
+    if let Some(persona) = entering.personality {
+        process::set_personality(persona).or_fail(|| "linux.personality".into())?;
+    }
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_fail(|| "open the container's root".into())?;
+    let mut env = plan.env.clone();
+    program::add_home(&mut env, plan.identity.uid, root.as_fd());
+    program::enter_directory(&plan.cwd)?;
+    // Only the very last process may give up what the filter and the time namespace need, and a scheduling policy
+    // that is reset on fork would be lost before it counts.
+    let early = !needs_privilege_to_the_end(entering);
+    if early {
+        identity::scheduling(plan)?;
+        identity::become_user(&plan.identity, |_| Ok(()))?;
+    }
+    Ok(Prepared { terminal, env, label, identified: early })
+}
+
+fn needs_privilege_to_the_end(entering: &Entering<'_>) -> bool {
+    let privileged_filter = entering.filter.is_some() && !entering.process.identity.no_new_privileges;
+    privileged_filter || entering.time_namespace.is_some() || entering.process.scheduler.is_some()
+}
+
+/// A terminal of the container's own devpts.
+fn terminal(entering: &Entering<'_>) -> Step<OwnedFd> {
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_fail(|| "open the container's root".into())?;
+    let master =
+        console::open_master(root.as_fd()).or_fail(|| "open /dev/pts/ptmx in the container".into())?;
+    let slave = console::open_slave(master.as_fd()).or_fail(|| "open the terminal".into())?;
+    if let Some((rows, columns)) = entering.process.size {
+        crate::sys::tty::set_size(master.as_fd(), rows, columns).or_fail(|| "process.consoleSize".into())?;
+    }
+    console::hand_over(entering.console_socket, entering.wire, master)?;
+    Ok(slave)
+}
+
+/// Becomes the program. Never returns.
+pub fn become_program(entering: &Entering<'_>, prepared: Prepared) -> ! {
+    let failure = match steps(entering, prepared) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let _ = entering.wire.tell(&FromChild::Failure(failure));
+    clone::exit_now(255)
+}
+
+fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infallible> {
+    let plan = entering.process;
+    let Prepared { terminal, env, label, identified } = prepared;
+    process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    // What was opened on the host is of no use here, and nobody else may find one.
+    fd::close_all_but(3 + entering.preserve_fds, &kept(entering.wire, terminal.as_ref(), label.as_ref()))
+        .or_fail(|| "close descriptors".into())?;
+    if let Some(cpus) = &plan.affinity.1 {
+        sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.final".into())?;
+    }
+    process::new_session().or_fail(|| "create a session".into())?;
+    stdio::attach(terminal, None, plan.identity.uid)?;
+    if let Some(label) = label {
+        apply_label(&label)?;
+    }
+    if !identified {
+        identity::scheduling(plan)?;
+        identity::become_user(&plan.identity, |_| load_filter(entering, false))?;
+    }
+    program::verify_directory(&plan.cwd)?;
+    let file = program::find(&plan.args, &env)?;
+    let argv = process::StringArray::new(plan.args.clone());
+    let envp = process::StringArray::new(env);
+    program::close_descriptors(entering.preserve_fds)?;
+    load_filter(entering, true)?;
+    process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    entering.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
+    entering.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
+    let errno = process::execve(&file, &argv, &envp);
+    Err(errno).or_fail(|| format!("exec {}", file.to_string_lossy()))
+}
+
+/// Loads the filter, with `no_new_privs` as the last thing of all, else while there is the privilege.
+fn load_filter(entering: &Entering<'_>, last: bool) -> Step<()> {
+    let Some(filter) = entering.filter.filter(|_| entering.process.identity.no_new_privileges == last) else {
+        return Ok(());
+    };
+    if let Some(listener) = filter.load().or_fail(|| "load the seccomp filter".into())? {
+        entering
+            .wire
+            .tell(&FromChild::Listener(listener))
+            .or_fail(|| "hand over the seccomp listener".into())?;
+        entering.wire.wait_for_go().or_fail(|| "wait for the seccomp agent".into())?;
+    }
+    Ok(())
+}
+
+fn kept(wire: &Wire, terminal: Option<&OwnedFd>, label: Option<&ExecLabel>) -> Vec<u32> {
+    use std::os::fd::AsRawFd;
+    let fds = [Some(wire.as_fd()), terminal.map(AsFd::as_fd), label.map(ExecLabel::as_fd)];
+    let mut numbers: Vec<u32> = fds.iter().flatten().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    numbers.sort_unstable();
+    numbers
+}

@@ -1,0 +1,183 @@
+//! `exec`: one more process in a running container.
+
+use super::{Command, CommandError, Context};
+use crate::cli::{Parsed, UsageError, switch, value};
+use crate::parent::exec::{self, Options};
+use crate::parent::{Error, foreground};
+use crate::plan::capabilities;
+use crate::spec::{self, Capabilities, Process};
+use std::os::fd::AsFd;
+
+/// The exit status when the process could not be run, as runc's.
+const EXEC_FAILED: i32 = 255;
+
+/// `exec`.
+pub const EXEC: Command = Command {
+    name: "exec",
+    arguments: "ID COMMAND [ARGUMENTS] | --process FILE ID",
+    about: "run another process in a container",
+    flags: &[
+        value("console-socket", "", "SOCKET", "send the master of the terminal to this socket"),
+        value("pidfd-socket", "", "SOCKET", "send a pidfd of the process to this socket"),
+        value("cwd", "", "DIR", "the working directory in the container"),
+        value("env", "e", "NAME=VALUE", "add to the environment; may be repeated"),
+        switch("tty", "t", "give the process a terminal"),
+        value("user", "u", "UID[:GID]", "the user to run as"),
+        value("additional-gids", "g", "GID", "an additional group; may be repeated"),
+        value("process", "p", "FILE", "take everything from FILE, the JSON of a process"),
+        switch("detach", "d", "do not wait for the process"),
+        value("pid-file", "", "FILE", "write the number of the process to FILE"),
+        value("process-label", "", "LABEL", "the SELinux label of the process"),
+        value("apparmor", "", "PROFILE", "the AppArmor profile of the process"),
+        switch("no-new-privs", "", "the process can gain no privileges"),
+        value("cap", "c", "CAPABILITY", "add a capability; may be repeated"),
+        value("preserve-fds", "", "N", "pass N descriptors after standard error on to the process"),
+        value("cgroup", "", "[CONTROLLERS:]PATH", "a control group below the container's; may be repeated"),
+        switch("ignore-paused", "", "into a paused container too; the process waits until that is resumed"),
+        switch("no-subreaper", "", "accepted as in runc, where it was for nothing as well"),
+    ],
+    run: |context, parsed| {
+        run(context, parsed).map_err(|error| match error {
+            CommandError::Usage(error) => CommandError::Usage(error),
+            error => CommandError::Status { message: format!("exec failed: {error}"), status: EXEC_FAILED },
+        })
+    },
+    enters: true,
+};
+
+fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
+    let words = parsed.words()?;
+    let Some((id, command)) = words.split_first() else {
+        return Err(UsageError::Arguments { command: "exec", expected: "at least 1" }.into());
+    };
+    let options = Options {
+        console_socket: parsed.path("console-socket"),
+        pidfd_socket: parsed.path("pidfd-socket"),
+        pid_file: parsed.path("pid-file"),
+        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+        cgroups: parsed.texts("cgroup")?.into_iter().map(str::to_owned).collect(),
+        ignore_paused: parsed.on("ignore-paused")?,
+        foreground: !parsed.on("detach")?,
+    };
+    let target = exec::target(&context.root, id, options.ignore_paused)?;
+    let process = match parsed.path("process") {
+        Some(path) => from_file(&path, &target.defaults.process)?,
+        None => from_flags(parsed, command, target.defaults.process.clone())?,
+    };
+    let running = exec::exec(&target, &process, &options, &context.log)?;
+    if !options.foreground {
+        return Ok(0);
+    }
+    Ok(foreground::wait(running.pid, running.pidfd.as_fd(), running.console)?)
+}
+
+/// A process from a file; what it leaves out of its rights is the container's.
+fn from_file(path: &std::path::Path, container: &Process) -> Result<Process, CommandError> {
+    let mut process = spec::load::process(path).map_err(Error::Load)?;
+    if process.capabilities.is_none() {
+        process.capabilities.clone_from(&container.capabilities);
+    }
+    if process.rlimits.is_empty() {
+        process.rlimits.clone_from(&container.rlimits);
+    }
+    for (own, inherited) in [
+        (&mut process.apparmor_profile, &container.apparmor_profile),
+        (&mut process.selinux_label, &container.selinux_label),
+    ] {
+        if own.is_empty() {
+            own.clone_from(inherited);
+        }
+    }
+    Ok(process)
+}
+
+/// The container's own process, with other arguments and what the flags change.
+fn from_flags(parsed: &Parsed, command: &[&str], mut process: Process) -> Result<Process, CommandError> {
+    if command.is_empty() {
+        return Err(UsageError::Arguments { command: "exec", expected: "a command as" }.into());
+    }
+    process.args = command.iter().map(|word| (*word).to_owned()).collect();
+    process.terminal = parsed.on("tty")?;
+    if let Some(cwd) = parsed.text("cwd")? {
+        cwd.clone_into(&mut process.cwd);
+    }
+    if let Some(profile) = parsed.text("apparmor")? {
+        profile.clone_into(&mut process.apparmor_profile);
+    }
+    if let Some(label) = parsed.text("process-label")? {
+        label.clone_into(&mut process.selinux_label);
+    }
+    if parsed.raw("no-new-privs").is_some() {
+        process.no_new_privileges = parsed.on("no-new-privs")?;
+    }
+    process.env.extend(parsed.texts("env")?.into_iter().map(str::to_owned));
+    let added = parsed.texts("cap")?;
+    if !added.is_empty() {
+        add_capabilities(process.capabilities.get_or_insert_default(), &added)?;
+    }
+    if let Some(user) = parsed.text("user")? {
+        let (uid, gid) = self::user(user)?;
+        process.user.uid = uid;
+        if let Some(gid) = gid {
+            process.user.gid = gid;
+        }
+    }
+    for gid in parsed.texts("additional-gids")? {
+        process.user.additional_gids.push(id("additional-gids", gid)?);
+    }
+    Ok(process)
+}
+
+/// To the bounding, effective and permitted sets, and never to the inheritable one (CVE-2022-29162).
+fn add_capabilities(sets: &mut Capabilities, added: &[&str]) -> Result<(), CommandError> {
+    for name in added {
+        let number = capabilities::number(name).ok_or_else(|| UsageError::BadValue {
+            flag: "cap",
+            value: (*name).to_owned(),
+            expected: "the name of a capability",
+        })?;
+        let name = capabilities::NAMES.get(number as usize).copied().unwrap_or_default();
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// `UID[:GID]`, digits alone (CVE-2026-30892: a user id that is read as another one).
+fn user(text: &str) -> Result<(u32, Option<u32>), CommandError> {
+    match text.split_once(':') {
+        None => Ok((id("user", text)?, None)),
+        Some((uid, gid)) => Ok((id("user", uid)?, Some(id("user", gid)?))),
+    }
+}
+
+fn id(flag: &'static str, text: &str) -> Result<u32, UsageError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && *number != u32::MAX);
+    number.ok_or_else(|| UsageError::BadValue { flag, value: text.to_owned(), expected: "a numeric id" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers_and_nothing_else() {
+        for (text, expected) in [("1", (1, None)), ("01", (1, None)), ("5:6", (5, Some(6)))] {
+            assert_eq!(user(text).expect(text), expected);
+        }
+        for text in ["", "1:", ":1", "+1", "-1", "4294967295", "4294967296", "1x", "root", "1:2:3", " 1"] {
+            assert!(user(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn added_capabilities_are_not_inheritable() {
+        let mut sets = Capabilities::default();
+        add_capabilities(&mut sets, &["kill", "CAP_CHOWN"]).expect("known");
+        assert_eq!(sets.permitted, ["CAP_KILL", "CAP_CHOWN"]);
+        assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
+        assert!(add_capabilities(&mut sets, &["nope"]).is_err());
+    }
+}
