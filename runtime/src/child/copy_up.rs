@@ -23,7 +23,9 @@ const MAX_DEPTH: usize = 256;
 /// The first file that cannot be copied.
 pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Step<()> {
     let root = fstat(from).or_fail(|| "tmpcopyup: stat".into())?;
-    nix::unistd::fchown(to, Some(Uid::from_raw(root.st_uid)), Some(Gid::from_raw(root.st_gid)))
+    // A detached mount is a path descriptor, which fchown(2) does not take.
+    let (uid, gid) = (Uid::from_raw(root.st_uid), Gid::from_raw(root.st_gid));
+    fchownat(to, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
         .or_fail(|| "tmpcopyup: change owner".into())?;
     directory(from, to, 0)
 }

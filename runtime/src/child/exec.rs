@@ -10,6 +10,7 @@ use super::{
 use crate::lsm::ExecLabel;
 use crate::path;
 use crate::plan::ProcessPlan;
+use crate::plan::namespaces::NEWTIME;
 use crate::seccomp::Filter;
 use crate::sys::{clone, fd, process, sched};
 use crate::wire::{FromChild, Wire};
@@ -87,7 +88,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         join::become_root()?;
     }
     if let Some(name) = &entering.keyring {
-        session_keyring(name)?;
+        session_keyring(name, entering.namespaces & libc::CLONE_NEWUSER != 0)?;
     }
     let terminal = match plan.terminal {
         true => Some(terminal(entering)?),
@@ -101,19 +102,14 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let mut env = plan.env.clone();
     program::add_home(&mut env, plan.identity.uid, root.as_fd());
     program::enter_directory(&plan.cwd)?;
-    // Only the very last process may give up what the filter and the time namespace need, and a scheduling policy
-    // that is reset on fork would be lost before it counts.
-    let early = !needs_privilege_to_the_end(entering);
+    // Only the very last process may give up what the time namespace needs, and a scheduling policy that is reset on
+    // fork would be lost before it counts.
+    let early = entering.time_namespace.is_none() && plan.scheduler.is_none();
     if early {
         identity::scheduling(plan)?;
-        identity::become_user(&plan.identity, |_| Ok(()))?;
+        identity::become_user(&plan.identity, entering.filter.is_some())?;
     }
     Ok(Prepared { terminal, env, label, identified: early })
-}
-
-fn needs_privilege_to_the_end(entering: &Entering<'_>) -> bool {
-    let privileged_filter = entering.filter.is_some() && !entering.process.identity.no_new_privileges;
-    privileged_filter || entering.time_namespace.is_some() || entering.process.scheduler.is_some()
 }
 
 /// A terminal of the container's own devpts.
@@ -145,10 +141,13 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     let Prepared { terminal, env, label, identified } = prepared;
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
     // What was opened on the host is of no use here, and nobody else may find one.
-    fd::close_all_but(3 + entering.preserve_fds, &kept(entering.wire, terminal.as_ref(), label.as_ref()))
+    fd::close_all_but(3 + entering.preserve_fds, &kept(entering, terminal.as_ref(), label.as_ref()))
         .or_fail(|| "close descriptors".into())?;
     if let Some(cpus) = &plan.affinity.1 {
         sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.final".into())?;
+    }
+    if let Some(time) = entering.time_namespace {
+        clone::setns(time, NEWTIME).or_fail(|| "join the time namespace".into())?;
     }
     process::new_session().or_fail(|| "create a session".into())?;
     stdio::attach(terminal, None, plan.identity.uid)?;
@@ -157,26 +156,24 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     }
     if !identified {
         identity::scheduling(plan)?;
-        identity::become_user(&plan.identity, |_| load_filter(entering, false))?;
+        identity::become_user(&plan.identity, entering.filter.is_some())?;
     }
     program::verify_directory(&plan.cwd)?;
     let file = program::find(&plan.args, &env)?;
     let argv = process::StringArray::new(plan.args.clone());
     let envp = process::StringArray::new(env);
     program::close_descriptors(entering.preserve_fds)?;
-    load_filter(entering, true)?;
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    load_filter(entering)?;
     entering.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
     entering.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
     let errno = process::execve(&file, &argv, &envp);
     Err(errno).or_fail(|| format!("exec {}", file.to_string_lossy()))
 }
 
-/// Loads the filter, with `no_new_privs` as the last thing of all, else while there is the privilege.
-fn load_filter(entering: &Entering<'_>, last: bool) -> Step<()> {
-    let Some(filter) = entering.filter.filter(|_| entering.process.identity.no_new_privileges == last) else {
-        return Ok(());
-    };
+/// Loads the filter and hands its listener over, if it has one.
+fn load_filter(entering: &Entering<'_>) -> Step<()> {
+    let Some(filter) = entering.filter else { return Ok(()) };
     if let Some(listener) = filter.load().or_fail(|| "load the seccomp filter".into())? {
         entering
             .wire
@@ -187,9 +184,14 @@ fn load_filter(entering: &Entering<'_>, last: bool) -> Step<()> {
     Ok(())
 }
 
-fn kept(wire: &Wire, terminal: Option<&OwnedFd>, label: Option<&ExecLabel>) -> Vec<u32> {
+fn kept(entering: &Entering<'_>, terminal: Option<&OwnedFd>, label: Option<&ExecLabel>) -> Vec<u32> {
     use std::os::fd::AsRawFd;
-    let fds = [Some(wire.as_fd()), terminal.map(AsFd::as_fd), label.map(ExecLabel::as_fd)];
+    let fds = [
+        Some(entering.wire.as_fd()),
+        entering.time_namespace,
+        terminal.map(AsFd::as_fd),
+        label.map(ExecLabel::as_fd),
+    ];
     let mut numbers: Vec<u32> = fds.iter().flatten().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
     numbers.sort_unstable();
     numbers

@@ -6,14 +6,8 @@ use crate::plan::{ProcessPlan, capabilities, rlimits};
 use crate::sys::{Errno, capability, process, sched};
 use nix::sys::stat::Mode;
 
-/// When something happens among the steps of [`become_user`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// While this process still has all its privileges.
-    Privileged,
-    /// As the last thing before execve(2).
-    Last,
-}
+/// `CAP_SYS_ADMIN`.
+const SYS_ADMIN: u64 = 1 << 21;
 
 /// Sets resource limits of a process; 0 is this one.
 ///
@@ -42,15 +36,19 @@ pub fn scheduling(plan: &ProcessPlan) -> Step<()> {
     Ok(())
 }
 
-/// Takes the identity on. `privileged` is called once with [`Order::Privileged`] before anything is given up.
+/// Takes the identity on.
+///
+/// A filter that is loaded afterwards needs `CAP_SYS_ADMIN`, unless there is `no_new_privs`: with `filter` this process
+/// keeps it up to execve(2), which computes the program's capabilities from the bounding, inheritable and ambient sets
+/// alone (capabilities(7), "Transformation of capabilities during execve()"). So the filter can be the last step, and
+/// no step has to be allowed by it.
 ///
 /// # Errors
 /// The kernel refuses an id or a capability.
-pub fn become_user(identity: &Identity, privileged: impl FnOnce(Order) -> Step<()>) -> Step<()> {
+pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     if identity.no_new_privileges {
         process::set_no_new_privileges().or_fail(|| "process.noNewPrivileges".into())?;
     }
-    privileged(Order::Privileged)?;
     let sets = &identity.capabilities;
     for number in 0..=process::last_capability() {
         if sets.bounding & (1 << number) == 0 {
@@ -63,7 +61,8 @@ pub fn become_user(identity: &Identity, privileged: impl FnOnce(Order) -> Step<(
     process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
     process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
     process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;
-    capability::set(sets.effective, sets.permitted, sets.inheritable)
+    let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
+    capability::set(sets.effective | kept, sets.permitted | kept, sets.inheritable)
         .or_fail(|| "process.capabilities".into())?;
     ambient(sets.ambient)
 }

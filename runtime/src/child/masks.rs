@@ -47,6 +47,9 @@ pub fn covers() -> Result<Covers, Errno> {
     if path::file_type(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
         return Err(Errno::ENODEV);
     }
+    // The node is the host's own: without this, root in the container could change its mode and owner.
+    let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    mount::mount_setattr(null.as_fd(), false, read_only)?;
     Ok(Covers { file: Cover { mount: null, attached: false }, directory: None })
 }
 

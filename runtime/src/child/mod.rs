@@ -122,7 +122,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     process::new_session().or_fail(|| "create a session".into())?;
     join::namespaces(plan, handed)?;
     if let Some(name) = &handed.keyring {
-        session_keyring(name)?;
+        session_keyring(name, plan.namespaces.separate(libc::CLONE_NEWUSER))?;
     }
     if plan.namespaces.creates(libc::CLONE_NEWNET) {
         sys::net::loopback_up().or_fail(|| "bring the loopback interface up".into())?;
@@ -136,7 +136,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         handed.wire.tell(&FromChild::Mounted).or_fail(|| "report to the runtime".into())?;
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime's hooks".into())?;
     }
-    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("creating"))
+    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
     let terminal = match plan.process.terminal {
         true => Some(console::open(plan, &root, handed)?),
@@ -200,29 +200,25 @@ fn finish(
     if let Some(label) = label {
         apply_label(&label)?;
     }
-    identity::become_user(&process_plan.identity, |order| {
-        load_filter(handed, order, process_plan.identity.no_new_privileges)
-    })?;
+    identity::become_user(&process_plan.identity, handed.filter.is_some())?;
     program::verify_directory(&process_plan.cwd)?;
     let program = program::find(&process_plan.args, &env)?;
     let argv = process::StringArray::new(process_plan.args.clone());
+    let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
-    load_filter(handed, identity::Order::Last, process_plan.identity.no_new_privileges)?;
+    process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
+    load_filter(handed)?;
     wait_for_start(handed)?;
     hook::run("startContainer", handed.start_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
-    let envp = process::StringArray::new(env);
     let errno = process::execve(&program, &argv, &envp);
     Err(errno).or_fail(|| format!("exec {}", program.to_string_lossy()))
 }
 
-/// Loads the filter at its point: with `no_new_privs` as the last thing of all, else while there is the privilege.
-fn load_filter(handed: &Handed<'_>, order: identity::Order, no_new_privileges: bool) -> Step<()> {
+/// Loads the filter and hands its listener over, if it has one.
+fn load_filter(handed: &Handed<'_>) -> Step<()> {
     let Some(filter) = handed.filter else { return Ok(()) };
-    let wanted = if no_new_privileges { identity::Order::Last } else { identity::Order::Privileged };
-    if order != wanted {
-        return Ok(());
-    }
     let listener = filter.load().or_fail(|| "load the seccomp filter".into())?;
     if let Some(listener) = listener {
         handed
@@ -236,11 +232,10 @@ fn load_filter(handed: &Handed<'_>, order: identity::Order, no_new_privileges: b
 
 /// Reports that everything is set up, and waits until the program is wanted.
 fn wait_for_start(handed: &Handed<'_>) -> Step<()> {
-    process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
     handed.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
-    let Some(fifo) = &handed.fifo else {
-        return handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into());
-    };
+    // A runtime that dies before the container is on record takes it along.
+    handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
+    let Some(fifo) = &handed.fifo else { return Ok(()) };
     let mut byte = [0];
     loop {
         match nix::unistd::read(fifo, &mut byte) {
@@ -283,13 +278,14 @@ pub fn apply_label(label: &ExecLabel) -> Step<()> {
     label.apply().or_fail(|| format!("apply {}", label.describe()))
 }
 
-/// A session keyring of the container's own, searchable and writable by its owner (keyrings(7)).
+/// A session keyring of the container's own, searchable by its owner (keyrings(7)), and in a user namespace by others:
+/// there the owner may be somebody else than root inside. The permissions are runc's.
 ///
 /// # Errors
 /// The keyring cannot be made, other than where the kernel has none.
-pub fn session_keyring(name: &CString) -> Step<()> {
-    // Possessor: all; user: view, read, write, search.
-    const UID_SEARCH: u32 = 0x0008_0000;
+pub fn session_keyring(name: &CString, userns: bool) -> Step<()> {
+    const USER_SEARCH: u32 = 0x0008_0000;
+    const OTHER_SEARCH: u32 = 0x0000_0008;
     let key = match keyring::join_session(name) {
         // Kernels without keyrings, and engines in containers whose filter forbids them.
         Err(Errno::ENOSYS | Errno::EPERM) => return Ok(()),
@@ -299,5 +295,6 @@ pub fn session_keyring(name: &CString) -> Step<()> {
     let mask = described.split(';').nth(3).and_then(|mask| u32::from_str_radix(mask, 16).ok());
     let mask =
         mask.ok_or_else(|| failure(format!("describe session keyring: unexpected answer {described:?}")))?;
-    keyring::set_permissions(key, mask | UID_SEARCH).or_fail(|| "set session keyring permissions".into())
+    let added = if userns { OTHER_SEARCH } else { USER_SEARCH };
+    keyring::set_permissions(key, mask | added).or_fail(|| "set session keyring permissions".into())
 }

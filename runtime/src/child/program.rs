@@ -89,7 +89,10 @@ pub fn find(args: &[CString], env: &[CString]) -> Step<CString> {
     let path = environment::value(env, "PATH").unwrap_or_default();
     let mut denied = None;
     for directory in path.split(|byte| *byte == b':') {
-        let directory = if directory.is_empty() { b".".as_slice() } else { directory };
+        // An empty entry once meant the working directory. Nobody wants a program from there by accident.
+        if directory.is_empty() {
+            continue;
+        }
         let Ok(candidate) = CString::new([directory, b"/", name.to_bytes()].concat()) else { continue };
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),

@@ -64,9 +64,11 @@ fn open_directory(path: &Path) -> Step<OwnedFd> {
 
 /// Cuts the new mount namespace off from the host's and makes the root directory a mount of its own.
 fn attach(root: &RootPlan) -> Step<OwnedFd> {
-    let propagation = root.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    // Only who asks for it stays a peer of the host's mounts; other types are set when the root is in place.
+    let peers = root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0);
+    let propagation = if peers { libc::MS_SHARED } else { libc::MS_SLAVE } | libc::MS_REC;
     set_propagation(Path::new("/"), propagation).or_fail(|| "set propagation of /".into())?;
-    if propagation & libc::MS_SHARED != 0 {
+    if peers {
         make_parent_private(&root.path)
             .or_fail(|| format!("make the mount of {} private", root.path.display()))?;
     }
@@ -75,6 +77,9 @@ fn attach(root: &RootPlan) -> Step<OwnedFd> {
         CString::new(root.path.as_os_str().as_bytes()).map_err(|_| failure("root.path: NUL character"))?;
     let recursive = libc::AT_RECURSIVE.cast_unsigned();
     let tree = mount::open_tree(fd::cwd(), &path, libc::OPEN_TREE_CLONE | recursive).or_fail(what)?;
+    // The root itself is nobody's peer and nobody's slave.
+    let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    mount::mount_setattr(tree.as_fd(), false, private).or_fail(what)?;
     let place = open_directory(&root.path)?;
     mount::move_mount(tree.as_fd(), place.as_fd()).or_fail(what)?;
     Ok(tree)

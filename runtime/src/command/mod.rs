@@ -1,11 +1,14 @@
 //! The commands: one file a verb, each with its flags and what it does.
 
+pub mod completion;
 pub mod create;
 pub mod delete;
 pub mod exec;
+pub mod features;
 pub mod help;
 pub mod kill;
 pub mod list;
+pub mod mounts;
 pub mod pattern;
 pub mod pause;
 pub mod ps;
@@ -47,11 +50,14 @@ pub struct Command {
 
 /// Every command, in the order of the help text.
 pub const COMMANDS: &[&Command] = &[
+    &completion::COMPLETION,
     &create::CREATE,
     &delete::DELETE,
     &exec::EXEC,
+    &features::FEATURES,
     &kill::KILL,
     &list::LIST,
+    &mounts::MOUNTS,
     &pause::PAUSE,
     &ps::PS,
     &pause::RESUME,

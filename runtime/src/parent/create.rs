@@ -2,17 +2,18 @@
 
 use super::error::{Error, OrError, Result, file_error};
 use super::spawn::{self, Spawned};
-use super::{agent, idmap, net_devices, notify, output, sources};
+use super::{agent, idmap, net_devices, notify, output, resctrl, sources};
 use crate::cgroup::{self, Cgroup, Driver};
 use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
 use crate::child::{self, Handed, identity};
 use crate::hook::{self, HookState};
 use crate::log::Log;
+use crate::lsm::Module;
 use crate::path;
 use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
 use crate::seccomp::{self, Filter};
-use crate::spec::{Config, Hooks, Linux, Resources};
+use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
 use crate::sys::{self, pidfd};
 use crate::wire::{FromChild, Wire};
@@ -76,6 +77,7 @@ struct Undo<'a> {
     cgroup: Option<Cgroup>,
     child: Option<Spawned>,
     stopped: Option<(&'a HookState, &'a Hooks)>,
+    resctrl: Option<PathBuf>,
 }
 
 impl Drop for Undo<'_> {
@@ -88,6 +90,9 @@ impl Drop for Undo<'_> {
             let _ = cgroup.kill_all(libc::SIGKILL);
             let _ = cgroup.wait_empty();
             let _ = cgroup.remove();
+        }
+        if let Some(group) = &self.resctrl {
+            let _ = std::fs::remove_dir(group);
         }
         if let Some((state, hooks)) = self.stopped {
             let _ = hook::run_all("poststop", &hooks.poststop, state);
@@ -106,7 +111,12 @@ pub fn host() -> Result<Host> {
     let (_, permitted, _) =
         sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
     let rootless = !nix::unistd::geteuid().is_root() || in_user_namespace();
-    Ok(Host { grantable: permitted, last_capability: sys::process::last_capability(), rootless })
+    Ok(Host {
+        grantable: permitted,
+        last_capability: sys::process::last_capability(),
+        rootless,
+        selinux: Module::Selinux.enabled(),
+    })
 }
 
 /// Whether this process is in another user namespace than the host's: its map is not the identity.
@@ -142,12 +152,13 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let hook_state = HookState {
         oci_version: config.oci_version.clone(),
         id: options.id.clone(),
-        status: "creating",
+        // What a hook of any kind is told (and runtime-tools expects); there is no word for "being created" in 1.0.
+        status: "created",
         pid: None,
         bundle: bundle.clone(),
         annotations: config.annotations.clone(),
     };
-    let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None };
+    let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None, resctrl: None };
     let mut record = Record::new(&options.id, &config.oci_version, &bundle, &plan.root.path);
     record.annotations.clone_from(&config.annotations);
     record.hooks =
@@ -188,6 +199,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         hook_state: &hook_state,
         filter: filter.as_ref(),
         listener: listener(linux),
+        intel_rdt: linux.intel_rdt.as_ref(),
         dir: &dir,
         console: None,
     };
@@ -202,9 +214,12 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     if let Some(path) = &options.pid_file {
         output::write_pid_file(path, pid)?;
     }
+    if !options.attached {
+        wire.go().or_error(|| "release the container's process".into())?;
+    }
     let console = making.console.take();
     // From here on it is a container, and `delete` takes it back.
-    (undo.dir, undo.cgroup, undo.child, undo.stopped) = (None, None, None, None);
+    (undo.dir, undo.cgroup, undo.child, undo.stopped, undo.resctrl) = (None, None, None, None, None);
     drop(undo);
     Ok(Created { record, pidfd, wire, console, hook_state: hook_state.at("created", Some(pid)), lock, dir })
 }
@@ -218,6 +233,7 @@ struct Making<'a> {
     hook_state: &'a HookState,
     filter: Option<&'a Filter>,
     listener: (&'a str, &'a str),
+    intel_rdt: Option<&'a IntelRdt>,
     dir: &'a StateDir,
     console: Option<OwnedFd>,
 }
@@ -244,6 +260,8 @@ impl<'a> Making<'a> {
             sources::map_to_container(plan, &prepared, pid)?;
         }
         net_devices::move_into(&plan.net_devices, pid)?;
+        record.resctrl = resctrl::apply(self.intel_rdt, &self.options.id, pid)?.own;
+        undo.resctrl.clone_from(&record.resctrl);
         if let Some(score) = plan.process.oom_score_adj {
             set_oom_score(pid, score, self.host.rootless)?;
         }
@@ -317,7 +335,7 @@ impl<'a> Making<'a> {
         loop {
             match wire.hear().or_error(|| "hear from the container's process".into())? {
                 FromChild::Mounted => {
-                    let state = self.hook_state.at("creating", Some(pid));
+                    let state = self.hook_state.at("created", Some(pid));
                     hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
                     hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
                     wire.go().or_error(|| "release the container's process".into())?;
@@ -328,7 +346,7 @@ impl<'a> Making<'a> {
                 }
                 FromChild::Console(master) => self.console = Some(master),
                 FromChild::Listener(listener) => {
-                    let state = self.hook_state.at("creating", Some(pid));
+                    let state = self.hook_state.at("created", Some(pid));
                     agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
                     wire.go().or_error(|| "release the container's process".into())?;
                 }

@@ -30,10 +30,28 @@ pub fn prepare(plan: &Plan, host: &Host) -> Result<Vec<Prepared>> {
     if !userns && mapped.is_none() {
         return Ok(Vec::new());
     }
-    plan.mounts.iter().map(|mount| one(mount, host, userns)).collect()
+    let peers = plan.root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0);
+    plan.mounts.iter().map(|mount| one(mount, host, userns, peers)).collect()
 }
 
-fn one(planned: &MountPlan, host: &Host, userns: bool) -> Result<Prepared> {
+/// Makes what a running container's process cannot make itself.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_one(planned: &MountPlan, host: &Host, pid: i32) -> Result<Prepared> {
+    if host.rootless && planned.idmap.is_some() {
+        return Err(Error::Other(format!(
+            "mounts[{}]: id-mapped mounts need privilege over the host",
+            planned.index
+        )));
+    }
+    let prepared = one(planned, host, true, false)?;
+    map_one_to_container(planned, &prepared, pid, &mut None)?;
+    Ok(prepared)
+}
+
+/// `peers`: mounts in the container stay peers of the host's.
+fn one(planned: &MountPlan, host: &Host, userns: bool, peers: bool) -> Result<Prepared> {
     let namespace = match &planned.idmap {
         Some(map) if !map.uids.is_empty() => Some(idmap::namespace(&map.uids, &map.gids, host)?),
         _ => None,
@@ -47,6 +65,12 @@ fn one(planned: &MountPlan, host: &Host, userns: bool) -> Result<Prepared> {
     }
     let mount = open_source(source, *tree, *nofollow)
         .or_error(|| format!("mounts[{}].source: bind {}", planned.index, source.display()))?;
+    if !peers {
+        // As a copy made in the container's own mount namespace would be.
+        let slave = mount::Attributes { propagation: libc::MS_SLAVE, ..mount::Attributes::default() };
+        mount::mount_setattr(mount.as_fd(), *tree, slave)
+            .or_error(|| format!("mounts[{}]: set propagation", planned.index))?;
+    }
     if let Some(namespace) = namespace {
         map(planned, mount.as_fd(), namespace.as_fd())?;
     }
@@ -60,23 +84,29 @@ fn one(planned: &MountPlan, host: &Host, userns: bool) -> Result<Prepared> {
 pub fn map_to_container(plan: &Plan, prepared: &[Prepared], pid: i32) -> Result<()> {
     let mut namespace: Option<OwnedFd> = None;
     for planned in &plan.mounts {
-        let own = planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty());
-        let Some(mount) = prepared.get(planned.index).and_then(|prepared| prepared.mount.as_ref()) else {
-            continue;
-        };
-        if !own {
-            continue;
+        if let Some(prepared) = prepared.get(planned.index) {
+            map_one_to_container(planned, prepared, pid, &mut namespace)?;
         }
-        let file = match &namespace {
-            Some(file) => file,
-            None => {
-                let path = format!("/proc/{pid}/ns/user");
-                namespace.insert(File::open(&path).map_err(file_error("open", path))?.into())
-            }
-        };
-        map(planned, mount.as_fd(), file.as_fd())?;
     }
     Ok(())
+}
+
+fn map_one_to_container(
+    planned: &MountPlan,
+    prepared: &Prepared,
+    pid: i32,
+    namespace: &mut Option<OwnedFd>,
+) -> Result<()> {
+    let own = planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty());
+    let Some(mount) = prepared.mount.as_ref().filter(|_| own) else { return Ok(()) };
+    let file = match namespace {
+        Some(file) => file,
+        None => {
+            let path = format!("/proc/{pid}/ns/user");
+            namespace.insert(File::open(&path).map_err(file_error("open", path))?.into())
+        }
+    };
+    map(planned, mount.as_fd(), file.as_fd())
 }
 
 fn map(planned: &MountPlan, mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> Result<()> {

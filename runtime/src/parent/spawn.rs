@@ -57,7 +57,8 @@ fn namespace_type(file: BorrowedFd<'_>) -> std::result::Result<libc::c_int, Errn
 pub fn late(namespaces: &Namespaces) -> libc::c_int {
     let mut late = namespaces.create & libc::CLONE_NEWCGROUP;
     if namespaces.separate(libc::CLONE_NEWUSER) {
-        late |= namespaces.create & NEWTIME;
+        // The message queue file system of an IPC namespace belongs to whoever its maker was then.
+        late |= namespaces.create & (NEWTIME | libc::CLONE_NEWIPC);
     }
     late
 }

@@ -100,7 +100,8 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         return Err(PlanError::at("mounts", problem));
     }
     let userns = namespaces.separate(libc::CLONE_NEWUSER);
-    let mounts = mounts::plan(&config.mounts, bundle, &linux.mount_label, userns)?;
+    let label = if host.selinux { linux.mount_label.as_str() } else { "" };
+    let mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
     let own_dev = separate_mounts && !mounts.iter().any(is_bind_on_dev);
     Ok(Plan {
         root: root(config, linux, bundle)?,
@@ -235,7 +236,7 @@ fn net_devices(linux: &spec::Linux, namespaces: &Namespaces, host: &Host) -> Res
 mod tests {
     use super::*;
 
-    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false };
+    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: false };
 
     fn config(change: impl FnOnce(&mut serde_json::Value)) -> spec::Config {
         let mut json = serde_json::json!({

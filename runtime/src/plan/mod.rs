@@ -59,6 +59,8 @@ pub struct Host {
     pub last_capability: u32,
     /// Whether this process lacks privilege over the host: another user than root, or root of a user namespace.
     pub rootless: bool,
+    /// Whether SELinux is enabled; where it is not, a mount label means nothing.
+    pub selinux: bool,
 }
 
 /// A string for a system call; one with a NUL byte inside cannot be passed.

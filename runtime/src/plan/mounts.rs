@@ -149,12 +149,7 @@ fn what(
         if mount.source.is_empty() {
             return Err(PlanError::at(path("source"), "is empty; expected the path to bind"));
         }
-        if let Some(option) = options.data.first() {
-            return Err(PlanError::at(
-                path("options"),
-                format!("{option:?} is not an option of a bind mount"),
-            ));
-        }
+
         return Ok(What::Bind {
             source: bundle.join(&mount.source),
             tree: bind == Bind::Tree,
@@ -302,10 +297,6 @@ mod tests {
         for (mount, expected) in [
             (mount("", "", &[]), "mounts[3].type: is empty"),
             (mount("bind", "", &[]), "mounts[3].source: is empty"),
-            (
-                mount("bind", "/a", &["size=1"]),
-                "mounts[3].options: \"size=1\" is not an option of a bind mount",
-            ),
             (mount("proc", "proc", &["tmpcopyup"]), "mounts[3].options: \"tmpcopyup\" is only for tmpfs"),
             (
                 mount("bind", "/a", &["idmap"]),

@@ -60,6 +60,14 @@ pub fn process(path: &Path) -> Result<Process, LoadError> {
     json(path)
 }
 
+/// Reads the mounts of a `mounts add` or `mounts remove`.
+///
+/// # Errors
+/// [`LoadError`], which names the file and the place in it.
+pub fn mounts(path: &Path) -> Result<Vec<super::Mount>, LoadError> {
+    json(path)
+}
+
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
     let bytes = read(path)?;
     serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { path: path.to_owned(), source })

@@ -1,0 +1,141 @@
+//! Mounts of a running container.
+//!
+//! Sources are opened on the host; then a process that shares this one's memory enters the container's namespaces and
+//! attaches them below the container's root, resolved as at create: nothing in the container can lead it elsewhere.
+
+use super::error::{Error, OrError, Result};
+use super::sources;
+use crate::child::mounts::{self, CgroupView, Prepared};
+use crate::plan::mounts::{MountPlan, What};
+use crate::plan::{self};
+use crate::spec::Mount;
+use crate::state::{self, Record, StateDir};
+use crate::sys::{Errno, clone};
+use crate::{child, path};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Mounts each entry in the container `id`. If one cannot be mounted, those before it are taken back.
+///
+/// # Errors
+/// An entry that cannot be mounted.
+pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
+    let host = super::create::host()?;
+    with_container(root, id, |record, init| {
+        let userns = record.namespaces & libc::CLONE_NEWUSER != 0;
+        let planned = plan::mounts::plan(wanted, &record.bundle, "", userns)?;
+        if let Some(other) =
+            planned.iter().find(|mount| !matches!(mount.what, What::Bind { .. } | What::FileSystem { .. }))
+        {
+            return Err(Error::Other(format!(
+                "mounts[{}]: only binds and file systems can be added",
+                other.index
+            )));
+        }
+        let prepared = planned
+            .iter()
+            .map(|mount| sources::prepare_one(mount, &host, init.pid))
+            .collect::<Result<Vec<Prepared>>>()?;
+        inside(record, init, || {
+            let root = container_root()?;
+            for (done, mount) in planned.iter().enumerate() {
+                let result = mounts::one(mount, root.as_fd(), prepared.get(done), &CgroupView::None);
+                if let Err(failure) = result {
+                    for earlier in planned[..done].iter().rev() {
+                        let _ = unmount(&root, earlier);
+                    }
+                    let text =
+                        format!("mounts[{done}]: {}: {}", mount.destination.to_string_lossy(), failure.text);
+                    return Err(Error::Step(crate::wire::Failure { text, ..failure }));
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Unmounts each entry's destination in the container `id`.
+///
+/// # Errors
+/// A destination where nothing is mounted.
+pub fn remove(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
+    with_container(root, id, |record, init| {
+        let planned = wanted
+            .iter()
+            .enumerate()
+            .map(|(index, mount)| {
+                let destination = Mount {
+                    destination: mount.destination.clone(),
+                    kind: "tmpfs".to_owned(),
+                    ..Mount::default()
+                };
+                plan::mounts::one(index, &destination, &record.bundle, "", false)
+            })
+            .collect::<plan::Result<Vec<MountPlan>>>()?;
+        inside(record, init, || {
+            let root = container_root()?;
+            for mount in &planned {
+                unmount(&root, mount).or_error(|| {
+                    format!("mounts[{}]: unmount {}", mount.index, mount.destination.to_string_lossy())
+                })?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn with_container(
+    root: &Path,
+    id: &str,
+    act: impl FnOnce(&Record, &state::Init) -> Result<()>,
+) -> Result<()> {
+    let dir = StateDir::open(root, id)?;
+    let _lock = dir.lock()?;
+    let record = dir.record()?;
+    let init = state::init(&record).ok_or_else(|| Error::Other("container not running".into()))?;
+    if record.namespaces & libc::CLONE_NEWNS == 0 {
+        return Err(Error::Other("the container has no mount namespace of its own".into()));
+    }
+    act(&record, &init)
+}
+
+/// Runs `act` in the container's namespaces, the PID namespace excepted.
+fn inside(record: &Record, init: &state::Init, act: impl Fn() -> Result<()>) -> Result<()> {
+    let namespaces = record.namespaces & !plan::namespaces::NEWTIME;
+    let mut result = None;
+    let mut go_between = || {
+        result = Some(
+            clone::setns(init.pidfd.as_fd(), namespaces)
+                .or_error(|| "join the container's namespaces".into())
+                .and_then(|()| match record.namespaces & libc::CLONE_NEWUSER {
+                    0 => Ok(()),
+                    _ => child::join::become_root().map_err(Error::Step),
+                })
+                .and_then(|()| act()),
+        );
+    };
+    clone::with_borrowed_memory(false, &mut go_between).or_error(|| "clone a go-between".into())?;
+    result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))
+}
+
+fn container_root() -> Result<OwnedFd> {
+    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_error(|| "open the container's root".into())
+}
+
+/// Unmounts what is mounted at a destination, which must be the root of a mount.
+fn unmount(root: &OwnedFd, mount: &MountPlan) -> std::result::Result<(), Errno> {
+    let place = path::resolve(root.as_fd(), &mount.destination, path::Missing::Fail)?;
+    // umount2(2) knows no descriptors, and the container's /proc is not to be believed: a mount point can be entered,
+    // and the directory a process is in needs no path. A file is reached by its name in its directory.
+    if path::file_type(&fstat(&place)?) == SFlag::S_IFDIR {
+        nix::unistd::fchdir(&place)?;
+        return umount2(".", MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    }
+    let (parent, name) = path::parent_in_root(root.as_fd(), &mount.destination)?;
+    nix::unistd::fchdir(&parent)?;
+    umount2(name.as_os_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+}
