@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod help;
@@ -15,6 +16,7 @@ pub mod ps;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
 use crate::cgroup::{self, Driver};
@@ -53,6 +55,7 @@ pub const COMMANDS: &[&Command] = &[
     &completion::COMPLETION,
     &create::CREATE,
     &delete::DELETE,
+    &events::EVENTS,
     &exec::EXEC,
     &features::FEATURES,
     &kill::KILL,
@@ -65,6 +68,7 @@ pub const COMMANDS: &[&Command] = &[
     &spec::SPEC,
     &start::START,
     &state::STATE,
+    &update::UPDATE,
 ];
 
 /// Flags before the command.
