@@ -7,6 +7,7 @@
 //!
 //! Exit status: 0 when every case of corten passes or is listed in `gaps.toml`; 1 when not; 2 when nothing could be run.
 
+mod cgroups;
 mod error;
 mod gaps;
 mod host;
@@ -34,7 +35,8 @@ suites: runtime-tools, matrix (default: both)
   --jobs N        cases at a time (default 4; most of them wait most of the time)
 
 environment: CORTEN_BIN, RUNC_BIN, CRUN_BIN: the runtimes (default: corten beside this program, runc and crun of $PATH);
-CONFORMANCE_CACHE: built validation programs (default /var/cache/corten-conformance)";
+CONFORMANCE_CACHE: where validation programs are built (default /var/cache/corten-conformance);
+CONFORMANCE_PROGRAMS: a folder where they already are";
 
 struct Options {
     runtime_tools: bool,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::bundle::{self, Case};
 use super::cases::process_file;
-use super::cgroups;
+use crate::cgroups;
 use crate::error::{At as _, Error, Result};
 use crate::runtime::Runtime;
 use crate::work::text_of;
@@ -28,6 +28,13 @@ pub(crate) struct Setting<'a> {
     pub(crate) holder: u32,
     /// The cgroup below which every case has its own.
     pub(crate) cgroup: &'a str,
+}
+
+impl Setting<'_> {
+    /// The cgroup of a case on a runtime. Its parent is its own too: which controllers a runtime enables there is seen by no other.
+    pub(crate) fn cgroup_of(&self, runtime: &str, case: &str) -> String {
+        format!("{}/{runtime}-{case}/container", self.cgroup)
+    }
 }
 
 /// One container of one runtime.
@@ -52,7 +59,7 @@ impl Ended {
 
 /// Run the case; the answer is an object with `outcome`, `outside`, `state`, `report`.
 pub(crate) fn observe(case: &Case, runtime: &Runtime, folder: &Path, setting: &Setting) -> Result<Value> {
-    let cgroup = format!("{}/{}/{}", setting.cgroup, runtime.name, case.name);
+    let cgroup = setting.cgroup_of(runtime.name, case.name);
     bundle::write(case, folder, &cgroup, setting.probe, setting.holder)?;
     let process = folder.join("process.json");
     fs::write(&process, process_file().to_string()).at("write", &process)?;

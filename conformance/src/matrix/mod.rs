@@ -4,7 +4,6 @@
 
 mod bundle;
 mod cases;
-mod cgroups;
 mod compare;
 mod drive;
 
@@ -16,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use bundle::Case;
 use compare::Seen;
 
+use crate::cgroups;
 use crate::error::{At as _, Result};
 use crate::gaps::Gaps;
 use crate::host::Host;
@@ -84,7 +84,7 @@ pub(crate) fn run(
         let observation = drive::observe(case, runtime, &bundle, &setting)?;
         let text = format!("{observation:#}");
         fs::write(bundle.join("observation.json"), text).at("write", &bundle)?;
-        Ok(compare::comparable(&observation, &names(&bundle, &cgroup, runtime.name, case.name, holder.pid())))
+        Ok(compare::comparable(&observation, &names(&bundle, &setting, runtime.name, case.name)))
     });
     drop(holder);
     cgroups::remove(&cgroup);
@@ -94,13 +94,15 @@ pub(crate) fn run(
 }
 
 /// What differs from run to run, and the name it gets instead.
-fn names(bundle: &Path, cgroup: &str, runtime: &str, case: &str, holder: u32) -> Vec<(String, &'static str)> {
+fn names(bundle: &Path, setting: &drive::Setting, runtime: &str, case: &str) -> Vec<(String, &'static str)> {
     let mut all = vec![
         (bundle.display().to_string(), "$BUNDLE"),
-        (format!("{cgroup}/{runtime}/{case}"), "$CGROUP"),
+        (setting.cgroup_of(runtime, case), "$CGROUP"),
         (format!("matrix-{runtime}-{case}"), "$ID"),
     ];
-    for (pid, host, name) in [("self".to_owned(), true, "host"), (holder.to_string(), false, "joined")] {
+    for (pid, host, name) in
+        [("self".to_owned(), true, "host"), (setting.holder.to_string(), false, "joined")]
+    {
         for entry in fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten() {
             let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{}", entry.file_name().display()));
             let Ok(target) = link(&pid) else { continue };

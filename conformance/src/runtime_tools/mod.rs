@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::cgroups;
 use crate::error::{At as _, Error, Result};
 use crate::gaps::Gaps;
 use crate::host::Host;
@@ -24,6 +25,9 @@ use tap::Verdict;
 
 /// A program may take this long; the slowest waits four times ten seconds for a state that does not come.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The cgroups the programs use; a runtime leaves the parents of a relative path behind.
+const CGROUPS: [&str; 2] = ["cgrouptest", "testdir"];
 
 /// Programs with a race of their own (a signal sent before the shell has set its trap) get this many attempts.
 const ATTEMPTS: usize = 3;
@@ -83,6 +87,7 @@ pub(crate) fn run(
         }
         Ok(verdict)
     })?;
+    CGROUPS.iter().for_each(|name| cgroups::remove(name));
     let mut outcomes: Vec<Outcome> = tasks
         .iter()
         .zip(verdicts)

@@ -29,6 +29,9 @@ pub(crate) fn get(module: &Path) -> Result<std::result::Result<Programs, String>
     let names = validation_programs(&listing);
     let version = listing.lines().find_map(|line| line.trim().strip_prefix(MODULE)).unwrap_or_default();
     let version = version.split_whitespace().next().unwrap_or("?").to_owned();
+    if let Some(folder) = std::env::var_os("CONFORMANCE_PROGRAMS") {
+        return Ok(Ok(Programs { folder: folder.into(), names, version }));
+    }
     if in_path("go").is_none() {
         return Ok(Err("go".into()));
     }

@@ -18,7 +18,8 @@ pub(crate) fn judge(exit: Option<i32>, stdout: &str, stderr: &str) -> Verdict {
         let name = line
             .trim_start_matches("not ok")
             .trim_start_matches(|c: char| c.is_ascii_digit() || " -".contains(c));
-        return Verdict::Fail(with_detail(name, detail(lines)));
+        let detail = detail(lines).or_else(|| said(stderr).filter(|_| name.starts_with("exit status")));
+        return Verdict::Fail(with_detail(name, detail));
     }
     let tests = stdout.lines().any(|line| line.starts_with("ok "));
     if !tests && let Some(message) = field(stdout, "error") {

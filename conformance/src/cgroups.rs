@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel says about a container's cgroups, read from outside; and the removal of the folders the matrix itself made.
+//! What the kernel says about a container's cgroups, read from outside; and the removal of the folders that a
+//! suite itself made.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,69 @@
+#!/bin/bash
+# critest.sh [RUNTIME...]: the Kubernetes CRI validation suite (cri-tools, built from the pinned Go module) against containerd, once
+# with runc as its default runtime and once with corten. A test that passes with runc and fails with corten fails the command.
+#
+# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim). $CRITEST: a critest to use instead.
+# $FOCUS, $SKIP: regular expressions over the names of tests. Tests that only pull images from registries are skipped.
+set -uo pipefail
+# shellcheck source=daemons.sh
+. "$(dirname "$0")/daemons.sh"
+need containerd ctr runc jq busybox iptables
+[ -x /usr/lib/cni/bridge ] || skip "the CNI plug-ins (containernetworking-plugins)"
+[ -n "$(corten)" ] || skip "corten (cargo build -p runtime)"
+
+# Build before the network goes away.
+CRITEST=${CRITEST:-$CACHE/critest-$(cat "$HERE/../cri-tools/go.mod" "$HERE/../cri-tools/go.sum" | sha256sum | cut -c1-16)}
+if [ ! -x "$CRITEST" ]; then
+    need go
+    echo "# building critest, some minutes"
+    mkdir -p "$CACHE"
+    (cd "$HERE/../cri-tools" && CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o "$CRITEST" sigs.k8s.io/cri-tools/cmd/critest) ||
+        skip "Go 1.24 and its module proxy"
+fi
+enter_private "$@"
+[ $# -gt 0 ] || set -- corten
+
+mount -t tmpfs tmpfs /var/lib/cni 2> /dev/null || { mkdir -p /var/lib/cni && mount -t tmpfs tmpfs /var/lib/cni; }
+echo 1 > /proc/sys/net/ipv4/ip_forward
+TREE=$WORK/tree
+busybox_tree "$TREE"
+K8S=registry.k8s.io CRI=gcr.io/k8s-staging-cri-tools E2E=registry.k8s.io/e2e-test-images
+web() { jq -nc --arg port "$1" '{Cmd: ["/bin/httpd", "-f", "-p", $port, "-h", "/usr/share/nginx/html"]}'; }
+image "$WORK/images" "$TREE" '{"Cmd":["/bin/sleep","2147483647"]}' $K8S/pause:suite
+image "$WORK/images" "$TREE" '{"Cmd":["/bin/sh"]}' $E2E/busybox:1.29-2
+image "$WORK/images" "$TREE" "$(web 80)" $E2E/nginx:1.14-2 $E2E/httpd:2.4.39-4
+image "$WORK/images" "$TREE" "$(web 12003)" $CRI/hostnet-nginx-amd64:latest
+image "$WORK/images" "$TREE" '{"User":"1000","Cmd":["/bin/sh"]}' $CRI/test-image-predefined-group:latest
+tar -C "$WORK/images" -cf "$WORK/images.tar" .
+
+run() { # RUNTIME: its failed and passed tests go to $WORK/RUNTIME.failed, .passed
+    containerd_with "$1" yes || { tail -20 "$WORK/containerd-$1/log" >&2 && exit 2; }
+    mkdir -p "$WORK/containerd-$1/cni"
+    jq -n '{cniVersion: "0.4.0", name: "suite", plugins: [
+        {type: "bridge", bridge: "suite0", isGateway: true, ipMasq: true, ipam: {type: "host-local", subnet: "10.88.0.0/16",
+         routes: [{dst: "0.0.0.0/0"}]}}, {type: "portmap", capabilities: {portMappings: true}}]}' > "$WORK/containerd-$1/cni/10-suite.conflist"
+    ctr -a "$SOCKET" -n k8s.io images import "$WORK/images.tar" > /dev/null || exit 2
+    "$CRITEST" --runtime-endpoint "unix://$SOCKET" --ginkgo.no-color --ginkgo.json-report "$WORK/$1.json" \
+        ${FOCUS:+--ginkgo.focus "$FOCUS"} --ginkgo.skip "${SKIP:-public image|listImage|image status|Image Manager}" \
+        --ginkgo.seed 1 > "$WORK/$1.log" 2>&1
+    for state in failed passed; do
+        jq -r --arg state $state '.[0].SpecReports[] | select(.LeafNodeType == "It" and (.State == $state or ($state == "failed" and
+            (.State == "panicked" or .State == "timedout" or .State == "interrupted")))) |
+            (.ContainerHierarchyTexts + [.LeafNodeText]) | join(" ")' "$WORK/$1.json" | sort > "$WORK/$1.$state"
+    done
+    stop_daemons
+}
+
+run runc
+result=0
+for runtime; do
+    run "$runtime"
+    comm -12 "$WORK/runc.passed" "$WORK/$runtime.failed" | sed "s/^/not ok - $runtime: /"
+    comm -12 "$WORK/runc.failed" "$WORK/$runtime.failed" | sed "s/^/# fails with runc as well: /"
+    comm -12 "$WORK/runc.failed" "$WORK/$runtime.passed" | sed "s/^/# fails with runc only: /"
+    worse=$(comm -12 "$WORK/runc.passed" "$WORK/$runtime.failed" | wc -l)
+    [ "$worse" = 0 ] || result=1
+    echo "critest: $runtime passes $(wc -l < "$WORK/$runtime.passed") and fails $(wc -l < "$WORK/$runtime.failed")," \
+        "runc passes $(wc -l < "$WORK/runc.passed") and fails $(wc -l < "$WORK/runc.failed"); $worse fail with $runtime only"
+done
+exit $result

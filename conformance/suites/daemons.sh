@@ -1,0 +1,146 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by the suites: images without a registry, and daemons that leave no trace.
+#
+# A suite calls `enter_private "$@"` first: from then on it runs in mount, network and PID namespaces of its own, with its own
+# /run, so that what the daemons start, mount, bind and route is gone with it.
+
+HERE=$(cd "$(dirname "$0")" && pwd)
+REPOSITORY=$(cd "$HERE/../.." && pwd)
+CACHE=${CONFORMANCE_CACHE:-/var/cache/corten-conformance}
+
+skip() {
+    echo "$(basename "$0" .sh): skipped: needs $*"
+    exit 0
+}
+
+need() { # PROGRAM...
+    local program
+    for program; do command -v "$program" > /dev/null || skip "$program"; done
+}
+
+# The runtime under test: $CORTEN_BIN, or the newest one cargo has built.
+corten() {
+    local target=${CARGO_TARGET_DIR:-$REPOSITORY/target}
+    if [ -n "${CORTEN_BIN:-}" ]; then
+        echo "$CORTEN_BIN"
+    else
+        find "$target" -maxdepth 3 -name corten -type f -perm -100 -printf '%T@ %p\n' 2> /dev/null | sort -rn | head -1 | cut -d' ' -f2
+    fi
+}
+
+enter_private() {
+    [ "$(id -u)" = 0 ] || skip root
+    if [ "${SUITE_PRIVATE:-}" != yes ]; then
+        need unshare ip
+        SUITE_PRIVATE=yes exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0" "$@"
+    fi
+    ip link set lo up
+    mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
+    mkdir -p /run/lock
+    # Small, and of one kind: everything a suite writes. Overlay snapshots need a real disk below.
+    WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/corten-suite.XXXXXX")
+    DAEMONS=()
+    trap 'stop_daemons; [ -n "${KEEP:-}" ] && echo "kept $WORK" || rm -rf "$WORK"' EXIT
+    trap 'exit 130' INT TERM
+}
+
+stop_daemons() {
+    local pid
+    for pid in "${DAEMONS[@]}"; do kill "$pid" 2> /dev/null && wait "$pid" 2> /dev/null; done
+    DAEMONS=()
+    # What is mounted below the working folder would survive its removal.
+    awk -v w="$WORK/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r umount -l 2> /dev/null
+}
+
+daemon() { # LOG COMMAND...: start it in the background; it is stopped at the end
+    local log=$1
+    shift
+    "$@" > "$log" 2>&1 &
+    DAEMONS+=($!)
+}
+
+wait_for() { # SECONDS COMMAND...: until it succeeds
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" > /dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || { echo "$(basename "$0" .sh): did not come up: $*" >&2 && return 1; }
+        sleep 0.2
+    done
+}
+
+# busybox_tree DIR: a root file system with every applet.
+busybox_tree() {
+    local dir=$1 applet
+    mkdir -p "$dir"/{bin,dev,etc,proc,root,sys,tmp,usr/share/nginx/html,var/run,home}
+    chmod 1777 "$dir/tmp"
+    cp "$(command -v busybox)" "$dir/bin/busybox"
+    for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$dir/bin/$applet"; done
+    printf '%s\n' root:x:0:0:root:/root:/bin/sh www-data:x:33:33::/var/www:/bin/sh nobody:x:65534:65534::/:/bin/false \
+        default-user:x:1000:1000::/home:/bin/sh > "$dir/etc/passwd"
+    printf '%s\n' root:x:0: www-data:x:33: default-user:x:1000: group-defined-in-image:x:50000:default-user \
+        nobody:x:65534: > "$dir/etc/group"
+    echo 'Welcome to nginx!' > "$dir/usr/share/nginx/html/index.html"
+}
+
+# image DIR TREE CONFIG NAME...: add an image to the docker-archive in DIR. CONFIG is the JSON of its `config`.
+image() {
+    local dir=$1 tree=$2 config=$3 layer diff file tags
+    shift 3
+    mkdir -p "$dir"
+    layer=$(basename "$tree").tar
+    [ -e "$dir/$layer" ] || tar -C "$tree" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$dir/$layer" .
+    diff=$(sha256sum "$dir/$layer" | cut -d' ' -f1)
+    jq -nc --argjson config "$config" --arg diff "sha256:$diff" '{architecture: "amd64", os: "linux", config: $config,
+        created: "1970-01-01T00:00:00Z", rootfs: {type: "layers", diff_ids: [$diff]}, history: [{created_by: "tar"}]}' > "$dir/config.new"
+    file=$(sha256sum "$dir/config.new" | cut -d' ' -f1).json
+    mv "$dir/config.new" "$dir/$file"
+    tags=$(printf '%s\n' "$@" | jq -R . | jq -sc .)
+    jq -nc --arg file "$file" --arg layer "$layer" --argjson tags "$tags" '[{Config: $file, RepoTags: $tags, Layers: [$layer]}]' > "$dir/manifest.one"
+    if [ -e "$dir/manifest.json" ]; then
+        jq -sc add "$dir/manifest.json" "$dir/manifest.one" > "$dir/manifest.new" && mv "$dir/manifest.new" "$dir/manifest.json"
+    else
+        mv "$dir/manifest.one" "$dir/manifest.json"
+    fi
+    rm -f "$dir/manifest.one"
+}
+
+# containerd_with RUNTIME CRI(yes|no): start containerd with its own folders; RUNTIME is runc, corten (our runtime behind containerd's
+# shim) or corten-shim (our shim). Sets SOCKET.
+containerd_with() {
+    local runtime=$1 cri=$2 dir=$WORK/containerd-$1 type=io.containerd.runc.v2 binary=""
+    mkdir -p "$dir" /run/containerd
+    case $runtime in
+    runc) binary=$(command -v runc) ;;
+    corten) binary=$(corten) ;;
+    corten-shim) type=io.containerd.corten.v2 ;;
+    esac
+    SOCKET=$dir/containerd.sock
+    {
+        echo "version = 2"
+        echo "root = '$dir/root'"
+        echo "state = '$dir/state'"
+        [ "$cri" = yes ] || echo "disabled_plugins = ['io.containerd.grpc.v1.cri']"
+        echo "[grpc]"
+        echo "address = '$SOCKET'"
+        [ "$cri" != yes ] || cat << END
+[plugins.'io.containerd.grpc.v1.cri']
+  sandbox_image = 'registry.k8s.io/pause:suite'
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  tolerate_missing_hugetlb_controller = true
+  stream_server_address = '127.0.0.1'
+  [plugins.'io.containerd.grpc.v1.cri'.cni]
+    bin_dir = '/usr/lib/cni'
+    conf_dir = '$dir/cni'
+  [plugins.'io.containerd.grpc.v1.cri'.containerd]
+    default_runtime_name = 'suite'
+    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.suite]
+      runtime_type = '$type'
+      [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.suite.options]
+        BinaryName = '$binary'
+END
+    } > "$dir/config.toml"
+    RUNTIME_TYPE=$type RUNTIME_BINARY=$binary
+    daemon "$dir/log" containerd --config "$dir/config.toml"
+    wait_for 30 ctr -a "$SOCKET" version
+}
