@@ -26,6 +26,9 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Shutdown was lost.
 const UNUSED: Duration = Duration::from_secs(600);
 
+/// How much freed memory the allocator may keep.
+const HEAP_SLACK: i32 = 64 << 10;
+
 /// How long the last events may take to be delivered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 
@@ -42,6 +45,7 @@ pub enum Error {
 
 /// Serves until nobody needs it any more.
 pub fn serve(args: &Args) -> Result<(), Error> {
+    sys::keep_heap_small(HEAP_SLACK);
     let listener = sys::inherited_fd(LISTENER_FD).map_err(Error::Listener)?;
     let socket = socket_path(&listener).map_err(Error::Listener)?;
     let setup = |step| move |error| Error::Setup(step, error);

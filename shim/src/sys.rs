@@ -216,6 +216,17 @@ fn pass_descriptors(fds: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the allocator give memory back: large blocks are mapped by themselves and go when they are freed, and a free
+/// end of the heap is returned when it is more than this many bytes. (mallopt(3); its defaults grow with use.)
+pub fn keep_heap_small(bytes: i32) {
+    // SAFETY: takes integers and changes parameters of the allocator; a refusal changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, bytes);
+        libc::mallopt(libc::M_TOP_PAD, 0);
+    }
+}
+
 /// The soft and hard limit of open files.
 pub fn open_files_limit() -> io::Result<(u64, u64)> {
     // SAFETY: an all-zero rlimit is valid and getrlimit fills it.

@@ -57,7 +57,8 @@ pub struct Pod {
     pub containers: Vec<Container>,
     name: String,
     directory: PathBuf,
-    options: Writer,
+    /// The runtime options of every Create.
+    pub options: Writer,
 }
 
 impl Pod {

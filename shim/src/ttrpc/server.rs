@@ -19,10 +19,10 @@ use super::frame::{self, Decoder, Frame, Kind, MAX_MESSAGE};
 use super::{Code, Status};
 use crate::log;
 use crate::proto::ttrpc::{Request, Response};
-use crate::reactor::{Condition, First, Source, clock, first, task};
+use crate::reactor::{Condition, First, Source, clock, first, task, yield_now};
 
-/// A peer that does not read its answers is cut off when this many bytes wait for it.
-const MAX_UNSENT: usize = 4 * MAX_MESSAGE;
+/// Of a peer that does not read its answers no more requests are read while this many bytes wait for it.
+const MAX_UNSENT: usize = 256 << 10;
 
 /// One request.
 pub struct Call {
@@ -97,14 +97,8 @@ impl Connection {
             *unsent = Vec::new();
             return;
         }
-        let stuck = unsent.len() > MAX_UNSENT;
         drop(unsent);
-        if stuck {
-            log::warn("cut off a client that does not read its answers");
-            self.close();
-        } else {
-            self.changed.changed();
-        }
+        self.changed.changed();
     }
 
     /// Sends what [`respond`](Self::respond) could not.
@@ -118,10 +112,13 @@ impl Connection {
                 let mut unsent = self.unsent.borrow_mut();
                 let sent = nix::unistd::write(fd, &unsent)?;
                 unsent.drain(..sent);
+                if unsent.is_empty() {
+                    *unsent = Vec::new();
+                }
                 Ok(())
             });
             match first(sent, self.closed()).await {
-                First::Left(Ok(())) => {}
+                First::Left(Ok(())) => self.changed.changed(),
                 First::Left(Err(_)) => return self.close(),
                 First::Right(()) => return,
             }
@@ -177,6 +174,7 @@ async fn receive(connection: &Rc<Connection>, service: &Rc<dyn Service>) {
     let mut decoder = Decoder::default();
     let mut last_stream = 0;
     loop {
+        connection.changed.until(|| connection.unsent.borrow().len() < MAX_UNSENT).await;
         let read = connection.socket.read_with(|fd| {
             let mut bytes = [0; 4096];
             let count = nix::unistd::read(fd, &mut bytes)?;
@@ -195,6 +193,8 @@ async fn receive(connection: &Rc<Connection>, service: &Rc<dyn Service>) {
                 Err(status) => connection.respond(stream, Err(status)),
             }
         }
+        // The calls have their turn before more of them are read.
+        yield_now().await;
     }
 }
 

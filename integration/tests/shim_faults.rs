@@ -1,0 +1,487 @@
+//! Faults around the shim: runtimes that hang or fail, mounts that do not answer, daemons and shims that are killed,
+//! peers that do not read. What nobody asked for must not happen, and what was asked must be answered.
+
+use integration::shim::client::frame;
+use integration::shim::pod::{self, deleted, until};
+use integration::shim::wire::Writer;
+use integration::shim::{Client, Output, Pod, Stdio};
+use integration::{host, leaks, proc, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio as Redirect};
+use std::time::Duration;
+
+/// A runtime that does as the real one except for the commands that `faults` handles in shell, with `$verb` set.
+fn faulty_runtime(pod: &mut Pod, faults: &str) {
+    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    let path = pod.directory().join("runtime.sh");
+    let script = format!(
+        "#!/bin/sh\nfor verb in \"$@\"; do case $verb in\n\
+         create|start|exec|kill|delete|pause|resume|update|ps|checkpoint|restore) break;; esac; done\n{faults}\nexec {real} \"$@\"\n"
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = pod.directory().join("state");
+    let options = Writer::new().text(6, &path.to_string_lossy()).text(7, &root.to_string_lossy());
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+}
+
+#[test]
+fn a_hung_start_stops_nothing_else_and_ends_with_its_deadline() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for ever");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    faulty_runtime(&mut pod, "[ $verb = start ] && case \"$*\" in *-a) exec sleep 1000;; esac");
+    let other = pod.add(&["sh", "-c", "exit 3"], |_| {});
+    pod.create(0, &Stdio::default());
+    let request = pod.named(0, "");
+    let stuck = pod.client.send_within(Duration::from_secs(3), "Start", &request);
+    // Meanwhile.
+    pod.run(other);
+    assert_eq!(pod.wait(other, ""), 3);
+    assert_eq!(pod.state(0, ""), 1);
+    pod.call("Pids", 0, "").unwrap();
+    let failed = pod.client.answer(stuck).unwrap_err();
+    assert_eq!(failed.code, 4, "{failed:?}");
+    assert!(failed.text.contains("OCI runtime start failed: the runtime did not end within"), "{failed:?}");
+    until("the runtime was killed", || {
+        !proc::pids().iter().any(|pid| {
+            let words = proc::nul_separated(&format!("/proc/{pid}/cmdline"));
+            words == ["sleep", "1000"]
+                && proc::Status::of(&pid.to_string()).get("PPid") == pod.shim_pid().to_string()
+        })
+    });
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
+#[test]
+fn a_hung_create_leaves_nothing() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for ever");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    // Hangs when it has made everything.
+    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    faulty_runtime(&mut pod, &format!("[ $verb = create ] && {{ {real} \"$@\"; exec sleep 1000; }}"));
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &Stdio::default());
+    let stream = pod.client.send_within(Duration::from_secs(3), "Create", &request);
+    assert_eq!(pod.client.answer(stream).unwrap_err().code, 4);
+    assert_eq!(pod.call("State", 0, "").unwrap_err().code, 5);
+    until("its process is dead", || leaks::processes(&container.id).is_empty());
+    assert!(leaks::cgroups(&container.id).is_empty());
+    pod.shutdown();
+}
+
+#[test]
+fn a_hung_exec_is_killed_and_another_one_works() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for ever");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    faulty_runtime(&mut pod, "[ $verb = exec ] && case \"$*\" in *stuck*) exec sleep 1000;; esac");
+    pod.run(0);
+    pod.exec(0, "stuck", &["true"], &Stdio::default()).unwrap();
+    pod.exec(0, "fine", &["true"], &Stdio::default()).unwrap();
+    let request = pod.named(0, "stuck");
+    let stuck = pod.client.send_within(Duration::from_secs(2), "Start", &request);
+    pod.start(0, "fine").unwrap();
+    assert_eq!(pod.wait(0, "fine"), 0);
+    assert_eq!(pod.client.answer(stuck).unwrap_err().code, 4);
+    assert_eq!(pod.state(0, "stuck"), 3);
+    pod.call("Delete", 0, "stuck").unwrap();
+    // The container can end: nothing is counted as running.
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+}
+
+#[test]
+fn a_hung_kill_answers_and_the_next_one_works() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for ever");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let flag = pod.directory().join("hang");
+    faulty_runtime(&mut pod, &format!("[ $verb = kill ] && [ -e {} ] && exec sleep 1000", flag.display()));
+    pod.run(0);
+    fs::write(&flag, "").unwrap();
+    let request = pod.named(0, "").number(3, 9);
+    let stream = pod.client.send_within(Duration::from_secs(2), "Kill", &request);
+    assert_eq!(pod.state(0, ""), 2);
+    assert_eq!(pod.client.answer(stream).unwrap_err().code, 4);
+    fs::remove_file(&flag).unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+}
+
+#[test]
+fn a_runtime_that_fails_is_quoted_and_one_that_is_missing_named() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    faulty_runtime(&mut pod, "[ $verb = create ] && { echo 'the moon is in the wrong phase' >&2; exit 1; }");
+    let stdio = Stdio::default();
+    let stream = pod.send_create(0, &stdio);
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert!(failed.text.contains("the moon is in the wrong phase"), "{failed:?}");
+    let options = Writer::new().text(6, "/no/such/runtime");
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    let stream = pod.send_create(0, &stdio);
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert!(failed.text.contains("/no/such/runtime"), "{failed:?}");
+    assert!(
+        failed.text.contains("executable file not found") || failed.text.contains("no such file"),
+        "{failed:?}"
+    );
+    let options = Writer::new().text(1, "x");
+    pod.options = Writer::any("some.unknown.Options", &options.done());
+    let stream = pod.send_create(0, &stdio);
+    assert!(pod.client.answer(stream).is_err());
+}
+
+#[test]
+fn containers_survive_the_death_of_containerd() {
+    let mut pod = Pod::new(&["sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.05; done"]);
+    let stdio = Stdio { stdin: String::new(), ..Stdio::fifos(pod.directory(), "init") };
+    let (out, _err) = (Output::of(&stdio.stdout), Output::of(&stdio.stderr));
+    let pid = pod.create(0, &stdio);
+    pod.start(0, "").unwrap();
+    out.expect("line 3\n");
+    // In the middle of calls: one that waits, one that has only half arrived.
+    let request = pod.named(0, "");
+    pod.client.send("Wait", &request);
+    pod.client.raw(&[0, 0, 0]);
+    pod.sink.down();
+    pod.client = Client::connect(&pod.socket).unwrap();
+    assert!(host::alive(pid));
+    out.expect("line 20\n");
+    pod.sink.up();
+    assert_eq!(pod.call("Connect", 0, "").unwrap().number(2), pid as u64);
+    assert_eq!(pod.call("Pids", 0, "").unwrap().all(1).is_empty(), false);
+    pod.remove(0);
+    let lines = out.end();
+    for (index, line) in lines.lines().enumerate() {
+        assert_eq!(line, format!("line {}", index + 1));
+    }
+}
+
+#[test]
+fn work_is_finished_when_its_caller_is_gone() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.send_create(0, &Stdio::default());
+    pod.client = Client::connect(&pod.socket).unwrap();
+    until("the container is created all the same", || {
+        pod.call("State", 0, "").is_ok_and(|state| state.number(4) == 1)
+    });
+    pod.start(0, "").unwrap();
+}
+
+#[test]
+fn a_killed_shim_is_cleaned_up_after() {
+    let mut pod = Pod::new(&["sh", "-c", "sleep 600 & sleep 600"]);
+    let container = pod.containers[0].clone();
+    let pid = pod.run(0);
+    pod.exec(0, "e", &["sleep", "600"], &Stdio::default()).unwrap();
+    pod.start(0, "e").unwrap();
+    let shim = pod.shim_pid();
+    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    let response = deleted(&pod.delete_command(&container));
+    assert_eq!((response.number(1), response.number(2)), (pid as u64, 137));
+    until("no process is left", || leaks::processes(&container.id).is_empty());
+    until("no cgroup is left", || leaks::cgroups(&container.id).is_empty());
+}
+
+#[test]
+fn a_runtime_dies_with_its_shim() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    faulty_runtime(&mut pod, "[ $verb = create ] && exec sleep 1234567");
+    pod.send_create(0, &Stdio::default());
+    let stuck = || {
+        let is = |pid: &i32| proc::nul_separated(&format!("/proc/{pid}/cmdline")) == ["sleep", "1234567"];
+        proc::pids().into_iter().filter(is).filter(|pid| host::alive(*pid)).count()
+    };
+    until("the runtime is at work", || stuck() == 1);
+    let connection = Client::connect(&pod.socket);
+    let shim = i32::try_from(connection.unwrap().call("Connect", &Writer::new()).unwrap().number(1)).unwrap();
+    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    until("the runtime is dead", || stuck() == 0);
+}
+
+/// Everything below needs to mount things.
+fn rootfs_mounts(pod: &Pod, mounts: &[Writer]) -> Writer {
+    let container = pod.containers[0].clone();
+    mounts
+        .iter()
+        .fold(pod.create_request(&container, &Stdio::default()), |request, mount| request.message(3, mount))
+}
+
+fn overlay(pod: &Pod, layers: usize) -> Writer {
+    let base = pod.directory().join("snapshots");
+    let dir = |name: &str| {
+        let path = base.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let mut lower = Vec::new();
+    for layer in 0..layers {
+        let path = dir(&format!("{layer}/fs"));
+        fs::write(Path::new(&path).join(format!("layer-{layer}")), "").unwrap();
+        lower.push(path);
+    }
+    // What the container runs is in the lowest layer.
+    let bottom = PathBuf::from(lower.last().unwrap());
+    let bundle = &pod.containers[0].bundle;
+    integration::rootfs::populate(&bottom);
+    fs::remove_dir_all(bundle.join("rootfs")).unwrap();
+    let options = [
+        "index=off".to_owned(),
+        format!("workdir={}", dir("w")),
+        format!("upperdir={}", dir("u")),
+        format!("lowerdir={}", lower.join(":")),
+    ];
+    options
+        .iter()
+        .fold(Writer::new().text(1, "overlay").text(2, "overlay"), |mount, option| mount.text(4, option))
+}
+
+fn mounted_below(directory: &Path) -> usize {
+    proc::mounts("self").iter().filter(|mount| Path::new(&mount.target).starts_with(directory)).count()
+}
+
+#[test]
+fn root_filesystems_of_any_number_of_layers_are_mounted_and_unmounted() {
+    for layers in [1, 3, 130, 400] {
+        let mut pod = Pod::with(&["sh", "-c", "ls -d /layer-* | wc -l; exit 0"], |config| {
+            config["root"]["readonly"] = false.into();
+        });
+        let mount = overlay(&pod, layers);
+        let request = rootfs_mounts(&pod, &[mount]);
+        pod.client.call("Create", &request).unwrap_or_else(|error| panic!("{layers} layers: {error:?}"));
+        let bundle = pod.containers[0].bundle.clone();
+        assert_eq!(mounted_below(&bundle), 1);
+        let names = fs::read_dir(bundle.join("rootfs")).unwrap().flatten();
+        let seen = names.filter(|entry| entry.file_name().to_string_lossy().starts_with("layer-")).count();
+        assert_eq!(seen, layers);
+        pod.start(0, "").unwrap();
+        assert_eq!(pod.wait(0, ""), 0);
+        pod.call("Delete", 0, "").unwrap();
+        assert_eq!(mounted_below(&bundle), 0);
+    }
+}
+
+#[test]
+fn a_mount_that_fails_is_undone_and_explained() {
+    let mut pod = Pod::new(&["true"]);
+    let good = Writer::new().text(1, "tmpfs").text(2, "tmpfs").text(4, "size=1m");
+    let bad = Writer::new().text(1, "nosuchfs").text(2, "x");
+    let request = rootfs_mounts(&pod, &[good, bad]);
+    let failed = pod.client.call("Create", &request).unwrap_err();
+    assert!(failed.text.contains("failed to mount rootfs component"), "{failed:?}");
+    assert_eq!(mounted_below(&pod.containers[0].bundle), 0);
+    // A runtime that fails after the mounts.
+    let good = Writer::new().text(1, "tmpfs").text(2, "tmpfs");
+    let request = rootfs_mounts(&pod, &[good]);
+    pod.client.call("Create", &request).unwrap_err();
+    assert_eq!(mounted_below(&pod.containers[0].bundle), 0);
+}
+
+#[test]
+fn bind_mounts_can_be_read_only_and_loops_detach_themselves() {
+    let mut pod = Pod::new(&["sh", "-c", "touch /x 2>/dev/null && exit 9; exit 0"]);
+    let source = pod.directory().join("source");
+    fs::create_dir_all(&source).unwrap();
+    integration::rootfs::populate(&source);
+    let bind =
+        Writer::new().text(1, "bind").text(2, &source.to_string_lossy()).text(4, "rbind").text(4, "ro");
+    let request = rootfs_mounts(&pod, &[bind]);
+    pod.client.call("Create", &request).unwrap();
+    let bundle = pod.containers[0].bundle.clone();
+    let mount =
+        proc::mounts("self").into_iter().find(|mount| Path::new(&mount.target).starts_with(&bundle)).unwrap();
+    assert!(mount.has("ro"), "{mount:?}");
+    pod.start(0, "").unwrap();
+    assert_eq!(pod.wait(0, ""), 0);
+    pod.call("Delete", 0, "").unwrap();
+    assert_eq!(mounted_below(&bundle), 0);
+}
+
+/// strace, attached to a process and its children to be, delaying a system call.
+struct Delay(Child);
+
+impl Delay {
+    fn of(pid: i32, call: &str, seconds: u32) -> Option<Delay> {
+        let inject = format!("inject={call}:delay_enter={}", u64::from(seconds) * 1_000_000);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-e", &format!("trace={call}"), "-e", &inject, "-o", "/dev/null", "-p"]);
+        let child = command.arg(pid.to_string()).stderr(Redirect::null()).spawn().ok()?;
+        until("strace is attached", || {
+            proc::Status::of(&pid.to_string()).get("TracerPid") == child.id().to_string()
+        });
+        Some(Delay(child))
+    }
+}
+
+impl Drop for Delay {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_unmount_that_hangs_stops_neither_delete_nor_anything_else() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for it");
+    }
+    let mut pod = Pod::with(&["true"], |config| config["root"]["readonly"] = false.into());
+    let mount = overlay(&pod, 2);
+    let request = rootfs_mounts(&pod, &[mount]);
+    pod.client.call("Create", &request).unwrap();
+    pod.start(0, "").unwrap();
+    pod.wait(0, "");
+    let other = pod.add(&["sleep", "600"], |_| {});
+    pod.run(other);
+    let shim = pod.shim_pid();
+    let Some(delay) = Delay::of(shim, "umount2", 30) else { skip!("needs strace") };
+    let request = pod.named(0, "");
+    let delete = pod.client.send("Delete", &request);
+    for _ in 0..10 {
+        assert_eq!(pod.state(0, ""), 3, "State of the container itself");
+        assert_eq!(pod.state(other, ""), 2, "and of another one");
+        pod.call("Stats", other, "").unwrap();
+    }
+    pod.kill(other, "", 9, false).unwrap();
+    assert_eq!(pod.wait(other, ""), 137);
+    let answer = pod.client.answer_within(delete, Duration::from_secs(9)).expect("below CRI's ten seconds");
+    answer.unwrap();
+    drop(delay);
+}
+
+#[test]
+fn a_client_that_does_not_read_harms_nobody() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others store without end");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    let shim = pod.shim_pid();
+    let resident = || {
+        let status = proc::Status::of(&shim.to_string());
+        status.get("VmRSS").split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let mut deaf = std::os::unix::net::UnixStream::connect(&pod.socket).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let request = Writer::new().text(1, "containerd.task.v2.Task").text(2, "Stats");
+    let request = request.message(3, &Writer::new().text(1, &pod.id())).done();
+    let mut number = 1;
+    let blocked = loop {
+        match deaf.write_all(&frame(number, 1, 0, &request)) {
+            Ok(()) => number += 2,
+            Err(error) => break error,
+        }
+        assert!(number < 1_000_000, "the shim takes requests without end");
+    };
+    assert_eq!(blocked.kind(), std::io::ErrorKind::WouldBlock, "after {number}");
+    assert_eq!(pod.state(0, ""), 2);
+    assert!(resident() < before + 4096, "{} kB, before {before}", resident());
+    drop(deaf);
+    assert_eq!(pod.state(0, ""), 2);
+}
+
+#[test]
+fn only_the_same_user_is_served() {
+    let pod = Pod::new(&["true"]);
+    fs::set_permissions(&pod.socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let folder = pod.socket.parent().unwrap();
+    let before = fs::metadata(folder).unwrap().permissions();
+    // Through /proc of the test, so that the folder's own mode does not have to be changed.
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ntry:\n s.connect(sys.argv[1])\n s.send(b'x')\n print('got', len(s.recv(10)))\nexcept OSError as e: print('refused', e.errno)\n";
+    let directory = fs::File::open(folder).unwrap();
+    use std::os::fd::AsRawFd;
+    let through = format!(
+        "/proc/self/fd/{}/{}",
+        directory.as_raw_fd(),
+        pod.socket.file_name().unwrap().to_string_lossy()
+    );
+    nix::fcntl::fcntl(&directory, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let output = Command::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "/usr/bin/python3",
+            "-c",
+            script,
+            &through,
+        ])
+        .output();
+    let Ok(output) = output else { skip!("needs setpriv and python3") };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(fs::metadata(folder).unwrap().permissions(), before);
+    assert!(
+        said.contains("got 0") || said.contains("refused"),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_shim_that_nobody_needs_ends_by_itself() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others stay for ever");
+    }
+    // containerd has died between start and Create.
+    let mut pod = Pod::new(&["true"]);
+    let shim = pod.shim_pid();
+    pod.client = Client::connect(&Pod::new(&["true"]).socket).unwrap();
+    until("the shim has noticed", || !host::alive(shim));
+    assert!(!pod.socket.exists());
+}
+
+#[test]
+fn shutdown_does_nothing_while_there_are_containers() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    let shim = pod.shim_pid();
+    let id = pod.id();
+    pod.client.call("Shutdown", &Writer::new().text(1, &id).number(2, 1)).unwrap();
+    assert_eq!(pod.state(0, ""), 2);
+    pod.remove(0);
+    pod.shutdown();
+    assert!(!host::alive(shim));
+    // The last event is delivered before the end.
+    assert_eq!(pod.sink.briefs(&id).last().map(String::as_str), Some(&*format!("delete {id}")));
+}
+
+#[test]
+fn sigterm_ends_the_shim_and_not_its_containers() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = pod.run(0);
+    let shim = pod.shim_pid();
+    kill(Pid::from_raw(shim), Signal::SIGTERM).unwrap();
+    until("the shim has ended", || !host::alive(shim));
+    assert!(host::alive(pid));
+}
+
+#[test]
+fn the_log_tells_of_everything_on_sigusr1() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others write their stacks");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = pod.run(0);
+    kill(Pid::from_raw(pod.shim_pid()), Signal::SIGUSR1).unwrap();
+    let container = pod.containers[0].clone();
+    let mut text = String::new();
+    until("a line is written", || {
+        text += &container.log();
+        text.contains(&format!("pid {pid} running"))
+    });
+    assert!(text.contains("level=info msg=") && text.contains("time=\"20"), "{text}");
+}
