@@ -2,6 +2,7 @@
 //! `gaps.toml`: the reasons why a case does not pass, or why two runtimes may differ. A reason that is no longer needed is an
 //! error for corten, so the table cannot become untrue.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -13,6 +14,9 @@ use crate::host::Host;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gaps {
+    /// Control → the beginning of its `--version` when the table was written.
+    #[serde(default, rename = "written-with")]
+    written_with: BTreeMap<String, String>,
     /// Cases of runtime-tools that fail.
     #[serde(default, rename = "runtime-tools")]
     pub(crate) runtime_tools: Vec<Failure>,
@@ -59,6 +63,11 @@ impl Gaps {
         let text = std::fs::read_to_string(path).at("read", path)?;
         toml::from_str(&text)
             .map_err(|error| Error::Format { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// Whether this control is the one that the table was written with.
+    pub(crate) fn knows(&self, control: &str, version: &str) -> bool {
+        self.written_with.get(control).is_some_and(|known| version.starts_with(known.as_str()))
     }
 
     /// The reason why this runtime fails this validation program on this machine.

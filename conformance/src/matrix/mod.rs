@@ -189,19 +189,14 @@ impl Report {
             }
         }
         if complete {
-            let used =
-                |index: usize| report.differences.iter().any(|difference| difference.reason == Some(index));
-            let here = |index: usize| {
-                gaps.matrix.get(index).is_some_and(|gap| {
-                    host.all(&gap.when)
-                        && gap.controls.iter().all(|name| runtimes.iter().any(|runtime| runtime.name == name))
-                })
+            let known = |name: &String| {
+                runtimes.iter().any(|runtime| runtime.name == name && gaps.knows(name, &runtime.version))
             };
-            let stale = (0..gaps.matrix.len()).filter(|index| here(*index) && !used(*index));
-            report.stale = stale
-                .filter_map(|index| gaps.matrix.get(index))
-                .map(|gap| format!("{} {}", gap.case, gap.path))
-                .collect();
+            let unused = gaps.matrix.iter().enumerate().filter(|(index, gap)| {
+                let used = report.differences.iter().any(|difference| difference.reason == Some(*index));
+                !used && host.all(&gap.when) && gap.controls.iter().all(known)
+            });
+            report.stale = unused.map(|(_, gap)| format!("{} {}", gap.case, gap.path)).collect();
         }
         report
     }
