@@ -36,6 +36,9 @@ pub(crate) struct Failure {
     /// Facts of the machine (`host.rs`) that must hold for it.
     #[serde(default)]
     pub(crate) when: Vec<String>,
+    /// The case has a race of its own and passes now and then, on a control too.
+    #[serde(default)]
+    pub(crate) sometimes: bool,
     /// Why, in one line.
     pub(crate) reason: String,
 }
@@ -70,14 +73,14 @@ impl Gaps {
         self.written_with.get(control).is_some_and(|known| version.starts_with(known.as_str()))
     }
 
-    /// The reason why this runtime fails this validation program on this machine.
-    pub(crate) fn failure(&self, case: &str, runtime: &str, host: &Host) -> Option<&str> {
+    /// Why this runtime fails this validation program on this machine.
+    pub(crate) fn failure(&self, case: &str, runtime: &str, host: &Host) -> Option<&Failure> {
         let fits = |gap: &&Failure| {
             gap.cases.iter().any(|pattern| matches(pattern, case))
                 && gap.runtimes.iter().any(|name| name == runtime)
                 && host.all(&gap.when)
         };
-        self.runtime_tools.iter().find(fits).map(|gap| gap.reason.as_str())
+        self.runtime_tools.iter().find(fits)
     }
 
     /// The place in the table that explains why corten differs from this control here.
