@@ -1,5 +1,5 @@
-//! What a profile costs: time to read it, instructions, time to compile it, and how many instructions the kernel runs
-//! for a call. Ours, and with `--features libseccomp-oracle` libseccomp's beside it.
+//! What a profile costs: time to read it, instructions, time to compile it, time to load it into the kernel, and how
+//! many instructions the kernel runs for a call. Ours, and with `--features libseccomp-oracle` libseccomp's beside it.
 //!
 //! cargo run --release -p seccomp-profiles --example compile_cost --features libseccomp-oracle
 #![allow(clippy::expect_used)]
@@ -51,14 +51,32 @@ fn mean_steps(program: &[Instruction], arches: &[Arch]) -> usize {
     steps.iter().sum::<usize>() / steps.len().max(1)
 }
 
+/// The shortest of a few loads into the kernel, each for a thread of its own.
+fn load(program: &[Instruction]) -> Duration {
+    let program: Vec<seccompiler::sock_filter> = program
+        .iter()
+        .map(|it| seccompiler::sock_filter { code: it.code, jt: it.jt, jf: it.jf, k: it.k })
+        .collect();
+    let once = || {
+        let program = program.clone();
+        let thread = std::thread::spawn(move || {
+            let start = Instant::now();
+            seccompiler::apply_filter(&program).map(|()| start.elapsed())
+        });
+        thread.join().expect("the thread ends by itself").expect("the kernel takes the program")
+    };
+    (0..20).map(|_| once()).min().unwrap_or_default()
+}
+
 fn row(what: &str, durations: &Durations, program: &[Instruction], arches: &[Arch]) {
     let us = |duration: Duration| duration.as_nanos() as f64 / 1000.0;
     println!(
-        "{what:<28} {:>6} {:>10.1} {:>10.1} {:>10.1} {:>8}",
+        "{what:<28} {:>6} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>8}",
         program.len(),
         us(durations.shortest),
         us(durations.middle),
         us(durations.first),
+        us(load(program)),
         mean_steps(program, arches)
     );
 }

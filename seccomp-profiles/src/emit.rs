@@ -55,6 +55,7 @@ impl Emitter {
         Target::At(self.here())
     }
 
+    /// Its place.
     fn here(&self) -> Label {
         Label(self.code.len())
     }

@@ -54,7 +54,9 @@ pub struct Rule {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct Arg {
+    #[serde(deserialize_with = "nullable")]
     pub index: u32,
+    #[serde(deserialize_with = "nullable")]
     pub value: u64,
     #[serde(deserialize_with = "nullable")]
     pub value_two: u64,
