@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// The format of the record; another one is refused.
 const FORMAT: u32 = 1;
 const RECORD: &str = "state.json";
+/// The record of a container that is being made. A file of its own: a rename over an existing file waits for the disk on
+/// some file systems.
+const FIRST_RECORD: &str = "creating.json";
 const PROCESS: &str = "process.json";
 const FILTER: &str = "seccomp.bpf";
 const FIFO: &str = "exec.fifo";
@@ -255,7 +258,10 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Missing`] when there is none, [`StateError::Damaged`] when it is not one of ours.
     pub fn record(&self) -> Result<Record> {
-        let record: Record = self.read_json(RECORD)?;
+        let record: Record = match self.read_json(RECORD) {
+            Err(StateError::Missing) => self.read_json(FIRST_RECORD)?,
+            result => result?,
+        };
         if record.format == FORMAT {
             return Ok(record);
         }
@@ -263,12 +269,24 @@ impl StateDir {
         Err(StateError::Damaged { path: self.path.join(RECORD), problem })
     }
 
+    /// Writes the first record, of a container that is being made. One that was cut off by a crash counts as none.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_first_record(&self, record: &Record) -> Result<()> {
+        let path = self.path.join(FIRST_RECORD);
+        let bytes = to_json(&path, record)?;
+        fs::write(&path, bytes).map_err(self.io("write", &path))
+    }
+
     /// Replaces the record, whole.
     ///
     /// # Errors
     /// [`StateError::Io`].
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        self.write_json(RECORD, record)
+        self.write_json(RECORD, record)?;
+        let _ = fs::remove_file(self.path.join(FIRST_RECORD));
+        Ok(())
     }
 
     /// Reads what `exec` starts from.
@@ -284,7 +302,9 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Io`].
     pub fn write_process(&self, process: &ProcessDefaults) -> Result<()> {
-        self.write_json(PROCESS, process)
+        let path = self.path.join(PROCESS);
+        let bytes = to_json(&path, process)?;
+        fs::write(&path, bytes).map_err(self.io("write", &path))
     }
 
     /// Reads the compiled seccomp filter.
@@ -317,9 +337,7 @@ impl StateDir {
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         let path = self.path.join(name);
-        let damaged =
-            |error: serde_json::Error| StateError::Damaged { path: path.clone(), problem: error.to_string() };
-        let bytes = serde_json::to_vec(value).map_err(damaged)?;
+        let bytes = to_json(&path, value)?;
         let temporary = self.path.join(format!(".{name}.new"));
         fs::write(&temporary, bytes).map_err(self.io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
@@ -371,7 +389,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn remove(&self) -> Result<()> {
         // The record goes first: without it there is no container, only a directory to clean.
-        let known = [RECORD, PROCESS, FILTER, FIFO];
+        let known = [RECORD, FIRST_RECORD, PROCESS, FILTER, FIFO];
         for name in known {
             let _ = fs::remove_file(self.path.join(name));
         }
@@ -385,6 +403,11 @@ impl StateDir {
             _ => Ok(()),
         }
     }
+}
+
+fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| StateError::Damaged { path: path.to_owned(), problem: error.to_string() })
 }
 
 fn make_root(root: &Path) -> Result<()> {

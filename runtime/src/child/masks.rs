@@ -65,6 +65,7 @@ impl Covers {
 
 fn empty_directory() -> Result<OwnedFd, Errno> {
     let context = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_string(context.as_fd(), c"source", c"tmpfs")?;
     mount::fsconfig_flag(context.as_fd(), c"ro")?;
     mount::fsconfig_string(context.as_fd(), c"nr_blocks", c"1")?;
     mount::fsconfig_string(context.as_fd(), c"nr_inodes", c"1")?;

@@ -4,6 +4,7 @@ use super::{Command, CommandError, Context, only_id};
 use crate::cli::{Flag, Parsed, switch, value};
 use crate::parent::create::{Created, Options, create};
 use crate::parent::{foreground, notify, start};
+use crate::state::StateError;
 use crate::sys::process;
 use crate::wire::FromChild;
 use std::os::fd::AsFd;
@@ -103,17 +104,24 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
     let mut created = create(&options, &context.log).map_err(|error| failed("run", error))?;
     let console = created.console.take();
-    let outcome = begin(&created, context).and_then(|()| {
+    let started = begin(&created, context);
+    // Other commands may have it now: above all the `delete` that ends what this one waits for.
+    let Created { dir, record, pidfd, lock, .. } = created;
+    drop(lock);
+    let outcome = started.and_then(|()| {
         if detach {
             return Ok(0);
         }
-        foreground::wait(created.record.pid, created.pidfd.as_fd(), console).map_err(CommandError::from)
+        foreground::wait(record.pid, pidfd.as_fd(), console).map_err(CommandError::from)
     });
     // A container that ran in the foreground is gone afterwards; so is one that could not be started.
     if outcome.is_err() || (!detach && !parsed.on("keep")?) {
-        let Created { dir, record, lock, .. } = created;
-        super::delete::remove(&dir, &record, &context.log)?;
-        drop(lock);
+        match dir.lock() {
+            Ok(_lock) => super::delete::remove(&dir, &record, &context.log)?,
+            // Somebody else was faster.
+            Err(StateError::Missing) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     outcome.map_err(|error| match error {
         CommandError::Failed(error) => failed("run", error),

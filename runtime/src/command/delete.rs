@@ -48,7 +48,7 @@ fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
     };
     let record = match dir.record() {
         // A runtime that was killed before it wrote the first record had made nothing else.
-        Err(StateError::Missing) if force => return Ok(dir.remove()?),
+        Err(StateError::Missing | StateError::Damaged { .. }) if force => return Ok(dir.remove()?),
         result => result?,
     };
     let status = state::status(&dir, &record)?;

@@ -180,7 +180,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         rootless: host.rootless,
         owner: cgroup_owner(&plan, &config),
     };
-    dir.write_record(&record)?;
+    dir.write_first_record(&record)?;
     undo.cgroup = Some(cgroup::create(&request)?);
     socket.make(&dir)?;
     keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
@@ -189,7 +189,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         log.warn(warning);
     }
     record.cgroup = Some(cgroup.record());
-    dir.write_record(&record)?;
+    dir.write_first_record(&record)?;
 
     let mut making = Making {
         options,

@@ -102,6 +102,13 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
     let userns = namespaces.separate(libc::CLONE_NEWUSER);
     let label = if host.selinux { linux.mount_label.as_str() } else { "" };
     let mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
+    for mount in mounts.iter().filter(|mount| !mount.ignored.is_empty()) {
+        let options = mount.ignored.join(", ");
+        warnings.push(format!(
+            "mounts[{}].options: {options:?} means nothing for a bind mount and is ignored",
+            mount.index
+        ));
+    }
     let own_dev = separate_mounts && !mounts.iter().any(is_bind_on_dev);
     Ok(Plan {
         root: root(config, linux, bundle)?,

@@ -21,6 +21,8 @@ pub struct MountPlan {
     pub destination_nofollow: bool,
     /// The map through which ids are shown.
     pub idmap: Option<Idmap>,
+    /// Options that mean nothing for a bind mount, which engines pass through all the same.
+    pub ignored: Vec<String>,
 }
 
 /// What is mounted.
@@ -132,6 +134,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
         },
         destination_nofollow: options.destination_nofollow,
         idmap,
+        ignored: if bind { options.data } else { Vec::new() },
     })
 }
 
