@@ -8,7 +8,9 @@ use runtime::spec::Resources;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
-use support::{Layout, Sandbox, cgroups_of, child_into, layout, request, resources, skip, unique, v2_view};
+use support::{
+    Layout, Sandbox, as_user, cgroups_of, child_into, layout, request, resources, skip, unique, v2_view,
+};
 
 /// Runs on v1 and, in a mount namespace with a v2 hierarchy, on v2.
 fn on_both(test: fn(Layout)) {
@@ -224,10 +226,6 @@ fn refused_limits_name_field_value_file_and_reason_and_leave_nothing() {
         (r#"{"cpu": {"shares": 1}}"#, "linux.resources.cpu.shares: 1: the minimum allowed value is 2"),
         (r#"{"memory": {"swappiness": 101}}"#, "linux.resources.memory.swappiness: 101: expected 0 to 100"),
         (
-            r#"{"network": {"classID": 7}}"#,
-            "linux.resources.network.classID: 7: the net_cls controller is not",
-        ),
-        (
             r#"{"unified": {"memory.min": "1"}}"#,
             "invalid configuration: linux.resources.unified[\"memory.min\"]",
         ),
@@ -245,6 +243,96 @@ fn refused_limits_name_field_value_file_and_reason_and_leave_nothing() {
         assert!(!error.contains('\n'), "{error}");
         no_trace(&path);
     }
+}
+
+/// Limits of controllers that not each v1 host has mounted reach their files, or are refused by name.
+#[test]
+fn v1_controllers_that_may_be_missing() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    for (controller, json, file, want, missing) in [
+        (
+            "net_cls",
+            r#"{"network": {"classID": 1048577}}"#,
+            "net_cls.classid",
+            "1048577",
+            "linux.resources.network.classID: 1048577: the net_cls controller is not available",
+        ),
+        (
+            "net_prio",
+            r#"{"network": {"priorities": [{"name": "lo", "priority": 7}]}}"#,
+            "net_prio.ifpriomap",
+            "lo 7",
+            "linux.resources.network.priorities[0]: lo 7: the net_prio controller is not available",
+        ),
+        (
+            "hugetlb",
+            r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#,
+            "hugetlb.2MB.limit_in_bytes",
+            "4194304",
+            "linux.resources.hugepageLimits[0]: 2MB 4194304: the hugetlb controller is not available",
+        ),
+    ] {
+        let mounted = Path::new("/sys/fs/cgroup").join(controller).exists();
+        let path = unique();
+        match Sandbox::at(&path, &resources(json)) {
+            Ok(sandbox) if mounted => {
+                let text = sandbox.read(controller, file);
+                assert!(text.lines().any(|line| line == want), "{file}: {text}");
+            }
+            // Beside v1, this one may be on v2.
+            Ok(sandbox) => assert_eq!((controller, &*sandbox.read("", "hugetlb.2MB.max")), ("hugetlb", want)),
+            Err(error) if !mounted => {
+                assert!(error.contains(missing), "{error}");
+                no_trace(&path);
+            }
+            Err(error) => panic!("{controller}: {error}"),
+        }
+    }
+    let error = Sandbox::new(&resources(r#"{"rdma": {"nosuch0": {"hcaHandles": 2}}}"#)).err().unwrap();
+    assert!(error.starts_with("linux.resources.rdma[\"nosuch0\"]: nosuch0 hca_handle=2: "), "{error}");
+}
+
+#[test]
+fn v1_disks_are_throttled() {
+    if layout() != Some(Layout::V1) {
+        return skip("cgroup v1 and root");
+    }
+    let number = |name: &str| std::fs::read_to_string(format!("/sys/block/{name}/dev")).ok();
+    let Some(device) = ["vdb", "vda", "sda"].iter().find_map(|name| number(name)) else {
+        return skip("a disk");
+    };
+    let (major, minor) = device.trim().split_once(':').unwrap();
+    let rate = |rate: u64| format!(r#"[{{"major": {major}, "minor": {minor}, "rate": {rate}}}]"#);
+    let mut sandbox = Sandbox::new(&resources(&format!(
+        r#"{{"blockIO": {{"throttleReadBpsDevice": {}, "throttleWriteBpsDevice": {}, "throttleReadIOPSDevice": {},
+                          "throttleWriteIOPSDevice": {}}}}}"#,
+        rate(1_048_576),
+        rate(2_097_152),
+        rate(100),
+        rate(200)
+    )))
+    .unwrap();
+    let read =
+        |sandbox: &Sandbox, file: &str| sandbox.read("blkio", &format!("blkio.throttle.{file}_device"));
+    let values = |sandbox: &Sandbox| {
+        ["read_bps", "write_bps", "read_iops", "write_iops"].map(|file| read(sandbox, file))
+    };
+    let want = [1_048_576, 2_097_152, 100, 200].map(|rate| format!("{major}:{minor} {rate}"));
+    assert_eq!(values(&sandbox), want);
+    // Half an update that fails is taken back.
+    let bad = format!(
+        r#"{{"blockIO": {{"throttleReadBpsDevice": {}, "throttleWriteIOPSDevice": [{{"major": 999, "minor": 9, "rate": 1}}]}}}}"#,
+        rate(4096)
+    );
+    sandbox.cgroup.update(&resources(&bad)).unwrap_err();
+    assert_eq!(values(&sandbox), want);
+    sandbox
+        .cgroup
+        .update(&resources(&format!(r#"{{"blockIO": {{"throttleReadBpsDevice": {}}}}}"#, rate(0))))
+        .unwrap();
+    assert_eq!(read(&sandbox, "read_bps"), "");
 }
 
 #[test]
@@ -308,7 +396,8 @@ fn v1_statistics_count() {
     assert!(stats.memory.usage.usage > 2_000_000 && stats.memory.usage.limit == 104_857_600, "{stats:?}");
     assert!(stats.memory.raw["total_rss"] > 0 && !stats.cpuset.cpus.is_empty(), "{stats:?}");
     assert_eq!((stats.pids.current, stats.pids.limit), (1, 20));
-    assert!(stats.cpu.psi.is_some(), "the second hierarchy counts pressure: {stats:?}");
+    let hybrid = sandbox.cgroup.record().dirs.iter().any(|(names, _)| names.is_empty());
+    assert_eq!(stats.cpu.psi.is_some(), hybrid, "only a v2 hierarchy counts pressure: {stats:?}");
 }
 
 #[test]
@@ -466,6 +555,82 @@ fn a_mount_inside_shows_the_container_s_cgroups() {
             other => panic!("{other:?}"),
         }
     });
+}
+
+const NOBODY: u32 = 65534;
+
+/// As an ordinary user, with or without a wish for a certain cgroup.
+fn rootless(path: &'static str, json: &'static str) -> Result<(bool, bool), String> {
+    as_user(NOBODY, move || {
+        let (limits, none) = (resources(json), BTreeMap::new());
+        let mut asked = request(path, &limits, &none);
+        asked.rootless = true;
+        let cgroup = create(&asked).map_err(|error| error.to_string())?;
+        Ok((cgroup.is_none(), cgroup.is_frozen().unwrap()))
+    })
+}
+
+#[test]
+fn without_delegation_a_container_without_limits_runs_and_others_are_told() {
+    on_both(|_| {
+        // Devices are root's business alone: rules are no limits here.
+        for json in ["{}", r#"{"devices": [{"allow": false, "access": "rwm"}]}"#] {
+            assert_eq!(rootless("", json), Ok((true, false)), "{json}");
+        }
+        let error = rootless("", r#"{"pids": {"limit": 5}}"#).unwrap_err();
+        for part in [
+            "unable to apply cgroup configuration: mkdir /sys/fs/cgroup/",
+            "permission denied",
+            "linux.resources.pids.limit: 5 needs a cgroup",
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        ] {
+            assert!(error.contains(part), "{part} not in {error}");
+        }
+        let error = rootless("/corten-test-nobody", "{}").unwrap_err();
+        assert!(error.contains("unable to apply cgroup configuration: mkdir /sys/fs/cgroup/"), "{error}");
+        assert!(error.contains("permission denied"), "{error}");
+        no_trace("/corten-test-nobody");
+    });
+}
+
+/// A user who was given a v2 cgroup can limit containers below it, as far as controllers were given, too.
+#[test]
+fn with_delegation_an_ordinary_user_has_limits() {
+    if layout().is_none() || !v2_view() {
+        return skip("root and a v2 hierarchy");
+    }
+    let path = unique();
+    let (nothing, none) = (Resources::default(), BTreeMap::new());
+    let mut asked = request(&path, &nothing, &none);
+    asked.owner = Some(NOBODY);
+    let given = Sandbox::with(&asked).unwrap();
+    let inner = format!("{path}/inner");
+    let limits = |json: &'static str| {
+        let inner = inner.clone();
+        as_user(NOBODY, move || {
+            let (limits, none) = (resources(json), BTreeMap::new());
+            let mut asked = request(&inner, &limits, &none);
+            asked.rootless = true;
+            let cgroup = create(&asked).map_err(|error| error.to_string())?;
+            let mut again = Cgroup::open(&cgroup.record()).map_err(|error| error.to_string())?;
+            again
+                .freeze()
+                .and_then(|()| again.thaw())
+                .and_then(|()| again.remove())
+                .map_err(|error| error.to_string())
+        })
+    };
+    assert_eq!(limits("{}"), Ok(()));
+    let controllers = given.read("", "cgroup.controllers");
+    if controllers.split(' ').any(|name| name == "pids") {
+        assert_eq!(limits(r#"{"pids": {"limit": 5}}"#), Ok(()));
+    } else {
+        let error = limits(r#"{"pids": {"limit": 5}}"#).unwrap_err();
+        assert!(
+            error.contains("linux.resources.pids.limit: 5: the pids controller is not available"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
