@@ -473,6 +473,40 @@ fn devices_are_controlled_live() {
     });
 }
 
+/// A privileged container costs no filter, and can get one.
+#[test]
+fn a_privileged_container_can_be_restricted_later() {
+    on_both(|layout| {
+        let all = r#"{"devices": [{"allow": true, "access": "rwm"}]}"#;
+        let mut sandbox = Sandbox::new(&resources(all)).unwrap();
+        let filters = |sandbox: &Sandbox| {
+            let dir = std::fs::File::open(sandbox.dir("")).unwrap();
+            runtime::sys::bpf::device_filters(dir.as_fd()).unwrap().len()
+        };
+        let deny =
+            r#"{"devices": [{"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwm"}]}"#;
+        match layout {
+            Layout::V2 => {
+                assert_eq!(filters(&sandbox), 0);
+                sandbox.cgroup.update(&resources(deny)).unwrap();
+                assert_eq!(filters(&sandbox), 1);
+                sandbox.cgroup.update(&resources(all)).unwrap();
+                assert_eq!(filters(&sandbox), 1);
+            }
+            Layout::V1 => {
+                assert_eq!(sandbox.read("devices", "devices.list"), "a *:* rwm");
+                sandbox.cgroup.update(&resources(deny)).unwrap();
+                assert_eq!(sandbox.read("devices", "devices.list"), "a *:* rwm");
+                sandbox
+                    .cgroup
+                    .update(&resources(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#))
+                    .unwrap();
+                assert!(sandbox.read("devices", "devices.list").contains("c 1:3 rwm"));
+            }
+        }
+    });
+}
+
 #[test]
 fn exec_goes_below_and_never_beside() {
     on_both(|layout| {

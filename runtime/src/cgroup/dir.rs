@@ -61,7 +61,8 @@ impl Dir {
     /// Reads a file that has one record: a value, a state.
     pub(super) fn read_value(&self, name: &str) -> std::result::Result<String, Errno> {
         let fd = self.open(name, OFlag::O_RDONLY)?;
-        let mut buffer = [0u8; 512];
+        // Enough for any list of processors.
+        let mut buffer = [0u8; 4096];
         let length = read_retry(fd.as_fd(), &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }

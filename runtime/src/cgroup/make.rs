@@ -1,7 +1,7 @@
 //! Making a container's cgroup by files, on every layout.
 
 use super::devices::{self, filter, legacy};
-use super::dir::{Dir, read_all};
+use super::dir::Dir;
 use super::error::{Error, Result};
 use super::host::{self, Hierarchy, Host, ROOT};
 use super::limits::{Setting, write_all};
@@ -135,42 +135,50 @@ fn join_hierarchy(
     resources: &Resources,
     created: &mut Created,
 ) -> Result<Option<(Member, Option<OwnedFd>)>> {
-    let Some((mut member, made)) = make_member(hierarchy, location, created)? else { return Ok(None) };
-    let join = if member.is_unified() {
+    let Some((mut member, made, join)) = make_member(hierarchy, location, created)? else { return Ok(None) };
+    if member.is_unified() {
         member.dir.pin().map_err(|errno| apply_error("open", member.dir.path(), errno))?;
-        None
-    } else {
-        let file = member.dir.open("tasks", OFlag::O_WRONLY);
-        Some(file.map_err(|errno| apply_error("open", &member.dir.file("tasks"), errno))?)
-    };
+    }
     if made == Made::Existing {
         refuse_used(&member)?;
     }
-    fill_cpuset(&member, resources)?;
+    fill_cpuset(&member, made, resources)?;
     Ok(Some((member, join)))
 }
 
-/// Makes the cgroup in one hierarchy; `None` when it is not mounted.
+/// Makes the cgroup in one hierarchy and, on v1, opens the file by which a thread joins it; `None` when the hierarchy is
+/// not mounted.
 pub(super) fn make_member(
     hierarchy: &Hierarchy,
     location: &Location,
     created: &mut Created,
-) -> Result<Option<(Member, Made)>> {
+) -> Result<Option<(Member, Made, Option<OwnedFd>)>> {
     let below = match location {
         Location::Absolute(path) => path.clone(),
         Location::Relative(path) => join(&hierarchy.own, path),
     };
     for mount in hierarchy.mounts() {
         let path = join(&mount, &below);
-        match created.make(&path, &mount)? {
-            Made::NoHierarchy => {}
-            // A directory of that name on which no hierarchy is mounted takes new directories, too.
-            Made::New if !host::is_cgroup(&path) => created.take_back(&path),
-            made => {
-                let member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
-                return Ok(Some((member, made)));
-            }
+        let made = created.make(&path, &mount)?;
+        if made == Made::NoHierarchy {
+            continue;
         }
+        let member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
+        // A directory of that name on which no hierarchy is mounted takes new directories, too: they stay empty.
+        let join = if member.is_unified() {
+            host::is_cgroup(member.dir.path()).then_some(None)
+        } else {
+            match member.dir.open("tasks", OFlag::O_WRONLY) {
+                Ok(file) => Some(Some(file)),
+                Err(Errno::ENOENT) => None,
+                Err(errno) => return Err(apply_error("open", &member.dir.file("tasks"), errno)),
+            }
+        };
+        let Some(join) = join else {
+            created.take_back(member.dir.path());
+            continue;
+        };
+        return Ok(Some((member, made, join)));
     }
     Ok(None)
 }
@@ -191,38 +199,37 @@ fn refuse_used(member: &Member) -> Result<()> {
 
 /// In v1 a new cpuset is empty and holds no process before it has CPUs and memory nodes: those of the configuration
 /// (written with the other limits, but here first), else those of its parent.
-pub(super) fn fill_cpuset(member: &Member, resources: &Resources) -> Result<()> {
+pub(super) fn fill_cpuset(member: &Member, made: Made, resources: &Resources) -> Result<()> {
     if !member.has("cpuset") || member.is_unified() {
         return Ok(());
     }
     let (dir, mount, cpu) = (&member.dir, member.mount(false), resources.cpu.as_ref());
+    let above = Dir::new(parent(dir.path()));
     for (name, wanted) in [
         ("cpuset.cpus", cpu.map_or("", |cpu| cpu.cpus.as_str())),
         ("cpuset.mems", cpu.map_or("", |cpu| cpu.mems.as_str())),
     ] {
-        if wanted.is_empty() {
-            inherit(dir, mount, name)?;
-        } else if parent(dir.path()).len() > mount.len() {
-            inherit(&Dir::new(parent(dir.path())), mount, name)?;
+        let held = inherited(&above, mount, name)?;
+        if wanted.is_empty() && (made == Made::New || cpuset_value(dir, name)?.is_empty()) {
+            dir.write(name, &held).map_err(|errno| apply_error("write", &dir.file(name), errno))?;
         }
     }
     Ok(())
 }
 
-/// Copies a value of the parent into a cpuset that has none, from the top down.
-fn inherit(dir: &Dir, mount: &str, name: &str) -> Result<()> {
-    let read = |dir: &Dir| {
-        let fd =
-            dir.open(name, OFlag::O_RDONLY).map_err(|errno| apply_error("open", &dir.file(name), errno))?;
-        read_all(fd.as_fd()).map_err(|errno| apply_error("read", &dir.file(name), errno))
-    };
-    if !read(dir)?.trim().is_empty() || dir.path().len() <= mount.len() {
-        return Ok(());
+/// A value of a cpuset, which it first gets from its parent if it has none.
+fn inherited(dir: &Dir, mount: &str, name: &str) -> Result<String> {
+    let value = cpuset_value(dir, name)?;
+    if !value.is_empty() || dir.path().len() <= mount.len() {
+        return Ok(value);
     }
-    let above = Dir::new(parent(dir.path()));
-    inherit(&above, mount, name)?;
-    let value = read(&above)?;
-    dir.write(name, value.trim()).map_err(|errno| apply_error("write", &dir.file(name), errno))
+    let value = inherited(&Dir::new(parent(dir.path())), mount, name)?;
+    dir.write(name, &value).map_err(|errno| apply_error("write", &dir.file(name), errno))?;
+    Ok(value)
+}
+
+fn cpuset_value(dir: &Dir, name: &str) -> Result<String> {
+    dir.read_value(name).map_err(|errno| apply_error("read", &dir.file(name), errno))
 }
 
 impl Cgroup {
@@ -254,6 +261,7 @@ impl Cgroup {
         rules.extend(devices::always(replaced));
         let result = match (self.legacy("devices"), self.unified()) {
             (Some(member), _) => legacy::set(&member.dir, &legacy::Policy::new(&rules)?),
+            (None, Some(_)) if devices::filter::is_open(&rules) => Ok(()),
             (None, Some(member)) => attach_filter(&member.dir, &rules),
             (None, None) => Err(Error::Unsupported {
                 what: "control the container's devices",

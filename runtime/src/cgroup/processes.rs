@@ -150,6 +150,22 @@ impl Cgroup {
         }
     }
 
+    /// Ends what is left of the container: kills processes that still run in its cgroup, and removes it. Where none do,
+    /// that is one rmdir(2) for each hierarchy.
+    ///
+    /// # Errors
+    /// As [`Cgroup::remove`].
+    pub fn destroy(&mut self) -> Result<()> {
+        if self.unit.is_some() || !self.members.iter().all(|member| tree::remove_idle(&member.dir)) {
+            if self.is_populated()? {
+                self.kill_all(Signal::SIGKILL as i32)?;
+            }
+            return self.remove();
+        }
+        self.joins.clear();
+        Ok(())
+    }
+
     /// Removes the cgroup with all those below it. Processes in it must have ended or be about to.
     ///
     /// # Errors

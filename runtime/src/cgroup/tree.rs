@@ -222,6 +222,11 @@ pub(super) fn remove(dir: &Dir, deadline: Instant) -> Result<()> {
     }
 }
 
+/// Removes a cgroup in which nothing is; false when something is, or it cannot be removed.
+pub(super) fn remove_idle(dir: &Dir) -> bool {
+    rmdir(dir).is_ok()
+}
+
 fn none_if_absent(errno: Errno) -> std::result::Result<Vec<String>, Errno> {
     if absent(Some(errno)) { Ok(Vec::new()) } else { Err(errno) }
 }

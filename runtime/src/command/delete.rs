@@ -85,11 +85,7 @@ pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandE
     }
     if let Some(cgroup) = &record.cgroup {
         let mut cgroup = Cgroup::open(cgroup)?;
-        if cgroup.is_populated().unwrap_or(false) {
-            cgroup.kill_all(libc::SIGKILL)?;
-            cgroup.wait_empty()?;
-        }
-        cgroup.remove()?;
+        cgroup.destroy()?;
     }
     if let Some(group) = &record.resctrl {
         let _ = std::fs::remove_dir(group);

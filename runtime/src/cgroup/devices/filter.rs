@@ -3,7 +3,7 @@
 //! The kernel calls it with the kind, the numbers and the access wanted; it answers 1 to allow. Rules are tried last to
 //! first, because the last word counts, and the program ends as soon as every bit of the access is decided.
 
-use super::{Access, Rule};
+use super::{Access, Devices, Rule};
 use crate::sys::bpf::Instruction;
 
 // Registers: r0 the answer and a scratch, r1 the context, then what is asked for.
@@ -42,6 +42,12 @@ pub(in super::super) fn compile(rules: &[Rule]) -> Vec<Instruction> {
     }
     answer(false, &mut program);
     program
+}
+
+/// Whether the rules allow everything, so that a program would be in vain.
+pub(in super::super) fn is_open(rules: &[Rule]) -> bool {
+    let mut last_words = rules.iter().rev().take_while(|rule| rule.allow);
+    last_words.any(|rule| rule.devices == Devices::default() && rule.access == Access::ALL)
 }
 
 /// Adds one rule; true when it decides every access to every device.
@@ -98,7 +104,7 @@ const fn registers(to: u8, from: u8) -> u8 {
 #[cfg(test)]
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a machine's registers are cast")]
 mod tests {
-    use super::super::{Devices, Kind, always, parse, tests::spec};
+    use super::super::{Kind, always, parse, tests::spec};
     use super::*;
 
     /// What the kernel would do with the program.
@@ -174,6 +180,20 @@ mod tests {
         assert!(!run(&program, Kind::Char, 5, 2, rw));
         assert!(!run(&program, Kind::Char, 6, 2, Access::WRITE));
         assert!(run(&program, Kind::Char, 6, 1, Access::WRITE));
+    }
+
+    #[test]
+    fn open_rules_need_no_program() {
+        let with_defaults = |rules: &[(bool, &str)]| {
+            let rules: Vec<_> = rules.iter().map(|(allow, text)| spec(*allow, text)).collect();
+            let mut rules = parse(&rules).unwrap();
+            rules.extend(always(&[]));
+            is_open(&rules)
+        };
+        assert!(with_defaults(&[(false, "a *:* rwm"), (true, "a *:* rwm")]));
+        assert!(!with_defaults(&[(true, "a *:* rwm"), (false, "c 1:11 w")]));
+        assert!(!with_defaults(&[(true, "a *:* rw")]));
+        assert!(!with_defaults(&[]));
     }
 
     #[test]

@@ -212,8 +212,8 @@ fn locate(cgroup: &mut Cgroup, scope: &Scope, pid: i32) -> CgroupResult<()> {
     let place = Location::Absolute(own.clone());
     let mut created = Created::default();
     for hierarchy in &hierarchies {
-        if let Some((member, _)) = make::make_member(hierarchy, &place, &mut created)? {
-            make::fill_cpuset(&member, &scope.resources)?;
+        if let Some((member, made, _)) = make::make_member(hierarchy, &place, &mut created)? {
+            make::fill_cpuset(&member, made, &scope.resources)?;
             cgroup.members.push(member);
         }
     }
