@@ -45,12 +45,11 @@ pub struct Container {
     pub own_pid_namespace: bool,
     /// The checkpoint that Start takes up, with the streams for it.
     pub restore: RefCell<Option<(Restore, Prepared)>>,
-    /// Its control groups, once it has some.
-    pub cgroup: RefCell<Option<Rc<Cgroup>>>,
     /// Its out-of-memory kills.
     pub oom: RefCell<Option<OomWatch>>,
     /// Who listens for them.
     pub oom_task: Cell<Option<TaskId>>,
+    cgroup: RefCell<Option<Rc<Cgroup>>>,
     execs: RefCell<BTreeMap<String, Rc<Process>>>,
     freeze: Cell<Freeze>,
     /// Executed processes that run or are being started.
@@ -176,6 +175,16 @@ impl Container {
     /// It is frozen or not.
     pub fn set_freeze(&self, freeze: Freeze) {
         self.freeze.set(freeze);
+    }
+
+    /// Its control groups, once it has some.
+    pub fn cgroup(&self) -> Option<Rc<Cgroup>> {
+        self.cgroup.borrow().clone()
+    }
+
+    /// Its control groups have been found.
+    pub fn set_cgroup(&self, cgroup: Cgroup) {
+        self.cgroup.replace(Some(Rc::new(cgroup)));
     }
 
     /// Nobody listens for out-of-memory kills any more.

@@ -5,12 +5,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use shim::args::{Action, Args};
+use shim::oci::BUILT_IN;
 use shim::{bootstrap, cleanup, daemon, info};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args();
+    let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let program = Path::new(&program).file_name().map_or("shim".into(), |name| name.to_string_lossy());
+    if program == BUILT_IN {
+        // The one file is both: under this name it is the runtime.
+        std::process::exit(runtime::command::run(words));
+    }
+    let words = words.map(|word| word.to_string_lossy().into_owned());
     match run(&program, words.collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

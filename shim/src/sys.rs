@@ -143,6 +143,23 @@ pub fn detach_helper(parent: i32, keep: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Prepares a forked child for a command: as [`detach_helper`], with `streams` as standard input, output and error.
+pub fn become_command(parent: i32, streams: &[OwnedFd; 3], open_files: Option<u64>) -> io::Result<()> {
+    default_child_state(parent)?;
+    // SAFETY: integers only.
+    check(unsafe { libc::setpgid(0, 0) }.into())?;
+    if let Some(soft) = open_files {
+        set_open_files_soft(soft)?;
+    }
+    for (target, stream) in (0..).zip(streams) {
+        // SAFETY: replaces a standard stream of this child; the sources are all above 2, where the shim has its own.
+        check(unsafe { libc::dup2(stream.as_raw_fd(), target) }.into())?;
+    }
+    // SAFETY: closing descriptors that this child never uses again; it ends with `_exit`.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) })?;
+    Ok(())
+}
+
 /// Async-signal-safe: default SIGPIPE, nothing blocked, SIGKILL when `parent` ends.
 fn default_child_state(parent: i32) -> io::Result<()> {
     // SAFETY: sigset_t is a plain C struct that sigemptyset initialises; the other calls take integers.

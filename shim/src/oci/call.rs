@@ -2,19 +2,20 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Error, Runtime, text_file};
+use super::{BUILT_IN, Error, Program, Runtime, text_file};
 use crate::child::{self, Child};
 use crate::stdio::ProcessEnds;
-use crate::sys::ChildSetup;
+use crate::sys::{self, ChildSetup};
 
 /// No more than this is read of what a runtime prints or logs.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -34,11 +35,13 @@ pub(super) struct Call<'a> {
     stdin: Option<OwnedFd>,
     /// No global flags: for questions that concern no container.
     bare: bool,
+    /// The command enters a container, and so must be a program of its own.
+    enters: bool,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(runtime: &'a Runtime, what: &'static str, limit: Duration) -> Self {
-        Self { runtime, what, limit, args: Vec::new(), ends: None, stdin: None, bare: false }
+        Self { runtime, what, limit, args: Vec::new(), ends: None, stdin: None, bare: false, enters: false }
     }
 
     pub(super) fn arg(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
@@ -48,6 +51,11 @@ impl<'a> Call<'a> {
 
     pub(super) fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    pub(super) fn enters(mut self) -> Self {
+        self.enters = true;
         self
     }
 
@@ -83,16 +91,8 @@ impl<'a> Call<'a> {
 
     async fn execute(&mut self, log: &Path) -> Result<Vec<u8>, Error> {
         let printed = text_file(b"").map_err(|source| self.process_error(source))?;
-        let mut command = self.command(log, &printed).map_err(|source| self.process_error(source))?;
-        let setup = ChildSetup {
-            die_with_parent: true,
-            own_group: true,
-            open_files: self.runtime.open_files,
-            ..ChildSetup::default()
-        };
-        let child = Child::spawn(&mut command, setup).map_err(|source| self.process_error(source))?;
         // Our copies of the process's streams go here: its pipes end when it ends, not when we do.
-        drop(command);
+        let child = self.start(log, &printed).map_err(|source| self.process_error(source))?;
         let ended = child.wait_within(self.limit).await;
         let text = read_back(printed).unwrap_or_default();
         match ended {
@@ -103,24 +103,72 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn command(&mut self, log: &Path, printed: &OwnedFd) -> io::Result<Command> {
-        let mut command = Command::new(&self.runtime.program);
+    fn start(&mut self, log: &Path, printed: &OwnedFd) -> io::Result<Child> {
+        let mut args = Vec::new();
         if !self.bare {
-            command.args(&self.runtime.global).arg("--log").arg(log).args(["--log-format", "json"]);
-            command.current_dir(&self.runtime.bundle);
+            args.extend_from_slice(&self.runtime.global);
+            args.extend(["--log".into(), log.into(), "--log-format".into(), "json".into()]);
         }
-        command.args(&self.args).env_remove("NOTIFY_SOCKET");
-        let stream = |fd: Option<OwnedFd>| fd.map_or_else(Stdio::null, Stdio::from);
-        command.stdin(stream(self.stdin.take()));
+        args.append(&mut self.args);
+        let streams = self.streams(printed)?;
+        match &self.runtime.program {
+            Program::BuiltIn if !self.enters => self.start_here(args, &streams),
+            program => self.start_program(program, args, streams),
+        }
+    }
+
+    /// Standard input, output and error of the runtime. What it prints goes to the process it starts, or to us.
+    fn streams(&mut self, printed: &OwnedFd) -> io::Result<[OwnedFd; 3]> {
+        let null = || OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
         match self.ends.take() {
             Some(ends) if ends.stdout.is_some() || ends.stderr.is_some() || ends.stdin.is_some() => {
-                command.stdin(stream(ends.stdin)).stdout(stream(ends.stdout)).stderr(stream(ends.stderr));
+                Ok([or_null(ends.stdin)?, or_null(ends.stdout)?, or_null(ends.stderr)?])
             }
-            _ => {
-                command.stdout(printed.try_clone()?).stderr(printed.try_clone()?);
-            }
+            _ => Ok([or_null(self.stdin.take())?, printed.try_clone()?, printed.try_clone()?]),
         }
-        Ok(command)
+    }
+
+    fn start_program(
+        &self,
+        program: &Program,
+        args: Vec<OsString>,
+        streams: [OwnedFd; 3],
+    ) -> io::Result<Child> {
+        let mut command = match program {
+            Program::Named(path) => Command::new(path),
+            Program::BuiltIn => {
+                let mut own = Command::new("/proc/self/exe");
+                own.arg0(BUILT_IN);
+                own
+            }
+        };
+        let [stdin, stdout, stderr] = streams;
+        command.args(args).env_remove("NOTIFY_SOCKET").stdin(stdin).stdout(stdout).stderr(stderr);
+        if !self.bare {
+            command.current_dir(&self.runtime.bundle);
+        }
+        let setup = ChildSetup {
+            die_with_parent: true,
+            own_group: true,
+            open_files: self.runtime.open_files,
+            ..ChildSetup::default()
+        };
+        Child::spawn(&mut command, setup)
+    }
+
+    /// Runs a command of the runtime that is built in, one that enters no container, in a fork of this process.
+    fn start_here(&self, args: Vec<OsString>, streams: &[OwnedFd; 3]) -> io::Result<Child> {
+        let shim = std::process::id().cast_signed();
+        let pid = sys::fork(|| {
+            let ready = sys::become_command(shim, streams, self.runtime.open_files)
+                .and_then(|()| std::env::set_current_dir(&self.runtime.bundle));
+            match ready {
+                Ok(()) => runtime::command::run(args.into_iter()),
+                Err(_) => 1,
+            }
+        })?;
+        Child::adopt(pid)
     }
 
     /// Calls run side by side, and each has to find its own errors.
@@ -131,7 +179,7 @@ impl<'a> Call<'a> {
     }
 
     fn process_error(&self, source: io::Error) -> Error {
-        let program = self.runtime.program.clone();
+        let program = self.runtime.program.path();
         match source.kind() {
             io::ErrorKind::NotFound => Error::NotFound { what: self.what, program },
             _ => Error::Process { what: self.what, program, source },

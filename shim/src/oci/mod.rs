@@ -1,7 +1,9 @@
 //! Calling the OCI runtime: its command line, its errors, and a deadline for every call.
 //!
-//! The command line is the one that go-runc gives runc, so that any runtime which containerd's own shim can drive
-//! works here: `BinaryName` names it.
+//! Corten's runtime is part of this program. What enters a container (create, exec, restore) runs as this program
+//! executed again, with a clean address space; what only changes files or state runs in a fork; what is one system
+//! call happens right here. `BinaryName` puts another runtime in its place, which is called with the command line
+//! that go-runc gives runc.
 
 mod call;
 
@@ -10,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cgroup::Cgroup;
 use crate::options::RuntimeOptions;
 use crate::stdio::ProcessEnds;
 use crate::ttrpc::{Code, Status};
@@ -159,11 +162,32 @@ pub struct Launch<'a> {
     pub ends: ProcessEnds,
 }
 
+/// The name under which this program is the runtime and not the shim.
+pub const BUILT_IN: &str = "corten";
+
+/// Which runtime it is.
+enum Program {
+    /// Corten's own.
+    BuiltIn,
+    /// A path, or a name on PATH.
+    Named(PathBuf),
+}
+
+impl Program {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::BuiltIn => PathBuf::from(BUILT_IN),
+            Self::Named(path) => path.clone(),
+        }
+    }
+}
+
 /// The runtime of one container.
 pub struct Runtime {
-    /// The program and the words that come before all others.
-    program: PathBuf,
+    program: Program,
+    /// The words that come before all others.
     global: Vec<OsString>,
+    root: PathBuf,
     bundle: PathBuf,
     no_pivot: bool,
     no_new_keyring: bool,
@@ -175,7 +199,8 @@ impl Runtime {
     /// The runtime that `options` name, for a container of `namespace` with this bundle.
     pub fn new(options: &RuntimeOptions, namespace: &str, bundle: &Path, open_files: Option<u64>) -> Self {
         let root = if options.root.is_empty() { DEFAULT_ROOT } else { &options.root };
-        let mut global: Vec<OsString> = vec!["--root".into(), Path::new(root).join(namespace).into()];
+        let root = Path::new(root).join(namespace);
+        let mut global: Vec<OsString> = vec!["--root".into(), root.clone().into()];
         if options.systemd_cgroup {
             global.push("--systemd-cgroup".into());
         }
@@ -183,8 +208,12 @@ impl Runtime {
             global.extend(["--criu".into(), OsString::from(&options.criu_path)]);
         }
         Self {
-            program: program(&options.binary_name),
+            program: match options.binary_name.as_str() {
+                "" => Program::BuiltIn,
+                name => Program::Named(PathBuf::from(name)),
+            },
             global,
+            root,
             bundle: bundle.to_owned(),
             no_pivot: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
@@ -194,16 +223,35 @@ impl Runtime {
 
     /// Where the runtime keeps what it knows of a container.
     pub fn state_dir(&self, id: &str) -> PathBuf {
-        Path::new(&self.global[1]).join(id)
+        self.root.join(id)
+    }
+
+    /// Whether it is Corten's own, whose containers can be acted on directly.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self.program, Program::BuiltIn)
+    }
+
+    /// The control groups of a container whose first process is `pid`.
+    pub fn cgroup(&self, id: &str, pid: u32) -> std::io::Result<Cgroup> {
+        if !self.is_built_in() {
+            return crate::cgroup::of_process(pid);
+        }
+        let record = runtime::state::StateDir::open(&self.root, id).and_then(|dir| dir.record());
+        let record = record.map_err(std::io::Error::other)?.cgroup.unwrap_or_default();
+        Cgroup::open(&record).map_err(std::io::Error::other)
     }
 
     fn call(&self, what: &'static str, limit: Duration) -> Call<'_> {
         Call::new(self, what, limit)
     }
 
+    fn entering(&self, what: &'static str, limit: Duration) -> Call<'_> {
+        self.call(what, limit).enters()
+    }
+
     /// `create`: the container exists and its process waits to be started.
     pub async fn create(&self, id: &str, launch: Launch<'_>, limit: Duration) -> Result<(), Error> {
-        let mut call = self.call("OCI runtime create failed", limit.min(limits::START));
+        let mut call = self.entering("OCI runtime create failed", limit.min(limits::START));
         call.arg("create").arg("--bundle").arg(&self.bundle);
         self.launch_args(&mut call, &launch);
         self.isolation_args(&mut call);
@@ -224,7 +272,7 @@ impl Runtime {
         launch: Launch<'_>,
         limit: Duration,
     ) -> Result<(), Error> {
-        let mut call = self.call("OCI runtime exec failed", limit.min(limits::START));
+        let mut call = self.entering("OCI runtime exec failed", limit.min(limits::START));
         call.arg("exec").arg("--process").arg(process);
         if let Some(socket) = launch.console_socket {
             call.arg("--console-socket").arg(socket);
@@ -241,7 +289,7 @@ impl Runtime {
         launch: Launch<'_>,
         limit: Duration,
     ) -> Result<(), Error> {
-        let mut call = self.call("OCI runtime restore failed", limit.min(limits::CHECKPOINT));
+        let mut call = self.entering("OCI runtime restore failed", limit.min(limits::CHECKPOINT));
         call.arg("restore").arg("--image-path").arg(&restore.image).arg("--work-path").arg(&restore.work);
         if let Some(parent) = &restore.parent {
             call.arg("--parent-path").arg(parent);
@@ -296,8 +344,13 @@ impl Runtime {
     }
 
     /// `resume`.
-    pub async fn resume(&self, id: &str, limit: Duration) -> Result<(), Error> {
-        self.call("OCI runtime resume failed", limit.min(limits::CONTROL)).arg("resume").arg(id).run().await
+    pub async fn resume(&self, id: &str, cgroup: Option<&Cgroup>, limit: Duration) -> Result<(), Error> {
+        let what = "OCI runtime resume failed";
+        match cgroup.filter(|_| self.is_built_in()) {
+            // One write to a file, which waits for nobody.
+            Some(cgroup) => cgroup.thaw().map_err(|error| Error::Failed { what, message: error.to_string() }),
+            None => self.call(what, limit.min(limits::CONTROL)).arg("resume").arg(id).run().await,
+        }
     }
 
     /// `update`: new limits, as the JSON text of an OCI `LinuxResources`.
@@ -307,8 +360,13 @@ impl Runtime {
     }
 
     /// `ps`: the pids of all processes.
-    pub async fn pids(&self, id: &str, limit: Duration) -> Result<Vec<u32>, Error> {
+    pub async fn pids(&self, id: &str, cgroup: Option<&Cgroup>, limit: Duration) -> Result<Vec<u32>, Error> {
         let what = "OCI runtime ps failed";
+        if let Some(cgroup) = cgroup.filter(|_| self.is_built_in()) {
+            let pids =
+                cgroup.processes().map_err(|error| Error::Failed { what, message: error.to_string() })?;
+            return Ok(pids.into_iter().map(i32::cast_unsigned).collect());
+        }
         let mut call = self.call(what, limit.min(limits::CONTROL));
         let text = call.arg("ps").arg("--format").arg("json").arg(id).output().await?;
         // Go writes an empty list as null.
@@ -319,7 +377,7 @@ impl Runtime {
 
     /// `checkpoint`.
     pub async fn checkpoint(&self, id: &str, wish: &Checkpoint, limit: Duration) -> Result<(), Error> {
-        let mut call = self.call("OCI runtime checkpoint failed", limit.min(limits::CHECKPOINT));
+        let mut call = self.entering("OCI runtime checkpoint failed", limit.min(limits::CHECKPOINT));
         call.arg("checkpoint").arg("--image-path").arg(&wish.image).arg("--work-path").arg(&wish.work);
         if let Some(parent) = &wish.parent {
             call.arg("--parent-path").arg(parent);
@@ -345,20 +403,8 @@ impl Runtime {
 
     /// `features`: what the runtime can do, as the JSON text of the OCI features document.
     pub async fn features(&self, limit: Duration) -> Result<Vec<u8>, Error> {
-        self.call("OCI runtime features failed", limit).bare().arg("features").output().await
+        self.entering("OCI runtime features failed", limit).bare().arg("features").output().await
     }
-}
-
-/// The program that a `BinaryName` means; without one, the first of `corten` beside this program, `corten` and `runc`
-/// that exists.
-fn program(binary_name: &str) -> PathBuf {
-    if !binary_name.is_empty() {
-        return PathBuf::from(binary_name);
-    }
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("corten")));
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let named = std::env::split_paths(&on_path).map(|folder| folder.join("corten"));
-    beside.into_iter().chain(named).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("runc"))
 }
 
 /// A file in memory that holds `text`, to be read from its beginning.

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::Service;
 use crate::container::{Container, Freeze};
-use crate::oci::Checkpoint;
+use crate::oci::{Checkpoint, limits};
 use crate::process::{Process, State};
 use crate::proto::events::{TaskExecAdded, TaskPaused, TaskResumed};
 use crate::proto::runc_options::CheckpointOptions;
@@ -31,7 +31,7 @@ impl Service {
             return Err(Status::failed_precondition("process not created"));
         }
         if request.exec_id.is_empty() {
-            return kill_init(&container, request, limit).await;
+            return kill_init(&container, request, signal, limit).await;
         }
         match process.signal(signal) {
             Ok(true) => Ok(()),
@@ -59,7 +59,7 @@ impl Service {
             let state = container.init.state().name();
             return Err(Status::failed_precondition(format!("cannot resume a {state} container")));
         }
-        container.runtime.resume(&container.id, limit).await?;
+        container.runtime.resume(&container.id, container.cgroup().as_deref(), limit).await?;
         container.set_freeze(Freeze::No);
         self.publisher.publish(&TaskResumed { container_id: container.id.clone() });
         Ok(())
@@ -178,12 +178,35 @@ impl Service {
     }
 }
 
-async fn kill_init(container: &Rc<Container>, request: &KillRequest, limit: Duration) -> Result<(), Status> {
-    if container.init.ended().is_some() && !request.all {
+async fn kill_init(
+    container: &Rc<Container>,
+    request: &KillRequest,
+    signal: i32,
+    limit: Duration,
+) -> Result<(), Status> {
+    if !request.all && container.init.ended().is_some() {
         return Err(Status::not_found("process already finished"));
+    }
+    if !request.all && container.runtime.is_built_in() {
+        return signal_init(container, signal).await;
     }
     let killed = container.runtime.kill(&container.id, request.signal, request.all, limit).await;
     killed.map_err(crate::oci::Error::of_kill)
+}
+
+/// Signals the first process of a container of Corten's own runtime.
+async fn signal_init(container: &Container, signal: i32) -> Result<(), Status> {
+    match container.init.signal(signal) {
+        Ok(true) => {}
+        Ok(false) => return Err(Status::not_found("process already finished")),
+        Err(error) => return Err(Status::unknown(format!("OCI runtime kill failed: {error}"))),
+    }
+    // Frozen processes of v1 do not even die.
+    if signal == libc::SIGKILL && container.freeze() != Freeze::No {
+        let cgroup = container.cgroup();
+        container.runtime.resume(&container.id, cgroup.as_deref(), limits::CONTROL).await?;
+    }
+    Ok(())
 }
 
 /// The description of a process with its `terminal` as the request has it.

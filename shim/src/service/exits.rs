@@ -51,7 +51,9 @@ impl Service {
         container.set_init_gone();
         if container.freeze() != Freeze::No {
             // Frozen processes cannot even die.
-            if let Err(error) = container.runtime.resume(&container.id, limits::CONTROL).await {
+            if let Err(error) =
+                container.runtime.resume(&container.id, container.cgroup().as_deref(), limits::CONTROL).await
+            {
                 log::warn(&format!("thaw container {}: {error}", container.id));
             }
             container.set_freeze(Freeze::No);
@@ -68,8 +70,7 @@ impl Service {
 
     /// Ends what shares the container's cgroup and would outlive it.
     async fn kill_rest(&self, container: &Container) {
-        let cgroup = container.cgroup.borrow().clone();
-        let result = match cgroup {
+        let result = match container.cgroup() {
             Some(cgroup) => {
                 let kill = || cgroup.kill_all(libc::SIGKILL);
                 helper::run("kill the processes of the container", limits::CONTROL, kill).await
@@ -95,7 +96,7 @@ impl Service {
     /// Finds the control groups of a container from its process, and watches them for out-of-memory kills.
     pub(super) fn find_cgroup(self: &Rc<Self>, container: &Rc<Container>) {
         let pid = container.init.pid();
-        let found = match crate::cgroup::of_process(pid) {
+        let found = match container.runtime.cgroup(&container.id, pid) {
             Ok(cgroup) => cgroup,
             Err(error) => return log::warn(&format!("control groups of process {pid}: {error}")),
         };
@@ -109,7 +110,7 @@ impl Service {
             },
             Err(error) => log::warn(&format!("watch container {}: {error}", container.id)),
         }
-        container.cgroup.replace(Some(Rc::new(found)));
+        container.set_cgroup(found);
     }
 
     fn watch_oom(self: &Rc<Self>, container: &Rc<Container>, fd: OwnedFd) {

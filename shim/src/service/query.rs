@@ -42,7 +42,7 @@ impl Service {
 
     pub(super) async fn pids(&self, request: &PidsRequest, limit: Duration) -> Result<PidsResponse, Status> {
         let container = self.container(&request.id)?;
-        let pids = container.runtime.pids(&container.id, limit).await?;
+        let pids = container.runtime.pids(&container.id, container.cgroup().as_deref(), limit).await?;
         let execs = container.execs();
         let processes = pids.into_iter().map(|pid| {
             let exec = execs.iter().find(|exec| exec.pid() == pid);
@@ -57,7 +57,7 @@ impl Service {
 
     pub(super) fn stats(&self, request: &StatsRequest) -> Result<StatsResponse, Status> {
         let container = self.container(&request.id)?;
-        let cgroup = container.cgroup.borrow().clone();
+        let cgroup = container.cgroup();
         let cgroup = cgroup.filter(|cgroup| crate::cgroup::exists(cgroup));
         let cgroup = cgroup.ok_or_else(|| Status::not_found("cgroup does not exist"))?;
         let stats = metrics::read(&cgroup).map_err(|error| Status::unknown(error.to_string()))?;
