@@ -162,6 +162,30 @@ impl Arch {
         matches!(self, X86 | X32 | Arm | S390 | Ppc | Mips | Mips64n32 | Mipsel | Mipsel64n32)
     }
 
+    /// Every ABI that a kernel for this machine offers to programs, its own first.
+    pub fn abis(self) -> &'static [Self] {
+        match self {
+            Self::X86_64 => &[Self::X86_64, Self::X86, Self::X32],
+            Self::X86 => &[Self::X86],
+            Self::X32 => &[Self::X32],
+            Self::Aarch64 => &[Self::Aarch64, Self::Arm],
+            Self::Arm => &[Self::Arm],
+            Self::Riscv64 => &[Self::Riscv64],
+            Self::Loongarch64 => &[Self::Loongarch64],
+            Self::S390x => &[Self::S390x, Self::S390],
+            Self::S390 => &[Self::S390],
+            Self::Ppc64le => &[Self::Ppc64le],
+            Self::Ppc64 => &[Self::Ppc64, Self::Ppc],
+            Self::Ppc => &[Self::Ppc],
+            Self::Mips64 => &[Self::Mips64, Self::Mips64n32, Self::Mips],
+            Self::Mips64n32 => &[Self::Mips64n32],
+            Self::Mips => &[Self::Mips],
+            Self::Mipsel64 => &[Self::Mipsel64, Self::Mipsel64n32, Self::Mipsel],
+            Self::Mipsel64n32 => &[Self::Mipsel64n32],
+            Self::Mipsel => &[Self::Mipsel],
+        }
+    }
+
     /// Whether libc may reach the socket and System V IPC calls through `socketcall(2)` and `ipc(2)`.
     pub fn multiplexes(self) -> bool {
         use Arch::{Mips, Mipsel, Ppc, Ppc64, Ppc64le, S390, S390x, X86};

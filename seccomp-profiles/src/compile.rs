@@ -13,7 +13,7 @@ pub struct Options {
     pub native: Option<Arch>,
     /// Answer ENOSYS, not the default action, to calls newer than the newest the profile names on that architecture:
     /// libc then falls back to older calls, where EPERM would make it give up. Never done where the default action
-    /// is `SCMP_ACT_ALLOW`, `_LOG` or `_TRACE`.
+    /// is `SCMP_ACT_ALLOW`, `_LOG`, `_TRACE` or `_NOTIFY`.
     pub enosys: bool,
     /// Who gets user notifications.
     pub listener: Listener,
@@ -64,9 +64,9 @@ pub fn compile(profile: &Seccomp, options: &Options) -> Result<Program, CompileE
     Ok(Program { instructions, flags, droppable_flags, listener: flags & flag::NEW_LISTENER != 0, warnings })
 }
 
-/// Whether a default action lets calls happen. A tracer is expected to answer for new calls by itself.
+/// Whether a default action lets calls happen, or leaves them to somebody who can answer for new ones by himself.
 pub(crate) fn is_permissive(default: u32) -> bool {
-    matches!(default & action::MASK, action::ALLOW | action::LOG | action::TRACE)
+    matches!(default & action::MASK, action::ALLOW | action::LOG | action::TRACE | action::NOTIFY)
 }
 
 /// The architectures to filter, the native one first, each once.

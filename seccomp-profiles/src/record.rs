@@ -1,6 +1,7 @@
 //! From calls that were seen to the smallest profile that allows them.
 //!
-//! Whoever watches a container (the runtime, with user notification) feeds in each call as the kernel reports it:
+//! Whoever watches a container (the runtime, with user notification) loads the filter of [`watch`], answers every
+//! notification with "continue", and feeds each call to a [`Recorder`] as the kernel reports it in `struct seccomp_data`:
 //! architecture, number and arguments. What comes out allows every call by name, and is as narrow about arguments as
 //! can be relied on:
 //!
@@ -86,6 +87,24 @@ enum Seen {
     Values(Selector, BTreeSet<u32>),
     /// In too many ways, or it has no selector.
     Any,
+}
+
+/// The profile to record under: every call on every ABI of a machine is notified, but for those that the watched
+/// process needs before anybody can answer it. To be compiled with [`crate::Listener::Caller`].
+///
+/// Calls that are not notified are not seen: [`Recorder::allow`] them where a profile will need them.
+pub fn watch(arch: Arch, unwatched: &[&str]) -> Seccomp {
+    let rule = Rule {
+        names: unwatched.iter().map(|&name| name.to_owned()).collect(),
+        action: "SCMP_ACT_ALLOW".to_owned(),
+        ..Rule::default()
+    };
+    Seccomp {
+        default_action: "SCMP_ACT_NOTIFY".to_owned(),
+        architectures: arch.abis().iter().map(|abi| abi.oci_name()).collect(),
+        syscalls: if unwatched.is_empty() { Vec::new() } else { vec![rule] },
+        ..Seccomp::default()
+    }
 }
 
 /// Calls seen so far.

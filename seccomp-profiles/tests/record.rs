@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use seccomp_profiles::record::{ALWAYS, MOST_VALUES, Recorder};
-use seccomp_profiles::{Arch, Call, Options, Seccomp, action, compile, interpret, table};
+use seccomp_profiles::record::{ALWAYS, MOST_VALUES, Recorder, watch};
+use seccomp_profiles::{Arch, Call, Listener, Options, Seccomp, action, compile, interpret, table};
 
 fn call(name: &str, args: [u64; 6]) -> Call {
     Call::named(Arch::X86_64, name, args).expect("a call of x86_64")
@@ -25,6 +25,21 @@ fn result(profile: &Seccomp, call: &Call) -> u32 {
 
 fn allows(profile: &Seccomp, name: &str, args: [u64; 6]) -> bool {
     result(profile, &call(name, args)) == action::ALLOW
+}
+
+#[test]
+fn watching_notifies_everything_but_what_it_must_not() {
+    let profile = watch(Arch::X86_64, &["write", "sendmsg"]);
+    let options = Options { native: Some(Arch::X86_64), listener: Listener::Caller, ..Options::default() };
+    let program = compile(&profile, &options).expect("a valid profile");
+    assert!(program.listener);
+    for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
+        for (name, number) in table::calls(arch) {
+            let expected = if ["write", "sendmsg"].contains(&name) { action::ALLOW } else { action::NOTIFY };
+            let call = Call { arch, number, args: [0; 6] };
+            assert_eq!(interpret::run(&program.instructions, &call).map(|run| run.0), Ok(expected), "{name}");
+        }
+    }
 }
 
 #[test]

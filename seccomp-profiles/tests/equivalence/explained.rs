@@ -40,7 +40,7 @@ fn same_everywhere(profile: &Seccomp, options: &Options) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(random::config(100))]
+    #![proptest_config(random::config(60))]
 
     #[test]
     fn programs_say_what_profiles_say((native, profile) in random::profile(), enosys in any::<bool>()) {
