@@ -85,7 +85,7 @@ impl<'a> Explainer<'a> {
     ///
     /// # Errors
     /// [`CompileError`] when the profile's architectures or actions are wrong. Conditions are not checked;
-    /// [`crate::compile`] says whether the whole profile is valid.
+    /// [`crate::compile()`] says whether the whole profile is valid.
     pub fn new(profile: &'a Seccomp, options: &Options) -> Result<Self, CompileError> {
         let arches = architectures(profile, options.native)?;
         let default = parse_action(None, &profile.default_action, profile.default_errno_ret)?;

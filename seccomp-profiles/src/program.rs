@@ -17,7 +17,7 @@ pub struct Instruction {
 /// The most instructions the kernel takes in one program (`BPF_MAXINSNS` of `linux/bpf_common.h`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
-/// What [`crate::compile`] makes of a profile: all that seccomp(2) needs.
+/// What [`crate::compile()`] makes of a profile: all that seccomp(2) needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The filter, never empty and never longer than [`MAX_INSTRUCTIONS`].
