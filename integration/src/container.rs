@@ -1,6 +1,7 @@
 //! One container of a test: its bundle, its id, its state directory, and the commands on it.
 
 use crate::outcome::{self, Outcome};
+use crate::proc::Status;
 use crate::report::Report;
 use crate::runtime::{Kind, runtime};
 use crate::{config, rootfs};
@@ -153,6 +154,12 @@ impl Container {
     pub fn without_namespace(&mut self, kind: &str) -> &mut Container {
         let list = self.config["linux"]["namespaces"].as_array_mut().unwrap();
         list.retain(|namespace| namespace["type"] != kind);
+        self
+    }
+
+    /// Lets the runtime run in a mount namespace of its own, after a preparation by the shell.
+    pub fn prepared(&mut self, preparation: &str) -> &mut Container {
+        self.via.extend(shell_view(preparation));
         self
     }
 
@@ -393,6 +400,7 @@ impl Container {
         let pid = Pid::from_raw(self.pid());
         let mut end = None;
         outcome::until(&format!("end of {pid}"), || {
+            reap_orphans();
             end = match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
                 WaitStatus::Exited(_, code) => Some(End::Exited(code)),
                 WaitStatus::Signaled(_, signal, _) => Some(End::Killed(signal as i32)),
@@ -452,6 +460,26 @@ impl Running<'_> {
     /// Waits for its end.
     pub fn finish(self) -> Outcome {
         outcome::finish(self.child, &self.command, &self.container.directory, &self.name)
+    }
+}
+
+/// Reaps a process that became ours as soon as it ends, as a shim does for what `exec --detach` left to it: a pid
+/// namespace does not end before all its processes are reaped.
+pub fn reap(pid: i32) {
+    std::thread::spawn(move || waitpid(Pid::from_raw(pid), None));
+}
+
+/// Reaps what runtimes have left to us of processes that entered a container later. Its init cannot end before.
+fn reap_orphans() {
+    let children = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let pids = children.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    for pid in pids.collect::<String>().split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()) {
+        let status = Status::of(&pid.to_string());
+        let inner = status.numbers("NSpid");
+        // An init is waited for by its own test.
+        if status.get("State").starts_with('Z') && inner.len() > 1 && inner.last() != Some(&1) {
+            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        }
     }
 }
 

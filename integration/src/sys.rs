@@ -136,6 +136,12 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes over a descriptor that has just come in a message.
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: callers pass a descriptor that the kernel has made for them in recvmsg(2); nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Opens a path as O_PATH only, to hold on to a file without reading it.
 pub fn open_path(path: &str) -> io::Result<File> {
     let path = CString::new(path).map_err(io::Error::other)?;

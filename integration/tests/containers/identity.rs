@@ -3,7 +3,10 @@
 use integration::container::Container;
 use integration::since;
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 
 #[test]
 fn uid_and_gid_are_set_in_all_four_places() {
@@ -13,6 +16,36 @@ fn uid_and_gid_are_set_in_all_four_places() {
     assert_eq!(report.uid, [1000; 4]);
     assert_eq!(report.gid, [2000; 4]);
     assert_eq!(report.groups, Vec::<u32>::new());
+}
+
+/// Runtimes give the standard streams to the user so that `/dev/stdout` can be opened. The host's null device is not
+/// theirs to give.
+#[test]
+fn the_hosts_null_device_keeps_its_owner() {
+    let owner = || {
+        let meta = fs::metadata("/dev/null").unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+    };
+    let before = owner();
+    let mut c = Container::new();
+    c.put("/process/user", json!({ "uid": 1000, "gid": 1000 })).args(&["/bin/true"]);
+    c.run_with(&[], |command| {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    })
+    .ok();
+    let after = owner();
+    if after != before {
+        std::os::unix::fs::chown("/dev/null", Some(before.0), Some(before.1)).unwrap();
+    }
+    assert_eq!(after, before);
+}
+
+/// A program that reopens its output through `/dev/stdout` may do so as any user.
+#[test]
+fn the_standard_streams_belong_to_the_user() {
+    let mut c = Container::new();
+    c.put("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    assert_eq!(c.script("echo through the device > /dev/stdout"), "through the device\n");
 }
 
 #[test]

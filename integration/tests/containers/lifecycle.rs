@@ -1,6 +1,6 @@
 //! create, start, run, delete and the states between them.
 
-use integration::container::{Container, End, shell_view};
+use integration::container::{Container, End};
 use integration::runtime::runtime;
 use integration::{host, leaks, outcome, since};
 use nix::sys::signal::{Signal, kill};
@@ -305,7 +305,7 @@ fn the_default_root_is_below_run() {
     let mut c = Container::new();
     c.args(&["/probe", "sleep"]);
     c.write_config();
-    c.via = shell_view("mount -t tmpfs none /run");
+    c.prepared("mount -t tmpfs none /run");
     let name = runtime().title.split(' ').next().unwrap();
     let binary = runtime().path.display();
     let script = format!("{binary} create {0} && ls /run/{name} && {binary} delete --force {0}", c.id);

@@ -4,12 +4,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod capabilities;
+mod concurrency;
+mod devices;
+mod exec;
+mod hooks;
 mod identity;
 mod lifecycle;
+mod limits;
+mod logs;
 mod masks;
+mod mount_options;
 mod mounts;
+mod mounts_command;
 mod namespaces;
 mod process;
+mod queries;
+mod seccomp;
+mod signals;
+mod sockets;
+mod terminal;
 
 use integration::container::parse_report as parse;

@@ -139,10 +139,7 @@ fn rbind_brings_submounts_and_bind_does_not() {
     for (option, expected) in [("rbind", true), ("bind", false)] {
         let mut c = Container::new();
         fs::create_dir_all(c.path("tree/below")).unwrap();
-        c.via = integration::container::shell_view(&format!(
-            "mount -t tmpfs below {}",
-            c.text_path("tree/below")
-        ));
+        c.prepared(&format!("mount -t tmpfs below {}", c.text_path("tree/below")));
         let source = c.text_path("tree");
         c.mount(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": [option] }));
         assert_eq!(c.report().is_mounted("/mnt/below"), expected, "{option}");
@@ -221,7 +218,7 @@ fn root_path_may_be_absolute_or_relative() {
 fn the_root_may_be_a_mount_point() {
     let mut c = Container::new();
     let rootfs = c.text_path("rootfs");
-    c.via = integration::container::shell_view(&format!("mount --bind {rootfs} {rootfs}"));
+    c.prepared(&format!("mount --bind {rootfs} {rootfs}"));
     c.report();
 }
 

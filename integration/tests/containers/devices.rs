@@ -1,0 +1,281 @@
+//! `linux.devices`, the default devices, and the device rules of `linux.resources.devices`.
+
+use integration::container::{Container, cgroup2_view};
+use integration::{host, leaks, needs, since};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+#[test]
+fn the_default_devices_and_links_are_there() {
+    let mut c = Container::new();
+    let dev = c.report().dev;
+    for (name, major, minor) in
+        [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)]
+    {
+        let node = &dev[&format!("/dev/{name}")];
+        assert_eq!((node.kind.as_str(), node.major, node.minor), ("c", major, minor), "{name}");
+        assert_eq!((node.mode, node.uid, node.gid), (0o666, 0, 0), "{name}");
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        assert_eq!(dev[&format!("/dev/{name}")].link, target, "{name}");
+    }
+    assert!(!dev.contains_key("/dev/console"), "only with a terminal");
+    let known = [
+        "null", "zero", "full", "random", "urandom", "tty", "fd", "stdin", "stdout", "stderr", "ptmx", "pts",
+        "shm", "mqueue", "core",
+    ];
+    let strange: Vec<_> = dev.keys().filter(|path| !known.contains(&&path["/dev/".len()..])).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
+#[test]
+fn listed_devices_are_made() {
+    let mut c = Container::new();
+    c.put(
+        "/linux/devices",
+        json!([
+            { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 7, "gid": 8 },
+            { "path": "/dev/deep/er/loop", "type": "b", "major": 7, "minor": 3, "fileMode": 0o600, "uid": 0, "gid": 0 },
+            { "path": "/dev/uncovered", "type": "u", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0 },
+            { "path": "/dev/pipe", "type": "p", "fileMode": 0o622, "uid": 1, "gid": 2 },
+            { "path": "/elsewhere/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o606, "uid": 0, "gid": 0 },
+        ]),
+    );
+    let report = c.shell("stat -c '%F %t %T %a' /elsewhere/null; /probe report").run(&[]).ok().stdout;
+    let (first, rest) = report.split_once('\n').unwrap();
+    assert_eq!(first, "character special file 1 3 606");
+    let dev = serde_json::from_str::<integration::report::Report>(rest).unwrap().dev;
+    let look = |path: &str| {
+        let node = &dev[path];
+        (node.kind.clone(), node.major, node.minor, node.mode, node.uid, node.gid)
+    };
+    assert_eq!(look("/dev/fuse"), ("c".into(), 10, 229, 0o640, 7, 8));
+    assert_eq!(look("/dev/deep/er/loop"), ("b".into(), 7, 3, 0o600, 0, 0));
+    assert_eq!(look("/dev/uncovered"), ("c".into(), 1, 3, 0o666, 0, 0));
+    assert_eq!(look("/dev/pipe"), ("p".into(), 0, 0, 0o622, 1, 2));
+}
+
+/// The mode must not pass through the umask of the caller or of the container.
+#[test]
+fn the_mode_of_a_device_is_exact() {
+    let mut c = Container::new();
+    c.via.extend(["sh", "-c", "umask 077; exec \"$0\" \"$@\""].map(Into::into));
+    c.put(
+        "/linux/devices",
+        json!([{ "path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0 }]),
+    );
+    let dev = c.report().dev;
+    assert_eq!(dev["/dev/x"].mode, 0o666);
+    assert_eq!(dev["/dev/null"].mode, 0o666);
+}
+
+#[test]
+fn a_device_that_cannot_be_made_is_refused() {
+    for device in [
+        json!({ "path": "/dev/x", "type": "q", "major": 1, "minor": 3 }),
+        json!({ "path": "/dev/null/x", "type": "c", "major": 1, "minor": 3 }),
+    ] {
+        let mut c = Container::new();
+        c.put("/linux/devices", json!([device]));
+        assert!(!c.run(&[]).error().is_empty(), "{device}");
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn a_device_path_that_climbs_stays_in_the_root() {
+    let mut c = Container::new();
+    let outside = c.path("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, c.rootfs("link")).unwrap();
+    c.put(
+        "/linux/devices",
+        json!([{ "path": "/link/x", "type": "c", "major": 1, "minor": 3 },
+               { "path": "/../../y", "type": "c", "major": 1, "minor": 3 }]),
+    );
+    let _ = c.run(&[]);
+    assert!(fs::read_dir(&outside).unwrap().next().is_none(), "a device was made on the host");
+    assert!(!c.path("y").exists() && !c.bundle().parent().unwrap().join("y").exists());
+}
+
+/// A device that is not among the defaults, and that everybody may open as far as its driver is concerned.
+fn fuse() -> Option<()> {
+    std::path::Path::new("/dev/fuse").exists().then_some(())
+}
+
+/// Where each test of the controller runs: with the machine's hierarchies, and with version 2 alone, whose
+/// controller is a BPF program.
+fn both_versions() -> Vec<(&'static str, Container)> {
+    let mut unified = Container::new();
+    unified.via = cgroup2_view();
+    vec![("native", Container::new()), ("version 2", unified)]
+}
+
+fn with_fuse(c: &mut Container, rules: &serde_json::Value) {
+    c.put(
+        "/linux/devices",
+        json!([
+            { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666, "uid": 0, "gid": 0 },
+            { "path": "/dev/tty1", "type": "c", "major": 4, "minor": 1, "fileMode": 0o666, "uid": 0, "gid": 0 },
+        ]),
+    );
+    c.put("/linux/resources/devices", rules.clone());
+}
+
+#[test]
+fn devices_that_no_rule_allows_are_denied() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([{ "allow": false, "access": "rwm" }]);
+        with_fuse(&mut c, &rules);
+        // The nodes exist; the controller alone refuses them.
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "EPERM", "{name}");
+        for allowed in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts/ptmx"]
+        {
+            assert_eq!(c.attempt(&["open-device", allowed]), "ok", "{name} {allowed}");
+        }
+    }
+}
+
+#[test]
+fn devices_that_a_rule_allows_are_allowed() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm" },
+        ]);
+        with_fuse(&mut c, &rules);
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "ok", "{name}");
+    }
+}
+
+#[test]
+fn the_access_of_a_rule_counts() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "r" },
+        ]);
+        with_fuse(&mut c, &rules);
+        assert_eq!(c.attempt(&["write", "/dev/fuse"]), "EPERM", "{name}");
+        c.shell("true < /dev/fuse && echo opened");
+        assert_eq!(c.run(&[]).ok().stdout, "opened\n", "{name}");
+    }
+}
+
+#[test]
+fn later_rules_count_more() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([
+            { "allow": true, "access": "rwm" },
+            { "allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm" },
+        ]);
+        with_fuse(&mut c, &rules);
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "EPERM", "{name}");
+    }
+}
+
+#[test]
+fn wildcards_allow_a_whole_major() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 10, "access": "rw" },
+        ]);
+        with_fuse(&mut c, &rules);
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "ok", "{name}");
+        c.put("/linux/resources/devices/1/major", json!(4));
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "EPERM", "{name}");
+    }
+}
+
+/// With everything allowed, as for a privileged container.
+#[test]
+fn a_rule_for_all_allows_all() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([{ "allow": true, "access": "rwm" }]);
+        with_fuse(&mut c, &rules);
+        assert_eq!(c.attempt(&["open-device", "/dev/fuse"]), "ok", "{name}");
+    }
+}
+
+#[test]
+fn exec_is_under_the_same_rules() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        with_fuse(&mut c, &json!([{ "allow": false, "access": "rwm" }]));
+        c.sleeping();
+        let text = c.exec(&[], &["/probe", "try", "open-device", "/dev/fuse"]).ok().stdout;
+        assert_eq!(text, "EPERM\n", "{name}");
+    }
+}
+
+/// Limits that are changed later must not open or close a device.
+#[test]
+fn update_of_limits_leaves_the_rules() {
+    needs!(fuse(), "/dev/fuse");
+    for (name, mut c) in both_versions() {
+        let rules = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm" },
+        ]);
+        with_fuse(&mut c, &rules);
+        let pid = c.sleeping();
+        if host::cgroup_file(pid, "pids", "pids.max", "pids.max").is_some() && name == "native" {
+            c.call(&["update", "--pids-limit", "50", &c.id]).ok();
+        }
+        let look = |path| c.exec(&[], &["/probe", "try", "open-device", path]).ok().stdout;
+        assert_eq!(look("/dev/fuse"), "ok\n", "{name}");
+        assert_eq!(look("/dev/tty1"), "EPERM\n", "{name}");
+    }
+}
+
+/// Nobody else can do this: device rules of a running container.
+#[test]
+fn update_changes_device_rules() {
+    since!("update of device rules", "runc -", "crun -");
+    for (name, mut c) in both_versions() {
+        with_fuse(&mut c, &json!([{ "allow": false, "access": "rwm" }]));
+        c.sleeping();
+        let look = || c.exec(&[], &["/probe", "try", "open-device", "/dev/fuse"]).ok().stdout;
+        assert_eq!(look(), "EPERM\n", "{name}");
+        let resources = c.text_path("resources.json");
+        let rules = json!({ "devices": [
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm" },
+        ]});
+        fs::write(&resources, rules.to_string()).unwrap();
+        c.call(&["update", "--resources", &resources, &c.id]).ok();
+        assert_eq!(look(), "ok\n", "{name}");
+        fs::write(&resources, json!({ "devices": [{ "allow": false, "access": "rwm" }] }).to_string())
+            .unwrap();
+        c.call(&["update", "--resources", &resources, &c.id]).ok();
+        assert_eq!(look(), "EPERM\n", "{name}");
+    }
+}
+
+/// Each update replaces the program of the device controller; programs that pile up reach a limit of 64.
+#[test]
+fn a_hundred_updates_work() {
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    c.sleeping();
+    let resources = c.text_path("resources.json");
+    fs::write(&resources, json!({ "devices": [{ "allow": false, "access": "rwm" }] }).to_string()).unwrap();
+    since!("update of device rules", "runc -", "crun -");
+    for _ in 0..100 {
+        c.call(&["update", "--resources", &resources, &c.id]).ok();
+    }
+}

@@ -1,0 +1,487 @@
+//! `exec`: a further process in a running container.
+
+use integration::container::{Container, cgroup2_view, parse_report, reap};
+use integration::report::capability_names;
+use integration::{host, leaks, outcome, proc, since};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn it_runs_in_every_namespace_and_cgroup_of_the_container() {
+    let mut c = Container::new();
+    c.namespace("cgroup", None);
+    let pid = c.sleeping();
+    let report = c.exec_report(&[]);
+    assert_eq!(report.namespaces, proc::namespaces(&pid.to_string()));
+    assert_eq!((report.ppid, report.pids.contains(&1)), (0, true));
+    assert!(report.cgroup.values().all(|path| path == "/"), "{:?}", report.cgroup);
+    assert_eq!(
+        report.mount("/").root,
+        proc::mounts(&pid.to_string()).iter().find(|m| m.target == "/").unwrap().root
+    );
+}
+
+#[test]
+fn without_a_cgroup_namespace_the_cgroup_is_inits() {
+    let mut c = Container::new();
+    let pid = c.sleeping();
+    assert_eq!(c.exec_report(&[]).cgroup, proc::cgroups(&pid.to_string()));
+}
+
+#[test]
+fn it_enters_a_user_namespace() {
+    let mut c = Container::new();
+    c.user_namespace(100_000, 65_536);
+    let pid = c.sleeping();
+    let report = c.exec_report(&[]);
+    assert_eq!(report.namespaces, proc::namespaces(&pid.to_string()));
+    assert_eq!(report.uid, [0; 4]);
+    assert_eq!(report.uid_map, [[0, 100_000, 65_536]]);
+}
+
+#[test]
+fn the_exit_status_is_passed_through() {
+    let mut c = Container::new();
+    c.sleeping();
+    for code in [0, 1, 77, 255] {
+        assert_eq!(c.exec(&[], &["/probe", "exit", &code.to_string()]).code(), code);
+    }
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", "kill -9 $$"]).status.code(), Some(137));
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", "kill -15 $$"]).status.code(), Some(143));
+    assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn it_takes_what_the_configuration_says_of_the_process() {
+    let mut c = Container::new();
+    c.put("/process/user", json!({ "uid": 1000, "gid": 2000, "additionalGids": [3000] }));
+    c.put("/process/cwd", json!("/tmp")).put("/process/env/-", json!("FROM=config"));
+    c.put("/process/oomScoreAdj", json!(77));
+    c.sleeping();
+    let report = c.exec_report(&[]);
+    assert_eq!((report.uid, report.gid, report.groups), (vec![1000; 4], vec![2000; 4], vec![3000]));
+    assert_eq!((report.umask, report.cwd.as_str()), (0o022, "/tmp"));
+    assert!(report.env.contains(&"FROM=config".to_owned()));
+    assert_eq!(report.limits["Max open files"], (1024, 1024));
+    assert!(report.no_new_privs);
+    assert_eq!(report.oom_score_adj, 77);
+    assert_eq!(
+        capability_names(report.caps.bounding),
+        ["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"]
+    );
+}
+
+#[test]
+fn the_umask_is_inits() {
+    since!("umask in exec", "runc -", "crun 1.0");
+    let mut c = Container::new();
+    c.put("/process/user/umask", json!(0o027));
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).umask, 0o027);
+}
+
+#[test]
+fn cwd_is_as_asked() {
+    let mut c = Container::new();
+    c.sleeping();
+    assert_eq!(c.exec_report(&["--cwd", "/home/tester"]).cwd, "/home/tester");
+    for number in 3..12 {
+        let run = c.exec(&["--cwd", &format!("/proc/self/fd/{number}")], &["/bin/pwd"]);
+        assert_ne!(run.code(), 0, "CVE-2024-21626: {run:#?}");
+    }
+}
+
+#[test]
+fn env_is_added() {
+    let mut c = Container::new();
+    c.sleeping();
+    let report = c.exec_report(&["--env", "A=1", "--env", "B=two words", "--env", "TERM=changed"]);
+    assert_eq!((report.var("A"), report.var("B")), (Some("1"), Some("two words")));
+    assert_eq!(report.var("TERM"), Some("changed"));
+    assert!(report.var("PATH").is_some());
+    assert_eq!(report.var("HOME"), Some("/root"));
+    assert_eq!(c.exec_report(&["-e", "SHORT=form"]).var("SHORT"), Some("form"));
+}
+
+#[test]
+fn user_is_as_asked() {
+    let mut c = Container::new();
+    c.sleeping();
+    let report = c.exec_report(&["--user", "1000:2000"]);
+    assert_eq!((report.uid, report.gid), (vec![1000; 4], vec![2000; 4]));
+    let report = c.exec_report(&["-u", "1000"]);
+    assert_eq!((report.uid, report.gid), (vec![1000; 4], vec![0; 4]));
+}
+
+/// CVE-2026-30892: a user that is no number must not become root.
+#[test]
+fn a_user_that_is_no_number_is_refused() {
+    let mut c = Container::new();
+    c.put("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    c.sleeping();
+    for user in ["tester", "1x", "-1", "1:", ":1", "1:x", "1:2:3", "4294967295", "0x0", " 0"] {
+        let run = c.exec(&["--user", user], &["/bin/id", "-u"]);
+        assert_ne!(run.stdout.trim(), "0", "{user:?} became root: {run:#?}");
+    }
+    since!("strict users", "runc -", "crun 1.28");
+    for user in ["tester", "1x", "-1", "1:x", "1:2:3", "4294967296", "0x0", " 0"] {
+        assert!(!c.exec(&["--user", user], &["/bin/id", "-u"]).error().is_empty(), "{user:?}");
+    }
+}
+
+#[test]
+fn additional_groups_are_as_asked() {
+    let mut c = Container::new();
+    c.sleeping();
+    since!("exec --additional-gids", "runc 1.0", "crun -");
+    let report = c.exec_report(&["--additional-gids", "65", "--additional-gids", "100"]);
+    assert_eq!(report.groups, [65, 100]);
+    assert!(c.exec_report(&["-g", "7"]).groups.contains(&7));
+}
+
+#[test]
+fn groups_of_the_caller_do_not_enter() {
+    let mut c = Container::new();
+    c.via.extend(["setpriv", "--groups", "41,42"].map(Into::into));
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).groups, Vec::<u32>::new());
+    assert_eq!(c.exec_report(&["--user", "1000:1000"]).groups, Vec::<u32>::new());
+}
+
+#[test]
+fn capabilities_are_added() {
+    let mut c = Container::new();
+    c.sleeping();
+    let caps = c.exec_report(&["--cap", "CAP_NET_RAW", "--cap", "CAP_CHOWN"]).caps;
+    for (name, set) in
+        [("bounding", caps.bounding), ("effective", caps.effective), ("permitted", caps.permitted)]
+    {
+        let names = capability_names(set);
+        for wanted in ["CAP_NET_RAW", "CAP_CHOWN", "CAP_KILL"] {
+            assert!(names.contains(&wanted), "{name}: {names:?}");
+        }
+    }
+    // CVE-2022-29162.
+    assert_eq!(caps.inheritable, 0);
+}
+
+#[test]
+fn no_new_privileges_can_be_asked_for() {
+    let mut c = Container::new();
+    c.put("/process/noNewPrivileges", json!(false));
+    c.sleeping();
+    assert!(!c.exec_report(&[]).no_new_privs);
+    assert!(c.exec_report(&["--no-new-privs"]).no_new_privs);
+}
+
+#[test]
+fn labels_are_applied_or_refused() {
+    let mut c = Container::new();
+    c.sleeping();
+    let run = c.exec(&["--apparmor", "corten-no-such-profile"], &["/bin/true"]);
+    assert!(run.error().to_lowercase().contains("apparmor"), "{run:#?}");
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        return;
+    }
+    let run = c.exec(&["--process-label", "system_u:system_r:container_t:s0"], &["/bin/true"]);
+    since!("refusal of labels without SELinux in exec", "runc -", "crun -");
+    assert!(run.error().to_lowercase().contains("selinux"), "{run:#?}");
+}
+
+#[test]
+fn a_process_file_says_everything() {
+    let mut c = Container::new();
+    c.sleeping();
+    let file = c.text_path("process.json");
+    let process = json!({
+        "user": { "uid": 1000, "gid": 1000, "additionalGids": [9] },
+        "args": ["/probe", "report"],
+        "env": ["ONLY=this", "HOME=/x"],
+        "cwd": "/etc",
+        "capabilities": { "bounding": ["CAP_CHOWN"], "inheritable": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"],
+                          "effective": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"] },
+        "rlimits": [{ "type": "RLIMIT_CORE", "soft": 33, "hard": 44 }],
+        "noNewPrivileges": true,
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    for flag in ["--process", "-p"] {
+        let report = parse_report(&c.call(&["exec", flag, &file, &c.id]).ok());
+        assert_eq!((report.uid[1], report.gid[1], report.groups.clone()), (1000, 1000, vec![9]));
+        assert_eq!(report.cwd, "/etc");
+        assert_eq!(report.env, ["ONLY=this", "HOME=/x"]);
+        assert_eq!(report.limits["Max core file size"], (33, 44));
+        let caps = report.caps;
+        for set in [caps.bounding, caps.effective, caps.permitted, caps.inheritable, caps.ambient] {
+            assert_eq!(capability_names(set), ["CAP_CHOWN"]);
+        }
+    }
+}
+
+#[test]
+fn the_oom_score_of_a_process_file_counts() {
+    since!("oomScoreAdj in exec", "runc -", "crun 1.0");
+    let mut c = Container::new();
+    c.sleeping();
+    let file = c.text_path("process.json");
+    let process = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["/probe", "report"], "cwd": "/", "oomScoreAdj": 55 });
+    fs::write(&file, process.to_string()).unwrap();
+    assert_eq!(parse_report(&c.call(&["exec", "--process", &file, &c.id]).ok()).oom_score_adj, 55);
+}
+
+#[test]
+fn rlimits_of_a_process_file_count_and_of_the_configuration_otherwise() {
+    let mut c = Container::new();
+    c.put("/process/rlimits", json!([{ "type": "RLIMIT_CORE", "soft": 1, "hard": 2 }]));
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).limits["Max core file size"], (1, 2));
+}
+
+#[test]
+fn scheduling_of_a_process_file_counts() {
+    since!("scheduler and ioPriority in exec", "runc 1.2", "crun 1.9");
+    let mut c = Container::new();
+    c.sleeping();
+    let file = c.text_path("process.json");
+    let process = json!({
+        "user": { "uid": 0, "gid": 0 }, "args": ["/probe", "report"], "env": [], "cwd": "/",
+        "scheduler": { "policy": "SCHED_BATCH", "nice": 4 },
+        "ioPriority": { "class": "IOPRIO_CLASS_BE", "priority": 6 },
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    let report = parse_report(&c.call(&["exec", "--process", &file, &c.id]).ok());
+    assert_eq!((report.sched.policy, report.sched.nice), (3, 4));
+    assert_eq!(report.ioprio, (2, 6));
+}
+
+#[test]
+fn the_cpu_affinity_of_exec_is_set() {
+    since!("execCPUAffinity", "runc 1.3", "crun 1.20");
+    let own = proc::Status::of("self").get("Cpus_allowed_list").to_owned();
+    if own == "0" {
+        integration::skip!("needs two CPUs");
+    }
+    let mut c = Container::new();
+    c.put("/process/execCPUAffinity", json!({ "initial": "0", "final": "1" }));
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).cpus, "1");
+    let init = proc::Status::of(&c.pid().to_string());
+    assert_eq!(init.get("Cpus_allowed_list"), own, "init itself is not bound");
+    let mut c = Container::new();
+    c.put("/process/execCPUAffinity", json!({ "final": "0-900000" }));
+    assert!(!c.run(&[]).error().is_empty());
+}
+
+#[test]
+fn detached_it_leaves_a_pid_file() {
+    let mut c = Container::new();
+    let init = c.sleeping();
+    let file = c.text_path("exec.pid");
+    c.exec(&["--detach", "--pid-file", &file], &["/probe", "sleep"]).ok();
+    let pid: i32 = fs::read_to_string(&file).unwrap().parse().unwrap();
+    reap(pid);
+    assert_ne!(pid, init);
+    assert_eq!(host::namespace(pid, "pid"), host::namespace(init, "pid"));
+    assert!(host::alive(pid));
+    assert_eq!(proc::cgroups(&pid.to_string()), proc::cgroups(&init.to_string()));
+    c.delete_force().ok();
+    assert!(!host::alive(pid));
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn only_the_standard_streams_are_open() {
+    let mut c = Container::new();
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).fds.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn standard_streams_are_those_of_the_caller() {
+    let mut c = Container::new();
+    c.sleeping();
+    let input = c.path("input");
+    fs::write(&input, "to cat\n").unwrap();
+    let run = c.call_with(&["exec", &c.id, "/bin/sh", "-c", "cat; echo error >&2"], |command| {
+        command.stdin(fs::File::open(&input).unwrap());
+    });
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("to cat\n", "error\n"));
+}
+
+#[test]
+fn arguments_that_look_like_flags_are_the_programs() {
+    let mut c = Container::new();
+    c.sleeping();
+    assert_eq!(c.exec(&[], &["/bin/echo", "-e", "--user", "5"]).ok().stdout, "--user 5\n");
+}
+
+#[test]
+fn it_needs_a_container_that_runs() {
+    let mut c = Container::new();
+    let missing = c.exec(&[], &["/bin/true"]);
+    assert!(missing.error().contains("does not exist"), "{missing:#?}");
+    assert_eq!(missing.code(), 255);
+    c.sleeping();
+    c.kill("KILL").ok();
+    c.wait();
+    let stopped = c.exec(&[], &["/bin/true"]);
+    assert!(stopped.error().contains("cannot exec in a stopped container"), "{stopped:#?}");
+    assert_eq!(stopped.code(), 255);
+}
+
+#[test]
+fn it_works_in_a_created_container() {
+    let mut c = Container::new();
+    c.args(&["/probe", "sleep"]);
+    c.create();
+    assert_eq!(c.exec(&[], &["/bin/hostname"]).ok().stdout, "test\n");
+    assert_eq!(c.status(), "created");
+}
+
+#[test]
+fn a_paused_container_refuses_it_unless_told_otherwise() {
+    let mut c = Container::new();
+    c.sleeping();
+    c.call(&["pause", &c.id]).ok();
+    let refused = c.exec(&[], &["/bin/true"]);
+    assert!(refused.error().contains("paused"), "{refused:#?}");
+    assert_eq!(refused.code(), 255);
+    since!("exec --ignore-paused", "runc 1.1", "crun -");
+    let name = "ignoring";
+    let mut command = c.command(name, &["exec", "--ignore-paused", &c.id, "/bin/echo", "thawed"]);
+    command.stdin(std::process::Stdio::null());
+    let child = outcome::start(&mut command, c.bundle(), name);
+    // It is frozen with the rest, and goes on when the container does.
+    c.call(&["resume", &c.id]).ok();
+    assert_eq!(outcome::finish(child, "exec --ignore-paused", c.bundle(), name).ok().stdout, "thawed\n");
+}
+
+#[test]
+fn what_cannot_be_executed_is_named() {
+    let mut c = Container::new();
+    fs::write(c.rootfs("text"), "no program").unwrap();
+    c.sleeping();
+    let cases = [
+        ("/no/such/program", "no such file or directory"),
+        ("no-such-program", "executable file not found in $PATH"),
+        ("/etc", "is a directory"),
+        ("/text", "permission denied"),
+    ];
+    for (program, words) in cases {
+        let run = c.exec(&[], &[program]);
+        let message = run.error().to_lowercase();
+        assert!(
+            message.contains(&words.to_lowercase())
+                || (program == "/etc" && message.contains("permission denied")),
+            "{program}: {message}"
+        );
+        assert!(run.error().contains(program), "{program}: {message}");
+        assert_eq!(run.code(), 255, "{program}");
+    }
+}
+
+/// A sub-cgroup that exists, by name below the container's cgroup.
+#[test]
+fn it_can_be_placed_in_a_sub_cgroup() {
+    since!("exec --cgroup", "runc 1.1", "crun 1.0");
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid = c.sleeping();
+    let directory = host::cgroup2(pid).unwrap();
+    fs::create_dir(directory.join("sub")).unwrap();
+    let report = c.exec_report(&["--cgroup", "sub"]);
+    assert!(report.cgroup[""].ends_with("/sub"), "{:?}", report.cgroup);
+    let missing = c.exec(&["--cgroup", "missing"], &["/bin/true"]);
+    assert!(!missing.error().is_empty());
+    let outside = c.exec(&["--cgroup", "../../../.."], &["/bin/true"]);
+    assert!(!outside.error().is_empty());
+    fs::remove_dir(directory.join("sub")).unwrap();
+}
+
+#[test]
+fn it_can_be_placed_in_sub_cgroups_of_controllers() {
+    since!("exec --cgroup", "runc 1.1", "crun 1.0");
+    let mut c = Container::new();
+    let pid = c.sleeping();
+    let Some(directory) = host::cgroup1(pid, "pids") else { integration::skip!("needs cgroup version 1") };
+    fs::create_dir(directory.join("sub")).unwrap();
+    let report = c.exec_report(&["--cgroup", "pids:sub"]);
+    assert!(report.cgroup["pids"].ends_with("/sub"), "{:?}", report.cgroup);
+    assert_eq!(report.cgroup["memory"], proc::cgroups(&pid.to_string())["memory"]);
+    fs::remove_dir(directory.join("sub")).unwrap();
+}
+
+/// A neighbour whose name begins with the container's must not be reachable.
+#[test]
+fn a_sub_cgroup_is_compared_by_component() {
+    since!("check of the sub-cgroup", "runc 1.2", "crun 1.28");
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid = c.sleeping();
+    let directory = host::cgroup2(pid).unwrap();
+    let evil = directory.with_file_name(format!("{}-evil", c.id));
+    fs::create_dir(&evil).unwrap();
+    let run = c.exec(&["--cgroup", &format!("../{}-evil", c.id)], &["/bin/true"]);
+    fs::remove_dir(&evil).unwrap();
+    assert!(!run.error().is_empty());
+}
+
+/// Nesting moves init into a cgroup below; a v2 cgroup with controllers then takes no process itself.
+#[test]
+fn it_follows_init_when_its_cgroup_takes_no_process() {
+    since!("exec into init's own cgroup", "runc 1.5", "crun 1.6");
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid = c.sleeping();
+    let directory = host::cgroup2(pid).unwrap();
+    let Ok(controllers) = fs::read_to_string(directory.join("cgroup.controllers")) else { return };
+    let Some(first) = controllers.split_whitespace().next() else {
+        integration::skip!("needs a cgroup version 2 controller");
+    };
+    fs::create_dir(directory.join("init")).unwrap();
+    fs::write(directory.join("init/cgroup.procs"), pid.to_string()).unwrap();
+    fs::write(directory.join("cgroup.subtree_control"), format!("+{first}")).unwrap();
+    let report = c.exec_report(&[]);
+    assert!(report.cgroup[""].ends_with("/init"), "{:?}", report.cgroup);
+    c.delete_force().ok();
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn many_at_once_all_succeed() {
+    let mut c = Container::new();
+    c.sleeping();
+    let running: Vec<_> =
+        (0..20).map(|number| c.launch(&["exec", &c.id, "/bin/echo", &number.to_string()])).collect();
+    for (number, run) in running.into_iter().enumerate() {
+        assert_eq!(run.finish().ok().stdout, format!("{number}\n"));
+    }
+}
+
+/// A process that forks and ends at once must not leave exec waiting for what it left behind.
+#[test]
+fn it_ends_with_its_process() {
+    let mut c = Container::new();
+    c.sleeping();
+    for _ in 0..20 {
+        c.exec(&[], &["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 3"]).code();
+    }
+}
+
+#[test]
+fn signals_to_a_foreground_exec_reach_its_process() {
+    let mut c = Container::new();
+    c.sleeping();
+    let run = c.launch(&["exec", &c.id, "/probe", "signals"]);
+    run.await_line("ready");
+    for (signal, name) in [
+        (nix::sys::signal::Signal::SIGUSR1, "SIGUSR1"),
+        (nix::sys::signal::Signal::SIGHUP, "SIGHUP"),
+        (nix::sys::signal::Signal::SIGINT, "SIGINT"),
+    ] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.pid()), signal).unwrap();
+        run.await_line(name);
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.pid()), nix::sys::signal::Signal::SIGTERM).unwrap();
+    run.finish().ok();
+}

@@ -1,0 +1,663 @@
+//! `linux.resources` and `linux.cgroupsPath`, `update`, `pause` and `resume`: read back from the cgroup's files.
+
+use integration::container::{Container, cgroup2_view};
+use integration::runtime::{Kind, runtime};
+use integration::{host, leaks, outcome, proc, since, skip};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// A file of the cgroup in both versions: controller, version 1 name, version 2 name.
+struct Setting(&'static str, &'static str, &'static str);
+
+const MEMORY: Setting = Setting("memory", "memory.limit_in_bytes", "memory.max");
+const MEMORY_SOFT: Setting = Setting("memory", "memory.soft_limit_in_bytes", "memory.low");
+const PIDS: Setting = Setting("pids", "pids.max", "pids.max");
+const CPUS: Setting = Setting("cpuset", "cpuset.cpus", "cpuset.cpus");
+const MEMS: Setting = Setting("cpuset", "cpuset.mems", "cpuset.mems");
+
+impl Setting {
+    fn of(&self, pid: i32) -> Option<String> {
+        host::cgroup_text(pid, self.0, self.1, self.2)
+    }
+}
+
+/// Runs a sleeping container with these resources; its init.
+fn with(c: &mut Container, resources: &Value) -> i32 {
+    for (key, value) in resources.as_object().unwrap() {
+        c.put(&format!("/linux/resources/{key}"), value.clone());
+    }
+    c.sleeping()
+}
+
+/// Reads a setting, or skips the test where this machine has no such controller.
+macro_rules! read {
+    ($setting:expr, $pid:expr) => {
+        match $setting.of($pid) {
+            Some(text) => text,
+            None => skip!("needs the {} controller", $setting.0),
+        }
+    };
+}
+
+#[test]
+fn the_container_has_a_cgroup_of_its_own_in_every_hierarchy() {
+    let mut c = Container::new();
+    let pid = c.sleeping();
+    let groups = proc::cgroups(&pid.to_string());
+    let own = proc::cgroups("self");
+    for (controllers, path) in &groups {
+        if host::cgroup2(pid).is_none() && controllers.is_empty() {
+            continue; // The unified hierarchy is not mounted.
+        }
+        assert!(path.ends_with(&c.id), "{controllers}: {path}");
+        assert_ne!(Some(path), own.get(controllers));
+    }
+    assert!(!leaks::cgroups(&c.id).is_empty());
+    c.delete_force().ok();
+    assert_eq!(leaks::cgroups(&c.id), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn cgroups_path_is_as_asked() {
+    for (path, end) in [("/cit-parent/{id}/deep", "/deep"), ("/{id}-plain", "-plain")] {
+        let mut c = Container::new();
+        let path = path.replace("{id}", &c.id).replace("cit-parent", &format!("{}-parent", c.id));
+        c.put("/linux/cgroupsPath", json!(path));
+        let pid = c.sleeping();
+        let groups = proc::cgroups(&pid.to_string());
+        let memory = groups.get("pids").or_else(|| groups.get("")).unwrap();
+        assert!(memory.ends_with(&path) && memory.ends_with(end), "{memory}");
+        c.delete_force().ok();
+        leaks::sweep(&c.id);
+    }
+}
+
+/// A path with `..` is a mistake or an attack: the cgroup has to stay where cgroups of containers are.
+#[test]
+fn cgroups_path_cannot_climb() {
+    let mut c = Container::new();
+    let path = format!("../../../../../{}/x", c.id);
+    c.put("/linux/cgroupsPath", json!(path)).args(&["/bin/true"]);
+    let _ = c.run(&[]);
+    for top in host::hierarchies() {
+        let outside = top.parent().unwrap().join(&c.id);
+        assert!(!outside.exists(), "{}", outside.display());
+    }
+    leaks::sweep(&c.id);
+}
+
+/// A cgroup that another container is in must not be shared by mistake.
+#[test]
+fn a_cgroup_in_use_is_not_taken_over() {
+    since!("refusal of a cgroup that has processes", "runc 1.2", "crun -");
+    let mut first = Container::new();
+    let path = format!("/{}-shared", first.id);
+    first.put("/linux/cgroupsPath", json!(path));
+    let pid = first.sleeping();
+    let mut second = Container::new();
+    second.put("/linux/cgroupsPath", json!(path)).args(&["/bin/true"]);
+    assert!(!second.run(&[]).error().is_empty());
+    assert!(host::alive(pid));
+    assert_eq!(first.exec(&[], &["/bin/true"]).code(), 0);
+}
+
+#[test]
+fn memory_limit() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": 41_943_040, "reservation": 20_971_520 } }));
+    assert_eq!(read!(MEMORY, pid), "41943040");
+    assert_eq!(read!(MEMORY_SOFT, pid), "20971520");
+}
+
+/// `swap` is memory and swap together, as in version 1; version 2 has the difference.
+#[test]
+fn memory_and_swap_limit() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": 41_943_040, "swap": 62_914_560 } }));
+    assert_eq!(read!(MEMORY, pid), "41943040");
+    let Some(directory) = host::cgroup1(pid, "memory") else {
+        let swap = fs::read_to_string(host::cgroup2(pid).unwrap().join("memory.swap.max")).unwrap();
+        assert_eq!(swap.trim(), "20971520");
+        return;
+    };
+    match fs::read_to_string(directory.join("memory.memsw.limit_in_bytes")) {
+        Ok(text) => assert_eq!(text.trim(), "62914560"),
+        Err(_) => skip!("needs swap accounting"),
+    }
+}
+
+#[test]
+fn memory_without_a_limit() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": -1 } }));
+    let text = read!(MEMORY, pid);
+    assert!(text == "max" || text.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 60), "{text}");
+}
+
+#[test]
+fn memory_settings_of_version_1() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "swappiness": 7, "disableOOMKiller": true } }));
+    let Some(directory) = host::cgroup1(pid, "memory") else { skip!("needs cgroup version 1") };
+    assert_eq!(fs::read_to_string(directory.join("memory.swappiness")).unwrap(), "7\n");
+    assert!(fs::read_to_string(directory.join("memory.oom_control")).unwrap().contains("oom_kill_disable 1"));
+}
+
+#[test]
+fn memory_that_is_exceeded_ends_the_program() {
+    let mut c = Container::new();
+    c.put("/linux/resources/memory", json!({ "limit": 30_000_000, "swap": 30_000_000 }));
+    if !host::has_controller("memory") {
+        skip!("needs the memory controller");
+    }
+    c.args(&["/probe", "allocate", "100000000"]);
+    assert_eq!(c.run(&[]).code(), 137);
+    leaks::assert_none(&c);
+}
+
+/// A limit too small for the runtime's own init would make small containers impossible.
+#[test]
+fn half_a_mebibyte_is_enough_to_start() {
+    since!("start within 512 KiB", "runc -", "crun 1.0");
+    if !host::has_controller("memory") {
+        skip!("needs the memory controller");
+    }
+    let mut c = Container::new();
+    c.put("/linux/resources/memory", json!({ "limit": 524_288 })).args(&["/bin/busybox", "true"]);
+    c.run(&[]).ok();
+}
+
+#[test]
+fn a_limit_below_the_usage_is_refused_when_asked() {
+    since!("memory.checkBeforeUpdate", "runc 1.1.6", "crun 1.0");
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": 100_000_000 } }));
+    let before = read!(MEMORY, pid);
+    let resources = c.text_path("resources.json");
+    fs::write(&resources, json!({ "memory": { "limit": 1, "checkBeforeUpdate": true } }).to_string())
+        .unwrap();
+    let run = c.call(&["update", "--resources", &resources, &c.id]);
+    assert!(!run.error().is_empty());
+    assert_eq!(MEMORY.of(pid), Some(before));
+    assert!(host::alive(pid));
+}
+
+#[test]
+fn pids_limit() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "pids": { "limit": 20 } }));
+    assert_eq!(read!(PIDS, pid), "20");
+    let text = c.exec(
+        &[],
+        &["/bin/sh", "-c", "for i in $(seq 40); do sleep 60 >/dev/null 2>&1 & done; echo through"],
+    );
+    assert!(!text.stdout.contains("through"), "{text:#?}");
+}
+
+#[test]
+fn pids_without_a_limit() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "pids": { "limit": -1 } }));
+    assert_eq!(read!(PIDS, pid), "max");
+}
+
+#[test]
+fn cpu_shares() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "cpu": { "shares": 512 } }));
+    if let Some(directory) = host::cgroup1(pid, "cpu") {
+        assert_eq!(fs::read_to_string(directory.join("cpu.shares")).unwrap(), "512\n");
+    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.weight") {
+        // The new curve, in which the default of 1024 is the default of 100; see also the old, linear one.
+        assert!(["59", "20"].contains(&text.as_str()), "{text}");
+    } else {
+        skip!("needs the cpu controller");
+    }
+}
+
+#[test]
+fn cpu_quota_and_period() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "cpu": { "quota": 25_000, "period": 50_000 } }));
+    if let Some(directory) = host::cgroup1(pid, "cpu") {
+        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_quota_us")).unwrap(), "25000\n");
+        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_period_us")).unwrap(), "50000\n");
+    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.max") {
+        assert_eq!(text, "25000 50000");
+    } else {
+        skip!("needs the cpu controller");
+    }
+}
+
+#[test]
+fn cpu_burst_and_idle() {
+    since!("cpu.burst and cpu.idle", "runc 1.2", "crun 1.9");
+    let mut c = Container::new();
+    let cpu = json!({ "quota": 50_000, "period": 100_000, "burst": 10_000, "idle": 1 });
+    let pid = with(&mut c, &json!({ "cpu": cpu }));
+    if let Some(directory) = host::cgroup1(pid, "cpu") {
+        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_burst_us")).unwrap(), "10000\n");
+        assert_eq!(fs::read_to_string(directory.join("cpu.idle")).unwrap(), "1\n");
+    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.max.burst") {
+        assert_eq!(text, "10000");
+    } else {
+        skip!("needs the cpu controller");
+    }
+}
+
+#[test]
+fn real_time_cpu_is_set_or_refused() {
+    let mut c = Container::new();
+    c.put("/linux/resources/cpu", json!({ "realtimeRuntime": 0, "realtimePeriod": 500_000 }));
+    c.args(&["/probe", "sleep"]);
+    let pid_file = c.text_path("pid");
+    let run = {
+        c.write_config();
+        c.call(&["run", "--detach", "--bundle", c.bundle().to_str().unwrap(), "--pid-file", &pid_file, &c.id])
+    };
+    if !run.status.success() {
+        assert!(run.error().contains("rt"), "{run:#?}");
+        leaks::assert_none(&c);
+        return;
+    }
+    let Some(directory) = host::cgroup1(c.pid(), "cpu") else { return };
+    if let Ok(text) = fs::read_to_string(directory.join("cpu.rt_period_us")) {
+        assert_eq!(text, "500000\n");
+    }
+}
+
+#[test]
+fn cpuset() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "cpu": { "cpus": "0", "mems": "0" } }));
+    assert_eq!(read!(CPUS, pid), "0");
+    assert_eq!(read!(MEMS, pid), "0");
+    assert_eq!(proc::Status::of(&pid.to_string()).get("Cpus_allowed_list"), "0");
+    // A process that comes later is bound as well.
+    assert_eq!(c.exec_report(&[]).cpus, "0");
+}
+
+#[test]
+fn a_cpu_that_does_not_exist_is_refused() {
+    if !host::has_controller("cpuset") {
+        skip!("needs the cpuset controller");
+    }
+    let mut c = Container::new();
+    c.put("/linux/resources/cpu", json!({ "cpus": "4000" }));
+    assert!(!c.run(&[]).error().is_empty());
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn block_io_throttles() {
+    let Some((major, minor)) = disk() else { skip!("needs a block device") };
+    let mut c = Container::new();
+    let rate = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let resources = json!({ "blockIO": {
+        "throttleReadBpsDevice": rate(1_000_001), "throttleWriteBpsDevice": rate(1_000_002),
+        "throttleReadIOPSDevice": rate(1003), "throttleWriteIOPSDevice": rate(1004),
+    }});
+    if !host::has_controller("blkio") && !host::has_controller("io") {
+        skip!("needs the blkio controller");
+    }
+    let pid = with(&mut c, &resources);
+    if let Some(directory) = host::cgroup1(pid, "blkio") {
+        for (name, rate) in
+            [("read_bps", 1_000_001), ("write_bps", 1_000_002), ("read_iops", 1003), ("write_iops", 1004)]
+        {
+            let text = fs::read_to_string(directory.join(format!("blkio.throttle.{name}_device"))).unwrap();
+            assert_eq!(text.trim(), format!("{major}:{minor} {rate}"), "{name}");
+        }
+        return;
+    }
+    let text = host::cgroup_text(pid, "io", "", "io.max").unwrap();
+    assert_eq!(text, format!("{major}:{minor} rbps=1000001 wbps=1000002 riops=1003 wiops=1004"));
+}
+
+/// The numbers of a whole disk.
+fn disk() -> Option<(u64, u64)> {
+    let of = |name: &String| {
+        let text = fs::read_to_string(format!("/sys/block/{name}/dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    proc::entries("/sys/block").iter().find_map(of)
+}
+
+#[test]
+fn block_io_weight_is_set_or_refused() {
+    let mut c = Container::new();
+    c.put("/linux/resources/blockIO", json!({ "weight": 500 })).args(&["/probe", "sleep"]);
+    c.write_config();
+    let pid_file = c.text_path("pid");
+    let run = c.call(&[
+        "run",
+        "--detach",
+        "--bundle",
+        c.bundle().to_str().unwrap(),
+        "--pid-file",
+        &pid_file,
+        &c.id,
+    ]);
+    if !run.status.success() {
+        assert!(run.error().contains("weight"), "{run:#?}");
+        leaks::assert_none(&c);
+        return;
+    }
+    let pid = c.pid();
+    let files = [("blkio.weight", "io.bfq.weight"), ("blkio.bfq.weight", "io.weight")];
+    let found = files.iter().find_map(|(v1, v2)| host::cgroup_text(pid, "blkio", v1, v2));
+    if let Some(text) = found {
+        assert!(text.contains("500") || text.contains("4950") || text.contains("default"), "{text}");
+    }
+}
+
+#[test]
+fn huge_pages() {
+    let sizes = proc::entries("/sys/kernel/mm/hugepages");
+    let Some(size) = sizes.first() else { skip!("needs huge pages") };
+    let kilobytes: u64 = size.trim_start_matches("hugepages-").trim_end_matches("kB").parse().unwrap();
+    let name = if kilobytes >= 1 << 20 {
+        format!("{}GB", kilobytes >> 20)
+    } else {
+        format!("{}MB", kilobytes >> 10)
+    };
+    let limit = kilobytes * 1024 * 3;
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    if !host::has_controller("hugetlb") {
+        skip!("needs the hugetlb controller");
+    }
+    let pid = with(&mut c, &json!({ "hugepageLimits": [{ "pageSize": name, "limit": limit }] }));
+    let (v1, v2) = (format!("hugetlb.{name}.limit_in_bytes"), format!("hugetlb.{name}.max"));
+    assert_eq!(host::cgroup_text(pid, "hugetlb", &v1, &v2), Some(limit.to_string()));
+    since!("reservation of huge pages", "runc 1.2", "crun -");
+    let (v1, v2) = (format!("hugetlb.{name}.rsvd.limit_in_bytes"), format!("hugetlb.{name}.rsvd.max"));
+    assert_eq!(host::cgroup_text(pid, "hugetlb", &v1, &v2), Some(limit.to_string()));
+}
+
+#[test]
+fn a_huge_page_size_that_does_not_exist_is_refused() {
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    c.put("/linux/resources/hugepageLimits", json!([{ "pageSize": "3MB", "limit": 1 }]));
+    assert!(!c.run(&[]).error().is_empty());
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn unified_keys_are_written_verbatim() {
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid =
+        with(&mut c, &json!({ "unified": { "cgroup.max.descendants": "17", "cgroup.max.depth": "3" } }));
+    let directory = host::cgroup2(pid).unwrap();
+    assert_eq!(fs::read_to_string(directory.join("cgroup.max.descendants")).unwrap(), "17\n");
+    assert_eq!(fs::read_to_string(directory.join("cgroup.max.depth")).unwrap(), "3\n");
+}
+
+#[test]
+fn wrong_unified_keys_are_refused() {
+    for key in ["memory.wishful", "../cgroup.procs", "cgroup.max.depth/../x", ""] {
+        let mut c = Container::new();
+        c.via = cgroup2_view();
+        c.put("/linux/resources/unified", json!({ key: "1" }));
+        let run = c.run(&[]);
+        assert!(!run.error().is_empty(), "{key}");
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn network_classes_are_set_or_refused() {
+    let mut c = Container::new();
+    c.put(
+        "/linux/resources/network",
+        json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] }),
+    );
+    c.args(&["/bin/true"]);
+    if host::has_controller("net_cls") {
+        c.run(&[]).ok();
+        return;
+    }
+    since!("refusal of network classes without their controller", "runc -", "crun -");
+    assert!(c.run(&[]).error().contains("net_"));
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn rdma_is_set_or_refused() {
+    since!("linux.resources.rdma", "runc 1.2", "crun -");
+    let mut c = Container::new();
+    c.put("/linux/resources/rdma", json!({ "mlx5_1": { "hcaHandles": 3, "hcaObjects": 1000 } }));
+    if host::has_controller("rdma") {
+        skip!("needs a machine without rdma devices to be asserted");
+    }
+    since!("refusal of rdma without its controller", "runc -", "crun -");
+    assert!(c.run(&[]).error().contains("rdma"));
+    leaks::assert_none(&c);
+}
+
+#[test]
+fn intel_rdt_is_refused_where_it_is_not() {
+    if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+        skip!("needs a machine without resctrl");
+    }
+    for rdt in [json!({ "closID": "group", "l3CacheSchema": "L3:0=f" }), json!({ "enableMonitoring": true })]
+    {
+        let mut c = Container::new();
+        c.put("/linux/intelRdt", rdt.clone());
+        let run = c.run(&[]);
+        since!("refusal of all of intelRdt", "runc -", "crun -");
+        assert!(
+            run.error().to_lowercase().contains("rdt") || run.error().contains("resctrl"),
+            "{rdt}: {run:#?}"
+        );
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn update_by_flags() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": 100_000_000 }, "pids": { "limit": 100 } }));
+    if host::cgroup1(pid, "memory").is_none() && MEMORY.of(pid).is_none() {
+        skip!("needs the memory controller");
+    }
+    c.call(&["update", "--memory", "209715200", &c.id]).ok();
+    assert_eq!(MEMORY.of(pid).as_deref(), Some("209715200"));
+    c.call(&["update", "--memory", "50M", &c.id]);
+    c.call(&["update", "--memory", "52428800", "--memory-reservation", "10485760", &c.id]).ok();
+    assert_eq!(MEMORY.of(pid).as_deref(), Some("52428800"));
+    assert_eq!(MEMORY_SOFT.of(pid).as_deref(), Some("10485760"));
+    c.call(&["update", "--pids-limit", "33", &c.id]).ok();
+    assert_eq!(PIDS.of(pid).as_deref(), Some("33"));
+    c.call(&["update", "--cpuset-cpus", "0", "--cpuset-mems", "0", &c.id]).ok();
+    assert_eq!(CPUS.of(pid).as_deref(), Some("0"));
+    c.call(&["update", "--cpu-share", "300", "--cpu-period", "60000", "--cpu-quota", "30000", &c.id]).ok();
+    if let Some(directory) = host::cgroup1(pid, "cpu") {
+        let text = |name| fs::read_to_string(directory.join(name)).unwrap().trim().to_owned();
+        assert_eq!(text("cpu.shares"), "300");
+        assert_eq!((text("cpu.cfs_period_us"), text("cpu.cfs_quota_us")), ("60000".into(), "30000".into()));
+    }
+    // What was not named stays.
+    assert_eq!(MEMORY.of(pid).as_deref(), Some("52428800"));
+}
+
+#[test]
+fn update_of_burst_and_idle() {
+    since!("update --cpu-burst", "runc 1.2", "crun -");
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "cpu": { "quota": 50_000, "period": 100_000 } }));
+    let Some(directory) = host::cgroup1(pid, "cpu") else { skip!("needs cgroup version 1") };
+    c.call(&["update", "--cpu-burst", "20000", &c.id]).ok();
+    assert_eq!(fs::read_to_string(directory.join("cpu.cfs_burst_us")).unwrap(), "20000\n");
+    c.call(&["update", "--cpu-idle", "1", &c.id]).ok();
+    assert_eq!(fs::read_to_string(directory.join("cpu.idle")).unwrap(), "1\n");
+}
+
+#[test]
+fn update_takes_a_file_and_standard_input() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "pids": { "limit": 100 } }));
+    let _ = read!(PIDS, pid);
+    let file = c.text_path("resources.json");
+    fs::write(&file, json!({ "pids": { "limit": 44 } }).to_string()).unwrap();
+    c.call(&["update", "-r", &file, &c.id]).ok();
+    assert_eq!(PIDS.of(pid).as_deref(), Some("44"));
+    fs::write(&file, json!({ "pids": { "limit": 45 } }).to_string()).unwrap();
+    let input = fs::File::open(&file).unwrap();
+    c.call_with(&["update", "--resources", "-", &c.id], |command| {
+        command.stdin(input);
+    })
+    .ok();
+    assert_eq!(PIDS.of(pid).as_deref(), Some("45"));
+}
+
+#[test]
+fn update_of_memory_and_swap() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "memory": { "limit": 33_554_432, "swap": 33_554_432 } }));
+    let Some(directory) = host::cgroup1(pid, "memory") else { skip!("needs cgroup version 1") };
+    let read = |name| fs::read_to_string(directory.join(name)).ok().map(|text| text.trim().to_owned());
+    if read("memory.memsw.limit_in_bytes").is_none() {
+        skip!("needs swap accounting");
+    }
+    // Both up, then both down: the kernel takes them in one order only.
+    c.call(&["update", "--memory", "67108864", "--memory-swap", "67108864", &c.id]).ok();
+    assert_eq!(read("memory.memsw.limit_in_bytes").as_deref(), Some("67108864"));
+    c.call(&["update", "--memory", "41943040", "--memory-swap", "41943040", &c.id]).ok();
+    assert_eq!(read("memory.limit_in_bytes").as_deref(), Some("41943040"));
+    assert_eq!(read("memory.memsw.limit_in_bytes").as_deref(), Some("41943040"));
+    c.call(&["update", "--memory-swap", "-1", &c.id]).ok();
+    assert!(read("memory.memsw.limit_in_bytes").unwrap().parse::<u64>().unwrap() > 1 << 60);
+}
+
+#[test]
+fn a_wrong_update_is_refused_and_changes_nothing() {
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "pids": { "limit": 100 } }));
+    let _ = read!(PIDS, pid);
+    let file = c.text_path("resources.json");
+    fs::write(&file, "{ \"pids\": ").unwrap();
+    assert!(!c.call(&["update", "--resources", &file, &c.id]).error().is_empty());
+    assert!(!c.call(&["update", "--resources", "/no/such/file", &c.id]).error().is_empty());
+    assert_ne!(c.call(&["update", "--memory", "plenty", &c.id]).code(), 0);
+    assert_ne!(c.call(&["update", "--cpuset-cpus", "4000", &c.id]).code(), 0);
+    assert_eq!(PIDS.of(pid).as_deref(), Some("100"));
+    assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn pause_stops_every_process_and_resume_lets_them_go_on() {
+    for (name, via) in [("native", Container::new().via.clone()), ("version 2", cgroup2_view())] {
+        let mut c = Container::new();
+        c.via = via;
+        c.put("/root/readonly", json!(false)).shell("while :; do echo tick >> /ticks; sleep 0.005; done");
+        c.run_detached();
+        let size = || fs::metadata(c.rootfs("ticks")).map_or(0, |meta| meta.size());
+        outcome::until("the first tick", || size() > 0);
+        c.call(&["pause", &c.id]).ok();
+        assert_eq!(c.status(), "paused", "{name}");
+        let frozen = size();
+        for _ in 0..50 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert_eq!(size(), frozen, "{name}: it runs on");
+        c.call(&["resume", &c.id]).ok();
+        assert_eq!(c.status(), "running", "{name}");
+        outcome::until("a further tick", || size() > frozen);
+    }
+}
+
+#[test]
+fn pause_and_resume_need_the_right_state() {
+    let mut c = Container::new();
+    c.sleeping();
+    assert!(!c.call(&["resume", &c.id]).error().is_empty());
+    c.call(&["pause", &c.id]).ok();
+    assert!(!c.call(&["pause", &c.id]).error().is_empty());
+    c.call(&["resume", &c.id]).ok();
+    c.kill("KILL").ok();
+    c.wait();
+    assert!(!c.call(&["pause", &c.id]).error().is_empty());
+}
+
+/// Docker writes zeroes for what was not asked for: they mean nothing, not a limit of nothing.
+#[test]
+fn zeroes_are_no_limits() {
+    let mut c = Container::new();
+    let pid = with(
+        &mut c,
+        &json!({ "memory": { "disableOOMKiller": false }, "cpu": { "shares": 0, "quota": 0, "period": 0 },
+                 "blockIO": { "weight": 0 } }),
+    );
+    if let Some(directory) = host::cgroup1(pid, "cpu") {
+        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_quota_us")).unwrap(), "-1\n");
+        assert_eq!(fs::read_to_string(directory.join("cpu.shares")).unwrap(), "1024\n");
+    }
+}
+
+/// With version 2 alone: the golden test of what is created and removed.
+#[test]
+fn a_version_2_cgroup_comes_and_goes() {
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid = c.sleeping();
+    let directory = host::cgroup2(pid).unwrap();
+    assert!(directory.ends_with(&c.id));
+    assert_eq!(host::members(&directory), [pid]);
+    c.delete_force().ok();
+    assert!(!directory.exists());
+    leaks::assert_none(&c);
+}
+
+/// A nested engine makes cgroups below the container's; delete has to remove them too.
+#[test]
+fn cgroups_made_inside_are_removed() {
+    for (name, via) in [("native", Container::new().via.clone()), ("version 2", cgroup2_view())] {
+        let mut c = Container::new();
+        c.via = via;
+        let pid = c.sleeping();
+        let directory = if name == "native" { host::cgroup1(pid, "pids") } else { host::cgroup2(pid) };
+        let Some(directory) = directory else { continue };
+        fs::create_dir_all(directory.join("nested/deeper")).unwrap();
+        c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn the_manager_can_be_chosen() {
+    since!("--cgroup-manager", "runc -", "crun 1.0");
+    let mut c = Container::new();
+    c.globals = vec!["--cgroup-manager=cgroupfs".into()];
+    let pid = c.sleeping();
+    assert!(proc::cgroups(&pid.to_string()).values().any(|path| path.ends_with(&c.id)));
+    let mut c = Container::new();
+    c.globals = vec!["--cgroup-manager=disabled".into()];
+    let pid = c.sleeping();
+    assert_eq!(proc::cgroups(&pid.to_string()), proc::cgroups("self"));
+    assert!(leaks::cgroups(&c.id).is_empty());
+    c.globals = vec!["--cgroup-manager=wishful".into()];
+    assert_ne!(c.call(&["list"]).code(), 0);
+}
+
+#[test]
+fn systemd_is_used_or_said_to_be_missing() {
+    if std::path::Path::new("/run/systemd/system").exists() {
+        skip!("needs a machine without systemd");
+    }
+    let mut c = Container::new();
+    c.globals = vec!["--systemd-cgroup".into()];
+    let slice = format!("system.slice:cit:{}", c.id);
+    c.put("/linux/cgroupsPath", json!(slice));
+    let run = c.run(&[]);
+    if runtime().kind == Kind::Crun {
+        assert_ne!(run.code(), 0);
+    } else {
+        assert!(run.error().contains("systemd"), "{run:#?}");
+    }
+    leaks::assert_none(&c);
+}
