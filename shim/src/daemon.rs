@@ -32,6 +32,9 @@ const HEAP_SLACK: i32 = 64 << 10;
 /// How long the last events may take to be delivered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 
+/// A shim that has been asked nothing for this long gives memory back.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// Why there is no shim.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -78,6 +81,7 @@ async fn run(
         Rc::clone(&service),
     ));
     task::spawn(watchdog(Rc::clone(&service)));
+    task::spawn(tidy(Rc::clone(&service)));
     let serving = Rc::clone(&service);
     task::spawn(async move {
         if let Err(error) = server::serve(listener, serving).await {
@@ -137,12 +141,27 @@ async fn watch_signals(readiness: Source, signals: SignalFd, service: Rc<Service
 /// Ends a shim that nobody uses, so that none is left behind whatever becomes of containerd.
 async fn watchdog(service: Rc<Service>) {
     loop {
+        service.unused().await;
         let (idle, connected) = service.idle();
         let limit = if connected { UNUSED } else { FORGOTTEN };
-        if !service.is_used() && idle >= limit {
+        if idle >= limit {
             log::warn(&format!("no container and no request for {} seconds: ending", idle.as_secs()));
             return service.stop();
         }
-        clock::sleep(FORGOTTEN.max(limit.saturating_sub(idle))).await;
+        clock::sleep(limit - idle).await;
+    }
+}
+
+/// Makes the shim small again after each time of work.
+async fn tidy(service: Rc<Service>) {
+    loop {
+        let worked = service.last_used();
+        let quiet = worked.elapsed();
+        if quiet < QUIET {
+            clock::sleep(QUIET - quiet).await;
+            continue;
+        }
+        sys::give_memory_back();
+        service.used_after(worked).await;
     }
 }

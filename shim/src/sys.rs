@@ -244,6 +244,28 @@ pub fn keep_heap_small(bytes: i32) {
     }
 }
 
+unsafe extern "C" {
+    /// The first byte of the program in memory; set by the linker.
+    static __executable_start: u8;
+    /// The first byte after its code.
+    static etext: u8;
+}
+
+/// Gives back what is not in use: free memory of the heap, and the mapping of code that has not run of late. Code is
+/// mapped again, from the page cache, when it runs.
+pub fn give_memory_back() {
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let page = 4095;
+    let start = start.map_addr(|address| (address + page) & !page);
+    let length = (end.addr() & !page).saturating_sub(start.addr());
+    // SAFETY: the range is whole pages of read-only mappings of the program's file; dropping such pages loses nothing,
+    // for they come back unchanged when they are touched. malloc_trim changes nothing that is in use.
+    unsafe {
+        libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED);
+        libc::malloc_trim(0);
+    }
+}
+
 /// The soft and hard limit of open files.
 pub fn open_files_limit() -> io::Result<(u64, u64)> {
     // SAFETY: an all-zero rlimit is valid and getrlimit fills it.

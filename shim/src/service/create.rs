@@ -226,6 +226,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.service.creating.borrow_mut().remove(&self.id);
+        self.service.changed.changed();
     }
 }
 

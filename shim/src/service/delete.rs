@@ -74,7 +74,7 @@ impl Service {
         }
         close_streams(init).await;
         init.set_state(State::Deleted);
-        self.containers.borrow_mut().remove(&container.id);
+        self.forget(&container.id);
         container.forget_oom();
         let ended = init.ended().unwrap_or(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() });
         self.publisher.publish(&TaskDelete {

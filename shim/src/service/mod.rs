@@ -75,6 +75,21 @@ impl Service {
         !self.containers.borrow().is_empty() || !self.creating.borrow().is_empty()
     }
 
+    /// Waits until it has no containers and none is being created.
+    pub async fn unused(&self) {
+        self.changed.until(|| !self.is_used()).await;
+    }
+
+    /// When somebody has last wanted anything.
+    pub fn last_used(&self) -> Instant {
+        self.last_used.get()
+    }
+
+    /// Waits until somebody wants something after `time`.
+    pub async fn used_after(&self, time: Instant) {
+        self.changed.until(|| self.last_used.get() > time).await;
+    }
+
     /// How long nobody has wanted anything, and whether anybody is connected.
     pub fn idle(&self) -> (Duration, bool) {
         (self.last_used.get().elapsed(), self.connections.get() > 0)
@@ -92,6 +107,13 @@ impl Service {
             }
         }
         text
+    }
+
+    /// A container is gone.
+    fn forget(&self, id: &str) {
+        self.containers.borrow_mut().remove(id);
+        self.last_used.set(Instant::now());
+        self.changed.changed();
     }
 
     fn container(&self, id: &str) -> Result<Rc<Container>, Status> {
@@ -130,6 +152,7 @@ impl Service {
 impl crate::ttrpc::Service for Service {
     fn call(self: Rc<Self>, call: Call) -> Answer {
         self.last_used.set(Instant::now());
+        self.changed.changed();
         Box::pin(self.dispatch(call))
     }
 
@@ -137,6 +160,7 @@ impl crate::ttrpc::Service for Service {
         let count = self.connections.get();
         self.connections.set(if up { count + 1 } else { count.saturating_sub(1) });
         self.last_used.set(Instant::now());
+        self.changed.changed();
         if up {
             self.publisher.retry_now();
         }
