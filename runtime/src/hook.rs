@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 /// The state that a hook reads (runtime.md, "State").
 #[derive(Debug, Clone, Serialize)]
@@ -30,7 +31,42 @@ pub struct HookState {
     /// The container's annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Where the output of hooks goes.
+    #[serde(skip)]
+    pub output: Output,
 }
+
+/// Files that take the standard output and error of hooks; without one, what a failed hook wrote is quoted.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    stdout: Option<Rc<File>>,
+    stderr: Option<Rc<File>>,
+}
+
+impl Output {
+    /// Opens the files that the annotations `run.oci.hooks.stdout` and `run.oci.hooks.stderr` name (crun(1)).
+    ///
+    /// # Errors
+    /// One cannot be opened.
+    pub fn open(annotations: &BTreeMap<String, String>) -> Result<Self, String> {
+        let open = |key: &str| match annotations.get(key) {
+            None => Ok(None),
+            Some(path) => {
+                File::options().append(true).create(true).open(path).map(|file| Some(Rc::new(file))).map_err(
+                    |error| {
+                        format!("annotations[{key:?}]: open {path}: {}", reason(crate::sys::errno_of(&error)))
+                    },
+                )
+            }
+        };
+        Ok(Self { stdout: open(STDOUT)?, stderr: open(STDERR)? })
+    }
+}
+
+/// The annotations that name files for the output of hooks.
+pub const STDOUT: &str = "run.oci.hooks.stdout";
+/// See [`STDOUT`].
+pub const STDERR: &str = "run.oci.hooks.stderr";
 
 impl HookState {
     /// The state at another point of the container's life.
@@ -57,9 +93,10 @@ pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> 
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = serde_json::to_vec(state).map_err(|error| error.to_string())?;
+    let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
     for (index, hook) in hooks.iter().enumerate() {
-        one(hook, &state).map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
+        one(hook, &text, &state.output)
+            .map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
     }
     Ok(())
 }
@@ -70,7 +107,7 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &HookState) -> Vec<String> {
     hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
 }
 
-fn one(hook: &Hook, state: &[u8]) -> Result<(), String> {
+fn one(hook: &Hook, state: &[u8], given: &Output) -> Result<(), String> {
     // Memory files, not pipes: a hook that does not read, or leaves a child behind, blocks nobody.
     let memory = || memfd_create("hook", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(reason);
     let (mut input, mut output) = (memory()?, memory()?);
@@ -87,7 +124,9 @@ fn one(hook: &Hook, state: &[u8]) -> Result<(), String> {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         command.env(name, value);
     }
-    command.stdin(Stdio::from(input)).stdout(handle(&output)?).stderr(handle(&errors)?);
+    command.stdin(Stdio::from(input));
+    command.stdout(handle(given.stdout.as_deref().unwrap_or(&output))?);
+    command.stderr(handle(given.stderr.as_deref().unwrap_or(&errors))?);
     let mut child = command
         .spawn()
         .map_err(|error| format!("fork/exec {}: {}", hook.path, reason(crate::sys::errno_of(&error))))?;

@@ -39,7 +39,7 @@ mod update;
 
 pub use error::{Error, Result};
 pub use exec::ExecTarget;
-pub use mounts::{LegacyMount, Mounts};
+pub use mounts::{LegacyMount, Mounts, unified_root};
 pub use oom::{Oom, OomWatch};
 
 use crate::spec::{Device, DeviceRule, Resources};

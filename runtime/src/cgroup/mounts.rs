@@ -81,3 +81,14 @@ fn callers() -> Result<Mounts> {
         ),
     })
 }
+
+/// Where the v2 hierarchy that has the directory `path` is mounted.
+#[must_use]
+pub fn unified_root(path: &str) -> &'static str {
+    const HYBRID: &str = "/sys/fs/cgroup/unified";
+    if path.strip_prefix(HYBRID).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        HYBRID
+    } else {
+        ROOT
+    }
+}

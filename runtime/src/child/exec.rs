@@ -64,7 +64,7 @@ pub struct Prepared {
 /// A namespace cannot be entered, or the process cannot be made what it should be.
 pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let plan = entering.process;
-    process::reset_signals().or_fail(|| "reset signals".into())?;
+    super::reset_signals(entering.proc)?;
     if let Some(cpus) = &plan.affinity.0 {
         sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.initial".into())?;
     }
@@ -85,7 +85,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
             .or_fail(|| "join the container's namespaces".into())?;
     }
     if entering.namespaces & libc::CLONE_NEWUSER != 0 {
-        join::become_root()?;
+        join::become_root(false)?;
     }
     if let Some(name) = &entering.keyring {
         session_keyring(name, entering.namespaces & libc::CLONE_NEWUSER != 0)?;

@@ -57,7 +57,9 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     }
     nix::sys::stat::umask(Mode::from_bits_truncate(identity.umask));
     process::set_keep_capabilities(true).or_fail(|| "keep capabilities".into())?;
-    groups(&identity.groups)?;
+    if !identity.keep_groups {
+        groups(&identity.groups)?;
+    }
     process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
     process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
     process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;

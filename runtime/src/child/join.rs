@@ -24,14 +24,14 @@ pub fn cgroups(files: &[BorrowedFd<'_>]) -> Step<()> {
 /// A namespace cannot be entered.
 pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     if plan.namespaces.separate(libc::CLONE_NEWUSER) {
-        become_root()?;
+        become_root(plan.process.identity.keep_groups)?;
     }
     // The mount namespace is the last one: paths mean something else in it.
     let (mount, others): (Vec<_>, Vec<_>) =
         handed.joins.iter().partition(|(flag, ..)| *flag == libc::CLONE_NEWNS);
     for (flag, name, file) in others.into_iter().chain(mount) {
-        // The parent has entered the PID namespace for its children, this process among them.
-        if *flag != libc::CLONE_NEWPID {
+        // This process was born in these two.
+        if !matches!(*flag, libc::CLONE_NEWPID | libc::CLONE_NEWUSER) {
             clone::setns(file.as_fd(), *flag).or_fail(|| format!("join the {name} namespace"))?;
         }
     }
@@ -58,8 +58,8 @@ pub fn time_offsets(proc: BorrowedFd<'_>, offsets: &str) -> Step<()> {
 ///
 /// # Errors
 /// Its map has no id 0.
-pub fn become_root() -> Step<()> {
-    match process::set_groups(&[]) {
+pub fn become_root(keep_groups: bool) -> Step<()> {
+    match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
         // Rootless, with setgroups(2) denied: the caller's groups stay, without effect on the host.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(errno).or_fail(|| "drop supplementary groups".into()),

@@ -114,7 +114,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
-    process::reset_signals().or_fail(|| "reset signals".into())?;
+    reset_signals(handed.proc)?;
     if handed.gate {
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
     }
@@ -154,6 +154,25 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     }
     stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid)?;
     finish(handed, &root, label)
+}
+
+/// Signals as a program expects them, whatever the caller of the runtime had ignored or blocked.
+///
+/// # Errors
+/// The signal mask cannot be set.
+pub fn reset_signals(proc: BorrowedFd<'_>) -> Step<()> {
+    let ignored = ignored_signals(proc).unwrap_or(!0);
+    process::reset_signals(ignored).or_fail(|| "reset signals".into())
+}
+
+/// `SigIgn` of proc_pid_status(5).
+fn ignored_signals(proc: BorrowedFd<'_>) -> Option<u64> {
+    let file = path::open_in_proc(proc, c"self/status", libc::O_RDONLY).ok()?;
+    let mut buffer = [0; 4096];
+    let length = nix::unistd::read(&file, &mut buffer).ok()?;
+    let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 /// Host name, domain name, kernel settings.

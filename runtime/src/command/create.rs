@@ -73,8 +73,6 @@ fn options(
     attached: bool,
     detach: bool,
 ) -> Result<Options, CommandError> {
-    let listen_fds =
-        std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
     Ok(Options {
         id: only_id(command, parsed)?.to_owned(),
         root: context.root.clone(),
@@ -85,11 +83,24 @@ fn options(
         pid_file: parsed.path("pid-file"),
         no_pivot: parsed.on("no-pivot")?,
         no_new_keyring: parsed.on("no-new-keyring")?,
-        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0).max(listen_fds),
+        listen_fds: listen_fds(),
+        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0).min(MAX_PRESERVED),
         driver: context.driver,
         attached,
         foreground: !detach,
     })
+}
+
+/// More descriptors than any process can have: keeps sums in range.
+const MAX_PRESERVED: u32 = 1 << 30;
+
+/// The sockets that a service manager opened for this process, if they are for this very one (sd_listen_fds(3)).
+fn listen_fds() -> u32 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count.min(MAX_PRESERVED),
+        _ => 0,
+    }
 }
 
 fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {

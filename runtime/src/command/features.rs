@@ -20,7 +20,14 @@ pub const FEATURES: Command = Command {
 };
 
 /// Annotations that change what a container may do: whoever lets others write annotations should know them.
-const UNSAFE_ANNOTATIONS: [&str; 2] = [crate::seccomp::NO_ENOSYS, "org.systemd.property."];
+const UNSAFE_ANNOTATIONS: [&str; 6] = [
+    crate::seccomp::NO_ENOSYS,
+    "org.systemd.property.",
+    crate::plan::identity::KEEP_GROUPS,
+    crate::hook::STDERR,
+    crate::hook::STDOUT,
+    crate::parent::create::PIDFD_RECEIVER,
+];
 
 fn document() -> Value {
     let (modes, flags) = scheduling::memory_policy_names();

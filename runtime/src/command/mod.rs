@@ -215,6 +215,8 @@ fn in_context(
     }
     if command.enters {
         seal::ensure()?;
+        // What the caller had open is for the container at most (`--preserve-fds`), never for a hook.
+        seal::keep_to_oneself()?;
     }
     let context = Context { root: root(global)?, log: log.again(), driver: driver(global)? };
     (command.run)(&context, &parsed)

@@ -42,7 +42,9 @@ pub struct Options {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
-    /// Descriptors after standard error that the container keeps.
+    /// Sockets after standard error that a service manager opened for this process.
+    pub listen_fds: u32,
+    /// Descriptors after those that the container keeps too.
     pub preserve_fds: u32,
     /// Who makes control groups.
     pub driver: Driver,
@@ -70,6 +72,9 @@ pub struct Created {
     /// Keeps other commands out until the container is whole.
     pub lock: Lock,
 }
+
+/// The annotation that names a socket for a pidfd of the first process, as `--pidfd-socket` does (crun(1)).
+pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
 /// What a failed create has to take back, in reverse order of making.
 struct Undo<'a> {
@@ -136,7 +141,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let mut config = crate::spec::load::config(&config_path)?;
     let socket = notify::prepare(&mut config, &options.root, &options.id);
-    pass_listen_fds(&mut config, options);
+    pass_listen_fds(&mut config, options.listen_fds);
     let host = host()?;
     let mut plan = plan::container::plan(&config, &bundle, &host)?;
     let none = Linux::default();
@@ -145,6 +150,11 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     for warning in &plan.warnings {
         log.warn(warning);
     }
+    log.debug(&format!(
+        "{}: config.json is valid, the root file system is {}",
+        options.id,
+        plan.root.path.display()
+    ));
     check_terminal(&plan, options)?;
     check_root(&plan.root.path)?;
     let (dir, lock) = StateDir::create(&options.root, &options.id)?;
@@ -157,6 +167,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         pid: None,
         bundle: bundle.clone(),
         annotations: config.annotations.clone(),
+        output: hook::Output::open(&config.annotations).map_err(Error::Other)?,
     };
     let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None, resctrl: None };
     let mut record = Record::new(&options.id, &config.oci_version, &bundle, &plan.root.path);
@@ -180,6 +191,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         rootless: host.rootless,
         owner: cgroup_owner(&plan, &config),
     };
+    log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
     dir.write_first_record(&record)?;
     undo.cgroup = Some(cgroup::create(&request)?);
     socket.make(&dir)?;
@@ -203,12 +215,15 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         dir: &dir,
         console: None,
     };
+    log.debug(&format!("{}: control groups are made, the container's process is next", options.id));
     let (wire, pid) = making.run(&mut undo, &mut record)?;
+    log.debug(&format!("{}: process {pid} is ready", options.id));
     let pidfd = match &undo.child {
         Some(child) => child.pidfd.try_clone().map_err(file_error("duplicate pidfd of", &options.id))?,
         None => return Err(Error::Other("no process".into())),
     };
-    if let Some(path) = &options.pidfd_socket {
+    let receiver = config.annotations.get(PIDFD_RECEIVER).map(Path::new);
+    for path in options.pidfd_socket.as_deref().into_iter().chain(receiver) {
         output::send_pidfd(path, pidfd.as_fd())?;
     }
     if let Some(path) = &options.pid_file {
@@ -316,7 +331,7 @@ impl<'a> Making<'a> {
             filter: self.filter,
             no_pivot: options.no_pivot,
             keyring: (!options.no_new_keyring).then(|| keyring_name(&options.id)).flatten(),
-            preserve_fds: options.preserve_fds,
+            preserve_fds: options.listen_fds + options.preserve_fds,
             limits_by_parent: plan.namespaces.separate(libc::CLONE_NEWUSER)
                 && !plan.process.rlimits.is_empty(),
             late: spawn::late(&plan.namespaces),
@@ -346,7 +361,7 @@ impl<'a> Making<'a> {
                 }
                 FromChild::Console(master) => self.console = Some(master),
                 FromChild::Listener(listener) => {
-                    let state = self.hook_state.at("created", Some(pid));
+                    let state = self.hook_state.at("creating", Some(pid));
                     agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
                     wire.go().or_error(|| "release the container's process".into())?;
                 }
@@ -381,10 +396,10 @@ fn check_terminal(plan: &Plan, options: &Options) -> Result<()> {
                 .replace("runc", "corten"),
         )),
         (true, Some(_)) if !detached => {
-            Err(Error::Other("--console-socket needs a detached container".into()))
+            Err(Error::Other("cannot use console socket if corten will not detach or allocate tty (it stays in the foreground)".into()))
         }
         (false, Some(_)) => {
-            Err(Error::Other("--console-socket is set, but process.terminal is false".into()))
+            Err(Error::Other("cannot use console socket if corten will not detach or allocate tty (process.terminal is false)".into()))
         }
         _ => Ok(()),
     }
@@ -398,18 +413,14 @@ fn check_root(path: &Path) -> Result<()> {
     Err(Error::Other(format!("root.path: {} is not a directory", path.display())))
 }
 
-/// Systemd's socket activation: what this process was given, the container gets (sd_listen_fds(3)).
-fn pass_listen_fds(config: &mut Config, options: &Options) {
-    let count: u32 = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    if count == 0 || count > options.preserve_fds {
-        return;
-    }
-    if let Some(process) = &mut config.process {
-        process.env.push(format!("LISTEN_FDS={count}"));
-        process.env.push("LISTEN_PID=1".to_owned());
-        if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
-            process.env.push(format!("LISTEN_FDNAMES={names}"));
-        }
+/// Systemd's socket activation: what this process was given, the container gets, before what `--preserve-fds` names
+/// (sd_listen_fds(3)).
+fn pass_listen_fds(config: &mut Config, count: u32) {
+    let Some(process) = config.process.as_mut().filter(|_| count > 0) else { return };
+    process.env.push(format!("LISTEN_FDS={count}"));
+    process.env.push("LISTEN_PID=1".to_owned());
+    if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
+        process.env.push(format!("LISTEN_FDNAMES={names}"));
     }
 }
 
@@ -467,6 +478,10 @@ fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
     }
     Ok(match cgroup.mounts()? {
         cgroup::Mounts::Nothing => CgroupView::None,
+        // Without a cgroup namespace /proc/self/cgroup is a path from the root: the whole tree is shown.
+        cgroup::Mounts::Unified(source) if !plan.namespaces.separate(libc::CLONE_NEWCGROUP) => {
+            CgroupView::Unified(cgroup::unified_root(&source).into())
+        }
         cgroup::Mounts::Unified(source) => CgroupView::Unified(source.into()),
         cgroup::Mounts::Legacy(mounts) => CgroupView::Hierarchies(
             mounts

@@ -170,21 +170,23 @@ fn enter(
         preserve_fds: options.preserve_fds,
     };
     let mut result: Option<Result<i32>> = None;
-    let mut go_between = || result = Some(go_between(&entering, &parent_wire, place.clone_target()));
-    clone::with_borrowed_memory(false, &mut go_between).or_error(|| "clone a go-between".into())?;
+    let mut go_between = || result = Some(go_between(&entering, &parent_wire));
+    // Born in the container's control group, where its child stays.
+    clone::with_borrowed_memory(false, place.clone_target(), &mut go_between)
+        .or_error(|| "clone into the container's cgroup".into())?;
     let pid = result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))?;
     Ok((parent_wire, pid))
 }
 
 /// Runs in a process of its own with this one's memory: whatever it enters or gives up, this process does not.
-fn go_between(entering: &Entering<'_>, parent_wire: &Wire, cgroup: Option<BorrowedFd<'_>>) -> Result<i32> {
+fn go_between(entering: &Entering<'_>, parent_wire: &Wire) -> Result<i32> {
     let prepared = exec::prepare(entering).map_err(Error::Step)?;
     let child = |prepared| {
         parent_wire.close_in_child();
         exec::become_program(entering, prepared)
     };
     let flags = libc::CLONE_PARENT as u64;
-    match clone::fork_into(flags, cgroup) {
+    match clone::fork_into(flags, None) {
         Ok(Forked::Parent(pid, _)) => Ok(pid),
         Ok(Forked::Child) => child(prepared),
         Err(errno) => Err(errno).or_error(|| "clone into the container".into()),

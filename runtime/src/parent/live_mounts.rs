@@ -112,12 +112,12 @@ fn inside(record: &Record, init: &state::Init, act: impl Fn() -> Result<()>) -> 
                 .or_error(|| "join the container's namespaces".into())
                 .and_then(|()| match record.namespaces & libc::CLONE_NEWUSER {
                     0 => Ok(()),
-                    _ => child::join::become_root().map_err(Error::Step),
+                    _ => child::join::become_root(false).map_err(Error::Step),
                 })
                 .and_then(|()| act()),
         );
     };
-    clone::with_borrowed_memory(false, &mut go_between).or_error(|| "clone a go-between".into())?;
+    clone::with_borrowed_memory(false, None, &mut go_between).or_error(|| "clone a go-between".into())?;
     result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))
 }
 

@@ -5,6 +5,7 @@
 //! upper layer, whose only mount is this program's own; where that cannot be had, a sealed copy in memory.
 
 use super::error::{OrError, Result, file_error};
+use crate::child::program;
 use crate::sys::process::{StringArray, execve_fd};
 use crate::sys::{Errno, mount};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
@@ -49,6 +50,15 @@ pub fn ensure() -> Result<()> {
             .collect(),
     );
     Err(execve_fd(sealed.as_fd(), &argv, &envp)).or_error(|| "execute a sealed copy of this program".into())
+}
+
+/// Marks everything but standard I/O as close-on-exec: descriptors that the caller left open reach no hook, and the
+/// container only where it is to have them.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn keep_to_oneself() -> Result<()> {
+    program::close_descriptors(0).map_err(super::Error::Step)
 }
 
 /// Whether a file can be written to by nobody: on an overlay that is read-only as a whole, or sealed in memory.

@@ -97,10 +97,12 @@ pub fn spawn(
                     join::time_offsets(proc, &namespaces.time_offsets).map_err(Error::Step)?;
                 }
             }
-            fork(flags | libc::CLONE_PARENT as u64, cgroup, child).or_error(|| "clone".into())
+            let born = fork(flags | libc::CLONE_PARENT as u64, None, child).or_error(|| "clone".into())?;
+            Ok(Spawned { in_cgroup: cgroup.is_some(), ..born })
         })());
     };
-    clone::with_borrowed_memory(true, &mut go_between).or_error(|| "clone a go-between".into())?;
+    // Its child is born where it is: later it may lack the right to choose.
+    clone::with_borrowed_memory(true, cgroup, &mut go_between).or_error(|| "clone a go-between".into())?;
     // The memory was shared: so was what makes this process undumpable.
     process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
     result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))

@@ -2,7 +2,7 @@
 
 use super::error::{Error, OrError, Result};
 use super::notify;
-use crate::hook::{self, HookState};
+use crate::hook::{self, HookState, Output};
 use crate::log::Log;
 use crate::state::{self, Record, StateDir, Status};
 use crate::sys::fd;
@@ -60,5 +60,7 @@ pub fn hook_state(record: &Record, status: &'static str, pid: Option<i32>) -> Ho
         pid,
         bundle: record.bundle.clone(),
         annotations: record.annotations.clone(),
+        // A file that cannot be opened any more is no reason not to run a hook.
+        output: Output::open(&record.annotations).unwrap_or_default(),
     }
 }

@@ -7,7 +7,7 @@ use super::process::ProcessPlan;
 use super::scheduling::MemoryPolicy;
 use super::sysctl::Sysctl;
 use super::{
-    Host, PlanError, Result, c_string, devices, hooks, lookup, mounts, names, namespaces, process,
+    Host, PlanError, Result, c_string, devices, hooks, identity, lookup, mounts, names, namespaces, process,
     scheduling, sysctl,
 };
 use crate::spec;
@@ -100,6 +100,11 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         return Err(PlanError::at("mounts", problem));
     }
     let userns = namespaces.separate(libc::CLONE_NEWUSER);
+    if !host.selinux && !linux.mount_label.is_empty() {
+        warnings.push(
+            "linux.mountLabel: SELinux is not enabled on this host, and the label is ignored".to_owned(),
+        );
+    }
     let label = if host.selinux { linux.mount_label.as_str() } else { "" };
     let mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
     for mount in mounts.iter().filter(|mount| !mount.ignored.is_empty()) {
@@ -126,11 +131,23 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         personality: linux.personality.as_ref().map(scheduling::personality).transpose()?,
         memory_policy: linux.memory_policy.as_ref().map(scheduling::memory_policy).transpose()?,
         net_devices: net_devices(linux, &namespaces, host)?,
-        process: process::plan(process, host, &mut warnings)?,
+        process: with_groups(process::plan(process, host, &mut warnings)?, config)?,
         mounts,
         namespaces,
         warnings,
     })
+}
+
+/// The groups of the caller instead of none, where an annotation says so.
+fn with_groups(mut planned: ProcessPlan, config: &spec::Config) -> Result<ProcessPlan> {
+    let at = |problem: String| PlanError::at(format!("annotations[{:?}]", identity::KEEP_GROUPS), problem);
+    match config.annotations.get(identity::KEEP_GROUPS).map(String::as_str) {
+        None | Some("0" | "false") => {}
+        Some("1" | "true") if planned.identity.groups.is_empty() => planned.identity.keep_groups = true,
+        Some("1" | "true") => return Err(at("contradicts process.user.additionalGids".to_owned())),
+        Some(other) => return Err(at(format!("{other:?} is neither 1 nor 0"))),
+    }
+    Ok(planned)
 }
 
 /// config.md: a runtime must refuse a version it does not support. All of 1.x is compatible.

@@ -4,6 +4,9 @@ use super::capabilities::Sets;
 use super::{Host, PlanError, Result, capabilities};
 use crate::spec;
 
+/// The annotation with which a container keeps the supplementary groups of the runtime's caller (crun(1)).
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// Who a process is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -13,6 +16,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups; an empty list clears what the caller had.
     pub groups: Vec<u32>,
+    /// Leave the caller's groups instead.
+    pub keep_groups: bool,
     /// File mode creation mask; 0022 when absent, as runc.
     pub umask: u32,
     /// Capabilities; `None` leaves them to the change of user ids.
@@ -43,6 +48,7 @@ pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) ->
         uid: user.uid,
         gid: user.gid,
         groups: user.additional_gids.clone(),
+        keep_groups: false,
         umask,
         capabilities: capabilities::plan(wanted, host, warnings),
         no_new_privileges: process.no_new_privileges,

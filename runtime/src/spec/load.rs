@@ -35,10 +35,12 @@ pub enum LoadError {
         size: u64,
     },
     /// It is not JSON, or a field has a wrong type.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {field}: {source}", path = path.display())]
     Json {
         /// The file.
         path: PathBuf,
+        /// The JSON path of the field, `.` for the whole.
+        field: String,
         /// The reason, with line and column.
         source: serde_json::Error,
     },
@@ -70,7 +72,15 @@ pub fn mounts(path: &Path) -> Result<Vec<super::Mount>, LoadError> {
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
     let bytes = read(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|source| {
+        // Keeping track of where one is takes time: only done again where something is wrong.
+        let mut again = serde_json::Deserializer::from_slice(&bytes);
+        let field = match serde_path_to_error::deserialize::<_, T>(&mut again) {
+            Err(error) => error.path().to_string(),
+            Ok(_) => ".".to_owned(),
+        };
+        LoadError::Json { path: path.to_owned(), field, source }
+    })
 }
 
 /// Reads a whole regular file of at most [`MAX_CONFIG`] bytes. A FIFO or device in its place is refused, not waited for.

@@ -48,32 +48,39 @@ pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     Ok(Forked::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
-/// Runs `run` in a child that shares this process's memory and open files, while the caller waits for it to end
-/// (`CLONE_VM | CLONE_VFORK | CLONE_FILES`). The child has its own namespaces, credentials and working directory, so
-/// it can go where the caller must not, and what it stores is there when this returns.
+/// Runs `run` in a child that shares this process's memory, while the caller waits for it to end
+/// (`CLONE_VM | CLONE_VFORK`; with `files` also `CLONE_FILES`). The child has its own namespaces, credentials and working
+/// directory, so it can go where the caller must not, and what it stores is there when this returns. On cgroup v2 it is
+/// born in `cgroup`.
 ///
 /// # Errors
-/// The errno of clone(2) or waitpid(2).
-pub fn with_borrowed_memory(files: bool, run: &mut dyn FnMut()) -> Result<()> {
-    struct Call<'a>(&'a mut dyn FnMut());
-    extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: `argument` is the `Call` below, alive until the parent goes on, which is after this child ended.
-        let call = unsafe { &mut *argument.cast::<Call<'_>>() };
-        (call.0)();
-        0
-    }
-    const STACK: usize = 256 << 10;
-    let mut stack = vec![0_u128; STACK / 16];
-    let top = stack.as_mut_ptr_range().end;
-    let mut call = Call(run);
-    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+/// The errno of clone3(2) or waitpid(2).
+pub fn with_borrowed_memory(
+    files: bool,
+    cgroup: Option<BorrowedFd<'_>>,
+    run: &mut dyn FnMut(),
+) -> Result<()> {
+    const STACK: usize = 512 << 10;
+    // Never touched beyond what is used of it.
+    let mut stack = Vec::<u128>::with_capacity(STACK / 16);
+    // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.stack = stack.as_mut_ptr() as u64;
+    args.stack_size = STACK as u64;
     if files {
-        flags |= libc::CLONE_FILES;
+        args.flags |= libc::CLONE_FILES as u64;
     }
-    // SAFETY: CLONE_VFORK suspends this (only) thread until the child has ended, so `stack` and `call` outlive the
-    // child and no memory is used by two at once. The stack is 16-byte aligned, grows down and is 256 KiB.
-    let pid = unsafe { libc::clone(enter, top.cast(), flags, (&raw mut call).cast()) };
-    let pid = Errno::result(pid)?;
+    if let Some(cgroup) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    let mut call = Call(run);
+    // SAFETY: CLONE_VFORK suspends this (only) thread until the child has ended, so `stack` and `call` outlive the child
+    // and no memory is used by two at once. The stack is 16-byte aligned and 512 KiB. `enter` never returns.
+    let pid = unsafe { clone_on_stack(&raw mut args, (&raw mut call).cast()) };
+    let pid = check(pid)?;
     let mut status = 0;
     loop {
         // SAFETY: `status` is a valid place for the result.
@@ -84,6 +91,85 @@ pub fn with_borrowed_memory(files: bool, run: &mut dyn FnMut()) -> Result<()> {
             Ok(_) => return Err(Errno::ECHILD),
         }
     }
+}
+
+/// What the child of [`with_borrowed_memory`] runs.
+struct Call<'a>(&'a mut dyn FnMut());
+
+extern "C" fn enter(argument: *mut libc::c_void) -> ! {
+    // SAFETY: `argument` is the `Call` of the suspended parent.
+    let call = unsafe { &mut *argument.cast::<Call<'_>>() };
+    (call.0)();
+    exit_now(0)
+}
+
+/// clone3(2) with a stack of its own, on which the child calls [`enter`] with `argument`. The C library has no wrapper:
+/// the child must not return into the caller's frame.
+///
+/// # Safety
+/// `args` must be valid, with a stack that outlives the child; `argument` must be what [`enter`] takes.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone_on_stack(args: *mut libc::clone_args, argument: *mut libc::c_void) -> libc::c_long {
+    let result: libc::c_long;
+    // SAFETY: the system call changes rax, rcx and r11 alone. The child finds its registers as they were, its stack empty
+    // and aligned, and never comes back from the call.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") args,
+            in("rsi") std::mem::size_of::<libc::clone_args>(),
+            in("r12") enter as extern "C" fn(*mut libc::c_void) -> !,
+            in("r13") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    errno_result(result)
+}
+
+/// As for x86_64.
+///
+/// # Safety
+/// As for x86_64.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone_on_stack(args: *mut libc::clone_args, argument: *mut libc::c_void) -> libc::c_long {
+    let result: libc::c_long;
+    // SAFETY: the system call changes x0 alone. The child finds its registers as they were, its stack empty and aligned,
+    // and never comes back from the call.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x21",
+            "blr x20",
+            "brk #1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") args => result,
+            in("x1") std::mem::size_of::<libc::clone_args>(),
+            in("x20") enter as extern "C" fn(*mut libc::c_void) -> !,
+            in("x21") argument,
+        );
+    }
+    errno_result(result)
+}
+
+/// A raw system call's negative errno, as the C library's wrappers return it.
+fn errno_result(result: libc::c_long) -> libc::c_long {
+    if (-4095..0).contains(&result) {
+        Errno::set_raw(i32::try_from(-result).unwrap_or(libc::EINVAL));
+        return -1;
+    }
+    result
 }
 
 /// Ends this process without running anything of the caller's memory image: no destructors, no atexit handlers.

@@ -107,14 +107,16 @@ pub fn set_personality(persona: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_personality, libc::c_ulong::from(persona)) }).map(drop)
 }
 
-/// Undoes what this program, or its caller, did to signals: nothing blocked, `SIGPIPE` not ignored (Rust's run-time
-/// ignores it, and execve(2) would pass that on).
+/// Undoes what this program, or its caller, did to signals: nothing blocked, nothing ignored (Rust's run-time ignores
+/// `SIGPIPE`, and execve(2) would pass that on). Bit N-1 of `ignored` is signal N.
 ///
 /// # Errors
 /// The errno of sigprocmask(2).
-pub fn reset_signals() -> Result<()> {
-    // SAFETY: SIG_DFL is no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+pub fn reset_signals(ignored: u64) -> Result<()> {
+    for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
+        // SAFETY: SIG_DFL is no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
