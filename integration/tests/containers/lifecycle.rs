@@ -140,12 +140,18 @@ fn delete_refuses_a_running_container() {
 }
 
 #[test]
-fn delete_takes_a_created_container() {
+fn delete_refuses_a_created_container() {
+    // runtime.md, "Delete": "Attempting to delete a container that is not stopped MUST have no effect on the container
+    // and MUST generate an error". No engine depends on runc's deviation.
+    since!("refusal to delete a created container", "runc -", "crun -");
     let mut c = Container::new();
     c.args(&["/probe", "sleep"]);
     c.create();
     let pid = c.pid();
-    c.delete().ok();
+    let run = c.delete();
+    assert!(run.error().contains("not stopped: created"), "{run:#?}");
+    assert!(host::alive(pid));
+    c.delete_force().ok();
     assert!(!host::alive(pid));
     leaks::assert_none(&c);
 }

@@ -115,15 +115,16 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
     let mut created = create(&options, &context.log).map_err(|error| failed("run", error))?;
     let console = created.console.take();
+    let signals = (!detach).then(foreground::hold_signals).transpose()?;
     let started = begin(&created, context);
     // Other commands may have it now: above all the `delete` that ends what this one waits for.
     let Created { dir, record, pidfd, lock, .. } = created;
     drop(lock);
-    let outcome = started.and_then(|()| {
-        if detach {
-            return Ok(0);
+    let outcome = started.and_then(|()| match &signals {
+        None => Ok(0),
+        Some(signals) => {
+            foreground::wait(record.pid, pidfd.as_fd(), console, signals).map_err(CommandError::from)
         }
-        foreground::wait(record.pid, pidfd.as_fd(), console).map_err(CommandError::from)
     });
     // A container that ran in the foreground is gone afterwards; so is one that could not be started.
     if outcome.is_err() || (!detach && !parsed.on("keep")?) {

@@ -64,11 +64,12 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         Some(path) => from_file(&path, &target.defaults.process)?,
         None => from_flags(parsed, command, target.defaults.process.clone())?,
     };
+    let signals = options.foreground.then(foreground::hold_signals).transpose()?;
     let running = exec::exec(&target, &process, &options, &context.log)?;
-    if !options.foreground {
-        return Ok(0);
+    match &signals {
+        None => Ok(0),
+        Some(signals) => Ok(foreground::wait(running.pid, running.pidfd.as_fd(), running.console, signals)?),
     }
-    Ok(foreground::wait(running.pid, running.pidfd.as_fd(), running.console)?)
 }
 
 /// A process from a file; what it leaves out of its rights is the container's.

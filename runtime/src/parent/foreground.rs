@@ -12,12 +12,16 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Waits for the program, a child of this process, to end. Returns what this command exits with: the program's exit
-/// status, or 128 and the signal that ended it.
+/// Signals that wait to be passed on.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+/// Holds signals back from now on. To be called before the program runs: a signal that a caller sends once it sees the
+/// program at work must not end this command.
 ///
 /// # Errors
-/// The kernel refuses to let this process watch signals or the terminal.
-pub fn wait(pid: i32, process: BorrowedFd<'_>, console: Option<OwnedFd>) -> Result<i32> {
+/// The kernel refuses.
+pub fn hold_signals() -> Result<Signals> {
     let mut all = SigSet::all();
     // Faults of this program are its own.
     for fault in
@@ -26,8 +30,18 @@ pub fn wait(pid: i32, process: BorrowedFd<'_>, console: Option<OwnedFd>) -> Resu
         all.remove(fault);
     }
     all.thread_block().or_error(|| "block signals".into())?;
-    let signals = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .or_error(|| "watch signals".into())?;
+    SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map(Signals)
+        .or_error(|| "watch signals".into())
+}
+
+/// Waits for the program, a child of this process, to end. Returns what this command exits with: the program's exit
+/// status, or 128 and the signal that ended it.
+///
+/// # Errors
+/// The kernel refuses to let this process watch the terminal.
+pub fn wait(pid: i32, process: BorrowedFd<'_>, console: Option<OwnedFd>, signals: &Signals) -> Result<i32> {
+    let signals = &signals.0;
     let mut terminal = console.map(Terminal::attach).transpose()?;
     loop {
         let mut fds =
