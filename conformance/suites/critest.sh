@@ -28,7 +28,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 TREE=$WORK/tree
 busybox_tree "$TREE"
 K8S=registry.k8s.io CRI=gcr.io/k8s-staging-cri-tools E2E=registry.k8s.io/e2e-test-images
-web() { jq -nc --arg port "$1" '{Cmd: ["/bin/httpd", "-f", "-p", $port, "-h", "/usr/share/nginx/html"]}'; }
+web() { jq -nc --arg port "$1" '{Cmd: ["/bin/serve", $port, "nginx: master process"]}'; }
 image "$WORK/images" "$TREE" '{"Cmd":["/bin/sleep","2147483647"]}' $K8S/pause:suite
 image "$WORK/images" "$TREE" '{"Cmd":["/bin/sh"]}' $E2E/busybox:1.29-2
 image "$WORK/images" "$TREE" "$(web 80)" $E2E/nginx:1.14-2 $E2E/httpd:2.4.39-4

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Sourced by the suites: images without a registry, and daemons that leave no trace.
 #
-# A suite calls `enter_private "$@"` first: from then on it runs in mount, network and PID namespaces of its own, with its own
+# A suite calls `enter_private "$@"` first: from then on it runs in mount, network, IPC and PID namespaces of its own, with its own
 # /run, so that what the daemons start, mount, bind and route is gone with it.
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -32,7 +32,7 @@ enter_private() {
     [ "$(id -u)" = 0 ] || skip root
     if [ "${SUITE_PRIVATE:-}" != yes ]; then
         need unshare ip
-        SUITE_PRIVATE=yes exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private "$0" "$@"
+        SUITE_PRIVATE=yes exec unshare --mount --net --ipc --pid --fork --kill-child --mount-proc --propagation private "$0" "$@"
     fi
     ip link set lo up
     mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
@@ -74,11 +74,23 @@ busybox_tree() {
     mkdir -p "$dir"/{bin,dev,etc,proc,root,sys,tmp,usr/share/nginx/html,var/run,home}
     chmod 1777 "$dir/tmp"
     cp "$(command -v busybox)" "$dir/bin/busybox"
-    for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$dir/bin/$applet"; done
+    for applet in $(busybox --list | grep -vx busybox); do ln -f "$dir/bin/busybox" "$dir/bin/$applet"; done
     printf '%s\n' root:x:0:0:root:/root:/bin/sh www-data:x:33:33::/var/www:/bin/sh nobody:x:65534:65534::/:/bin/false \
         default-user:x:1000:1000::/home:/bin/sh > "$dir/etc/passwd"
     printf '%s\n' root:x:0: www-data:x:33: default-user:x:1000: group-defined-in-image:x:50000:default-user \
         nobody:x:65534: > "$dir/etc/group"
+    # shellcheck disable=SC2016
+    # Programs that busybox lacks, as far as the suites use them.
+    printf '#!/bin/sh\nps | grep "[0-9] .* $1" | grep -v grep\n' > "$dir/bin/pgrep"
+    printf '#!/bin/sh\ncat /proc/sysvipc/shm\n' > "$dir/bin/ipcs"
+    # serve PORT NAME: a web server that looks like nginx and like httpd.
+    cat > "$dir/bin/serve" << 'END'
+#!/bin/sh
+echo $$ > /var/run/nginx.pid
+echo "Command line: 'httpd -D FOREGROUND'"
+httpd -f -p "$1" -h /usr/share/nginx/html & wait
+END
+    chmod 755 "$dir/bin/pgrep" "$dir/bin/ipcs" "$dir/bin/serve"
     echo 'Welcome to nginx!' > "$dir/usr/share/nginx/html/index.html"
 }
 
@@ -143,4 +155,32 @@ END
     RUNTIME_TYPE=$type RUNTIME_BINARY=$binary
     daemon "$dir/log" containerd --config "$dir/config.toml"
     wait_for 30 ctr -a "$SOCKET" version
+}
+
+# check NAME PATTERN COMMAND...: what the command prints, and its status as the last word, must match the pattern. The result is
+# added to the file $RESULTS. `run` as the command is what the suite puts into the array RUN.
+check() {
+    local name=$1 pattern=$2 output status
+    shift 2
+    [ "$1" != run ] || set -- "${RUN[@]}" "${@:2}"
+    output=$(timeout 60 "$@" 2>&1 < /dev/null | tr -s '\0\r\n\t ' ' ' && exit "${PIPESTATUS[0]}")
+    status=$?
+    output="${output:+${output% } }$status"
+    if [[ $output =~ ^$pattern$ ]]; then
+        echo "ok $name" >> "$RESULTS"
+    else
+        printf 'not ok %s\n# %s\n' "$name" "${output:0:400}" >> "$RESULTS"
+    fi
+}
+
+# verdict SUITE NAME: print NAME's results and whether one of them is worse than runc's; the status says so too.
+verdict() {
+    local worse passes
+    passes() { grep '^ok ' "$WORK/$1.tap" | sort; }
+    echo "TAP version 13"
+    sed "s/^\(not \)*ok /&$1 $2: /" "$WORK/$2.tap"
+    worse=$(comm -23 <(passes runc) <(passes "$2"))
+    [ -z "$worse" ] || echo "# passes with runc, fails with $2: $(cut -d' ' -f2 <<< "$worse" | xargs)"
+    echo "$1: $2 passes $(passes "$2" | wc -l) of $(grep -c '^\(not \)*ok ' "$WORK/$2.tap"), runc passes $(passes runc | wc -l)"
+    [ -z "$worse" ]
 }
