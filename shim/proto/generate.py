@@ -28,6 +28,7 @@ MODULES = {
     "containerd.events": "events",
     "containerd.services.events.ttrpc.v1": "forward",
     "containerd.runc.v1": "runc_options",
+    "containerd.linux.runc": "linux_runc",
     "runtimeoptions.v1": "runtime_options",
     "containerd.runtime.bootstrap.v1": "bootstrap",
     "io.containerd.cgroups.v1": "cgroups_v1",

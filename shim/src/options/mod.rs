@@ -1,7 +1,8 @@
 //! The runtime options of a container: decoded from what containerd, Docker or CRI send, and kept in the bundle.
 //!
-//! Two kinds of message arrive: `containerd.runc.v1.Options` from callers that know the runtime as runc's, and
-//! `runtimeoptions.v1.Options` with a TOML text from everybody else. Both end in one [`RuntimeOptions`].
+//! Several kinds of message arrive: `containerd.runc.v1.Options` from callers that know the runtime as runc's, and
+//! `runtimeoptions.v1.Options` with a TOML text from everybody else; clients of containerd 1.6 also send the options of
+//! its first runtime, `containerd.linux.runc`. All end in one [`RuntimeOptions`].
 
 mod toml;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::proto::linux_runc::{CreateOptions, RuncOptions as LinuxOptions};
 use crate::proto::runc_options::Options as RuncOptions;
 use crate::proto::runtime_options::Options as GenericOptions;
 use crate::proto::well_known::Any;
@@ -135,6 +137,8 @@ impl RuntimeOptions {
         let name = any.type_url.rsplit('/').next().unwrap_or_default();
         match name {
             "containerd.runc.v1.Options" => Ok(RuncOptions::decode(&any.value[..])?.into()),
+            "containerd.linux.runc.CreateOptions" => Ok(CreateOptions::decode(&any.value[..])?.into()),
+            "containerd.linux.runc.RuncOptions" => Ok(LinuxOptions::decode(&any.value[..])?.into()),
             "runtimeoptions.v1.Options" => Self::from_generic(&GenericOptions::decode(&any.value[..])?),
             _ => Err(Error::Type(any.type_url.clone())),
         }
@@ -247,6 +251,33 @@ impl From<RuncOptions> for RuntimeOptions {
     }
 }
 
+impl From<CreateOptions> for RuntimeOptions {
+    fn from(options: CreateOptions) -> Self {
+        Self {
+            no_pivot_root: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+            shim_cgroup: options.shim_cgroup,
+            io_uid: options.io_uid,
+            io_gid: options.io_gid,
+            criu_image_path: options.criu_image_path,
+            criu_work_path: options.criu_work_path,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<LinuxOptions> for RuntimeOptions {
+    fn from(options: LinuxOptions) -> Self {
+        Self {
+            binary_name: options.runtime,
+            root: options.runtime_root,
+            criu_path: options.criu_path,
+            systemd_cgroup: options.systemd_cgroup,
+            ..Self::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +299,10 @@ mod tests {
         let options = RuntimeOptions::decode(Some(&typed)).unwrap();
         assert_eq!(options, RuntimeOptions::decode(Some(&text)).unwrap());
         assert!(options.systemd_cgroup);
+        let old = CreateOptions { io_uid: 7, shim_cgroup: "/s".into(), ..Default::default() };
+        let old = any("containerd.linux.runc.CreateOptions", old.encode_to_vec());
+        let options = RuntimeOptions::decode(Some(&old)).unwrap();
+        assert_eq!((options.io_uid, options.shim_cgroup.as_str()), (7, "/s"));
         assert_eq!(RuntimeOptions::decode(None).unwrap(), RuntimeOptions::default());
         assert_eq!(RuntimeOptions::decode(Some(&Any::default())).unwrap(), RuntimeOptions::default());
     }
@@ -281,7 +316,7 @@ mod tests {
         );
         assert!(error(&generic("SystemdCgroup = \"yes\"")).contains("must be true or false"));
         assert!(error(&generic("IoUid = -1")).contains("must be a number"));
-        assert!(error(&any("containerd.linux.runc.RuncOptions", vec![])).contains("are not known"));
+        assert!(error(&any("containerd.linux.runc.OtherOptions", vec![])).contains("are not known"));
         assert!(error(&any("containerd.runc.v1.Options", vec![0xff])).contains("runtime options"));
     }
 

@@ -6,6 +6,7 @@ pub mod cgroups_v1;
 pub mod cgroups_v2;
 pub mod events;
 pub mod forward;
+pub mod linux_runc;
 pub mod rpc;
 pub mod runc_options;
 pub mod runtime_options;

@@ -12,11 +12,13 @@ use crate::container::{Container, Freeze};
 use crate::oci::{Checkpoint, limits};
 use crate::process::{Process, State};
 use crate::proto::events::{TaskExecAdded, TaskPaused, TaskResumed};
+use crate::proto::linux_runc;
 use crate::proto::runc_options::CheckpointOptions;
 use crate::proto::task::{
     CheckpointTaskRequest, CloseIORequest, ExecProcessRequest, KillRequest, PauseRequest, ResizePtyRequest,
     ResumeRequest, UpdateTaskRequest,
 };
+use crate::proto::well_known::Any;
 use crate::stdio::Stdio;
 use crate::ttrpc::Status;
 use crate::{log, name};
@@ -92,11 +94,7 @@ impl Service {
                 return Err(Status::failed_precondition(message));
             }
         }
-        let options = match &request.options {
-            Some(any) => CheckpointOptions::decode(&any.value[..])
-                .map_err(|error| Status::invalid(format!("checkpoint options: {error}")))?,
-            None => CheckpointOptions::default(),
-        };
+        let options = checkpoint_options(request.options.as_ref())?;
         let path = if request.path.is_empty() { &options.image_path } else { &request.path };
         if path.is_empty() {
             return Err(Status::invalid("checkpoint without a path"));
@@ -192,6 +190,33 @@ async fn kill_init(
     }
     let killed = container.runtime.kill(&container.id, request.signal, request.all, limit).await;
     killed.map_err(crate::oci::Error::of_kill)
+}
+
+/// The options of a checkpoint. Those of containerd's first runtime have the two paths the other way round.
+fn checkpoint_options(any: Option<&Any>) -> Result<CheckpointOptions, Status> {
+    let Some(any) = any else { return Ok(CheckpointOptions::default()) };
+    let malformed = |error| Status::invalid(format!("checkpoint options: {error}"));
+    match any.type_url.rsplit('/').next().unwrap_or_default() {
+        "" | "containerd.runc.v1.CheckpointOptions" => {
+            CheckpointOptions::decode(&any.value[..]).map_err(malformed)
+        }
+        "containerd.linux.runc.CheckpointOptions" => {
+            let old = linux_runc::CheckpointOptions::decode(&any.value[..]).map_err(malformed)?;
+            Ok(CheckpointOptions {
+                exit: old.exit,
+                open_tcp: old.open_tcp,
+                external_unix_sockets: old.external_unix_sockets,
+                terminal: old.terminal,
+                file_locks: old.file_locks,
+                empty_namespaces: old.empty_namespaces,
+                cgroups_mode: old.cgroups_mode,
+                image_path: old.image_path,
+                work_path: old.work_path,
+                parent_path: String::new(),
+            })
+        }
+        other => Err(Status::invalid(format!("checkpoint options of type {other:?} are not known"))),
+    }
 }
 
 /// Signals the first process of a container of Corten's own runtime.
