@@ -158,6 +158,22 @@ fn refused_limits_are_one_line_and_leave_nothing() {
             r#"{"cpu": {"realtimeRuntime": 5}}"#,
             "linux.resources.cpu.realtimeRuntime: 5: cgroup v2 has no limit",
         ),
+        (
+            r#"{"memory": {"swappiness": 5}}"#,
+            "linux.resources.memory.swappiness: 5: cgroup v2 has nothing like",
+        ),
+        (
+            r#"{"memory": {"disableOOMKiller": true}}"#,
+            "linux.resources.memory.disableOOMKiller: true: cgroup v2 has",
+        ),
+        (
+            r#"{"network": {"classID": 5}}"#,
+            "linux.resources.network.classID: 5: cgroup v2 has nothing like net_cls",
+        ),
+        (
+            r#"{"blockIO": {"leafWeight": 50}}"#,
+            "linux.resources.blockIO.leafWeight: 50: cgroup v2 has nothing like",
+        ),
         (r#"{"memory": {"limit": -5}}"#, "linux.resources.memory.limit: -5: expected a number of bytes"),
         (r#"{"memory": {"swap": 5}}"#, "unable to set swap limit without memory limit"),
         (

@@ -3,8 +3,9 @@
 use super::dir::Dir;
 use super::error::{Error, Result};
 use super::host::{self, ROOT, UNIFIED};
+use super::make::apply_error;
 use super::path::{below, join};
-use super::{Cgroup, Member};
+use super::{Cgroup, Member, systemd};
 use crate::sys::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,8 @@ pub struct ExecTarget {
     directory: Option<Dir>,
     joins: Vec<OwnedFd>,
     fallback: Option<i32>,
+    unit: Option<systemd::Unit>,
+    below: String,
 }
 
 impl ExecTarget {
@@ -26,6 +29,19 @@ impl ExecTarget {
     /// As [`Cgroup::join_files`].
     pub fn join_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.joins.iter().map(AsFd::as_fd)
+    }
+
+    /// Moves a process there that could not be cloned into [`ExecTarget::clone_target`]: from within the container's user
+    /// namespace it may not be, a limit on processes may forbid it, and kernels before 5.7 cannot.
+    ///
+    /// # Errors
+    /// The kernel's or systemd's refusal.
+    pub fn attach(&self, pid: i32) -> Result<()> {
+        let Some(dir) = &self.directory else { return Ok(()) };
+        match (dir.write("cgroup.procs", &pid.to_string()), &self.unit) {
+            (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => Ok(systemd::attach(unit, &self.below, pid)?),
+            (result, _) => result.map_err(|errno| apply_error("write", &dir.file("cgroup.procs"), errno)),
+        }
     }
 
     /// Where to go when the clone is refused with `EBUSY`: the container has cgroups with controllers of its own below
@@ -41,7 +57,7 @@ impl ExecTarget {
             return Ok(None);
         };
         let directory = open(join(ROOT, &unified.own))?;
-        Ok(Some(Self { directory: Some(directory), joins: Vec::new(), fallback: None }))
+        Ok(Some(Self { directory: Some(directory), ..Self::default() }))
     }
 }
 
@@ -64,6 +80,7 @@ impl Cgroup {
         }
         let mut target = ExecTarget {
             fallback: (self.is_v2() && wanted.is_empty()).then_some(init),
+            unit: self.unit.clone(),
             ..ExecTarget::default()
         };
         for member in &self.members {
@@ -72,6 +89,7 @@ impl Cgroup {
                 _ => member.dir.path().to_owned(),
             };
             if member.is_unified() {
+                target.below = path[member.dir.path().len()..].to_owned();
                 match open(path) {
                     // It may have been left and removed by a container that can.
                     Err(error) if error.errno() == Some(Errno::ENOENT) && target.fallback.is_some() => {

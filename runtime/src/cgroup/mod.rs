@@ -205,8 +205,8 @@ impl Cgroup {
         self.members.first().is_some_and(Member::is_unified)
     }
 
-    /// Fields that were accepted although this host's cgroups cannot honour them, as other runtimes accept them: for
-    /// the log.
+    /// Fields that were accepted although this host's cgroups cannot honour them, as other runtimes accept them: a
+    /// sentence each, for the log.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -78,7 +78,7 @@ fn update(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         return Err(error.into());
     }
     for warning in cgroup.warnings() {
-        context.log.warn(&format!("{warning} has no effect with the control groups of this host"));
+        context.log.warn(warning);
     }
     let now = cgroup.record();
     if now != held {

@@ -172,9 +172,22 @@ fn enter(
     let mut result: Option<Result<i32>> = None;
     let mut go_between = || result = Some(go_between(&entering, &parent_wire));
     // Born in the container's control group, where its child stays.
-    clone::with_borrowed_memory(false, place.clone_target(), &mut go_between)
-        .or_error(|| "clone into the container's cgroup".into())?;
+    let born = clone::with_borrowed_memory(false, place.clone_target(), &mut go_between);
+    let in_cgroup = match born {
+        // A limit on processes is reached, a user comes from another part of the tree, the kernel is older: there the
+        // process can be moved all the same, as runc does.
+        Err(Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP)
+            if place.clone_target().is_some() =>
+        {
+            clone::with_borrowed_memory(false, None, &mut go_between).or_error(|| "clone".into())?;
+            false
+        }
+        born => born.map(|()| true).or_error(|| "clone into the container's cgroup".into())?,
+    };
     let pid = result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))?;
+    if !in_cgroup {
+        place.attach(pid)?;
+    }
     Ok((parent_wire, pid))
 }
 

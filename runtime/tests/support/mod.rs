@@ -86,16 +86,18 @@ impl Sandbox {
         text.trim_end().to_owned()
     }
 
-    /// Starts a program in the cgroup.
+    /// Starts a program in the cgroup: it does nothing before it is there.
     pub fn run(&mut self, program: &str, arguments: &[&str]) -> i32 {
-        let child = Command::new(program)
+        let mut child = Command::new("sh")
+            .args(["-c", "read go; exec \"$0\" \"$@\"", program])
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
+            .unwrap_or_else(|error| panic!("sh: {error}"));
         let pid = i32::try_from(child.id()).unwrap();
-        self.children.push(child);
         self.cgroup.attach(pid).unwrap();
+        drop(child.stdin.take());
+        self.children.push(child);
         pid
     }
 

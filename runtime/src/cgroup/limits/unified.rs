@@ -26,7 +26,7 @@ pub(in super::super) struct Now {
 pub(in super::super) struct Table {
     /// The writes.
     pub(in super::super) settings: Vec<Setting>,
-    /// Fields that have no meaning on v2 and that runtimes accept there.
+    /// What was asked for and is left out, in words.
     pub(in super::super) ignored: Vec<String>,
 }
 
@@ -65,8 +65,9 @@ pub(in super::super) fn table(
         rdma(resources, &mut table.settings)?;
     }
     if let Some(network) = &resources.network {
-        table.ignore_if(network.class_id.is_some_and(|id| id != 0), "network.classID");
-        table.ignore_if(!network.priorities.is_empty(), "network.priorities");
+        refuse("network.classID", network.class_id.filter(|id| *id != 0 && wanted("net_cls")), "net_cls")?;
+        let first = network.priorities.first().filter(|_| wanted("net_prio"));
+        refuse("network.priorities[0]", first.map(|one| &one.name), "net_prio")?;
     }
     table.files(resources)?;
     Ok(table)
@@ -75,12 +76,6 @@ pub(in super::super) fn table(
 impl Table {
     fn add(&mut self, setting: Setting) {
         self.settings.push(setting);
-    }
-
-    fn ignore_if(&mut self, asked: bool, field: &str) {
-        if asked {
-            self.ignored.push(format!("linux.resources.{field}"));
-        }
     }
 
     fn memory(&mut self, memory: &Memory, now: &Now) -> Result<()> {
@@ -107,11 +102,25 @@ impl Table {
                 self.add(Setting::new(field, value, "memory", file, bytes(field, value)?));
             }
         }
-        self.ignore_if(memory.kernel.is_some(), "memory.kernel");
-        self.ignore_if(memory.kernel_tcp.is_some(), "memory.kernelTCP");
-        self.ignore_if(memory.swappiness.is_some(), "memory.swappiness");
-        self.ignore_if(memory.disable_oom_killer == Some(true), "memory.disableOOMKiller");
-        self.ignore_if(memory.use_hierarchy == Some(false), "memory.useHierarchy");
+        refuse("memory.swappiness", memory.swappiness, "memory.swappiness")?;
+        refuse(
+            "memory.disableOOMKiller",
+            memory.disable_oom_killer.filter(|disable| *disable),
+            "memory.oom_control",
+        )?;
+        refuse(
+            "memory.useHierarchy",
+            memory.use_hierarchy.filter(|hierarchy| !hierarchy),
+            "memory.use_hierarchy",
+        )?;
+        for (field, value) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
+            if value.is_some_and(|value| value != 0) {
+                // The specification advises against them, and runtimes have ignored them for years.
+                self.ignored.push(format!(
+                    "linux.resources.memory.{field} is ignored: cgroup v2 counts kernel memory with the rest"
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -129,7 +138,9 @@ impl Table {
             ),
         ] {
             if set {
-                return Err(invalid(field, value, "cgroup v2 has no limit for realtime scheduling"));
+                let why =
+                    "cgroup v2 has no limit for realtime scheduling (cpu.rt_runtime_us, cpu.rt_period_us)";
+                return Err(invalid(field, value, why));
             }
         }
         if let Some(idle) = cpu.idle {
@@ -203,7 +214,7 @@ impl Table {
         for (index, device) in io.weight_device.iter().enumerate() {
             self.weight_device(index, device)?;
         }
-        self.ignore_if(io.leaf_weight.unwrap_or(0) != 0, "blockIO.leafWeight");
+        refuse("blockIO.leafWeight", io.leaf_weight.filter(|weight| *weight != 0), "blkio.leaf_weight")?;
         for (name, devices, key) in [
             ("throttleReadBpsDevice", &io.throttle_read_bps_device, "rbps"),
             ("throttleWriteBpsDevice", &io.throttle_write_bps_device, "wbps"),
@@ -227,10 +238,8 @@ impl Table {
 
     fn weight_device(&mut self, index: usize, device: &WeightDevice) -> Result<()> {
         let field = format!("linux.resources.blockIO.weightDevice[{index}]");
-        self.ignore_if(
-            device.leaf_weight.unwrap_or(0) != 0,
-            &format!("blockIO.weightDevice[{index}].leafWeight"),
-        );
+        let leaf = format!("blockIO.weightDevice[{index}].leafWeight");
+        refuse(&leaf, device.leaf_weight.filter(|weight| *weight != 0), "blkio.leaf_weight_device")?;
         let Some(weight) = device.weight.filter(|weight| *weight != 0) else { return Ok(()) };
         check_weight(&field, weight)?;
         let key = format!("{}:{}", device.major, device.minor);
@@ -292,6 +301,17 @@ impl Table {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a field that only v1 has a file for: the specification asks for an error where a value is not supported.
+fn refuse<T: ToString>(field: &str, value: Option<T>, v1: &str) -> Result<()> {
+    match value {
+        None => Ok(()),
+        Some(value) => {
+            let why = format!("cgroup v2 has nothing like {v1} of v1");
+            Err(invalid(format!("linux.resources.{field}"), value, why))
+        }
     }
 }
 
