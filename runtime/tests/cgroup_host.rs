@@ -395,7 +395,8 @@ fn v1_statistics_count() {
     assert_eq!(stats.cpu.percpu.len(), stats.cpu.percpu_user.len());
     assert!(stats.memory.usage.usage > 2_000_000 && stats.memory.usage.limit == 104_857_600, "{stats:?}");
     assert!(stats.memory.raw["total_rss"] > 0 && !stats.cpuset.cpus.is_empty(), "{stats:?}");
-    assert_eq!((stats.pids.current, stats.pids.limit), (1, 20));
+    assert_eq!(stats.pids.limit, 20);
+    assert!((1..=5).contains(&stats.pids.current), "the shell and its helpers: {stats:?}");
     let hybrid = sandbox.cgroup.record().dirs.iter().any(|(names, _)| names.is_empty());
     assert_eq!(stats.cpu.psi.is_some(), hybrid, "only a v2 hierarchy counts pressure: {stats:?}");
 }

@@ -350,7 +350,8 @@ fn statistics_count() {
     assert!(stats.cpu.total > 0 && stats.cpu.total >= stats.cpu.user && stats.cpu.user > 0, "{stats:?}");
     assert!(stats.memory.usage.usage > 2_000_000 && stats.memory.usage.limit == 104_857_600, "{stats:?}");
     assert!(stats.memory.raw["anon"] > 0, "{stats:?}");
-    assert_eq!((stats.pids.current, stats.pids.limit), (1, 20));
+    assert_eq!(stats.pids.limit, 20);
+    assert!((1..=5).contains(&stats.pids.current), "the shell and its helpers: {stats:?}");
     assert!(stats.cpu.psi.is_some() && stats.memory.psi.is_some() && stats.io.psi.is_some(), "{stats:?}");
     let line = runtime::cgroup::stats::json::stats_line("x", &stats).unwrap();
     assert!(line.contains(r#""psi":{"some":{"avg10":"#), "{line}");
