@@ -155,7 +155,7 @@ pub fn plan(path: &str, options: &[String]) -> Result<Options> {
     for option in options {
         if let Some(effect) = lookup(OPTIONS, option) {
             planned.apply(effect);
-        } else if let Some(effect) = option.strip_prefix('r').and_then(|name| recursive(name)) {
+        } else if let Some(effect) = option.strip_prefix('r').and_then(recursive) {
             planned.apply_recursively(effect);
         } else if let Some((kind, map)) =
             option.split_once('=').filter(|(key, _)| matches!(*key, "idmap" | "ridmap"))

@@ -6,6 +6,9 @@ use super::{Host, PlanError, Result, c_string, cpuset, environment, identity, rl
 use crate::{spec, sys};
 use std::ffi::CString;
 
+/// CPUs before and after; bit N of a mask is CPU N.
+pub type Affinity = (Option<Vec<u64>>, Option<Vec<u64>>);
+
 /// A process of the container.
 #[derive(Debug)]
 pub struct ProcessPlan {
@@ -30,7 +33,7 @@ pub struct ProcessPlan {
     /// ioprio_set(2).
     pub io_priority: Option<i32>,
     /// The CPUs of an exec process before and after it joined the container's control group.
-    pub affinity: (Option<Vec<u64>>, Option<Vec<u64>>),
+    pub affinity: Affinity,
     /// Runs on a terminal of its own, of that many rows and columns.
     pub terminal: bool,
     /// Rows and columns; 0 leaves them.
@@ -86,7 +89,7 @@ fn label(path: &str, label: &str) -> Result<String> {
     Ok(label.to_owned())
 }
 
-fn affinity(process: &spec::Process) -> Result<(Option<Vec<u64>>, Option<Vec<u64>>)> {
+fn affinity(process: &spec::Process) -> Result<Affinity> {
     let Some(affinity) = &process.exec_cpu_affinity else { return Ok((None, None)) };
     let list = |field: &str, text: &str| match text {
         "" => Ok(None),

@@ -31,10 +31,10 @@ pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     args.flags = flags | libc::CLONE_PIDFD as u64 | CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;
     // With CLONE_PARENT the exit signal is the caller's own, and clone3 refuses another one.
-    args.exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
+    args.exit_signal = if parent { 0 } else { u64::from(libc::SIGCHLD.cast_unsigned()) };
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     // SAFETY: neither CLONE_VM nor a stack is asked for, so the child runs on its own copy of this stack, as after
     // fork(2). This program has one thread, so no lock is left held in the copy. `args` and `pidfd` outlive the call.
@@ -66,7 +66,7 @@ pub fn with_borrowed_memory(
     // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     args.stack = stack.as_mut_ptr() as u64;
     args.stack_size = STACK as u64;
     if files {
@@ -74,7 +74,7 @@ pub fn with_borrowed_memory(
     }
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     let mut call = Call(run);
     // SAFETY: CLONE_VFORK suspends this (only) thread until the child has ended, so `stack` and `call` outlive the child
