@@ -51,6 +51,10 @@ pub struct Wire(OwnedFd);
 /// Longer failure texts are cut: a packet must fit into a socket buffer whatever a path in it looks like.
 const MAX_TEXT: usize = 16 << 10;
 
+/// The flags of sendmsg(2) by which descriptors are sent, all of them without a meaning for this kind of socket. A filter
+/// that watches every call knows this one by them: nobody can answer for the process before its listener has arrived.
+pub const LISTENER_FLAGS: libc::c_int = libc::MSG_CONFIRM | libc::MSG_EOR | libc::MSG_NOSIGNAL;
+
 const MOUNTED: u8 = b'm';
 const CONSOLE: u8 = b'c';
 const LISTENER: u8 = b'l';
@@ -86,7 +90,7 @@ impl Wire {
             FromChild::End => return Ok(()),
         };
         if fd.is_some() {
-            return fd::send(self.0.as_fd(), &[tag], fd);
+            return fd::send_with(self.0.as_fd(), &[tag], fd, LISTENER_FLAGS);
         }
         // Plain write(2) and read(2): the last messages are under the container's filter, which allows at least those.
         loop {
@@ -103,7 +107,12 @@ impl Wire {
         packet.push(FAILURE);
         packet.extend_from_slice(&failure.errno.map_or(0, |errno| errno as i32).to_ne_bytes());
         packet.extend_from_slice(&text[..text.len().min(MAX_TEXT)]);
-        fd::send(self.0.as_fd(), &packet, None)
+        match fd::send(self.0.as_fd(), &packet, None) {
+            // The container's filter may forbid sendmsg(2), but not write(2); nor is there a signal to fear: somebody
+            // is there to read it, or this had been EPIPE.
+            Err(errno) if errno != Errno::EPIPE => nix::unistd::write(&self.0, &packet).map(drop),
+            result => result,
+        }
     }
 
     /// Waits for the child's next message.

@@ -162,12 +162,8 @@ impl DockerProfile {
             architectures.push(native);
             architectures.extend(map.sub_architectures.iter().cloned());
         }
-        let mut syscalls = Vec::with_capacity(self.syscalls.len());
-        for (index, rule) in self.syscalls.iter().enumerate() {
-            if rule.applies(index, host)? {
-                syscalls.push(rule.to_oci(index)?);
-            }
-        }
+        let rule = |index: usize| self.syscalls[index].to_oci(index);
+        let syscalls = self.applying(host)?.into_iter().map(rule).collect::<Result<_, _>>()?;
         Ok(Seccomp {
             default_action: self.default_action.clone(),
             default_errno_ret: self.default_errno_ret,
@@ -177,6 +173,20 @@ impl DockerProfile {
             listener_metadata: self.listener_metadata.clone(),
             syscalls,
         })
+    }
+
+    /// The indices of the rules that count for a container on a host: [`DockerProfile::resolve`] keeps these, in order.
+    ///
+    /// # Errors
+    /// [`DockerError::KernelVersion`].
+    pub fn applying(&self, host: &Host<'_>) -> Result<Vec<usize>, DockerError> {
+        let mut applying = Vec::with_capacity(self.syscalls.len());
+        for (index, rule) in self.syscalls.iter().enumerate() {
+            if rule.applies(index, host)? {
+                applying.push(index);
+            }
+        }
+        Ok(applying)
     }
 }
 

@@ -15,7 +15,8 @@
 
 use crate::interpret::Call;
 use crate::oci::{Arg, Rule, Seccomp};
-use crate::{Arch, table};
+use crate::program::{Instruction, action, low, offset, op};
+use crate::{Arch, Endian, table};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls that every recorded profile allows.
@@ -24,6 +25,9 @@ pub const ALWAYS: [&str; 6] =
 
 /// How many values of a selector are told apart.
 pub const MOST_VALUES: usize = 32;
+
+/// How many numbers without a name are remembered: a hostile program could try them all.
+pub const MOST_NAMELESS: usize = 64;
 
 /// CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (`linux/sched.h`).
 const NAMESPACES: u32 = 0x0000_0080 | 0x0002_0000 | 0x7e00_0000;
@@ -107,6 +111,30 @@ pub fn watch(arch: Arch, unwatched: &[&str]) -> Seccomp {
     }
 }
 
+/// Lets one call through a program unseen, whatever the program says of it: the one by which a watched process hands
+/// over its listener, before anybody can answer for it. It is known by architecture, number and the lower half of one
+/// argument, which should have a value that nobody else uses.
+///
+/// A rule could not say that: on ABIs with socketcall(2) it would let more through than was meant.
+pub fn let_through(program: Vec<Instruction>, call: &Call, arg: usize) -> Vec<Instruction> {
+    let value = call.args.get(arg).copied().unwrap_or_default();
+    let half = if call.arch.endian() == Endian::Little { 0 } else { 4 };
+    let place = offset::ARGS + u32::try_from(arg.min(5) * 8).unwrap_or_default() + half;
+    let load = |k| Instruction { code: op::LOAD, jt: 0, jf: 0, k };
+    // A difference leads past what is put in front.
+    let equal = |k, jf| Instruction { code: op::JUMP_EQUAL, jt: 0, jf, k };
+    let head = [
+        load(offset::ARCH),
+        equal(call.arch.audit(), 5),
+        load(offset::NUMBER),
+        equal(call.number, 3),
+        load(place),
+        equal(low(value), 1),
+        Instruction { code: op::RETURN, jt: 0, jf: 0, k: action::ALLOW },
+    ];
+    head.into_iter().chain(program).collect()
+}
+
 /// Calls seen so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorder {
@@ -125,7 +153,9 @@ impl Recorder {
     pub fn observe(&mut self, call: &Call) {
         self.arches.insert(call.arch);
         let Some(name) = table::name(call.arch, call.number) else {
-            self.nameless.insert((call.arch, call.number));
+            if self.nameless.len() < MOST_NAMELESS {
+                self.nameless.insert((call.arch, call.number));
+            }
             return;
         };
         let seen = match selector_of(call.arch, name) {
@@ -156,7 +186,7 @@ impl Recorder {
         known.is_some()
     }
 
-    /// Numbers that no call is known by: a profile cannot name them, so they will be refused.
+    /// Numbers that no call is known by, up to [`MOST_NAMELESS`]: a profile cannot name them, so they will be refused.
     pub fn nameless(&self) -> impl Iterator<Item = (Arch, u32)> {
         self.nameless.iter().copied()
     }

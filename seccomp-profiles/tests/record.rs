@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use seccomp_profiles::record::{ALWAYS, MOST_VALUES, Recorder, watch};
+use seccomp_profiles::record::{ALWAYS, MOST_NAMELESS, MOST_VALUES, Recorder, let_through, watch};
 use seccomp_profiles::{Arch, Call, Listener, Options, Seccomp, action, compile, interpret, table};
 
 fn call(name: &str, args: [u64; 6]) -> Call {
@@ -40,6 +40,48 @@ fn watching_notifies_everything_but_what_it_must_not() {
             assert_eq!(interpret::run(&program.instructions, &call).map(|run| run.0), Ok(expected), "{name}");
         }
     }
+}
+
+/// The call that hands the listener over is let through, and no other: not another value, and on x86 not socketcall(2).
+#[test]
+fn one_call_is_let_through_by_an_argument() {
+    let options = Options { native: Some(Arch::X86_64), listener: Listener::Caller, ..Options::default() };
+    let program = compile(&watch(Arch::X86_64, &[]), &options).expect("a valid profile").instructions;
+    let through = call("sendmsg", [0, 0, 0x4_8800, 0, 0, 0]);
+    let program = let_through(program, &through, 2);
+    assert_eq!(interpret::check(&program), Ok(()));
+    let result = |call: &Call| interpret::run(&program, call).map(|run| run.0);
+    assert_eq!(result(&through), Ok(action::ALLOW));
+    assert_eq!(result(&call("sendmsg", [9, 8, 0x4_8800, 1, 1, 1])), Ok(action::ALLOW));
+    assert_eq!(result(&call("sendmsg", [0, 0, 0x4_8000, 0, 0, 0])), Ok(action::NOTIFY));
+    assert_eq!(result(&call("sendto", [0, 0, 0x4_8800, 0, 0, 0])), Ok(action::NOTIFY));
+    for name in ["sendmsg", "socketcall"] {
+        for args in [[0, 0, 0x4_8800, 0, 0, 0], [16, 0, 0x4_8800, 0, 0, 0]] {
+            let call = Call::named(Arch::X86, name, args).expect("a call of x86");
+            assert_eq!(result(&call), Ok(action::NOTIFY), "{name}");
+        }
+    }
+    let x32 = Call { arch: Arch::X32, number: through.number | 0x4000_0000, ..through };
+    assert_eq!(result(&x32), Ok(action::NOTIFY));
+    let big = Call::named(Arch::S390x, "sendmsg", through.args).expect("a call of s390x");
+    let end = let_through(
+        compile(&watch(Arch::S390x, &[]), &Options { native: Some(Arch::S390x), ..options })
+            .expect("a valid profile")
+            .instructions,
+        &big,
+        2,
+    );
+    assert_eq!(interpret::run(&end, &big).map(|run| run.0), Ok(action::ALLOW));
+}
+
+/// A program that tries every number cannot fill the recorder's memory.
+#[test]
+fn numbers_without_names_are_bounded() {
+    let mut recorder = Recorder::new();
+    for number in 0..10_000 {
+        recorder.observe(&Call { arch: Arch::X86_64, number: 100_000 + number, args: [0; 6] });
+    }
+    assert_eq!(recorder.nameless().count(), MOST_NAMELESS);
 }
 
 #[test]

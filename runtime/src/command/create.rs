@@ -8,6 +8,7 @@ use crate::state::StateError;
 use crate::sys::process;
 use crate::wire::FromChild;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 const BUNDLE: Flag = value("bundle", "b", "DIR", "the bundle (default: the working directory)");
 const CONFIG: Flag = value("config", "f", "FILE", "use FILE in place of the bundle's config.json");
@@ -88,6 +89,7 @@ fn options(
         driver: context.driver,
         attached,
         foreground: !detach,
+        watcher: None,
     })
 }
 
@@ -108,8 +110,20 @@ fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {
 }
 
 fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
+    run_watched(context, parsed, None)
+}
+
+/// `run`, with every system call of the container watched by a recorder, if there is one.
+///
+/// # Errors
+/// As `run`.
+pub(super) fn run_watched(
+    context: &Context,
+    parsed: &Parsed,
+    watcher: Option<PathBuf>,
+) -> Result<i32, CommandError> {
     let detach = parsed.on("detach")?;
-    let options = options("run", context, parsed, true, detach)?;
+    let options = Options { watcher, ..options("run", context, parsed, true, detach)? };
     if !detach && !parsed.on("no-subreaper")? {
         process::set_subreaper().map_err(|errno| failed("run", crate::sys::reason(errno)))?;
     }

@@ -20,8 +20,11 @@ pub const FEATURES: Command = Command {
 };
 
 /// Annotations that change what a container may do: whoever lets others write annotations should know them.
-const UNSAFE_ANNOTATIONS: [&str; 6] = [
+const UNSAFE_ANNOTATIONS: [&str; 9] = [
     crate::seccomp::NO_ENOSYS,
+    crate::seccomp::RECEIVER,
+    crate::seccomp::FAIL_UNKNOWN,
+    crate::seccomp::RAW_PROGRAM,
     "org.systemd.property.",
     crate::plan::identity::KEEP_GROUPS,
     crate::hook::STDERR,

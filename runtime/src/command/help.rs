@@ -1,6 +1,6 @@
 //! Help texts, from the table of commands.
 
-use super::{COMMANDS, CommandError, GLOBAL, PROGRAM, print};
+use super::{COMMANDS, Command, CommandError, GLOBAL, PROGRAM, VERBS, print};
 use crate::cli::Flag;
 
 /// The overview.
@@ -24,9 +24,18 @@ pub fn overview() -> i32 {
 /// There is no such command.
 pub fn command(name: Option<&str>) -> Result<i32, CommandError> {
     let Some(name) = name else { return Ok(overview()) };
-    let command = COMMANDS.iter().find(|command| command.name == name);
+    let command = COMMANDS.iter().chain(VERBS).find(|command| command.name == name);
     let command = command
         .ok_or_else(|| CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })?;
+    let below = format!("{name} ");
+    let verbs = VERBS.iter().filter(|verb| verb.name.starts_with(&below));
+    let text: Vec<String> = std::iter::once(command).chain(verbs).map(|command| text(command)).collect();
+    print(&text.join("\n"))?;
+    Ok(0)
+}
+
+fn text(command: &Command) -> String {
+    let name = command.name;
     let mut text = format!(
         "{PROGRAM} {name}: {}\n\nUsage: {PROGRAM} {name} [options] {}\n",
         command.about, command.arguments
@@ -35,8 +44,7 @@ pub fn command(name: Option<&str>) -> Result<i32, CommandError> {
         text.push_str("\nOptions:\n");
         text.push_str(&flags(command.flags));
     }
-    print(&text)?;
-    Ok(0)
+    text
 }
 
 fn flags(flags: &[Flag]) -> String {

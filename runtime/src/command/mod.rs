@@ -13,6 +13,7 @@ pub mod mounts;
 pub mod pattern;
 pub mod pause;
 pub mod ps;
+pub mod seccomp;
 pub mod spec;
 pub mod start;
 pub mod state;
@@ -65,11 +66,15 @@ pub const COMMANDS: &[&Command] = &[
     &ps::PS,
     &pause::RESUME,
     &create::RUN,
+    &seccomp::SECCOMP,
     &spec::SPEC,
     &start::START,
     &state::STATE,
     &update::UPDATE,
 ];
+
+/// Commands below a command, by both names.
+pub const VERBS: &[&Command] = &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD];
 
 /// Flags before the command.
 pub const GLOBAL: &[Flag] = &[

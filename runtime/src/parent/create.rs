@@ -52,6 +52,8 @@ pub struct Options {
     pub attached: bool,
     /// `run` in the foreground: the terminal comes to this process.
     pub foreground: bool,
+    /// The socket of a recorder that is to watch every system call of the container.
+    pub watcher: Option<PathBuf>,
 }
 
 /// A container whose process waits for its start.
@@ -144,9 +146,9 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     pass_listen_fds(&mut config, options.listen_fds);
     let host = host()?;
     let mut plan = plan::container::plan(&config, &bundle, &host)?;
+    let filter = seccomp::plan(&mut config, options.watcher.as_deref(), &mut plan.warnings)?;
     let none = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&none);
-    let filter = seccomp::plan(linux.seccomp.as_ref(), &config.annotations, &mut plan.warnings)?;
     for warning in &plan.warnings {
         log.warn(warning);
     }

@@ -13,6 +13,7 @@ pub mod live_mounts;
 pub mod net_devices;
 pub mod notify;
 pub mod output;
+pub mod record;
 pub mod resctrl;
 pub mod seal;
 pub mod sources;

@@ -1,6 +1,7 @@
 //! Reading config.json and process.json: bounded, from a regular file, with errors that name the place.
 
 use super::model::{Config, Process};
+use seccomp_profiles::DockerProfile;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
@@ -68,6 +69,20 @@ pub fn process(path: &Path) -> Result<Process, LoadError> {
 /// [`LoadError`], which names the file and the place in it.
 pub fn mounts(path: &Path) -> Result<Vec<super::Mount>, LoadError> {
     json(path)
+}
+
+/// Reads a seccomp profile, in Docker's format or the specification's, or the one in a config.json.
+///
+/// # Errors
+/// [`LoadError`], which names the file and the place in it.
+pub fn profile(path: &Path) -> Result<DockerProfile, LoadError> {
+    let profile: DockerProfile = json(path)?;
+    if profile != DockerProfile::default() {
+        return Ok(profile);
+    }
+    let section = config(path)?.linux.and_then(|linux| linux.seccomp).unwrap_or_default();
+    let again = serde_json::to_value(section).and_then(serde_json::from_value);
+    again.map_err(|source| LoadError::Json { path: path.to_owned(), source })
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {

@@ -66,12 +66,26 @@ pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
 /// # Errors
 /// The errno of sendmsg(2).
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    send_with(socket, bytes, fd, 0)
+}
+
+/// As [`send`], with further flags of sendmsg(2).
+///
+/// # Errors
+/// The errno of sendmsg(2).
+pub fn send_with(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fd: Option<BorrowedFd<'_>>,
+    flags: libc::c_int,
+) -> Result<()> {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let flags = MsgFlags::from_bits_retain(flags) | MsgFlags::MSG_NOSIGNAL;
     let raw = fd.map(|fd| [fd.as_raw_fd()]);
     let control: Vec<ControlMessage<'_>> = raw.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
     loop {
         let iov = [std::io::IoSlice::new(bytes)];
-        match sendmsg::<()>(socket.as_raw_fd(), &iov, &control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), &iov, &control, flags, None) {
             Err(Errno::EINTR) => {}
             result => return result.map(drop),
         }

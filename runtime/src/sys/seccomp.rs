@@ -1,7 +1,7 @@
-//! seccomp(2): loading a filter.
+//! seccomp(2): loading a filter, and answering its notifications (seccomp_unotify(2)).
 
 use super::{Errno, Result};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Bytes of one instruction (`struct sock_filter`).
 pub const INSTRUCTION: usize = 8;
@@ -34,4 +34,57 @@ pub fn load(filter: &[u8], flags: u64) -> Result<Option<OwnedFd>> {
     }
     // SAFETY: with NEW_LISTENER the kernel returned a new descriptor that nobody else owns.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(value) }))
+}
+
+/// A system call that waits for an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Notification {
+    /// Names it in the answer.
+    pub id: u64,
+    /// `seccomp_data.nr`.
+    pub number: u32,
+    /// `seccomp_data.arch`.
+    pub arch: u32,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// `SECCOMP_IOCTL_NOTIF_RECV` (Linux 5.0): the next call that waits on a listener.
+///
+/// # Errors
+/// The errno of ioctl(2); `ENOENT` when the calling process has ended, or was interrupted, meanwhile.
+pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
+    // SAFETY: seccomp_notif is plain old data; the kernel demands that all of it is zero.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the request's number carries the size of seccomp_notif, which is all that the kernel writes;
+    // `notification` outlives the call.
+    Errno::result(unsafe {
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification)
+    })?;
+    let data = notification.data;
+    Ok(Notification {
+        id: notification.id,
+        number: data.nr.cast_unsigned(),
+        arch: data.arch,
+        args: data.args,
+    })
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SEND` with `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (Linux 5.5): the kernel carries the call out, as
+/// if there were no filter. What is let through like this is not checked: pointers may be changed meanwhile.
+///
+/// # Errors
+/// The errno of ioctl(2); `ENOENT` when the calling process has ended, or was interrupted, meanwhile.
+pub fn let_continue(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
+    // SAFETY: seccomp_notif_resp is plain old data, for which zeroes are valid.
+    let mut answer: libc::seccomp_notif_resp = unsafe { std::mem::zeroed() };
+    answer.id = id;
+    // The flag is bit 0 in a field of 32 bits.
+    answer.flags = 1;
+    // SAFETY: the request's number carries the size of seccomp_notif_resp, which is all that the kernel reads; `answer`
+    // outlives the call.
+    Errno::result(unsafe {
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer)
+    })
+    .map(drop)
 }
