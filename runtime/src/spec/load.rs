@@ -82,7 +82,11 @@ pub fn profile(path: &Path) -> Result<DockerProfile, LoadError> {
     }
     let section = config(path)?.linux.and_then(|linux| linux.seccomp).unwrap_or_default();
     let again = serde_json::to_value(section).and_then(serde_json::from_value);
-    again.map_err(|source| LoadError::Json { path: path.to_owned(), source })
+    again.map_err(|source| LoadError::Json {
+        path: path.to_owned(),
+        field: "linux.seccomp".to_owned(),
+        source,
+    })
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
