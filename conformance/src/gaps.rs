@@ -56,6 +56,9 @@ pub(crate) struct Difference {
     /// Facts of the machine (`host.rs`) that must hold for it.
     #[serde(default)]
     pub(crate) when: Vec<String>,
+    /// It comes and goes.
+    #[serde(default)]
+    pub(crate) sometimes: bool,
     /// Why, in one line.
     pub(crate) reason: String,
 }

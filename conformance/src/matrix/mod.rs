@@ -194,7 +194,7 @@ impl Report {
             };
             let unused = gaps.matrix.iter().enumerate().filter(|(index, gap)| {
                 let used = report.differences.iter().any(|difference| difference.reason == Some(*index));
-                !used && host.all(&gap.when) && gap.controls.iter().all(known)
+                !used && !gap.sometimes && host.all(&gap.when) && gap.controls.iter().all(known)
             });
             report.stale = unused.map(|(_, gap)| format!("{} {}", gap.case, gap.path)).collect();
         }
