@@ -24,6 +24,8 @@ const RECORD: &str = "state.json";
 const FIRST_RECORD: &str = "creating.json";
 const PROCESS: &str = "process.json";
 const FILTER: &str = "seccomp.bpf";
+/// The directories of control groups, noted before they are made.
+const JOURNAL: &str = "cgroup.journal";
 const FIFO: &str = "exec.fifo";
 
 /// Why state could not be read or written.
@@ -285,7 +287,9 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn write_record(&self, record: &Record) -> Result<()> {
         self.write_json(RECORD, record)?;
-        let _ = fs::remove_file(self.path.join(FIRST_RECORD));
+        for done in [FIRST_RECORD, JOURNAL] {
+            let _ = fs::remove_file(self.path.join(done));
+        }
         Ok(())
     }
 
@@ -343,6 +347,21 @@ impl StateDir {
         fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
     }
 
+    /// Makes the journal in which control groups are noted before they are made.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn make_journal(&self) -> Result<File> {
+        let path = self.path.join(JOURNAL);
+        File::create(&path).map_err(self.io("create", &path))
+    }
+
+    /// What a `create` that was killed had noted.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        fs::read_to_string(self.path.join(JOURNAL)).unwrap_or_default()
+    }
+
     /// Makes the FIFO that keeps a created container waiting for `start`, and opens it for the container.
     ///
     /// The container's end is open for reading and writing, so that it waits for a byte, not for writers to come and go.
@@ -389,7 +408,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn remove(&self) -> Result<()> {
         // The record goes first: without it there is no container, only a directory to clean.
-        let known = [RECORD, FIRST_RECORD, PROCESS, FILTER, FIFO];
+        let known = [RECORD, FIRST_RECORD, JOURNAL, PROCESS, FILTER, FIFO];
         for name in known {
             let _ = fs::remove_file(self.path.join(name));
         }

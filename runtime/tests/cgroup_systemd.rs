@@ -47,6 +47,7 @@ impl Scoped {
             annotations,
             rootless: !root(),
             owner: None,
+            journal: None,
         };
         let mut cgroup = create(&request).map_err(|error| error.to_string())?;
         assert!(cgroup.needs_adopt() && cgroup.clone_target().is_none());
@@ -249,6 +250,7 @@ fn a_name_is_free_again_at_once() {
             annotations: &none,
             rootless: !root(),
             owner: None,
+            journal: None,
         };
         let mut cgroup = create(&request).unwrap();
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -284,6 +286,7 @@ fn bad_paths_and_limits_are_one_line_and_leave_no_unit() {
             annotations: &none,
             rootless: !root(),
             owner: None,
+            journal: None,
         };
         let error = create(&request).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");

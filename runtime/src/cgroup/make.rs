@@ -26,7 +26,7 @@ pub(super) struct Late {
 /// The cgroupfs driver.
 pub(super) fn by_files(request: &Request<'_>) -> Result<Cgroup> {
     let location = Location::parse(request.path, request.id)?;
-    let mut created = Created::default();
+    let mut created = Created::noted_in(request.journal);
     let made = match Host::detect()? {
         Host::Unified => on_v2(&location, &mut created),
         Host::Legacy(hierarchies) => on_v1(hierarchies, &location, request, &mut created),
@@ -74,13 +74,13 @@ fn without(request: &Request<'_>, error: Error) -> Result<Cgroup> {
     })
 }
 
-fn on_v2(location: &Location, created: &mut Created) -> Result<Cgroup> {
+fn on_v2(location: &Location, created: &mut Created<'_>) -> Result<Cgroup> {
     let path = match location {
         Location::Absolute(path) => join(ROOT, path),
         // This process's own cgroup has a process, so nothing below it could have limits; one beside it can.
         Location::Relative(path) => join(ROOT, &join(parent(&host::own_unified()?), path)),
     };
-    let made = created.make(&path, ROOT)?;
+    let made = created.make_noted(&path, ROOT)?;
     let member = Member { controllers: host::UNIFIED.to_owned(), dir: pinned(path)? };
     if made == Made::Existing {
         refuse_used(&member)?;
@@ -102,7 +102,7 @@ fn on_v1(
     hierarchies: Vec<Hierarchy>,
     location: &Location,
     request: &Request<'_>,
-    created: &mut Created,
+    created: &mut Created<'_>,
 ) -> Result<Cgroup> {
     let mut cgroup = Cgroup::default();
     let mut refused = None;
@@ -133,7 +133,7 @@ fn join_hierarchy(
     hierarchy: &Hierarchy,
     location: &Location,
     resources: &Resources,
-    created: &mut Created,
+    created: &mut Created<'_>,
 ) -> Result<Option<(Member, Option<OwnedFd>)>> {
     let Some((mut member, made, join)) = make_member(hierarchy, location, created)? else { return Ok(None) };
     if member.is_unified() {
@@ -151,7 +151,7 @@ fn join_hierarchy(
 pub(super) fn make_member(
     hierarchy: &Hierarchy,
     location: &Location,
-    created: &mut Created,
+    created: &mut Created<'_>,
 ) -> Result<Option<(Member, Made, Option<OwnedFd>)>> {
     let below = match location {
         Location::Absolute(path) => path.clone(),
@@ -159,7 +159,7 @@ pub(super) fn make_member(
     };
     for mount in hierarchy.mounts() {
         let path = join(&mount, &below);
-        let made = created.make(&path, &mount)?;
+        let made = created.make_noted(&path, &mount)?;
         if made == Made::NoHierarchy {
             continue;
         }

@@ -83,6 +83,9 @@ pub struct Request<'a> {
     /// The host user that shall own the cgroup: container root, when it has a cgroup namespace and a writable
     /// `/sys/fs/cgroup` (runtime-spec, "Cgroup ownership"). v2 only.
     pub owner: Option<u32>,
+    /// Where each directory is noted, a line each, before it is made: whoever cleans up after a crash can find it with
+    /// [`Cgroup::from_journal`].
+    pub journal: Option<BorrowedFd<'a>>,
 }
 
 /// What a later command needs to find the cgroup again.
@@ -180,6 +183,21 @@ impl Cgroup {
             replaced: record.replaced.clone(),
             ..Self::default()
         })
+    }
+
+    /// The cgroup whose directories a journal lists, as far as they were made.
+    #[must_use]
+    pub fn from_journal(text: &str) -> Self {
+        let members = text.lines().filter(|line| line.starts_with(host::ROOT)).map(|path| {
+            let mut member = Member { controllers: host::UNIFIED.to_owned(), dir: Dir::new(path) };
+            // v1 hierarchies are known by the directory they are mounted on.
+            let mount = member.mount(false).rsplit('/').next().unwrap_or_default().to_owned();
+            if !std::path::Path::new(&member.dir.file("cgroup.events")).exists() && mount != "unified" {
+                member.controllers = if mount == "systemd" { format!("name={mount}") } else { mount };
+            }
+            member
+        });
+        Self { members: members.collect(), ..Self::default() }
     }
 
     /// What to keep for [`Cgroup::open`]. It changes with each [`Cgroup::update`] of device rules, and with

@@ -8,7 +8,7 @@ use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long processes that were killed may take to go away before that is an error. The kernel needs milliseconds, or
@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Directories made so far; removed again when dropped, unless they are kept.
 #[derive(Debug, Default)]
-pub(super) struct Created(Vec<String>);
+pub(super) struct Created<'a>(Vec<String>, Option<BorrowedFd<'a>>);
 
 /// What [`Created::make`] found.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -30,7 +30,28 @@ pub(super) enum Made {
     NoHierarchy,
 }
 
-impl Created {
+impl<'a> Created<'a> {
+    /// `journal` is told of each container's directory before it is made.
+    pub(super) fn noted_in(journal: Option<BorrowedFd<'a>>) -> Self {
+        Self(Vec::new(), journal)
+    }
+
+    /// Makes a container's cgroup, and those above it up to `mount`.
+    ///
+    /// # Errors
+    /// The errno of mkdir(2), or of writing to the journal.
+    pub(super) fn make_noted(&mut self, path: &str, mount: &str) -> Result<Made> {
+        if let Some(journal) = self.1 {
+            nix::unistd::write(journal, format!("{path}\n").as_bytes()).map_err(|errno| Error::Apply {
+                operation: "note",
+                path: path.to_owned(),
+                errno,
+                hint: String::new(),
+            })?;
+        }
+        self.make(path, mount)
+    }
+
     /// Makes a cgroup, and those above it up to `mount`.
     ///
     /// # Errors
@@ -78,7 +99,7 @@ impl Created {
     }
 }
 
-impl Drop for Created {
+impl Drop for Created<'_> {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
             // What cannot be removed has become someone else's.

@@ -23,7 +23,7 @@ use crate::sys::{self, Errno, clone, keyring, process};
 use crate::wire::{Failure, FromChild, Wire};
 use crate::{path, seccomp};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The result of a step.
 pub type Step<T> = Result<T, Failure>;
@@ -225,6 +225,7 @@ fn finish(
     let argv = process::StringArray::new(process_plan.args.clone());
     let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
+    close_all_but_the_last(handed)?;
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
     // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
     load_filter(handed)?;
@@ -233,6 +234,17 @@ fn finish(
         .map_err(failure)?;
     let errno = process::execve(&program, &argv, &envp);
     Err(errno).or_fail(|| format!("exec {}", program.to_string_lossy()))
+}
+
+/// A created container may wait for long: nothing of the host stays open meanwhile but what it waits on.
+fn close_all_but_the_last(handed: &Handed<'_>) -> Step<()> {
+    let mut kept: Vec<u32> = [Some(handed.wire.as_fd()), handed.fifo]
+        .iter()
+        .flatten()
+        .map(|fd| fd.as_raw_fd().cast_unsigned())
+        .collect();
+    kept.sort_unstable();
+    sys::fd::close_all_but(3 + handed.preserve_fds, &kept).or_fail(|| "close descriptors".into())
 }
 
 /// Loads the filter and hands its listener over, if it has one.

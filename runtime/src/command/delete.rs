@@ -48,7 +48,10 @@ fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
     };
     let record = match dir.record() {
         // A runtime that was killed before it wrote the first record had made nothing else.
-        Err(StateError::Missing | StateError::Damaged { .. }) if force => return Ok(dir.remove()?),
+        Err(StateError::Missing | StateError::Damaged { .. }) if force => {
+            Cgroup::from_journal(&dir.journal()).destroy()?;
+            return Ok(dir.remove()?);
+        }
         result => result?,
     };
     let status = state::status(&dir, &record)?;
@@ -83,10 +86,12 @@ pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandE
             Some(nix::sys::wait::WaitPidFlag::WNOHANG),
         );
     }
-    if let Some(cgroup) = &record.cgroup {
-        let mut cgroup = Cgroup::open(cgroup)?;
-        cgroup.destroy()?;
-    }
+    let mut cgroup = match &record.cgroup {
+        Some(cgroup) => Cgroup::open(cgroup)?,
+        // A create that was killed: its processes, if it came to that, are in what it had noted.
+        None => Cgroup::from_journal(&dir.journal()),
+    };
+    cgroup.destroy()?;
     if let Some(group) = &record.resctrl {
         let _ = std::fs::remove_dir(group);
     }

@@ -183,6 +183,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         .filter(|flag| plan.namespaces.separate(*flag))
         .sum();
     let resources = Resources::default();
+    let journal = dir.make_journal()?;
     let request = cgroup::Request {
         driver: options.driver,
         id: &options.id,
@@ -192,6 +193,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         annotations: &config.annotations,
         rootless: host.rootless,
         owner: cgroup_owner(&plan, &config),
+        journal: Some(journal.as_fd()),
     };
     log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
     dir.write_first_record(&record)?;
@@ -203,7 +205,6 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         log.warn(warning);
     }
     record.cgroup = Some(cgroup.record());
-    dir.write_first_record(&record)?;
 
     let mut making = Making {
         options,

@@ -141,6 +141,7 @@ pub fn request<'a>(
         annotations,
         rootless: false,
         owner: None,
+        journal: None,
     }
 }
 
