@@ -6,9 +6,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::error::{At as _, Error, Result};
 use crate::host::Host;
@@ -81,7 +82,7 @@ impl Runtime {
         Ok(path)
     }
 
-    /// A command that runs PROGRAM in a private mount namespace with the view this runtime needs; everything below `/` is
+    /// A command that runs PROGRAM in a mount namespace of its own with the view this runtime needs; everything below `/` is
     /// shared there, as systemd leaves it on a usual machine.
     pub(crate) fn in_view(&self, program: &Path) -> Command {
         let script = format!("{} mount --make-rshared / && exec \"$@\"", self.view);
@@ -99,6 +100,43 @@ impl Runtime {
             // Nothing more can be done about a container that resists; what it holds is in its own folder.
             let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
+    }
+}
+
+/// A mount namespace that stays as long as this value: several commands see the same mounts, as on a real machine.
+pub(crate) struct View(Child);
+
+impl View {
+    /// Make the namespace with the view that a runtime needs.
+    pub(crate) fn open(runtime: &Runtime) -> Result<View> {
+        let mut command = runtime.in_view(Path::new("sh"));
+        command.args(["-c", "echo && exec sleep 600"]).stdout(Stdio::piped());
+        let mut child = command.spawn().at("start", Path::new("unshare"))?;
+        let mut ready = [0];
+        let told = child.stdout.take().map(|mut out| out.read_exact(&mut ready));
+        let view = View(child);
+        match told {
+            Some(Ok(())) => Ok(view),
+            _ => {
+                Err(Error::Program { program: "unshare".into(), message: "no view of /sys/fs/cgroup".into() })
+            }
+        }
+    }
+
+    /// A command that runs PROGRAM there, in FOLDER.
+    pub(crate) fn command(&self, folder: &Path, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.0.id()));
+        command.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]).args([folder, program]);
+        command
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // It does nothing but sleep.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -19,17 +19,25 @@ pub(crate) struct Case {
     pub(crate) operations: Vec<&'static str>,
     /// Run the probe by `exec` with these arguments instead; the container then only waits.
     pub(crate) exec: Option<Vec<&'static str>>,
+    /// Use `run` in the foreground, behind a terminal of its own.
+    pub(crate) run: bool,
 }
 
 impl Case {
     /// A case that runs the probe as the container's process.
     pub(crate) fn new(name: &'static str, patch: Value) -> Case {
-        Case { name, patch, operations: Vec::new(), exec: None }
+        Case { name, patch, operations: Vec::new(), exec: None, run: false }
     }
 
     /// Let the probe try these operations.
     pub(crate) fn trying(mut self, operations: &[&'static str]) -> Case {
         self.operations = operations.to_vec();
+        self
+    }
+
+    /// Use `run` instead of `create`, `start` and `delete`.
+    pub(crate) fn run(mut self) -> Case {
+        self.run = true;
         self
     }
 

@@ -14,7 +14,7 @@ use super::bundle::{self, Case};
 use super::cases::process_file;
 use crate::cgroups;
 use crate::error::{At as _, Error, Result};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, View};
 use crate::work::text_of;
 
 /// No command and no container of the matrix takes longer.
@@ -39,7 +39,7 @@ impl Setting<'_> {
 
 /// One container of one runtime.
 struct Container<'a> {
-    runtime: &'a Runtime,
+    view: View,
     launcher: PathBuf,
     folder: &'a Path,
     id: String,
@@ -65,8 +65,8 @@ pub(crate) fn observe(case: &Case, runtime: &Runtime, folder: &Path, setting: &S
     fs::write(&process, process_file().to_string()).at("write", &process)?;
     let launcher = runtime.launcher(folder)?;
     let id = format!("matrix-{}-{}", runtime.name, case.name);
-    let container = Container { runtime, launcher, folder, id };
-    let seen = container.life(case)?;
+    let container = Container { view: View::open(runtime)?, launcher, folder, id };
+    let seen = if case.run { container.foreground(case)? } else { container.life(case)? };
     runtime.sweep(&container.launcher, &folder.join("root"));
     Ok(seen)
 }
@@ -106,11 +106,32 @@ impl Container<'_> {
         Ok(json!(seen))
     }
 
+    /// `run` in the foreground; with a terminal under script(1), which gives the runtime one too.
+    fn foreground(&self, case: &Case) -> Result<Value> {
+        let bundle = self.folder.display().to_string();
+        let ended = if case.patch.pointer("/process/terminal") == Some(&json!(true)) {
+            let script = format!("'{}' run --bundle '{bundle}' '{}'", self.launcher.display(), self.id);
+            self.launch("run", Path::new("script"), &["-qec", &script, "/dev/null"])?
+        } else {
+            self.run("run", &["--bundle", &bundle, &self.id])?
+        };
+        let status = json!(ended.status.and_then(|status| status.code()));
+        let left = self.run("state", &[&self.id])?.good();
+        Ok(
+            json!({"outcome": {"run status": status, "left": left}, "report": report(&text_of(&self.folder.join("run.out")))}),
+        )
+    }
+
     /// Run a runtime command; its output goes to files named after it, which a container's process inherits.
     fn run(&self, verb: &str, arguments: &[&str]) -> Result<Ended> {
+        let arguments: Vec<&str> = std::iter::once(verb).chain(arguments.iter().copied()).collect();
+        self.launch(verb, &self.launcher, &arguments)
+    }
+
+    fn launch(&self, verb: &str, program: &Path, arguments: &[&str]) -> Result<Ended> {
         let (out, err) = (self.folder.join(format!("{verb}.out")), self.folder.join(format!("{verb}.err")));
-        let mut command = self.runtime.in_view(&self.launcher);
-        command.arg(verb).args(arguments).current_dir(self.folder);
+        let mut command = self.view.command(self.folder, program);
+        command.args(arguments);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
             .stdout(fs::File::create(&out).at("create", &out)?)
@@ -169,8 +190,11 @@ fn gone(pid: &str) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))
 }
 
+/// What the probe printed: one line, which a terminal or a runtime's warnings may have company for.
 fn report(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| json!({"nothing": text}))
+    let start = text.find("{\"args0\"").unwrap_or(text.len());
+    let json = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    serde_json::from_str(json).unwrap_or_else(|_| json!({"nothing": text}))
 }
 
 /// `ok`, or that it failed; what it said is kept apart, because every runtime has its own words.

@@ -3,7 +3,8 @@
 //! of itself, then tries the operations and reports how each ended. Needs nothing in its root file system.
 //!
 //! Operations: `read:PATH`, `write:PATH` (open only), `list:PATH`, `stat:PATH`, `mknod:PATH:MAJOR:MINOR`, `exec:PATH`,
-//! `mkdir:PATH`, `chown:PATH`, `sethostname`, `unshare`, `mount`, `getcwd`, `loopback`. `wait` sleeps until it is killed.
+//! `mkdir:PATH`, `chown:PATH`, `sethostname`, `unshare`, `mount`, `getcwd`, `loopback`, `terminal`. `wait` sleeps until it is killed;
+//! `exit:STATUS` is how it ends, `exit:signal` by SIGABRT.
 
 mod sys;
 
@@ -47,9 +48,16 @@ fn main() {
         ("root", devices(Path::new("/"))),
         ("process", process()),
     ]);
+    let end = operations.iter().find_map(|operation| operation.strip_prefix("exit:"));
     let tried: BTreeMap<&String, Value> = operations.iter().map(|name| (name, attempt(name))).collect();
     report.insert("tried", json!(tried));
     println!("{}", json!(report));
+    match end {
+        // As process 1 it cannot kill itself by SIGKILL, but the kernel ends it for a fault.
+        Some("signal") => std::process::abort(),
+        Some(status) => std::process::exit(status.parse().unwrap_or(1)),
+        None => {}
+    }
 }
 
 /// The lines of /proc/self/status that a runtime decides about.
@@ -247,6 +255,8 @@ fn attempt(operation: &str) -> Value {
             errno(nix::mount::mount(Some("tmpfs"), "/tmp", Some("tmpfs"), flags, none))
         }
         "getcwd" => errno(nix::unistd::getcwd().map(|_| ())),
+        "terminal" => sys::window(),
+        "exit" => "later".to_owned(),
         "loopback" =>
             done(std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect("127.0.0.1:9"))),
         _ => "unknown operation".to_owned(),

@@ -52,3 +52,11 @@ pub(crate) fn dumpable() -> String {
     let result = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
     shown(c_long::from(result), |value| value.to_string())
 }
+
+/// TIOCGWINSZ of standard output: `rows x columns`.
+pub(crate) fn window() -> String {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes a `winsize` to `size`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) };
+    shown(c_long::from(result), |_| format!("{} x {}", size.ws_row, size.ws_col))
+}

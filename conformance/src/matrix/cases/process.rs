@@ -15,7 +15,27 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(rights());
     all.extend(limits());
     all.extend(surroundings());
+    all.extend(foreground());
     all
+}
+
+fn foreground() -> Vec<Case> {
+    let size = json!({"terminal": true, "consoleSize": {"height": 20, "width": 70}});
+    vec![
+        Case::new("run", json!({})).run(),
+        Case::new("run-exit-status", json!({})).trying(&["exit:7"]).run(),
+        Case::new("run-killed", json!({})).trying(&["exit:signal"]).run(),
+        Case::new("run-terminal", process(json!({"terminal": true})))
+            .trying(&["list:/dev/pts", "terminal"])
+            .run(),
+        Case::new("run-terminal-size", process(size)).trying(&["terminal"]).run(),
+        Case::new(
+            "run-terminal-user",
+            process(json!({"terminal": true, "user": {"uid": 1000, "gid": 1000}})),
+        )
+        .trying(&["list:/dev/pts", "terminal"])
+        .run(),
+    ]
 }
 
 fn identity() -> Vec<Case> {
