@@ -51,12 +51,15 @@ impl Scoped {
         };
         let mut cgroup = create(&request).map_err(|error| error.to_string())?;
         assert!(cgroup.needs_adopt() && cgroup.clone_target().is_none());
+        let mounts = cgroup.mounts().unwrap();
         let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
         if let Err(error) = cgroup.adopt(child.id() as i32) {
             let _ = child.kill();
             let _ = child.wait();
             return Err(error.to_string());
         }
+        // What was told of the mounts before there was a scope is so.
+        assert_eq!(cgroup.mounts().unwrap(), mounts);
         Ok(Self { cgroup, child, unit: format!("corten-{name}.scope") })
     }
 

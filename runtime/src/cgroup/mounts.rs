@@ -1,9 +1,9 @@
 //! What a `cgroup` mount inside the container shows: the container's own cgroups, laid out as the host's are.
 
 use super::error::Result;
-use super::host::{self, Host, ROOT};
+use super::host::{self, Hierarchy, Host, ROOT};
 use super::path::join;
-use super::{Cgroup, Member};
+use super::{Cgroup, Member, systemd};
 
 /// What to put at the destination of a mount of type `cgroup` or `cgroup2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,9 @@ impl Cgroup {
     /// # Errors
     /// The caller's cgroups could not be read.
     pub fn mounts(&self) -> Result<Mounts> {
+        if let Some(scope) = self.late.as_ref().and_then(|late| late.scope.as_ref()) {
+            return systemd::mounts(scope);
+        }
         if self.is_none() {
             return callers();
         }
@@ -69,17 +72,21 @@ fn callers() -> Result<Mounts> {
     Ok(match Host::detect()? {
         Host::Absent => Mounts::Nothing,
         Host::Unified => Mounts::Unified(join(ROOT, &host::own_unified()?)),
-        Host::Legacy(hierarchies) => Mounts::Legacy(
-            hierarchies
-                .iter()
-                .filter(|hierarchy| hierarchy.controllers != host::UNIFIED)
-                .filter_map(|hierarchy| {
-                    let mount = hierarchy.mounts().into_iter().find(|mount| host::is_cgroup(mount))?;
-                    Some(mount_of(&hierarchy.controllers, &mount, &join(&mount, &hierarchy.own)))
-                })
-                .collect(),
-        ),
+        Host::Legacy(hierarchies) => legacy(&hierarchies, |hierarchy| hierarchy.own.clone()),
     })
+}
+
+/// The mounted hierarchies of v1, each with the cgroup at the place that is named.
+pub(super) fn legacy(hierarchies: &[Hierarchy], place: impl Fn(&Hierarchy) -> String) -> Mounts {
+    let mounted = hierarchies.iter().filter(|hierarchy| hierarchy.controllers != host::UNIFIED);
+    Mounts::Legacy(
+        mounted
+            .filter_map(|hierarchy| {
+                let mount = hierarchy.mounts().into_iter().find(|mount| host::is_cgroup(mount))?;
+                Some(mount_of(&hierarchy.controllers, &mount, &join(&mount, &place(hierarchy))))
+            })
+            .collect(),
+    )
 }
 
 /// Where the v2 hierarchy that has the directory `path` is mounted.

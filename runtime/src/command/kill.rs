@@ -49,7 +49,10 @@ fn one(context: &Context, id: &str, signal: i32, all: bool) -> Result<(), Comman
     if all {
         // Processes of a container without a PID namespace outlive its first one.
         if let Some(cgroup) = &record.cgroup {
-            return Ok(Cgroup::open(cgroup)?.kill_all(signal)?);
+            let cgroup = Cgroup::open(cgroup)?;
+            if !cgroup.is_none() {
+                return Ok(cgroup.kill_all(signal)?);
+            }
         }
     }
     let Some(init) = init else { return Err(CommandError::other("container not running")) };

@@ -265,6 +265,8 @@ impl<'a> Making<'a> {
         let in_cgroup = spawned.in_cgroup;
         undo.child = Some(spawned);
         undo.stopped = Some((self.hook_state, self.hooks));
+        // As it was when the child was told: adopting it changes the answer.
+        let gated = self.gated(undo.cgroup.as_ref());
         let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
         if !in_cgroup && cgroup.clone_target().is_some() {
             cgroup.attach(pid)?;
@@ -283,7 +285,7 @@ impl<'a> Making<'a> {
         if let Some(score) = plan.process.oom_score_adj {
             set_oom_score(pid, score, self.host.rootless)?;
         }
-        if self.gated(undo.cgroup.as_ref()) {
+        if gated {
             wire.go().or_error(|| "release the container's process".into())?;
         }
         let (start_time, _) = state::process_times(pid)

@@ -19,6 +19,7 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const BUS: &str = "org.freedesktop.DBus";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How long systemd may take. It needs milliseconds; under a storm of units, seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,6 +148,17 @@ impl Bus {
         }
     }
 
+    /// The cgroup of this systemd itself, below which its units are.
+    ///
+    /// # Errors
+    /// systemd's refusal.
+    pub(super) fn control_group(&mut self) -> Result<String, Error> {
+        let mut body = Body::default();
+        body.string(MANAGER);
+        body.string("ControlGroup");
+        self.call_on(PROPERTIES, "Get", "manager", "ss", body)
+    }
+
     /// Moves a process into a unit's cgroup, or one below it.
     ///
     /// # Errors
@@ -192,9 +204,20 @@ impl Bus {
         signature: &str,
         body: Body,
     ) -> Result<String, Error> {
+        self.call_on(MANAGER, member, unit, signature, body)
+    }
+
+    fn call_on(
+        &mut self,
+        interface: &str,
+        member: &'static str,
+        unit: &str,
+        signature: &str,
+        body: Body,
+    ) -> Result<String, Error> {
         let call = Call {
             path: MANAGER_PATH,
-            interface: MANAGER,
+            interface,
             member,
             destination: self.routed.then_some(SYSTEMD),
             signature,

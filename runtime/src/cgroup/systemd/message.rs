@@ -5,8 +5,8 @@ use super::value::Value;
 const LITTLE: u8 = b'l';
 const BIG: u8 = b'B';
 const NATIVE: u8 = if cfg!(target_endian = "big") { BIG } else { LITTLE };
-/// The largest message that is read; the specification allows twice as much.
-const MAX_MESSAGE: usize = 64 << 20;
+/// The largest message that is read. The answers to what this client asks have some hundred bytes.
+const MAX_MESSAGE: usize = 1 << 20;
 
 /// A method call.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Call<'_> {
 /// A message that was received, as far as this client understands any.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The answer to a call: its serial, and the first argument if that is text.
+    /// The answer to a call: its serial, and the first argument if that is text, also in a variant.
     Reply(u32, String),
     /// The refusal of a call: its serial, the error's name and text.
     Error(u32, String, String),
@@ -191,6 +191,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     reader.align(8);
     Some(match *bytes.get(1)? {
         2 if signature.starts_with(['s', 'o']) => Message::Reply(reply_to, reader.string()?),
+        2 if signature == "v" && reader.signature()? == "s" => Message::Reply(reply_to, reader.string()?),
         2 => Message::Reply(reply_to, String::new()),
         3 if signature.starts_with('s') => Message::Error(reply_to, error, reader.string()?),
         3 => Message::Error(reply_to, error, String::new()),

@@ -17,7 +17,8 @@ use super::error::Result as CgroupResult;
 use super::host::{self, Host, ROOT, UNIFIED};
 use super::limits::Setting;
 use super::make::{self, Late};
-use super::path::{Location, join};
+use super::mounts::Mounts;
+use super::path::{self, Location, join};
 use super::tree::Created;
 use super::{Cgroup, Error as CgroupError, Member, Request};
 use crate::spec::Resources;
@@ -114,6 +115,8 @@ pub struct Unit {
 pub(super) struct Scope {
     bus: Bus,
     unit: Unit,
+    /// Where it will be, from the root of each hierarchy.
+    place: String,
     properties: Vec<Property>,
     resources: Resources,
     replaced: Vec<String>,
@@ -129,9 +132,9 @@ pub(super) fn prepare(request: &Request<'_>) -> CgroupResult<Cgroup> {
     let (slice, name) = unit_name(request.path, request.id, request.rootless)?;
     let mut properties = vec![Property::new("Description", format!("Corten container {}", request.id))];
     if name.ends_with(".slice") {
-        properties.push(Property::new("Wants", Value::strings([slice])));
+        properties.push(Property::new("Wants", Value::strings([slice.as_str()])));
     } else {
-        properties.push(Property::new("Slice", slice));
+        properties.push(Property::new("Slice", slice.as_str()));
         properties.push(Property::new("Delegate", true));
     }
     let v2 = matches!(Host::detect()?, Host::Unified);
@@ -153,9 +156,12 @@ pub(super) fn prepare(request: &Request<'_>) -> CgroupResult<Cgroup> {
         rules.extend(devices::always(&replaced));
         properties.extend(properties::from_devices(&rules)?);
     }
+    // Now, so that a host without systemd's ear is told before there is a process.
+    let mut bus = Bus::connect(request.rootless)?;
+    let manager = if request.rootless { bus.control_group()? } else { system_manager(v2)? };
     let scope = Scope {
-        // Now, so that a host without systemd's ear is told before there is a process.
-        bus: Bus::connect(request.rootless)?,
+        bus,
+        place: join(&manager, &place_of(&slice, &name)),
         unit: Unit { name, user: request.rootless },
         properties,
         resources: request.resources.clone(),
@@ -191,6 +197,36 @@ fn settle(cgroup: &mut Cgroup, scope: &Scope, pid: i32) -> CgroupResult<()> {
     }
 }
 
+/// What a cgroup mount in the container will show; see [`Cgroup::mounts`]. It is laid out when the scope is there.
+pub(super) fn mounts(scope: &Scope) -> CgroupResult<Mounts> {
+    Ok(match Host::detect()? {
+        Host::Absent => Mounts::Nothing,
+        Host::Unified => Mounts::Unified(join(ROOT, &scope.place)),
+        Host::Legacy(hierarchies) => super::mounts::legacy(&hierarchies, |_| scope.place.clone()),
+    })
+}
+
+/// The cgroup of the system's systemd, below which all its units are: that of PID 1, which is in a scope of its own.
+fn system_manager(v2: bool) -> CgroupResult<String> {
+    let wanted = if v2 { UNIFIED } else { "name=systemd" };
+    let own = host::of_process("1")?.into_iter().find(|hierarchy| hierarchy.controllers == wanted);
+    let own = own.map_or_else(|| "/".to_owned(), |hierarchy| hierarchy.own);
+    Ok(own.strip_suffix("/init.scope").map_or(own.as_str(), |parent| parent).to_owned())
+}
+
+/// Where a unit is below its manager: `a-b.slice` is in `a.slice`, a scope in its slice.
+fn place_of(slice: &str, unit: &str) -> String {
+    let innermost = if unit.ends_with(".slice") { unit } else { slice };
+    let mut place = String::new();
+    let name = innermost.strip_suffix(".slice").unwrap_or(innermost);
+    if name != "-" {
+        for (end, _) in name.match_indices('-').chain([(name.len(), "")]) {
+            place = format!("{place}/{}.slice", &name[..end]);
+        }
+    }
+    if unit.ends_with(".slice") { place } else { format!("{place}/{unit}") }
+}
+
 /// Finds where systemd put the process, and on v1 makes the cgroups in the hierarchies that systemd does not use.
 fn locate(cgroup: &mut Cgroup, scope: &Scope, pid: i32) -> CgroupResult<()> {
     let hierarchies = host::of_process(&pid.to_string())?;
@@ -198,10 +234,11 @@ fn locate(cgroup: &mut Cgroup, scope: &Scope, pid: i32) -> CgroupResult<()> {
     let wanted = if v2 { UNIFIED } else { "name=systemd" };
     let own =
         hierarchies.iter().find(|hierarchy| hierarchy.controllers == wanted).map(|hierarchy| &hierarchy.own);
-    let Some(own) = own.filter(|own| own.rsplit('/').next() == Some(scope.unit.name.as_str())) else {
-        return Err(CgroupError::Unsupported {
-            what: "use systemd's scope",
-            why: "systemd did not move the container's process into it",
+    // Where the container's mounts will look for it.
+    let Some(own) = own.filter(|own| path::clean(own) == path::clean(&scope.place)) else {
+        return Err(CgroupError::Content {
+            path: format!("/proc/{pid}/cgroup (expected {})", scope.place),
+            content: own.cloned().unwrap_or_default(),
         });
     };
     if v2 {
@@ -281,6 +318,18 @@ fn check_slice(slice: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_units() {
+        for (slice, unit, want) in [
+            ("system.slice", "x.scope", "/system.slice/x.scope"),
+            ("a-b-c.slice", "x.scope", "/a.slice/a-b.slice/a-b-c.slice/x.scope"),
+            ("-.slice", "x.scope", "/x.scope"),
+            ("system.slice", "a-b.slice", "/a.slice/a-b.slice"),
+        ] {
+            assert_eq!(place_of(slice, unit), want);
+        }
+    }
 
     #[test]
     fn names_of_units() {
