@@ -66,6 +66,30 @@ fn programs() -> &'static (PathBuf, PathBuf) {
     })
 }
 
+/// Copies a program of the host into a root filesystem, at the same path, with the libraries that ldd(1) names.
+/// Whether the host has it.
+///
+/// # Panics
+/// When something cannot be copied.
+pub fn bring(rootfs: &Path, program: &str) -> bool {
+    let copy = |path: &str| {
+        let target = rootfs.join(path.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        // A link of ours, such as one to busybox, must not be written through.
+        let _ = fs::remove_file(&target);
+        fs::copy(path, target).unwrap();
+    };
+    if !Path::new(program).exists() {
+        return false;
+    }
+    copy(program);
+    let libraries = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&libraries.stdout).into_owned();
+    let paths = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    paths.for_each(copy);
+    true
+}
+
 /// Fills an existing directory.
 ///
 /// # Panics

@@ -21,6 +21,73 @@ pub fn probe_syscall(number: i64, args: [u64; 6]) -> io::Result<i64> {
     check(unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]) })
 }
 
+/// Makes a system call as a 32-bit program does, by interrupt 0x80, from this 64-bit program. As [`probe_syscall`], with
+/// the numbers of x86. A kernel without 32-bit programs ends the process with SIGSEGV.
+#[cfg(target_arch = "x86_64")]
+pub fn probe_syscall_of_x86(number: i64, args: [u64; 3]) -> io::Result<i64> {
+    let mut result = number;
+    // SAFETY: callers pass no address of memory they own. The kernel changes eax alone, and r8 to r11 on older
+    // versions, which is said; rbx is put back, which the compiler wants for itself.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "mov rbx, {first}", "int 0x80", "pop rbx",
+            first = in(reg) args[0],
+            inlateout("rax") result, in("rcx") args[1], in("rdx") args[2],
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    // The result has 32 bits.
+    let result = i64::from(i32::try_from(result & 0xffff_ffff).unwrap_or_else(|_| {
+        i32::from_ne_bytes(u32::try_from(result & 0xffff_ffff).unwrap_or(u32::MAX).to_ne_bytes())
+    }));
+    match i32::try_from(result) {
+        Ok(error @ -4095..=-1) => Err(io::Error::from_raw_os_error(-error)),
+        _ => Ok(result),
+    }
+}
+
+/// Other machines have no such programs: ENOSYS, as for a call that does not exist.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn probe_syscall_of_x86(_number: i64, _args: [u64; 3]) -> io::Result<i64> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+/// A system call that waits for an agent's answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Names it in the answer.
+    pub id: u64,
+    /// The thread, in this process's PID namespace.
+    pub pid: u32,
+    /// Its number.
+    pub number: i32,
+}
+
+/// Waits for the next call on a seccomp listener (SECCOMP_IOCTL_NOTIF_RECV).
+pub fn notification(listener: BorrowedFd<'_>) -> io::Result<Asked> {
+    // SAFETY: plain old data; the kernel wants zeroes.
+    let mut asked: libc::seccomp_notif = unsafe { mem::zeroed() };
+    let request = libc::SECCOMP_IOCTL_NOTIF_RECV;
+    // SAFETY: the kernel fills one seccomp_notif, which lives across the call.
+    check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), request, &raw mut asked) }))?;
+    Ok(Asked { id: asked.id, pid: asked.pid, number: asked.data.nr })
+}
+
+/// Answers a call: with an error number, or, for `None`, by letting it happen (SECCOMP_IOCTL_NOTIF_SEND).
+pub fn answer(listener: BorrowedFd<'_>, id: u64, error: Option<i32>) -> io::Result<()> {
+    // SAFETY: plain old data.
+    let mut answer: libc::seccomp_notif_resp = unsafe { mem::zeroed() };
+    answer.id = id;
+    match error {
+        Some(error) => answer.error = -error,
+        None => answer.flags = 1, // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+    }
+    let request = libc::SECCOMP_IOCTL_NOTIF_SEND;
+    // SAFETY: the kernel reads one seccomp_notif_resp, which lives across the call.
+    check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), request, &raw mut answer) }))?;
+    Ok(())
+}
+
 /// prctl(2) with an option that only reads.
 pub fn prctl_get(option: i32) -> io::Result<i64> {
     // SAFETY: the PR_GET_ options used here take no pointer and change nothing.

@@ -74,7 +74,8 @@ pub const COMMANDS: &[&Command] = &[
 ];
 
 /// Commands below a command, by both names.
-pub const VERBS: &[&Command] = &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD];
+pub const VERBS: &[&Command] =
+    &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD, &seccomp::RESOLVE];
 
 /// Flags before the command.
 pub const GLOBAL: &[Flag] = &[

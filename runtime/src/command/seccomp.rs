@@ -22,15 +22,15 @@ const KERNEL: Flag = value("kernel", "", "VERSION", "on this kernel, as in 6.1 (
 /// `seccomp`.
 pub const SECCOMP: Command = Command {
     name: "seccomp",
-    arguments: "compile|explain|record ...",
-    about: "compile, explain or record seccomp profiles",
+    arguments: "compile|explain|record|resolve ...",
+    about: "compile, explain, record or resolve seccomp profiles",
     flags: &[],
     run: |context, parsed| {
         let mut words = parsed.arguments.iter();
         let name = words.next().and_then(|word| word.to_str()).unwrap_or_default();
         let full = format!("seccomp {name}");
         let Some(verb) = VERBS.iter().find(|verb| verb.name == full) else {
-            let problem = format!("seccomp: unknown verb {name:?}; expected compile, explain or record");
+            let problem = format!("seccomp: unknown verb {name:?}; expected compile, explain, record or resolve");
             return Err(CommandError::other(problem));
         };
         const HELP: &[Flag] = &[switch("help", "h", "show help")];
@@ -76,6 +76,25 @@ pub const EXPLAIN: Command = Command {
             return Err(usage("seccomp explain", "2 to 8"));
         };
         print(&explained(name, call, arguments, parsed)?)?;
+        Ok(0)
+    },
+    enters: false,
+};
+
+/// `seccomp resolve`.
+pub const RESOLVE: Command = Command {
+    name: "seccomp resolve",
+    arguments: "PROFILE",
+    about: "print a profile as it is written in config.json, at linux.seccomp",
+    flags: &[ARCH, CAPS, KERNEL],
+    run: |_, parsed| {
+        let [name] = parsed.arguments.as_slice() else {
+            return Err(usage("seccomp resolve", "exactly 1"));
+        };
+        let machine = machine(parsed)?;
+        let Resolved { profile, .. } = resolve(name, machine, parsed)?;
+        compiled(&profile, machine, name)?;
+        print(&json(&profile)?)?;
         Ok(0)
     },
     enters: false,
@@ -259,10 +278,14 @@ fn record(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let status = outcome?;
     let recording = recording.map_err(failed)?;
     report(context, &recording);
-    let text = serde_json::to_string_pretty(&recording.profile)
-        .map_err(|error| CommandError::other(error.to_string()))?;
-    output.finish(&(text + "\n")).map_err(failed)?;
+    output.finish(&json(&recording.profile)?).map_err(failed)?;
     Ok(status)
+}
+
+fn json(profile: &Seccomp) -> Result<String, CommandError> {
+    let text =
+        serde_json::to_string_pretty(profile).map_err(|error| CommandError::other(error.to_string()))?;
+    Ok(text + "\n")
 }
 
 /// The command line of the `run` that is recorded.

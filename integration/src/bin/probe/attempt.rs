@@ -46,6 +46,13 @@ pub(crate) fn attempt(what: &str, words: &[&str]) -> String {
             }
             integration::sys::probe_syscall(number(call), args).map(drop)
         }
+        ("syscall-of-x86", [call, rest @ ..]) => {
+            let mut args = [0u64; 3];
+            for (arg, word) in args.iter_mut().zip(rest) {
+                *arg = number(word).cast_unsigned();
+            }
+            integration::sys::probe_syscall_of_x86(number(call), args).map(drop)
+        }
         _ => panic!("unknown attempt: {what} {words:?}"),
     };
     match result {
