@@ -3,9 +3,10 @@
 
 use super::error::{OrError, Result, file_error};
 use crate::hook::HookState;
-use crate::sys::fd;
+use crate::sys::{Errno, fd};
+use nix::sys::socket::{MsgFlags, recv};
 use serde::Serialize;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 /// The name under which the listener's descriptor is announced.
@@ -37,6 +38,12 @@ pub fn hand_over(
     let agent = UnixStream::connect(path).map_err(file_error(what, path))?;
     let state = ProcessState { oci_version: &state.oci_version, fds: [LISTENER_NAME], pid, metadata, state };
     let bytes = serde_json::to_vec(&state).map_err(|error| super::Error::Other(error.to_string()))?;
-    fd::send(agent.as_fd(), &bytes, Some(listener))
-        .or_error(|| format!("linux.seccomp.listenerPath: send the listener to {path}"))
+    let what = || format!("linux.seccomp.listenerPath: send the listener to {path}");
+    fd::send(agent.as_fd(), &bytes, Some(listener)).or_error(what)?;
+    // An agent answers nothing. But one that hung up on what it had not read has left its mark by now, or will have been
+    // too late to be told from one that dies.
+    match recv(agent.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
+        Err(Errno::ECONNRESET) => Err(Errno::ECONNRESET).or_error(what),
+        _ => Ok(()),
+    }
 }
