@@ -13,7 +13,6 @@
 //! | [`report`], [`proc`] | what the probe reports; parsers of `/proc` files for both sides |
 //! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
 //! | [`leaks`] | what a container has left behind |
-//! | [`agent`] | answers system calls that a filter asks about |
 //! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
@@ -22,7 +21,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 
-pub mod agent;
 pub mod config;
 pub mod console;
 pub mod container;

@@ -1,6 +1,8 @@
 //! Sockets on which a runtime hands something over: `--console-socket`, `--pidfd-socket`, `NOTIFY_SOCKET`, and the
 //! listener of a seccomp profile.
 
+pub mod agent;
+
 use crate::outcome;
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use integration::agent::Agent;
 use integration::container::Container;
 use integration::outcome;
 use integration::sockets::Receiver;
+use integration::sockets::agent::Agent;
 use integration::{leaks, since, sys};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

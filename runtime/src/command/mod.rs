@@ -74,8 +74,7 @@ pub const COMMANDS: &[&Command] = &[
 ];
 
 /// Commands below a command, by both names.
-pub const VERBS: &[&Command] =
-    &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD, &seccomp::RESOLVE];
+pub const VERBS: &[&Command] = &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD, &seccomp::RESOLVE];
 
 /// Flags before the command.
 pub const GLOBAL: &[Flag] = &[

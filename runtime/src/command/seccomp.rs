@@ -30,7 +30,8 @@ pub const SECCOMP: Command = Command {
         let name = words.next().and_then(|word| word.to_str()).unwrap_or_default();
         let full = format!("seccomp {name}");
         let Some(verb) = VERBS.iter().find(|verb| verb.name == full) else {
-            let problem = format!("seccomp: unknown verb {name:?}; expected compile, explain, record or resolve");
+            let problem =
+                format!("seccomp: unknown verb {name:?}; expected compile, explain, record or resolve");
             return Err(CommandError::other(problem));
         };
         const HELP: &[Flag] = &[switch("help", "h", "show help")];

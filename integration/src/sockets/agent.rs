@@ -1,7 +1,7 @@
 //! A seccomp agent as operators run one: it takes listeners on a socket, and answers what is asked on each in a thread
 //! of its own.
 
-use crate::sockets::Receiver;
+use super::Receiver;
 use crate::{outcome, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
