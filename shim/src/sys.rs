@@ -311,6 +311,14 @@ pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Res
     usize::try_from(check(moved as libc::c_long)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// Whether a pipe holds bytes that nobody has read (`FIONREAD`).
+pub fn has_input(pipe: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to the pointer.
+    let asked = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut bytes) };
+    asked == 0 && bytes > 0
+}
+
 /// Sets the size of a terminal in characters (`TIOCSWINSZ`).
 pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -7,6 +7,7 @@
 //! `SHIM=/path` puts another shim in Corten's place, `SHIM_RUNTIME=name` makes it use a certain OCI runtime.
 
 pub mod client;
+pub mod engine;
 pub mod fifo;
 pub mod pod;
 pub mod sink;

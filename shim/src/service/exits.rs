@@ -38,6 +38,9 @@ impl Service {
                     UNKNOWN_STATUS
                 }
             };
+            if let Some(io) = process.io() {
+                io.settle().await;
+            }
             if Rc::ptr_eq(&process, &container.init) {
                 service.init_ended(&container, status).await;
             } else {

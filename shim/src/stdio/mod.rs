@@ -24,7 +24,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 
 use crate::reactor::task::{TaskId, spawn};
-use crate::reactor::{Condition, Source, clock};
+use crate::reactor::{Condition, Source, clock, yield_now};
 use crate::sys;
 
 pub use console::ConsoleSocket;
@@ -34,6 +34,9 @@ use uri::Target;
 
 /// How long the other side of a stream may take to appear: the reader of a FIFO, the runtime's terminal, a logger.
 pub const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long, in milliseconds and step by step, the end of a process is held back for output that nobody has read yet.
+const READER_PATIENCE: [u64; 7] = [1, 1, 2, 4, 8, 16, 32];
 
 /// Why a process's streams could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +218,7 @@ impl Prepared {
         for (pipe, path) in outputs {
             let Some(pipe) = pipe else { continue };
             let sink = Sink::open(path).await?;
+            io.unread.borrow_mut().extend(sink.reader.clone());
             let pipe = Source::new(pipe).map_err(Error::io("watch", "output pipe"))?;
             io.carry_output(async move { copy::to_sink(&pipe, &sink).await });
         }
@@ -248,6 +252,7 @@ impl Prepared {
                 path => Sink::open(path).await?,
             },
         };
+        io.unread.borrow_mut().extend(sink.reader.clone());
         let hang_up = Rc::clone(&io.hang_up);
         io.carry_output(async move { copy::terminal(&terminal, &sink, &hang_up).await });
         Ok(())
@@ -304,6 +309,8 @@ pub struct Io {
     terminal: RefCell<Option<Rc<Source>>>,
     hang_up: Rc<HangUp>,
     outputs: Rc<Outputs>,
+    /// The reading ends of the FIFOs that output goes to.
+    unread: RefCell<Vec<Rc<OwnedFd>>>,
     logger: Option<Logger>,
 }
 
@@ -315,6 +322,7 @@ impl Io {
             terminal: RefCell::default(),
             hang_up: Rc::default(),
             outputs: Rc::default(),
+            unread: RefCell::default(),
             logger,
         }
     }
@@ -358,6 +366,24 @@ impl Io {
         self.hang_up.set();
     }
 
+    /// Lets output that a process had written before it ended go before the news of its end, and be read: clients of
+    /// containerd before 2.0 close their side when they hear of it. Waits for a reader that stands still no longer
+    /// than [`READER_PATIENCE`] adds up to.
+    pub async fn settle(&self) {
+        if self.unread.borrow().is_empty() {
+            return;
+        }
+        // One turn for the events that tell of the output, one for the tasks that carry it.
+        yield_now().await;
+        yield_now().await;
+        for pause in READER_PATIENCE {
+            if !self.unread.borrow().iter().any(|fifo| sys::has_input(fifo.as_fd())) {
+                return;
+            }
+            clock::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
     /// Waits until all output has been delivered, at most for `limit`: a process left behind in the background may
     /// keep its pipe open for ever.
     pub async fn drained(&self, limit: Duration) {
@@ -372,6 +398,7 @@ impl Io {
         }
         self.keep_open.take();
         self.terminal.take();
+        self.unread.take();
         if let Some(logger) = &self.logger {
             logger.close().await;
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,7 +22,7 @@ pub(super) struct Sink {
     pub(super) is_pipe: bool,
     /// A FIFO's other end. As long as we have it, nobody else needs to: a reader that goes away, because containerd
     /// is being restarted, neither breaks the pipe nor takes unread bytes with it.
-    _reader: Option<OwnedFd>,
+    pub(super) reader: Option<Rc<OwnedFd>>,
 }
 
 impl Sink {
@@ -36,7 +37,7 @@ impl Sink {
     /// The writing end of a pipe.
     pub(super) fn pipe(writer: OwnedFd) -> Result<Self, Error> {
         let writer = Source::new(writer).map_err(Error::io("watch", "pipe"))?;
-        Ok(Self { writer, is_pipe: true, _reader: None })
+        Ok(Self { writer, is_pipe: true, reader: None })
     }
 
     fn open_file(path: &Path) -> io::Result<Self> {
@@ -45,7 +46,7 @@ impl Sink {
         }
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY;
         let file = open(path, flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o644))?;
-        Ok(Self { writer: Source::new(file)?, is_pipe: false, _reader: None })
+        Ok(Self { writer: Source::new(file)?, is_pipe: false, reader: None })
     }
 
     async fn open_fifo(path: &Path) -> Result<Self, Error> {
@@ -70,7 +71,7 @@ impl Sink {
         let reader = open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| Error::io("open for reading", path)(errno.into()))?;
         let writer = Source::new(writer).map_err(Error::io("watch", path))?;
-        Ok(Self { writer, is_pipe: true, _reader: Some(reader) })
+        Ok(Self { writer, is_pipe: true, reader: Some(Rc::new(reader)) })
     }
 
     /// Writes all of `bytes`, waiting for room.

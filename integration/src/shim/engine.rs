@@ -1,0 +1,368 @@
+//! Real engines around the shim: containerd and dockerd, of the distribution and newer, each in namespaces of its own.
+//!
+//! An engine runs in new mount, network and process namespaces with its own /run: whatever it starts, mounts and binds
+//! is gone with it, and two of them do not meet. Newer ones come from a folder that `fetch-engines.sh` fills.
+
+use super::client::PATIENCE;
+use super::pod::{program, until};
+use crate::{host, leaks, proc, rootfs};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+/// Which of the engines on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// What the distribution has: containerd 1.6, Docker 20.10.
+    Distribution,
+    /// What `fetch-engines.sh` has fetched: containerd 2.1, Docker 28.
+    Newer,
+}
+
+impl Release {
+    /// Both.
+    pub const ALL: [Release; 2] = [Release::Distribution, Release::Newer];
+
+    /// Where its programs are.
+    fn folders(self) -> Vec<PathBuf> {
+        match self {
+            Release::Distribution => vec![],
+            Release::Newer => {
+                let fetched = std::env::var_os("CORTEN_ENGINES");
+                let fetched =
+                    fetched.map_or_else(|| PathBuf::from("/var/cache/corten-engines"), PathBuf::from);
+                ["sid/usr/bin", "sid/usr/sbin", ""].map(|below| fetched.join(below)).to_vec()
+            }
+        }
+    }
+
+    /// A program of it.
+    pub fn find(self, name: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = self.folders();
+        if self == Release::Distribution {
+            folders.extend(std::env::split_paths(&path));
+        }
+        folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    }
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Its exit status; 128 plus a signal.
+    pub status: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Its output when it ended well.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{} {}", self.out, self.err);
+        self.out
+    }
+}
+
+/// An engine and the namespaces it lives in.
+pub struct Engine {
+    /// Which one.
+    pub release: Release,
+    /// The folder of its files.
+    pub directory: PathBuf,
+    /// Its own name: the containerd namespace of its containers.
+    pub name: String,
+    path: String,
+    holder: Child,
+    inside: i32,
+    daemons: Vec<(String, i32)>,
+}
+
+impl Engine {
+    /// New namespaces, and nothing running in them yet.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub fn new(release: Release) -> Engine {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cite-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let directory = rootfs::base().join(&name);
+        fs::create_dir_all(directory.join("bin")).unwrap();
+        for shim in ["containerd-shim-corten-v2", "containerd-shim-runc-v2"] {
+            symlink(program(), directory.join("bin").join(shim)).unwrap();
+        }
+        let mut folders = vec![directory.join("bin")];
+        folders.extend(release.folders());
+        let own = std::env::var("PATH").unwrap_or_default();
+        let path = folders.iter().map(|folder| folder.display().to_string()).chain([own]).collect::<Vec<_>>();
+        // A shell as the first process of the namespace: it reaps.
+        let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
+                      mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; while :; do sleep 86400; done";
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--propagation", "private", "bash", "-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
+        let pid = holder.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let inside = children.trim().parse().unwrap();
+        Engine { release, directory, name, path: path.join(":"), holder, inside, daemons: Vec::new() }
+    }
+
+    /// containerd with an image `busybox`; `None` when this machine has no such release.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn containerd(release: Release) -> Option<Engine> {
+        release.find("containerd")?;
+        let mut engine = Engine::new(release);
+        engine.start_containerd("");
+        engine.ctr(&["images", "import", &image("oci-archive").to_string_lossy()]).ok();
+        Some(engine)
+    }
+
+    /// Starts containerd, with more lines for its configuration.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_containerd(&mut self, more: &str) {
+        let dir = self.directory.display();
+        let cri = if more.is_empty() { "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n" } else { "" };
+        let config = format!(
+            "version = 2\nroot = \"{dir}/root\"\nstate = \"{dir}/state\"\n{cri}[grpc]\n  address = \"{dir}/containerd.sock\"\n{more}"
+        );
+        let file = self.directory.join("config.toml");
+        fs::write(&file, config).unwrap();
+        self.daemon("containerd", &["containerd", "-l", "debug", "-c", &file.to_string_lossy()]);
+        until("containerd answers", || self.ctr(&["version"]).status == 0);
+    }
+
+    /// Starts a program that stays.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn daemon(&mut self, name: &str, command: &[&str]) {
+        let log = self.directory.join(format!("{name}.log"));
+        let log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        let before = self.processes_of(command[0]);
+        let mut command = self.command(command);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.spawn().unwrap();
+        let program = command.get_args().nth(9).unwrap().to_string_lossy().into_owned();
+        let mut found = None;
+        until("the daemon runs", || {
+            found = self.processes_of(&program).into_iter().find(|pid| !before.contains(pid));
+            found.is_some()
+        });
+        self.daemons.push((name.to_owned(), found.unwrap()));
+    }
+
+    /// Kills a daemon and waits until it is gone.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill(&mut self, name: &str, signal: nix::sys::signal::Signal) {
+        let at = self.daemons.iter().position(|(daemon, _)| daemon == name).unwrap();
+        let (_, pid) = self.daemons.remove(at);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+        until("the daemon is gone", || !host::alive(pid));
+    }
+
+    /// A command in the engine's namespaces.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.inside.to_string(), "-m", "-n", "-p", "--", "env"]);
+        command
+            .arg(format!("PATH={}", self.path))
+            .arg(format!("CONTAINERD_NAMESPACE={}", self.name))
+            .args(words);
+        command.current_dir(&self.directory).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command in the engine's namespaces to its end.
+    ///
+    /// # Panics
+    /// When it cannot be run, or takes too long.
+    #[track_caller]
+    pub fn run(&self, words: &[&str]) -> Said {
+        let seconds = PATIENCE.as_secs().to_string();
+        let words = [&["timeout", "-k", "5", &seconds], words].concat();
+        let output = self.command(&words).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let status = output.status.code().unwrap_or(255);
+        assert_ne!(status, 124, "{words:?} took too long: {}", text(&output.stderr));
+        Said { status, out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Runs ctr.
+    #[track_caller]
+    pub fn ctr(&self, words: &[&str]) -> Said {
+        let socket = self.directory.join("containerd.sock");
+        self.run(&[&["ctr", "-a", &socket.to_string_lossy()], words].concat())
+    }
+
+    /// Runs a container of `busybox` with Corten's shim in the background.
+    #[track_caller]
+    pub fn start(&self, id: &str, words: &[&str]) -> Said {
+        self.ctr(&[&["run", "-d", "--runtime", RUNTIME, IMAGE, id], words].concat())
+    }
+
+    /// The pids, on the host, of the engine's processes whose program has this name.
+    pub fn processes_of(&self, name: &str) -> Vec<i32> {
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.inside);
+        let is = |pid: &i32| {
+            let words = proc::nul_separated(&format!("/proc/{pid}/cmdline"));
+            let program =
+                words.first().map(|word| Path::new(word).file_name().unwrap_or_default().to_owned());
+            program.is_some_and(|program| program == name) && namespace(*pid) == own && host::alive(*pid)
+        };
+        proc::pids().into_iter().filter(is).collect()
+    }
+
+    /// The shims.
+    pub fn shims(&self) -> Vec<i32> {
+        [RUNTIME_SHIM, "containerd-shim-runc-v2"].iter().flat_map(|name| self.processes_of(name)).collect()
+    }
+
+    /// What shims could leave behind, counted.
+    pub fn residue(&self) -> Residue {
+        let root = PathBuf::from(format!("/proc/{}/root", self.inside));
+        let entries = |path: &str| proc::entries(&root.join(path)).len();
+        let mounts = proc::mounts(&self.inside.to_string());
+        let state = self.directory.join("state").display().to_string();
+        let namespace = self.name.clone();
+        Residue {
+            shims: self.shims().len(),
+            processes: proc::pids().len(),
+            mounts: mounts.iter().filter(|mount| mount.target.starts_with(&state)).count(),
+            sockets: entries("run/containerd/s"),
+            fifos: entries("run/containerd/fifo"),
+            states: entries(&format!("run/containerd/runc/{namespace}")),
+            bundles: proc::entries(
+                &self.directory.join("state/io.containerd.runtime.v2.task").join(&namespace),
+            )
+            .len(),
+            cgroups: cgroups_of(&namespace),
+        }
+    }
+
+    /// The end of a daemon's log, for messages.
+    pub fn log(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.directory.join(format!("{name}.log"))).unwrap_or_default();
+        text.chars().rev().take(4000).collect::<Vec<_>>().into_iter().rev().collect()
+    }
+
+    /// A path of the engine as seen from outside.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.inside))
+    }
+}
+
+/// The name by which engines call Corten's shim.
+pub const RUNTIME: &str = "io.containerd.corten.v2";
+const RUNTIME_SHIM: &str = "containerd-shim-corten-v2";
+/// The image that every engine has.
+pub const IMAGE: &str = "docker.io/library/busybox:latest";
+
+/// What is left when containers are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Residue {
+    /// Shims.
+    pub shims: usize,
+    /// Processes of the whole machine.
+    pub processes: usize,
+    /// Mounts below containerd's state.
+    pub mounts: usize,
+    /// Sockets of shims.
+    pub sockets: usize,
+    /// Folders of FIFOs.
+    pub fifos: usize,
+    /// State of the runtime.
+    pub states: usize,
+    /// Bundles.
+    pub bundles: usize,
+    /// Control groups of containers.
+    pub cgroups: usize,
+}
+
+fn cgroups_of(namespace: &str) -> usize {
+    let tops = host::hierarchies().into_iter().map(|top| top.join(namespace));
+    tops.map(|top| host::cgroups_below(&top).len()).sum()
+}
+
+/// The image as an archive that skopeo calls `format`; made once.
+///
+/// # Panics
+/// When umoci or skopeo fails.
+pub fn image(format: &'static str) -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let folder = MADE.get_or_init(|| {
+        let folder = rootfs::base().join("image");
+        fs::create_dir_all(&folder).unwrap();
+        let umoci = |words: &[&str]| {
+            let output = Command::new("umoci").args(words).current_dir(&folder).output().unwrap();
+            assert!(output.status.success(), "umoci {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        umoci(&["init", "--layout", "oci"]);
+        umoci(&["new", "--image", "oci:latest"]);
+        umoci(&["unpack", "--image", "oci:latest", "bundle"]);
+        rootfs::populate(&folder.join("bundle/rootfs"));
+        umoci(&["repack", "--image", "oci:latest", "bundle"]);
+        umoci(&["config", "--image", "oci:latest", "--config.cmd", "/bin/sh"]);
+        folder
+    });
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = LOCK.lock().unwrap();
+    let archive = folder.join(format!("{format}.tar"));
+    if !archive.exists() {
+        let target = format!("{format}:{}:{IMAGE}", archive.display());
+        let output = Command::new("skopeo")
+            .args(["copy", "-q", "oci:oci:latest", &target])
+            .current_dir(folder)
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "skopeo: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    archive
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Everything in the process namespace dies with its first process.
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.inside),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while cgroups_of(&self.name) > 0 && Instant::now() < deadline {
+            leaks::sweep(&self.name);
+            for top in host::hierarchies() {
+                for cgroup in host::cgroups_below(&top.join(&self.name)) {
+                    let _ = fs::remove_dir(cgroup);
+                }
+            }
+        }
+        for top in host::hierarchies() {
+            let _ = fs::remove_dir(top.join(&self.name));
+        }
+        rootfs::remove(&self.directory);
+    }
+}
