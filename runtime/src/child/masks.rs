@@ -48,7 +48,8 @@ pub fn covers() -> Result<Covers, Errno> {
         return Err(Errno::ENODEV);
     }
     // The node is the host's own: without this, root in the container could change its mode and owner.
-    let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    let read_only =
+        Attributes { set: libc::MOUNT_ATTR_RDONLY, propagation: libc::MS_PRIVATE, ..Attributes::default() };
     mount::mount_setattr(null.as_fd(), false, read_only)?;
     Ok(Covers { file: Cover { mount: null, attached: false }, directory: None })
 }

@@ -124,7 +124,9 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 fn refused(name: &CStr, path: &CStr, errno: Errno) -> Failure {
     let reason = sys::reason(errno);
     let text = match errno {
-        Errno::EACCES | Errno::EISDIR => format!("exec: {name:?}: {reason}"),
+        Errno::EACCES => format!("exec: {name:?}: {reason}"),
+        // Docker knows the first of these reasons, podman only the second.
+        Errno::EISDIR => format!("exec: {name:?}: {reason}: permission denied"),
         _ => format!("exec: {name:?}: stat {}: {reason}", path.to_string_lossy()),
     };
     Failure { errno: Some(errno), text }

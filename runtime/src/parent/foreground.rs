@@ -150,7 +150,10 @@ impl Terminal {
 
     /// The container's terminal gets the size of this one, if this is one.
     fn resize(&self) {
-        if let Ok((rows, columns)) = tty::size(std::io::stdin().as_fd()) {
+        // One that does not know its size (a pipe's end, a test) has none to give.
+        if let Ok((rows, columns)) = tty::size(std::io::stdin().as_fd())
+            && (rows, columns) != (0, 0)
+        {
             let _ = tty::set_size(self.master.as_fd(), rows, columns);
         }
     }

@@ -96,8 +96,8 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
     }
     let separate_mounts = namespaces.separate(libc::CLONE_NEWNS);
     if !separate_mounts && !config.mounts.is_empty() {
-        let problem = "needs a mount namespace: without one the host's mounts would be changed";
-        return Err(PlanError::at("mounts", problem));
+        // As every runtime does: without a namespace for them the host's mounts would be changed.
+        warnings.push("mounts: there is no mount namespace, and they are ignored".to_owned());
     }
     let userns = namespaces.separate(libc::CLONE_NEWUSER);
     if !host.selinux && !linux.mount_label.is_empty() {
@@ -106,7 +106,10 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         );
     }
     let label = if host.selinux { linux.mount_label.as_str() } else { "" };
-    let mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
+    let mut mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
+    if !separate_mounts {
+        mounts.clear();
+    }
     for mount in mounts.iter().filter(|mount| !mount.ignored.is_empty()) {
         let options = mount.ignored.join(", ");
         warnings.push(format!(

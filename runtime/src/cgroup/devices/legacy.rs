@@ -8,14 +8,41 @@ use super::super::error::{Error, Result};
 use super::{Access, Devices, Kind, Rule};
 use crate::sys::Errno;
 use nix::fcntl::OFlag;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A default and its exceptions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in super::super) struct Policy {
     allow: bool,
-    exceptions: BTreeMap<Devices, Access>,
+    exceptions: Exceptions,
+}
+
+/// Devices with access, in the order in which they were first named: `devices.list` then shows them as the configuration
+/// has them.
+#[derive(Debug, Clone, Default)]
+struct Exceptions(Vec<(Devices, Access)>);
+
+impl PartialEq for Exceptions {
+    /// The order means nothing.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|(devices, access)| other.of(*devices) == *access)
+    }
+}
+
+impl Eq for Exceptions {}
+
+impl Exceptions {
+    /// The access of exactly these devices; none if they are not named.
+    fn of(&self, devices: Devices) -> Access {
+        self.0.iter().find(|(other, _)| *other == devices).map_or_else(Access::default, |(_, access)| *access)
+    }
+
+    fn add(&mut self, devices: Devices, access: Access) {
+        match self.0.iter_mut().find(|(other, _)| *other == devices) {
+            Some((_, theirs)) => *theirs = theirs.plus(access),
+            None => self.0.push((devices, access)),
+        }
+    }
 }
 
 impl Policy {
@@ -33,7 +60,7 @@ impl Policy {
 
     fn apply(&mut self, rule: &Rule) -> Result<()> {
         if rule.devices == Devices::default() && rule.access == Access::ALL {
-            *self = Self { allow: rule.allow, exceptions: BTreeMap::new() };
+            *self = Self { allow: rule.allow, exceptions: Exceptions::default() };
             return Ok(());
         }
         let kinds = match rule.devices.kind {
@@ -56,7 +83,7 @@ impl Policy {
     fn add(&mut self, devices: Devices, access: Access) {
         let merged = Access::READ.plus(Access::WRITE);
         let mut own = access;
-        for (other, theirs) in &mut self.exceptions {
+        for (other, theirs) in &mut self.exceptions.0 {
             if other.covers(&devices) {
                 own = own.plus(theirs.and(merged));
             }
@@ -64,13 +91,12 @@ impl Policy {
                 *theirs = theirs.plus(access.and(merged));
             }
         }
-        let entry = self.exceptions.entry(devices).or_default();
-        *entry = entry.plus(own);
+        self.exceptions.add(devices, own);
     }
 
     /// Takes access out of the exceptions.
     fn remove(&mut self, devices: Devices, rule: &Rule) -> Result<()> {
-        for (other, theirs) in &mut self.exceptions {
+        for (other, theirs) in &mut self.exceptions.0 {
             if devices.covers(other) {
                 *theirs = theirs.minus(rule.access);
             } else if other.meets(&devices) && !theirs.and(rule.access).is_empty() {
@@ -81,13 +107,13 @@ impl Policy {
                 });
             }
         }
-        self.exceptions.retain(|_, access| !access.is_empty());
+        self.exceptions.0.retain(|(_, access)| !access.is_empty());
         Ok(())
     }
 
     /// What is allowed; `None` when the default is to allow.
     pub(in super::super) fn allowed(&self) -> Option<impl Iterator<Item = (&Devices, Access)>> {
-        (!self.allow).then(|| self.exceptions.iter().map(|(devices, access)| (devices, *access)))
+        (!self.allow).then(|| self.exceptions.0.iter().map(|(devices, access)| (devices, *access)))
     }
 
     /// Reads `devices.list`. Where the default is to allow, the kernel does not tell the exceptions.
@@ -96,15 +122,14 @@ impl Policy {
         for line in list.lines() {
             let mut words = line.split([' ', ':']);
             let kind = match words.next()? {
-                "a" => return Some(Self { allow: true, exceptions: BTreeMap::new() }),
+                "a" => return Some(Self { allow: true, exceptions: Exceptions::default() }),
                 "b" => Kind::Block,
                 "c" => Kind::Char,
                 _ => return None,
             };
             let number = |word: &str| if word == "*" { Some(None) } else { word.parse().ok().map(Some) };
             let (major, minor) = (number(words.next()?)?, number(words.next()?)?);
-            let entry = policy.exceptions.entry(Devices { kind: Some(kind), major, minor }).or_default();
-            *entry = entry.plus(Access::parse(words.next()?)?);
+            policy.exceptions.add(Devices { kind: Some(kind), major, minor }, Access::parse(words.next()?)?);
         }
         Some(policy)
     }
@@ -113,7 +138,7 @@ impl Policy {
     /// way.
     fn transition(from: &Self, to: &Self) -> Vec<Rule> {
         let mut rules = Vec::new();
-        let none = BTreeMap::new();
+        let none = Exceptions::default();
         let old = if from.allow || from.allow != to.allow {
             rules.push(Rule { devices: Devices::default(), access: Access::ALL, allow: to.allow });
             &none
@@ -121,8 +146,8 @@ impl Policy {
             &from.exceptions
         };
         for (first, second, allow) in [(old, &to.exceptions, to.allow), (&to.exceptions, old, !to.allow)] {
-            for (devices, access) in first {
-                let access = access.minus(second.get(devices).copied().unwrap_or_default());
+            for (devices, access) in &first.0 {
+                let access = access.minus(second.of(*devices));
                 if !access.is_empty() {
                     rules.push(Rule { devices: *devices, access, allow });
                 }
@@ -137,7 +162,7 @@ impl Policy {
 /// # Errors
 /// A rule that the kernel refuses, because the parent has less.
 pub(in super::super) fn set(dir: &Dir, policy: &Policy) -> Result<()> {
-    let unknown = Policy { allow: true, exceptions: BTreeMap::new() };
+    let unknown = Policy { allow: true, exceptions: Exceptions::default() };
     write(dir, &Policy::transition(&unknown, policy))
 }
 
@@ -223,7 +248,7 @@ mod tests {
         let policy = policy(&[(true, "c 1:* r"), (true, "c 1:3 w"), (true, "c *:* m")]).unwrap();
         assert_eq!(
             shown(&Policy::transition(&Policy::default(), &policy)),
-            ["+ c *:* m", "+ c 1:* r", "+ c 1:3 rw"]
+            ["+ c 1:* r", "+ c 1:3 rw", "+ c *:* m"]
         );
     }
 
@@ -232,7 +257,7 @@ mod tests {
         let rules = always(&[]);
         let policy = Policy::new(&rules).unwrap();
         let list: String =
-            policy.exceptions.iter().map(|(devices, access)| format!("{devices} {access}\n")).collect();
+            policy.exceptions.0.iter().map(|(devices, access)| format!("{devices} {access}\n")).collect();
         assert_eq!(Policy::of(&list).unwrap(), policy);
         assert!(Policy::of("a *:* rwm\n").unwrap().allow);
         assert!(Policy::of("rubbish\n").is_none());
