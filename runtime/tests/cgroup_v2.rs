@@ -76,6 +76,28 @@ fn limits_reach_their_files() {
     }
 }
 
+#[test]
+fn weights_of_disks_are_converted_or_kept() {
+    if !have(&["io"]) {
+        return;
+    }
+    let sandbox = match Sandbox::new(&resources(r#"{"blockIO": {"weight": 500}}"#)) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            // Neither BFQ nor the cost model: the limit cannot hold, and that is said.
+            assert!(
+                error.contains("linux.resources.blockIO.weight: 500: this kernel has no io.weight"),
+                "{error}"
+            );
+            return skip("a kernel with io.weight or io.bfq.weight");
+        }
+    };
+    match Path::new(&sandbox.dir("")).join("io.bfq.weight").exists() {
+        true => assert_eq!(sandbox.read("", "io.bfq.weight"), "default 500"),
+        false => assert_eq!(sandbox.read("", "io.weight"), "default 4950"),
+    }
+}
+
 /// A container's cgroup has every controller of the host, also where those above had none enabled.
 #[test]
 fn controllers_are_enabled_all_the_way_down() {
