@@ -6,7 +6,7 @@
 
 use super::error::{OrError, Result, file_error};
 use crate::child::program;
-use crate::sys::process::{StringArray, execve_fd};
+use crate::sys::process::{self, StringArray, execve_fd};
 use crate::sys::{Errno, mount};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -53,12 +53,19 @@ pub fn ensure() -> Result<()> {
 }
 
 /// Marks everything but standard I/O as close-on-exec: descriptors that the caller left open reach no hook, and the
-/// container only where it is to have them.
+/// container only where it is to have them. And nothing without privilege over the host may look into this process and
+/// its children from now on, whatever namespaces they enter (CVE-2016-9962).
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn keep_to_oneself() -> Result<()> {
-    program::close_descriptors(0).map_err(super::Error::Step)
+    program::close_descriptors(0).map_err(super::Error::Step)?;
+    // Without privilege, an undumpable process is out of reach of its own parent too, which has to write its id map: there
+    // the child does this as soon as it has one.
+    if nix::unistd::geteuid().is_root() && !super::create::in_user_namespace() {
+        process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
+    }
+    Ok(())
 }
 
 /// Whether a file can be written to by nobody: on an overlay that is read-only as a whole, or sealed in memory.
