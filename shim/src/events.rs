@@ -21,7 +21,7 @@ use crate::proto::events::{
 use crate::proto::forward::ForwardRequest;
 use crate::proto::types::Envelope;
 use crate::proto::well_known::Any;
-use crate::reactor::{Condition, clock, first};
+use crate::reactor::{Condition, First, clock, first};
 use crate::time::timestamp;
 use crate::ttrpc::Client;
 use crate::ttrpc::client::Error;
@@ -135,6 +135,7 @@ impl Publisher {
 
     /// Waits until every event is delivered, at most for `limit`.
     pub async fn flushed(&self, limit: Duration) {
+        self.retry_now();
         let empty = || self.queue.borrow().is_empty() && !self.sending.get();
         if clock::within(limit, self.changed.until(empty)).await.is_none() {
             log::error(&format!("{} events could not be delivered", self.queue.borrow().len()));
@@ -181,9 +182,11 @@ impl Publisher {
                     }
                 }
             }
-            self.retry_now.set(false);
-            first(clock::sleep(pause), self.changed.until(|| self.retry_now.get())).await;
-            pause = (pause * 2).min(RETRY.1);
+            match first(clock::sleep(pause), self.changed.until(|| self.retry_now.take())).await {
+                First::Left(()) => pause = (pause * 2).min(RETRY.1),
+                // It connects to shims some time before it takes events.
+                First::Right(()) => pause = RETRY.0,
+            }
         }
     }
 

@@ -147,7 +147,7 @@ impl Engine {
         );
         let file = self.directory.join("config.toml");
         fs::write(&file, config).unwrap();
-        self.daemon("containerd", &["containerd", "-l", "debug", "-c", &file.to_string_lossy()]);
+        self.daemon("containerd", &["containerd", "-l", "trace", "-c", &file.to_string_lossy()]);
         until("containerd answers", || self.ctr(&["version"]).status == 0);
     }
 
