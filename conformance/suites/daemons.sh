@@ -37,7 +37,7 @@ enter_private() {
     ip link set lo up
     mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
     mkdir -p /run/lock
-    # Small, and of one kind: everything a suite writes. Overlay snapshots need a real disk below.
+    # Everything that a suite writes. On a real disk: overlay snapshots need one below.
     WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/corten-suite.XXXXXX")
     DAEMONS=()
     trap 'stop_daemons; [ -n "${KEEP:-}" ] && echo "kept $WORK" || rm -rf "$WORK"' EXIT

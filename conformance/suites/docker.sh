@@ -24,6 +24,7 @@ engine() { # NAME PATH: dockerd with that runtime as its default
     local dir=$WORK/docker-$1
     mkdir -p "$dir"
     jq -n --arg path "$2" '{runtimes: {suite: {path: $path}}, "default-runtime": "suite", "storage-driver": "overlay2",
+        "cgroup-parent": "/corten-docker-suite",
         features: {buildkit: false}}' > "$dir/daemon.json"
     export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir DOCKER_BUILDKIT=0
     daemon "$dir/log" dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
@@ -140,6 +141,7 @@ suite() { # NAME PATH
     ends
     living
     stop_daemons
+    find /sys/fs/cgroup -depth -type d -path '*/corten-docker-suite*' -exec rmdir {} + 2> /dev/null
 }
 
 suite runc "$(command -v runc)"
