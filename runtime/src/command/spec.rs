@@ -102,7 +102,7 @@ fn rootless() -> serde_json::Value {
                 // A sysfs belongs to a network namespace, and this one is the host's.
                 Some("/sys") => {
                     *mount = json!({"destination": "/sys", "type": "none", "source": "/sys",
-                        "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]});
+                        "options": ["rbind", "nosuid", "noexec", "nodev", "rro"]});
                 }
                 Some("/sys/fs/cgroup") => *mount = serde_json::Value::Null,
                 _ => {}
