@@ -7,7 +7,8 @@ use super::tree::{self, PATIENCE};
 use super::{Cgroup, Member, systemd};
 use crate::sys::{Errno, pidfd};
 use nix::sys::signal::Signal;
-use std::os::fd::AsFd;
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 impl Cgroup {
@@ -80,13 +81,26 @@ impl Cgroup {
         }
     }
 
+    /// Signals processes that are in the cgroup and are meant: a number that was read may be another process's when it
+    /// is opened, one that is still listed after that is not.
     fn signal_each(&self, signal: i32) -> Result<()> {
-        for pid in self.processes()? {
-            let sent = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), signal));
-            match sent {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => {
-                    return Err(Error::Io { operation: "signal", path: format!("process {pid}"), errno });
+        let error =
+            |pid: i32| move |errno| Error::Io { operation: "signal", path: format!("process {pid}"), errno };
+        // In parts: there may be more processes than descriptors.
+        for part in self.processes()?.chunks(512) {
+            let mut opened: Vec<(i32, OwnedFd)> = Vec::with_capacity(part.len());
+            for pid in part {
+                match pidfd::open(*pid) {
+                    Ok(process) => opened.push((*pid, process)),
+                    Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(error(*pid)(errno)),
+                }
+            }
+            let still: HashSet<i32> = self.processes()?.into_iter().collect();
+            for (pid, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
+                match pidfd::send_signal(process.as_fd(), signal) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(error(*pid)(errno)),
                 }
             }
         }

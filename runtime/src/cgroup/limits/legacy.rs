@@ -100,37 +100,26 @@ fn memory_limits(memory: &Memory, update: bool, settings: &mut Vec<Setting>) -> 
             );
         }
     }
-    // The kernel ignores the limit on kernel memory since 5.16 and has no file for it since 6.12.
+    let other = |value: Option<i64>| value.filter(|value| *value != 0).map(|value| value.to_string());
+    let flag = |value: Option<bool>| value.map(|value| u8::from(value).to_string());
+    // The kernel ignores the limit on kernel memory since 5.16 and has no file for it since 6.12; a cgroup without
+    // hierarchy is not possible since 5.11.
     for (field, value, file, missing) in [
-        (
-            "linux.resources.memory.reservation",
-            memory.reservation,
-            "memory.soft_limit_in_bytes",
-            Missing::Refuse,
-        ),
-        ("linux.resources.memory.kernel", memory.kernel, "memory.kmem.limit_in_bytes", Missing::Ignore),
-        (
-            "linux.resources.memory.kernelTCP",
-            memory.kernel_tcp,
-            "memory.kmem.tcp.limit_in_bytes",
-            Missing::Ignore,
-        ),
+        ("reservation", other(memory.reservation), "memory.soft_limit_in_bytes", Missing::Refuse),
+        ("kernel", other(memory.kernel), "memory.kmem.limit_in_bytes", Missing::Ignore),
+        ("kernelTCP", other(memory.kernel_tcp), "memory.kmem.tcp.limit_in_bytes", Missing::Ignore),
+        ("useHierarchy", flag(memory.use_hierarchy), "memory.use_hierarchy", Missing::Ignore),
     ] {
-        if let Some(value) = value.filter(|value| *value != 0) {
-            settings.push(Setting::new(field, value, "memory", file, value.to_string()).missing(missing));
+        if let Some(value) = value {
+            let field = format!("linux.resources.memory.{field}");
+            settings.push(Setting::new(field, &value, "memory", file, value.clone()).missing(missing));
         }
     }
     if let Some(disable) = memory.disable_oom_killer.filter(|disable| *disable || update) {
-        let value = if disable { "1" } else { "0" };
+        let (field, value) = ("linux.resources.memory.disableOOMKiller", u8::from(disable).to_string());
         settings.push(
-            Setting::new(
-                "linux.resources.memory.disableOOMKiller",
-                disable,
-                "memory",
-                "memory.oom_control",
-                value,
-            )
-            .shape(Shape::Named("oom_kill_disable")),
+            Setting::new(field, disable, "memory", "memory.oom_control", value)
+                .shape(Shape::Named("oom_kill_disable")),
         );
     }
     if let Some(swappiness) = memory.swappiness {

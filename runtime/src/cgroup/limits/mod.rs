@@ -45,8 +45,6 @@ pub(super) enum Shape {
     Keyed { key: String, absent: &'static str },
     /// Lines of a name and a value, of which the one of this name is written, without the name.
     Named(&'static str),
-    /// Not to be put back: it cannot be read, or reading says nothing about what to write.
-    Opaque,
 }
 
 /// What to do when a file is missing.
@@ -230,9 +228,6 @@ impl Undo {
     }
 
     fn note_one(&mut self, setting: &Setting, dir: &Dir) -> Result<()> {
-        if setting.shape == Shape::Opaque {
-            return Ok(());
-        }
         let text = match dir.read(&setting.file) {
             Ok(text) => text,
             Err(errno) if absent(Some(errno)) => {
@@ -272,7 +267,6 @@ impl Undo {
 /// What must be written so that a file that read as `text` reads so again.
 fn previous(shape: &Shape, text: &str) -> Option<String> {
     match shape {
-        Shape::Opaque => None,
         // An empty cpuset is written as an empty line: a write of no bytes does nothing.
         Shape::Flat | Shape::Clamped => {
             Some(if text.trim_end().is_empty() { "\n".to_owned() } else { text.trim_end().to_owned() })
@@ -304,7 +298,6 @@ mod tests {
             (keyed("8:1", "rbps=max"), "8:16 rbps=7\n", Some("8:1 rbps=max")),
             (Shape::Named("oom_kill_disable"), "oom_kill_disable 1\nunder_oom 0\n", Some("1")),
             (keyed("default", "100"), "default 50\n8:0 70\n", Some("default 50")),
-            (Shape::Opaque, "x", None),
         ] {
             assert_eq!(previous(&shape, text).as_deref(), want, "{shape:?}");
         }

@@ -125,24 +125,10 @@ impl Table {
     }
 
     fn cpu(&mut self, cpu: &Cpu, now: &Now) -> Result<()> {
-        for (field, set, value) in [
-            (
-                "linux.resources.cpu.realtimeRuntime",
-                cpu.realtime_runtime.unwrap_or(0) != 0,
-                cpu.realtime_runtime.unwrap_or(0).to_string(),
-            ),
-            (
-                "linux.resources.cpu.realtimePeriod",
-                cpu.realtime_period.unwrap_or(0) != 0,
-                cpu.realtime_period.unwrap_or(0).to_string(),
-            ),
-        ] {
-            if set {
-                let why =
-                    "cgroup v2 has no limit for realtime scheduling (cpu.rt_runtime_us, cpu.rt_period_us)";
-                return Err(invalid(field, value, why));
-            }
-        }
+        let runtime = cpu.realtime_runtime.filter(|runtime| *runtime != 0);
+        refuse("cpu.realtimeRuntime", runtime, "the realtime limit cpu.rt_runtime_us")?;
+        let period = cpu.realtime_period.filter(|period| *period != 0);
+        refuse("cpu.realtimePeriod", period, "the realtime limit cpu.rt_period_us")?;
         if let Some(idle) = cpu.idle {
             self.add(Setting::new("linux.resources.cpu.idle", idle, "cpu", "cpu.idle", idle.to_string()));
         }
@@ -164,27 +150,7 @@ impl Table {
                     .group("cpu.max"),
             );
         }
-        let quota = cpu.quota.filter(|quota| *quota != 0);
-        let period = cpu.period.filter(|period| *period != 0);
-        let first = match quota.or(now.quota) {
-            Some(quota) if quota > 0 => quota.to_string(),
-            _ => "max".to_owned(),
-        };
-        // Without a period the kernel keeps the one it has, 100000 µs in a new cgroup.
-        let setting = match (quota, period) {
-            (None, None) => return Ok(()),
-            (Some(quota), None) => Setting::new("linux.resources.cpu.quota", quota, "cpu", "cpu.max", first),
-            (None, Some(period)) => {
-                let value = format!("{first} {period}");
-                Setting::new("linux.resources.cpu.period", period, "cpu", "cpu.max", value)
-            }
-            (Some(quota), Some(period)) => {
-                let asked = format!("{quota} with period {period}");
-                let value = format!("{first} {period}");
-                Setting::new("linux.resources.cpu.quota", asked, "cpu", "cpu.max", value)
-            }
-        };
-        self.add(setting.group("cpu.max"));
+        self.settings.extend(quota(cpu, now));
         Ok(())
     }
 
@@ -313,6 +279,30 @@ fn refuse<T: ToString>(field: &str, value: Option<T>, v1: &str) -> Result<()> {
             Err(invalid(format!("linux.resources.{field}"), value, why))
         }
     }
+}
+
+/// The write for quota and period.
+fn quota(cpu: &Cpu, now: &Now) -> Option<Setting> {
+    let quota = cpu.quota.filter(|quota| *quota != 0);
+    let period = cpu.period.filter(|period| *period != 0);
+    let first = match quota.or(now.quota) {
+        Some(quota) if quota > 0 => quota.to_string(),
+        _ => "max".to_owned(),
+    };
+    let (field, asked, value) = match (quota, period) {
+        (None, None) => return None,
+        // Without a period the kernel keeps the one it has, 100000 µs in a new cgroup.
+        (Some(quota), None) => ("linux.resources.cpu.quota", quota.to_string(), first),
+        (None, Some(period)) => {
+            ("linux.resources.cpu.period", period.to_string(), format!("{first} {period}"))
+        }
+        (Some(quota), Some(period)) => (
+            "linux.resources.cpu.quota",
+            format!("{quota} with period {period}"),
+            format!("{first} {period}"),
+        ),
+    };
+    Some(Setting::new(field, asked, "cpu", "cpu.max", value).group("cpu.max"))
 }
 
 /// What a key without a line means in a keyed file.

@@ -259,68 +259,90 @@ impl From<MemoryUse> for MemoryEntry {
     }
 }
 
+impl<'a> From<&'a super::Cpu> for Cpu<'a> {
+    fn from(cpu: &'a super::Cpu) -> Self {
+        Self {
+            usage: Usage {
+                total: cpu.total,
+                percpu: &cpu.percpu,
+                percpu_kernel: &cpu.percpu_kernel,
+                percpu_user: &cpu.percpu_user,
+                kernel: cpu.kernel,
+                user: cpu.user,
+            },
+            throttling: Throttling {
+                periods: cpu.periods,
+                throttled_periods: cpu.throttled_periods,
+                throttled_time: cpu.throttled_time,
+            },
+            psi: cpu.psi.map(PsiJson),
+        }
+    }
+}
+
+impl<'a> From<&'a super::Cpuset> for Cpuset<'a> {
+    fn from(set: &'a super::Cpuset) -> Self {
+        Self {
+            cpus: &set.cpus,
+            cpu_exclusive: set.cpu_exclusive,
+            mems: &set.mems,
+            mem_hardwall: set.mem_hardwall,
+            mem_exclusive: set.mem_exclusive,
+            memory_migrate: set.memory_migrate,
+            memory_spread_page: set.memory_spread_page,
+            memory_spread_slab: set.memory_spread_slab,
+            memory_pressure: set.memory_pressure,
+            sched_load_balance: set.sched_load_balance,
+            sched_relax_domain_level: set.sched_relax_domain_level,
+        }
+    }
+}
+
+impl<'a> From<&'a super::Memory> for Memory<'a> {
+    fn from(memory: &'a super::Memory) -> Self {
+        Self {
+            cache: memory.cache,
+            usage: memory.usage.into(),
+            swap: memory.swap.into(),
+            kernel: memory.kernel.into(),
+            kernel_tcp: memory.kernel_tcp.into(),
+            raw: &memory.raw,
+            psi: memory.psi.map(PsiJson),
+        }
+    }
+}
+
+impl<'a> From<&'a super::Io> for Blkio<'a> {
+    fn from(io: &'a super::Io) -> Self {
+        Self {
+            io_service_bytes_recursive: Entries(&io.service_bytes),
+            io_serviced_recursive: Entries(&io.serviced),
+            io_queue_recursive: Entries(&io.queued),
+            io_service_time_recursive: Entries(&io.service_time),
+            io_wait_time_recursive: Entries(&io.wait_time),
+            io_merged_recursive: Entries(&io.merged),
+            io_time_recursive: Entries(&io.time),
+            sectors_recursive: Entries(&io.sectors),
+            psi: io.psi.map(PsiJson),
+        }
+    }
+}
+
+impl From<&super::Hugetlb> for Hugetlb {
+    fn from(pages: &super::Hugetlb) -> Self {
+        Self { usage: pages.usage, max: pages.max_usage, failcnt: pages.failcnt }
+    }
+}
+
 impl<'a> From<&'a Stats> for StatsData<'a> {
     fn from(stats: &'a Stats) -> Self {
-        let (cpu, memory, io, set) = (&stats.cpu, &stats.memory, &stats.io, &stats.cpuset);
         Self {
-            cpu: Cpu {
-                usage: Usage {
-                    total: cpu.total,
-                    percpu: &cpu.percpu,
-                    percpu_kernel: &cpu.percpu_kernel,
-                    percpu_user: &cpu.percpu_user,
-                    kernel: cpu.kernel,
-                    user: cpu.user,
-                },
-                throttling: Throttling {
-                    periods: cpu.periods,
-                    throttled_periods: cpu.throttled_periods,
-                    throttled_time: cpu.throttled_time,
-                },
-                psi: cpu.psi.map(PsiJson),
-            },
-            cpuset: Cpuset {
-                cpus: &set.cpus,
-                cpu_exclusive: set.cpu_exclusive,
-                mems: &set.mems,
-                mem_hardwall: set.mem_hardwall,
-                mem_exclusive: set.mem_exclusive,
-                memory_migrate: set.memory_migrate,
-                memory_spread_page: set.memory_spread_page,
-                memory_spread_slab: set.memory_spread_slab,
-                memory_pressure: set.memory_pressure,
-                sched_load_balance: set.sched_load_balance,
-                sched_relax_domain_level: set.sched_relax_domain_level,
-            },
-            memory: Memory {
-                cache: memory.cache,
-                usage: memory.usage.into(),
-                swap: memory.swap.into(),
-                kernel: memory.kernel.into(),
-                kernel_tcp: memory.kernel_tcp.into(),
-                raw: &memory.raw,
-                psi: memory.psi.map(PsiJson),
-            },
+            cpu: (&stats.cpu).into(),
+            cpuset: (&stats.cpuset).into(),
+            memory: (&stats.memory).into(),
             pids: Pids { current: stats.pids.current, limit: stats.pids.limit },
-            blkio: Blkio {
-                io_service_bytes_recursive: Entries(&io.service_bytes),
-                io_serviced_recursive: Entries(&io.serviced),
-                io_queue_recursive: Entries(&io.queued),
-                io_service_time_recursive: Entries(&io.service_time),
-                io_wait_time_recursive: Entries(&io.wait_time),
-                io_merged_recursive: Entries(&io.merged),
-                io_time_recursive: Entries(&io.time),
-                sectors_recursive: Entries(&io.sectors),
-                psi: io.psi.map(PsiJson),
-            },
-            hugetlb: stats
-                .hugetlb
-                .iter()
-                .map(|(size, pages)| {
-                    let pages = Hugetlb { usage: pages.usage, max: pages.max_usage, failcnt: pages.failcnt };
-                    (size.as_str(), pages)
-                })
-                .collect(),
+            blkio: (&stats.io).into(),
+            hugetlb: stats.hugetlb.iter().map(|(size, pages)| (size.as_str(), pages.into())).collect(),
             intel_rdt: Empty {},
             network_interfaces: None,
         }

@@ -65,7 +65,7 @@ impl Value {
     /// # Errors
     /// What is wrong, in words.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { rest: text };
+        let mut parser = Parser { rest: text, depth: 0 };
         let value = parser.value(None)?;
         match parser.rest.trim_start() {
             "" => Ok(value),
@@ -120,11 +120,25 @@ const ELEMENTS: [&str; 16] =
 
 struct Parser<'a> {
     rest: &'a str,
+    depth: u32,
 }
+
+/// How deep brackets and types may be nested. No property needs more than three.
+const MAX_DEPTH: u32 = 8;
 
 impl<'a> Parser<'a> {
     /// Reads one value, of the type that is wanted if any.
     fn value(&mut self, wanted: Option<&str>) -> Result<Value, String> {
+        if self.depth == MAX_DEPTH {
+            return Err(format!("more than {MAX_DEPTH} levels of brackets or types"));
+        }
+        self.depth += 1;
+        let value = self.value_here(wanted);
+        self.depth -= 1;
+        value
+    }
+
+    fn value_here(&mut self, wanted: Option<&str>) -> Result<Value, String> {
         self.rest = self.rest.trim_start();
         match self.rest.chars().next() {
             None => Err("a value is missing".to_owned()),
@@ -317,6 +331,22 @@ mod tests {
             "()",
         ] {
             assert!(Value::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_an_error_and_no_more() {
+        for text in
+            ["[".repeat(1 << 20), "(".repeat(1 << 20), "@s ".repeat(1 << 20), "int32 ".repeat(1 << 20)]
+        {
+            assert!(Value::parse(&text).is_err());
+        }
+        let good = "[('/dev/null', uint32 5), (\"x\\n\", @u 7)] b'yz' true -1.5e3";
+        for start in 0..good.len() {
+            for end in start..good.len() {
+                let _ = Value::parse(&good[start..end]);
+                let _ = Value::parse(&good[start..end].replace(['\'', ','], "["));
+            }
         }
     }
 
