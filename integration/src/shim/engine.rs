@@ -98,7 +98,7 @@ impl Engine {
         let name = format!("cite-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let directory = rootfs::base().join(&name);
         fs::create_dir_all(directory.join("bin")).unwrap();
-        for shim in ["containerd-shim-corten-v2", "containerd-shim-runc-v2"] {
+        for shim in ["containerd-shim-corten-v2", "containerd-shim-runc-v2", "corten"] {
             symlink(program(), directory.join("bin").join(shim)).unwrap();
         }
         let mut folders = vec![directory.join("bin")];
@@ -149,6 +149,41 @@ impl Engine {
         fs::write(&file, config).unwrap();
         self.daemon("containerd", &["containerd", "-l", "trace", "-c", &file.to_string_lossy()]);
         until("containerd answers", || self.ctr(&["version"]).status == 0);
+    }
+
+    /// dockerd with the image `busybox`, and Corten as its default runtime; `runtime` is its entry in daemon.json.
+    /// `None` when this machine has no such release.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn docker(release: Release, runtime: &str) -> Option<Engine> {
+        release.find("dockerd")?;
+        let mut engine = Engine::new(release);
+        let dir = engine.directory.display().to_string();
+        let bin = format!("{dir}/bin");
+        let runtime = runtime.replace("BIN", &bin);
+        let config = format!(
+            r#"{{"runtimes": {{"corten": {runtime}}}, "default-runtime": "corten", "features": {{"buildkit": false}}}}"#
+        );
+        fs::write(engine.directory.join("daemon.json"), config).unwrap();
+        let socket = format!("unix://{dir}/docker.sock");
+        let [file, data, exec, pid] =
+            ["daemon.json", "data", "exec", "docker.pid"].map(|name| format!("{dir}/{name}"));
+        let words = ["dockerd", "--config-file", &file, "--data-root", &data, "--exec-root", &exec];
+        engine.daemon("dockerd", &[&words[..], &["-H", &socket, "--pidfile", &pid]].concat());
+        until("dockerd answers", || engine.docker_command("docker version").status == 0);
+        let archive = image("docker-archive");
+        engine.docker_command(&format!("docker load -qi {}", archive.display())).ok();
+        Some(engine)
+    }
+
+    /// Runs a shell script in which `docker` means this engine's.
+    #[track_caller]
+    pub fn docker_command(&self, script: &str) -> Said {
+        let dir = self.directory.display();
+        let environment =
+            format!("DOCKER_HOST=unix://{dir}/docker.sock DOCKER_CONFIG={dir} DOCKER_BUILDKIT=0");
+        self.run(&["sh", "-c", &format!("export {environment}\n{script}")])
     }
 
     /// Starts a program that stays.

@@ -9,6 +9,7 @@ mod call;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -210,6 +211,7 @@ impl Runtime {
         Self {
             program: match options.binary_name.as_str() {
                 "" => Program::BuiltIn,
+                name if is_this_program(Path::new(name)) => Program::BuiltIn,
                 name => Program::Named(PathBuf::from(name)),
             },
             global,
@@ -404,6 +406,16 @@ impl Runtime {
     /// `features`: what the runtime can do, as the JSON text of the OCI features document.
     pub async fn features(&self, limit: Duration) -> Result<Vec<u8>, Error> {
         self.entering("OCI runtime features failed", limit).bare().arg("features").output().await
+    }
+}
+
+/// Whether a path leads to the file that this process was executed from: Docker before 24 can select a runtime by its
+/// path only, and a link named `corten` to this program is one.
+fn is_this_program(path: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    match (identity(path), identity(Path::new("/proc/self/exe"))) {
+        (Ok(named), Ok(own)) => named == own,
+        _ => false,
     }
 }
 
