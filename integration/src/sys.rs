@@ -52,6 +52,17 @@ pub fn probe_syscall_of_x86(_number: i64, _args: [u64; 3]) -> io::Result<i64> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
+/// Lets a signal interrupt whatever this process does, without SA_RESTART, and do nothing else.
+pub fn interrupt_on(signal: i32) -> io::Result<()> {
+    extern "C" fn nothing(_signal: i32) {}
+    // SAFETY: all zeroes are an action without flags and with an empty mask.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the handler does nothing, so it may run at any time; `action` lives across the call.
+    let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    check(libc::c_long::from(result)).map(drop)
+}
+
 /// A system call that waits for an agent's answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {

@@ -267,6 +267,17 @@ fn a_recording_has_all_processes_and_the_exit_status() {
     assert_eq!((again.code(), again.stdout.as_str(), again.stderr.as_str()), (7, "ONE\n", ""), "{again:#?}");
 }
 
+/// Threads, and signals that interrupt calls while they wait for the recorder: what can fail with EINTR may, and the
+/// rest must not.
+#[test]
+fn a_program_in_a_storm_of_signals_survives_its_recording() {
+    let mut c = container();
+    c.args(&["/probe", "storm", "10000"]);
+    assert_eq!(record(&c).ok().stdout, "survived\n");
+    c.put("/linux/seccomp", recorded(&c));
+    assert_eq!(c.run(&[]).ok().stdout, "survived\n");
+}
+
 /// Arguments that select what a call does are part of the profile.
 #[test]
 fn a_recording_tells_arguments_apart() {

@@ -7,7 +7,7 @@ use crate::plan::PlanError;
 use crate::spec::Config;
 use crate::sys::{self, Errno};
 use crate::wire::LISTENER_FLAGS;
-use seccomp_profiles::record::{let_through, watch};
+use seccomp_profiles::record::{UNWATCHED, let_through, watch};
 use seccomp_profiles::{
     Arch, Call, Instruction, Listener, MAX_INSTRUCTIONS, Options, Seccomp, compile, flag, table,
 };
@@ -177,12 +177,12 @@ fn watching() -> Result<Filter, PlanError> {
     let arch = Arch::native().ok_or_else(missing)?;
     let options = Options { listener: Listener::Caller, ..Options::default() };
     let program =
-        compile(&watch(arch, &[]), &options).map_err(|error| PlanError::Seccomp(error.to_string()))?;
+        compile(&watch(arch, &UNWATCHED), &options).map_err(|error| PlanError::Seccomp(error.to_string()))?;
     let flags = u64::from(LISTENER_FLAGS.unsigned_abs());
     let hand_over = Call::named(arch, "sendmsg", [0, 0, flags, 0, 0, 0]).ok_or_else(missing)?;
     let program = let_through(program.instructions, &hand_over, 2);
-    // A call that is interrupted is notified again, for ever if signals come faster than answers; newer kernels let
-    // it wait.
+    // A call that is interrupted is notified again, for ever if signals come faster than answers; newer kernels let it
+    // wait once it has been looked at.
     let droppable = u64::from(flag::SPEC_ALLOW | flag::WAIT_KILLABLE_RECV);
     Ok(Filter { program: bytes(&program), flags: droppable | u64::from(flag::NEW_LISTENER), droppable })
 }

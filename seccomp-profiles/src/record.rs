@@ -11,7 +11,7 @@
 //! - Of `clone` only the namespace flags count, of memory protection only write and execute.
 //! - More than [`MOST_VALUES`] values of one selector mean that it selects nothing: the call is then allowed whole.
 //! - [`ALWAYS`] is allowed in any case: what every program needs to begin and end, which a recording that is cut short
-//!   or a program that was never signalled does not show.
+//!   or a program that was never signalled does not show, and [`UNWATCHED`].
 
 use crate::interpret::Call;
 use crate::oci::{Arg, Rule, Seccomp};
@@ -20,8 +20,13 @@ use crate::{Arch, Endian, table};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls that every recorded profile allows.
-pub const ALWAYS: [&str; 6] =
-    ["execve", "exit", "exit_group", "restart_syscall", "rt_sigreturn", "sigreturn"];
+pub const ALWAYS: [&str; 8] =
+    ["execve", "exit", "exit_group", "futex", "futex_time64", "restart_syscall", "rt_sigreturn", "sigreturn"];
+
+/// Calls that must not be notified. A signal with a handler that comes before anybody has looked at a notification ends
+/// the call with EINTR, or has it made again. These cannot fail like that: from sigreturn(2) there is no way back, and
+/// the C library ends a program whose futex(2) says what it never says.
+pub const UNWATCHED: [&str; 5] = ["futex", "futex_time64", "restart_syscall", "rt_sigreturn", "sigreturn"];
 
 /// How many values of a selector are told apart.
 pub const MOST_VALUES: usize = 32;

@@ -5,6 +5,11 @@
 //! made, started and looked after while its calls are answered. To the rest of this program it is an agent like any
 //! other, behind a socket; an `exec` into the container while it is recorded finds it there as well.
 //!
+//! The kernel's way to ask has one flaw: a signal with a handler that comes in the moment before the recorder looks makes
+//! the call return EINTR, whichever call it is, unless the handler was set with SA_RESTART. What would not survive that is
+//! not watched (`seccomp_profiles::record::UNWATCHED`). A tracer would not have the flaw, but be in the way of debuggers in
+//! the container and of every process that execve(2) changes; a log has no arguments, and loses lines.
+//!
 //! What it is told by the container is a number and six words a call. It never looks at the container's memory, and what
 //! it remembers is bounded by the number of system calls that there are.
 
@@ -166,7 +171,11 @@ impl Watch {
         let (stream, _) = self.socket.accept().map_err(|error| format!("accept: {error}"))?;
         let mut state = vec![0; MAX_STATE];
         match fd::receive(stream.as_fd(), &mut state) {
-            Ok((_, Some(listener))) => self.listeners.push(listener),
+            Ok((_, Some(listener))) => {
+                // Older kernels answer more slowly, and as well.
+                let _ = seccomp::wake_at_once(listener.as_fd());
+                self.listeners.push(listener);
+            }
             Ok((_, None)) => {}
             Err(errno) => return Err(failure("receive a listener", errno)),
         }

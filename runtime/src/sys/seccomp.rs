@@ -70,6 +70,18 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
     })
 }
 
+/// `SECCOMP_IOCTL_NOTIF_SET_FLAGS` with `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): who calls makes way for who
+/// answers on the same processor, and the other way round, which takes a fraction of the time.
+///
+/// # Errors
+/// The errno of ioctl(2): `EINVAL` before Linux 6.6.
+pub fn wake_at_once(listener: BorrowedFd<'_>) -> Result<()> {
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    let request = libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS;
+    // SAFETY: the flags are the argument itself, not behind a pointer.
+    Errno::result(unsafe { libc::ioctl(listener.as_raw_fd(), request, SYNC_WAKE_UP) }).map(drop)
+}
+
 /// `SECCOMP_IOCTL_NOTIF_SEND` with `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (Linux 5.5): the kernel carries the call out, as
 /// if there were no filter. What is let through like this is not checked: pointers may be changed meanwhile.
 ///

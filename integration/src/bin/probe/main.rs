@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ["allocate", bytes] => allocate(bytes.parse().unwrap()),
         ["notify", text] => notify(text),
         ["orphans", count] => orphans(count.parse().unwrap()),
+        ["storm", count] => storm(count.parse().unwrap()),
         ["spin"] => loop {
             std::hint::spin_loop();
         },
@@ -91,6 +92,27 @@ fn notify(text: &str) {
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(text.replace("\\n", "\n").as_bytes(), std::env::var("NOTIFY_SOCKET").unwrap()).unwrap();
     say("sent");
+}
+
+/// Makes system calls in two threads while signals of two kinds interrupt them, that many times; then says so.
+fn storm(count: usize) {
+    let signals = [Signal::SIGUSR1, Signal::SIGUSR2];
+    signals.iter().for_each(|signal| integration::sys::interrupt_on(*signal as i32).unwrap());
+    let shared = std::sync::Mutex::new(0);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for signal in signals.iter().cycle().take(count) {
+                // May be interrupted by itself.
+                let _ = nix::sys::signal::kill(nix::unistd::getpid(), *signal);
+                *shared.lock().unwrap() += 1;
+            }
+        });
+        while !sender.is_finished() {
+            let _ = nix::unistd::getppid();
+            *shared.lock().unwrap() += 1;
+        }
+    });
+    say("survived");
 }
 
 /// Leaves that many processes behind that sleep, in sessions of their own, then sleeps as well.
