@@ -22,7 +22,7 @@ use crate::spec::Hook;
 use crate::sys::{self, Errno, clone, keyring, process};
 use crate::wire::{Failure, FromChild, Wire};
 use crate::{path, seccomp};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The result of a step.
@@ -98,11 +98,14 @@ pub struct Handed<'a> {
 
 /// Makes the container and becomes its program. Never returns.
 pub fn run(handed: &Handed<'_>) -> ! {
-    let wire = handed.wire;
-    let failure = match container(handed) {
+    match container(handed) {
         Ok(never) => match never {},
-        Err(failure) => failure,
-    };
+        Err(failure) => give_up(handed.wire, &failure),
+    }
+}
+
+/// Says what failed, and ends this process.
+fn give_up(wire: &Wire, failure: &Failure) -> ! {
     // Without a parent to hear it, the container's own error stream is the place where people look.
     if wire.tell(&FromChild::Failure(failure.clone())).is_err() {
         let _ = nix::unistd::write(std::io::stderr().as_fd(), format!("{}\n", failure.text).as_bytes());
@@ -226,13 +229,27 @@ fn finish(
     let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
     close_all_but_the_last(handed)?;
+    match last(handed, &program, &argv, &envp) {
+        Ok(never) => match never {},
+        // The owners of what was closed must not close it again: there is no way back up.
+        Err(failure) => give_up(handed.wire, &failure),
+    }
+}
+
+/// What is done with nothing open but the connection to the parent.
+fn last(
+    handed: &Handed<'_>,
+    program: &CStr,
+    argv: &process::StringArray,
+    envp: &process::StringArray,
+) -> Step<std::convert::Infallible> {
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
     // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
     load_filter(handed)?;
     wait_for_start(handed)?;
     hook::run("startContainer", handed.start_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
-    let errno = process::execve(&program, &argv, &envp);
+    let errno = process::execve(program, argv, envp);
     Err(errno).or_fail(|| format!("exec {}", program.to_string_lossy()))
 }
 
