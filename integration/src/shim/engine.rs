@@ -80,8 +80,10 @@ pub struct Engine {
     pub release: Release,
     /// The folder of its files.
     pub directory: PathBuf,
-    /// Its own name: the containerd namespace of its containers.
+    /// The containerd namespace of its containers.
     pub name: String,
+    /// Where their control groups are.
+    cgroups: String,
     path: String,
     holder: Child,
     inside: i32,
@@ -120,7 +122,16 @@ impl Engine {
         let pid = holder.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let inside = children.trim().parse().unwrap();
-        Engine { release, directory, name, path: path.join(":"), holder, inside, daemons: Vec::new() }
+        Engine {
+            release,
+            directory,
+            cgroups: name.clone(),
+            name,
+            path: path.join(":"),
+            holder,
+            inside,
+            daemons: Vec::new(),
+        }
     }
 
     /// containerd with an image `busybox`; `None` when this machine has no such release.
@@ -149,6 +160,47 @@ impl Engine {
         fs::write(&file, config).unwrap();
         self.daemon("containerd", &["containerd", "-l", "trace", "-c", &file.to_string_lossy()]);
         until("containerd answers", || self.ctr(&["version"]).status == 0);
+    }
+
+    /// containerd with its CRI service, a bridge network, and Corten twice: as `corten` by its own type, and as `typed`
+    /// by containerd's, with the path of the shim. `None` when something of that is not on this machine.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn cri(release: Release) -> Option<Engine> {
+        release.find("containerd")?;
+        Release::Newer.find("crictl")?;
+        Path::new("/usr/lib/cni/bridge").exists().then_some(())?;
+        let mut engine = Engine::new(release);
+        engine.name = "k8s.io".to_owned();
+        let dir = engine.directory.display().to_string();
+        fs::create_dir_all(format!("{dir}/cni")).unwrap();
+        fs::write(format!("{dir}/cni/10-test.conflist"), NETWORK).unwrap();
+        engine.start_containerd(&CRI.replace("DIR", &dir));
+        for format in ["oci-archive", "pause"] {
+            engine.ctr(&["-n", "k8s.io", "images", "import", &image(format).to_string_lossy()]).ok();
+        }
+        Some(engine)
+    }
+
+    /// Starts the containerd of [`Engine::cri`] again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart_cri(&mut self) {
+        let dir = self.directory.display().to_string();
+        self.start_containerd(&CRI.replace("DIR", &dir));
+    }
+
+    /// Runs crictl.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    pub fn crictl(&self, words: &[&str]) -> Said {
+        let socket = format!("unix://{}/containerd.sock", self.directory.display());
+        let program = Release::Newer.find("crictl").expect("crictl");
+        self.run(&[&[&*program.to_string_lossy(), "-t", "60s", "-r", &socket, "-i", &socket], words].concat())
     }
 
     /// dockerd with the image `busybox`, and Corten as its default runtime; `runtime` is its entry in daemon.json.
@@ -293,7 +345,7 @@ impl Engine {
                 &self.directory.join("state/io.containerd.runtime.v2.task").join(&namespace),
             )
             .len(),
-            cgroups: cgroups_of(&namespace),
+            cgroups: cgroups_of(&self.cgroups),
         }
     }
 
@@ -303,17 +355,52 @@ impl Engine {
         text.chars().rev().take(4000).collect::<Vec<_>>().into_iter().rev().collect()
     }
 
+    /// The control group below which pods and their containers are to be.
+    pub fn cgroup_parent(&self) -> String {
+        format!("/{}", self.cgroups)
+    }
+
     /// A path of the engine as seen from outside.
     pub fn outside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.inside))
     }
 }
 
+/// The configuration of containerd's CRI service; `DIR` is the engine's folder.
+const CRI: &str = r#"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.k8s.io/pause:corten"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  tolerate_missing_hugetlb_controller = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "DIR/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "corten"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.corten]
+      runtime_type = "io.containerd.corten.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.typed]
+      runtime_type = "io.containerd.runc.v2"
+      runtime_path = "DIR/bin/containerd-shim-corten-v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.typed.options]
+        SystemdCgroup = false
+"#;
+
+const NETWORK: &str = r#"{"cniVersion": "0.4.0", "name": "test", "plugins": [
+  {"type": "bridge", "bridge": "test0", "isGateway": true, "ipMasq": true, "ipam": {"type": "host-local",
+   "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}]}"#;
+
 /// The name by which engines call Corten's shim.
 pub const RUNTIME: &str = "io.containerd.corten.v2";
 const RUNTIME_SHIM: &str = "containerd-shim-corten-v2";
 /// The image that every engine has.
 pub const IMAGE: &str = "docker.io/library/busybox:latest";
+
+/// The image of pods' first containers, which sleep.
+pub const PAUSE: &str = "registry.k8s.io/pause:corten";
 
 /// What is left when containers are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -341,7 +428,7 @@ fn cgroups_of(namespace: &str) -> usize {
     tops.map(|top| host::cgroups_below(&top).len()).sum()
 }
 
-/// The image as an archive that skopeo calls `format`; made once.
+/// The image as an archive that skopeo calls `format`, or [`PAUSE`] for `pause`; made once.
 ///
 /// # Panics
 /// When umoci or skopeo fails.
@@ -360,17 +447,21 @@ pub fn image(format: &'static str) -> PathBuf {
         rootfs::populate(&folder.join("bundle/rootfs"));
         umoci(&["repack", "--image", "oci:latest", "bundle"]);
         umoci(&["config", "--image", "oci:latest", "--config.cmd", "/bin/sh"]);
+        let sleep = ["--config.cmd", "/bin/sleep", "--config.cmd", "2147483647"];
+        umoci(&[&["config", "--image", "oci:latest", "--tag", "pause"], &sleep[..]].concat());
         folder
     });
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = LOCK.lock().unwrap();
+    let _one = LOCK.lock();
     let archive = folder.join(format!("{format}.tar"));
+    let (source, kind, name) = match format {
+        "pause" => ("oci:oci:pause", "oci-archive", PAUSE),
+        _ => ("oci:oci:latest", format, IMAGE),
+    };
     if !archive.exists() {
-        let target = format!("{format}:{}:{IMAGE}", archive.display());
-        let output = Command::new("skopeo")
-            .args(["copy", "-q", "oci:oci:latest", &target])
-            .current_dir(folder)
-            .output();
+        let target = format!("{kind}:{}:{name}", archive.display());
+        let output =
+            Command::new("skopeo").args(["copy", "-q", source, &target]).current_dir(folder).output();
         let output = output.unwrap();
         assert!(output.status.success(), "skopeo: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -387,16 +478,16 @@ impl Drop for Engine {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         let deadline = Instant::now() + PATIENCE;
-        while cgroups_of(&self.name) > 0 && Instant::now() < deadline {
-            leaks::sweep(&self.name);
+        while cgroups_of(&self.cgroups) > 0 && Instant::now() < deadline {
+            leaks::sweep(&self.cgroups);
             for top in host::hierarchies() {
-                for cgroup in host::cgroups_below(&top.join(&self.name)) {
+                for cgroup in host::cgroups_below(&top.join(&self.cgroups)) {
                     let _ = fs::remove_dir(cgroup);
                 }
             }
         }
         for top in host::hierarchies() {
-            let _ = fs::remove_dir(top.join(&self.name));
+            let _ = fs::remove_dir(top.join(&self.cgroups));
         }
         rootfs::remove(&self.directory);
     }

@@ -1,0 +1,213 @@
+//! containerd's CRI service with Corten's shim, driven by crictl as a kubelet would: pods of several containers.
+
+use integration::shim::engine::{Engine, Release};
+use integration::shim::pod::until;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Stdio;
+
+/// Runs a test with every release and both ways to configure the shim.
+fn with_each(test: fn(&mut Engine, &str)) {
+    for release in Release::ALL {
+        match Engine::cri(release) {
+            Some(mut engine) => {
+                for handler in ["corten", "typed"] {
+                    test(&mut engine, handler);
+                    until("no shim is left", || engine.shims().is_empty());
+                }
+            }
+            None => {
+                integration::skip::say(&format!("needs containerd with CRI, crictl and CNI ({release:?})"))
+            }
+        }
+    }
+}
+
+/// A pod with its containers.
+struct Pod<'a> {
+    engine: &'a Engine,
+    id: String,
+    file: String,
+}
+
+impl Pod<'_> {
+    fn new<'a>(engine: &'a Engine, handler: &str, name: &str) -> Pod<'a> {
+        let file = engine.directory.join(format!("{name}-{handler}.json")).to_string_lossy().into_owned();
+        let config = json!({
+            "metadata": { "name": format!("{name}-{handler}"), "namespace": "default", "uid": format!("{name}-{handler}"), "attempt": 1 },
+            "log_directory": engine.directory.join("logs").join(format!("{name}-{handler}")),
+            "linux": { "cgroup_parent": engine.cgroup_parent() },
+        });
+        fs::write(&file, config.to_string()).unwrap();
+        let id = engine.crictl(&["runp", "--runtime", handler, &file]).ok().trim().to_owned();
+        Pod { engine, id, file }
+    }
+
+    fn container(&self, name: &str, command: &[&str], edit: impl FnOnce(&mut Value)) -> String {
+        let file = self.engine.directory.join(format!("{name}.json")).to_string_lossy().into_owned();
+        let mut config = json!({
+            "metadata": { "name": name }, "image": { "image": "docker.io/library/busybox:latest" },
+            "command": command, "log_path": format!("{name}.log"), "linux": {},
+        });
+        edit(&mut config);
+        fs::write(&file, config.to_string()).unwrap();
+        let id = self.engine.crictl(&["create", &self.id, &file, &self.file]).ok().trim().to_owned();
+        self.engine.crictl(&["start", &id]).ok();
+        id
+    }
+
+    fn state(&self, container: &str) -> Value {
+        let text = self.engine.crictl(&["inspect", container]).ok();
+        serde_json::from_str::<Value>(&text).unwrap()["status"].clone()
+    }
+
+    fn remove(self) {
+        self.engine.crictl(&["stopp", &self.id]).ok();
+        self.engine.crictl(&["rmp", &self.id]).ok();
+    }
+}
+
+#[test]
+fn a_pod_of_several_containers_has_one_shim() {
+    with_each(|engine, handler| {
+        let pod = Pod::new(engine, handler, "several");
+        assert_eq!(engine.shims().len(), 1);
+        let script = "echo started; while :; do sleep 1; done";
+        let one = pod.container("one", &["sh", "-c", script], |_| {});
+        let two = pod.container("two", &["sleep", "600"], |_| {});
+        let short = pod.container("short", &["sh", "-c", "exit 3"], |_| {});
+        // Work that may block is done by copies of the shim, which come and go.
+        until("one shim serves the whole pod", || engine.shims().len() == 1);
+        until("the short one has ended", || pod.state(&short)["state"] == "CONTAINER_EXITED");
+        assert_eq!(pod.state(&short)["exitCode"], 3);
+        assert_eq!(pod.state(&one)["state"], "CONTAINER_RUNNING");
+
+        assert_eq!(engine.crictl(&["exec", "-s", &one, "echo", "sync"]).ok().trim(), "sync");
+        let failed = engine.crictl(&["exec", "-s", &one, "sh", "-c", "exit 4"]);
+        assert!(failed.err.contains('4') || failed.status == 4, "{failed:?}");
+        assert_eq!(engine.crictl(&["exec", &two, "echo", "streamed"]).ok(), "streamed\n");
+        until("the log is written", || engine.crictl(&["logs", &one]).out.contains("started"));
+        let stats: Value = serde_json::from_str(&engine.crictl(&["stats", "-o", "json"]).ok()).unwrap();
+        assert!(stats["stats"].as_array().is_some_and(|list| list.len() >= 2), "{stats}");
+        let pods = engine.crictl(&["pods"]).ok();
+        assert!(pods.contains("Ready"), "{pods}");
+        engine.crictl(&["stop", "-t", "0", &one]).ok();
+        assert_eq!(pod.state(&one)["exitCode"], 137);
+        engine.crictl(&["rm", &one]).ok();
+        assert_eq!(pod.state(&two)["state"], "CONTAINER_RUNNING");
+        pod.remove();
+        let residue = engine.residue();
+        assert_eq!((residue.bundles, residue.states, residue.mounts), (0, 0, 0), "{residue:?}");
+    });
+}
+
+#[test]
+fn ports_are_forwarded_and_streams_attached() {
+    with_each(|engine, handler| {
+        let pod = Pod::new(engine, handler, "ports");
+        let server = "while :; do echo answered | nc -l -p 80; done";
+        let server = pod.container("server", &["sh", "-c", server], |_| {});
+        let mut forward = engine.command(&[]);
+        let socket = format!("unix://{}/containerd.sock", engine.directory.display());
+        let program = Release::Newer.find("crictl").unwrap();
+        forward.arg(program).args(["-r", &socket, "-i", &socket, "port-forward", &pod.id, "8088:80"]);
+        let mut forward = forward.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        until("the port answers", || {
+            engine.run(&["busybox", "nc", "-w", "2", "127.0.0.1", "8088"]).out.contains("answered")
+        });
+        let _ = forward.kill();
+        let _ = forward.wait();
+        assert_eq!(pod.state(&server)["state"], "CONTAINER_RUNNING");
+
+        let echo =
+            pod.container("echo", &["sh", "-c", "while read line; do echo got $line; done"], |config| {
+                config["stdin"] = true.into();
+            });
+        let crictl = Release::Newer.find("crictl").unwrap();
+        let crictl = crictl.display();
+        let script = format!("echo typed | timeout 3 {crictl} -r {socket} -i {socket} attach -i {echo}");
+        let said = engine.run(&["sh", "-c", &script]);
+        let log = engine.crictl(&["logs", &echo]);
+        assert!(said.out.contains("got typed") || log.out.contains("got typed"), "{said:?} {log:?}");
+
+        let terminal =
+            pod.container("terminal", &["sh", "-c", "tty; sleep 600"], |config| config["tty"] = true.into());
+        until("the terminal is logged", || engine.crictl(&["logs", &terminal]).out.contains("/dev/pts/0"));
+        pod.remove();
+    });
+}
+
+#[test]
+fn containerd_is_restarted_under_a_running_pod() {
+    with_each(|engine, handler| {
+        let script = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; sleep 600";
+        let (id, counter) = {
+            let pod = Pod::new(engine, handler, "restarted");
+            let counter = pod.container("counter", &["sh", "-c", script], |_| {});
+            (pod.id, counter)
+        };
+        let shims = engine.shims();
+        engine.kill("containerd", Signal::SIGKILL);
+        engine.restart_cri();
+        until("the pod is known again", || engine.crictl(&["pods", "-q"]).out.contains(&id));
+        assert_eq!(engine.shims(), shims);
+        assert_eq!(engine.crictl(&["exec", "-s", &counter, "echo", "still"]).ok().trim(), "still");
+        until("the output is complete", || engine.crictl(&["logs", &counter]).out.contains("line 100\n"));
+        let log = engine.crictl(&["logs", &counter]).ok();
+        let expected: String = (1..=100).map(|number| format!("line {number}\n")).collect();
+        assert_eq!(log, expected, "nothing is lost");
+        engine.crictl(&["stopp", &id]).ok();
+        engine.crictl(&["rmp", &id]).ok();
+    });
+}
+
+#[test]
+fn probes_do_not_pile_up() {
+    with_each(|engine, handler| {
+        let pod = Pod::new(engine, handler, "probed");
+        let container = pod.container("probed", &["sleep", "600"], |_| {});
+        let shim = engine.shims()[0];
+        let fds = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+        engine.crictl(&["exec", "-s", &container, "true"]).ok();
+        let before = fds();
+        for _ in 0..10 {
+            engine.crictl(&["exec", "-s", &container, "true"]).ok();
+        }
+        until("the descriptors are given back", || fds() <= before);
+        // A probe that leaves a process behind.
+        let late = engine.crictl(&["exec", "-s", "--timeout", "2", &container, "sh", "-c", "sleep 600"]);
+        assert_ne!(late.status, 0);
+        assert_eq!(engine.crictl(&["exec", "-s", &container, "echo", "on"]).ok().trim(), "on");
+        pod.remove();
+    });
+}
+
+#[test]
+fn an_out_of_memory_kill_is_the_reason() {
+    with_each(|engine, handler| {
+        let pod = Pod::new(engine, handler, "hungry");
+        let container = pod.container("hungry", &["tail", "/dev/zero"], |config| {
+            config["linux"]["resources"] = json!({ "memory_limit_in_bytes": 33_554_432 });
+        });
+        until("it has ended", || pod.state(&container)["state"] == "CONTAINER_EXITED");
+        let state = pod.state(&container);
+        assert_eq!((&state["reason"], &state["exitCode"]), (&json!("OOMKilled"), &json!(137)), "{state}");
+        pod.remove();
+    });
+}
+
+#[test]
+fn a_killed_shim_ends_its_pod() {
+    with_each(|engine, handler| {
+        let pod = Pod::new(engine, handler, "doomed");
+        let container = pod.container("doomed", &["sleep", "600"], |_| {});
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine.shims()[0]), Signal::SIGKILL).unwrap();
+        until("its containers are known to have ended", || {
+            pod.state(&container)["state"] == "CONTAINER_EXITED"
+        });
+        pod.remove();
+        let residue = engine.residue();
+        assert_eq!((residue.bundles, residue.states, residue.mounts), (0, 0, 0), "{residue:?}");
+    });
+}
