@@ -162,7 +162,7 @@ fn containers_survive_the_death_of_containerd() {
     out.expect("line 20\n");
     pod.sink.up();
     assert_eq!(pod.call("Connect", 0, "").unwrap().number(2), pid as u64);
-    assert_eq!(pod.call("Pids", 0, "").unwrap().all(1).is_empty(), false);
+    assert!(!pod.call("Pids", 0, "").unwrap().all(1).is_empty());
     pod.remove(0);
     let lines = out.end();
     for (index, line) in lines.lines().enumerate() {

@@ -221,7 +221,7 @@ fn delete_cleans_up_after_a_killed_shim_and_may_be_repeated() {
         until("the container is dead", || !host::alive(pid));
     }
     assert!(integration::leaks::cgroups(&container.id).is_empty());
-    assert_eq!(proc::entries(&pod.directory().join("state").join(pod.namespace())), Vec::<String>::new());
+    assert_eq!(proc::entries(pod.directory().join("state").join(pod.namespace())), Vec::<String>::new());
 }
 
 #[test]

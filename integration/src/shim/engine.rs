@@ -248,7 +248,8 @@ impl Engine {
         let before = self.processes_of(command[0]);
         let mut command = self.command(command);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        command.spawn().unwrap();
+        // A wrapper that starts the daemon and goes: reaped with this program's other children.
+        drop(command.spawn().unwrap());
         let program = command.get_args().nth(9).unwrap().to_string_lossy().into_owned();
         let mut found = None;
         until("the daemon runs", || {
@@ -330,7 +331,7 @@ impl Engine {
     /// What shims could leave behind, counted.
     pub fn residue(&self) -> Residue {
         let root = PathBuf::from(format!("/proc/{}/root", self.inside));
-        let entries = |path: &str| proc::entries(&root.join(path)).len();
+        let entries = |path: &str| proc::entries(root.join(path)).len();
         let mounts = proc::mounts(&self.inside.to_string());
         let state = self.directory.join("state").display().to_string();
         let namespace = self.name.clone();
@@ -342,7 +343,7 @@ impl Engine {
             fifos: entries("run/containerd/fifo"),
             states: entries(&format!("run/containerd/runc/{namespace}")),
             bundles: proc::entries(
-                &self.directory.join("state/io.containerd.runtime.v2.task").join(&namespace),
+                self.directory.join("state/io.containerd.runtime.v2.task").join(&namespace),
             )
             .len(),
             cgroups: cgroups_of(&self.cgroups),

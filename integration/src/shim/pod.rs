@@ -280,7 +280,7 @@ impl Drop for Pod {
         // By its socket's name in the table of descriptors nobody else can be meant.
         let ours = |pid: &i32| {
             let words = crate::proc::nul_separated(&format!("/proc/{pid}/cmdline"));
-            words.iter().any(|word| *word == self.name)
+            words.contains(&self.name)
         };
         for pid in crate::proc::pids().into_iter().filter(ours) {
             let _ =
