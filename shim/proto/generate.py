@@ -161,7 +161,9 @@ def main():
             known[f"{package}.{name}"] = kind
             packages.setdefault(package, []).append((kind, name, doc, entries))
     index = ["//! The messages of containerd's shim protocol. Written by `proto/generate.py`; do not edit.",
-             "#![allow(missing_docs)]", ""]
+             "#![allow(missing_docs)]",
+             "// The comments are those of the .proto files, which know nothing of HTML.",
+             "#![allow(rustdoc::invalid_html_tags, rustdoc::bare_urls)]", ""]
     files = {"mod.rs": "\n".join(index + [f"pub mod {MODULES[p]};" for p in sorted(packages, key=MODULES.get)]) + "\n"}
     for package, blocks in packages.items():
         files[MODULES[package] + ".rs"] = module(package, blocks, known)

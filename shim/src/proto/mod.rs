@@ -1,5 +1,7 @@
 //! The messages of containerd's shim protocol. Written by `proto/generate.py`; do not edit.
 #![allow(missing_docs)]
+// The comments are those of the .proto files, which know nothing of HTML.
+#![allow(rustdoc::invalid_html_tags, rustdoc::bare_urls)]
 
 pub mod bootstrap;
 pub mod cgroups_v1;

@@ -368,7 +368,7 @@ impl Io {
 
     /// Lets output that a process had written before it ended go before the news of its end, and be read: clients of
     /// containerd before 2.0 close their side when they hear of it. Waits for a reader that stands still no longer
-    /// than [`READER_PATIENCE`] adds up to.
+    /// than `READER_PATIENCE` adds up to.
     pub async fn settle(&self) {
         if self.unread.borrow().is_empty() {
             return;
