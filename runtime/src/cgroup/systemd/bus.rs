@@ -189,11 +189,24 @@ impl Bus {
         Ok(())
     }
 
-    /// Lets systemd forget a unit that failed; others are not changed.
+    /// Lets systemd forget a unit that failed; others are not changed. Nobody waits for the answer.
     fn reset_failed(&mut self, unit: &str) {
         let mut body = Body::default();
         body.string(unit);
-        let _ = self.call("ResetFailedUnit", unit, "s", body);
+        let call = self.to_manager(MANAGER, "ResetFailedUnit", "s", body);
+        let serial = self.next_serial();
+        let _ = self.write(&call.encode(serial, false));
+    }
+
+    fn to_manager<'a>(
+        &self,
+        interface: &'a str,
+        member: &'a str,
+        signature: &'a str,
+        body: Body,
+    ) -> Call<'a> {
+        let destination = self.routed.then_some(SYSTEMD);
+        Call { path: MANAGER_PATH, interface, member, destination, signature, body }
     }
 
     /// Calls a method of the manager; the first argument of the answer, if it is text.
@@ -215,14 +228,7 @@ impl Bus {
         signature: &str,
         body: Body,
     ) -> Result<String, Error> {
-        let call = Call {
-            path: MANAGER_PATH,
-            interface,
-            member,
-            destination: self.routed.then_some(SYSTEMD),
-            signature,
-            body,
-        };
+        let call = self.to_manager(interface, member, signature, body);
         let serial = self.next_serial();
         let failed = |source| Error::Io { call: member, source };
         self.write(&call.encode(serial, true)).map_err(failed)?;
