@@ -47,7 +47,7 @@ runtime_supports_json = ["runc", "crun", "$1"]
 $1 = ["$2"]
 END
     export CONTAINERS_CONF=$dir/containers.conf BATS_TMPDIR=$dir/tmp TMPDIR=$dir/tmp PODMAN_TIMEOUT=60
-    export PODMAN="podman --root $dir/root --runroot $dir/run --tmpdir $dir/libpod --storage-driver overlay --runtime $1"
+    export PODMAN="podman --root $dir/root --runroot $dir/run --tmpdir $dir/libpod --storage-driver overlay --runtime $2"
     $PODMAN load -qi "$WORK/images.tar" > /dev/null || { echo "podman.sh: no image" >&2 && exit 2; }
     : > "$WORK/$1.tap"
     for file in $FILES; do
