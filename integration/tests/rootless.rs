@@ -129,3 +129,24 @@ fn what_needs_privilege_is_refused_in_one_line() {
     assert!(run.error().contains("linux.resources.memory.limit"), "{run:#?}");
     assert!(!c.root.join(&c.id).exists());
 }
+
+/// The filter is loaded with the user's own rights over the container, and its listener goes to a recorder of the user.
+#[test]
+fn a_user_can_record_a_profile_and_run_under_it() {
+    if runtime().kind != Kind::Corten {
+        skip!("recording is Corten's own");
+    }
+    for no_new_privileges in [true, false] {
+        let mut c = container();
+        c.put("/process/noNewPrivileges", json!(no_new_privileges));
+        c.args(&["/probe", "try", "read", "/etc/passwd"]);
+        c.write_config();
+        let (bundle, profile) = (c.bundle().to_str().unwrap().to_owned(), c.text_path("profile.json"));
+        let run = c.call(&["seccomp", "record", "--bundle", &bundle, "--output", &profile, &c.id]);
+        assert_eq!(run.ok().stdout, "ok\n");
+        let recorded = serde_json::from_slice(&fs::read(&profile).unwrap()).unwrap();
+        c.put("/linux/seccomp", recorded);
+        assert_eq!(c.attempt(&["read", "/etc/passwd"]), "ok");
+        assert_eq!(c.attempt(&["syscall", "140", "0", "0"]), "EPERM");
+    }
+}
