@@ -53,6 +53,31 @@ fn mounts() -> Value {
     ])
 }
 
+/// What `runc spec --rootless` writes for a user, without a terminal: one id, no network namespace, no cgroup.
+///
+/// # Panics
+/// Never: it changes what [`plain`] has.
+pub fn rootless(uid: u32, gid: u32) -> Value {
+    let mut config = plain();
+    config["linux"]["namespaces"] = json!([{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "user" }]);
+    config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
+    config["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
+    config["linux"].as_object_mut().unwrap().remove("resources");
+    let list = config["mounts"].as_array_mut().unwrap();
+    list.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+    for mount in list {
+        if mount["destination"] == "/sys" {
+            // A sysfs of one's own needs a network namespace of one's own.
+            *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
+                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
+        } else if mount["destination"] == "/dev/pts" {
+            // gid 5 is not mapped.
+            mount["options"] = json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]);
+        }
+    }
+    config
+}
+
 /// What Docker makes for `docker run`: its capabilities, mounts, masks, limits and seccomp profile.
 ///
 /// # Panics

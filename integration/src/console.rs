@@ -7,6 +7,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// The master side.
 #[derive(Debug)]
@@ -93,13 +94,17 @@ impl Console {
 
     /// Waits until the output has some text.
     pub fn expect(&mut self, text: &str) {
-        let mut open = true;
-        outcome::until(&format!("{text:?} on the terminal"), || {
-            let found = self.text().contains(text);
-            assert!(found || open, "the terminal closed without {text:?}: {:?}", self.text());
-            open = self.read_more();
-            found
-        });
+        let deadline = Instant::now() + outcome::BOUND;
+        loop {
+            let open = self.read_more();
+            let seen = self.text();
+            if seen.contains(text) {
+                return;
+            }
+            assert!(open, "the terminal closed without {text:?}: {seen:?}");
+            assert!(Instant::now() < deadline, "{text:?} did not come: {seen:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until the other side is closed, and returns all output.

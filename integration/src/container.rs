@@ -64,7 +64,10 @@ impl Container {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         static SUBREAPER: Once = Once::new();
         // Containers outlive the runtime that made them; their exit status comes to us then.
-        SUBREAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).unwrap());
+        SUBREAPER.call_once(|| {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            std::thread::spawn(reap_orphans);
+        });
         let id = format!("cit-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let directory = rootfs::base().join(&id);
         fs::create_dir_all(directory.join("rootfs")).unwrap();
@@ -400,7 +403,6 @@ impl Container {
         let pid = Pid::from_raw(self.pid());
         let mut end = None;
         outcome::until(&format!("end of {pid}"), || {
-            reap_orphans();
             end = match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
                 WaitStatus::Exited(_, code) => Some(End::Exited(code)),
                 WaitStatus::Signaled(_, signal, _) => Some(End::Killed(signal as i32)),
@@ -463,23 +465,21 @@ impl Running<'_> {
     }
 }
 
-/// Reaps a process that became ours as soon as it ends, as a shim does for what `exec --detach` left to it: a pid
-/// namespace does not end before all its processes are reaped.
-pub fn reap(pid: i32) {
-    std::thread::spawn(move || waitpid(Pid::from_raw(pid), None));
-}
-
-/// Reaps what runtimes have left to us of processes that entered a container later. Its init cannot end before.
+/// Reaps, as a shim does, what runtimes leave to us of processes that entered a container later: a pid namespace does
+/// not end before all its processes are reaped. An init is left to [`Container::wait`].
 fn reap_orphans() {
-    let children = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let pids = children.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-    for pid in pids.collect::<String>().split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()) {
-        let status = Status::of(&pid.to_string());
-        let inner = status.numbers("NSpid");
-        // An init is waited for by its own test.
-        if status.get("State").starts_with('Z') && inner.len() > 1 && inner.last() != Some(&1) {
-            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+    loop {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let children = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let children: Vec<String> = children.collect();
+        for pid in children.iter().flat_map(|list| list.split_whitespace()) {
+            let status = Status::of(pid);
+            let inside = status.numbers("NSpid");
+            if status.get("State").starts_with('Z') && inside.len() > 1 && inside.last() != Some(&1) {
+                let _ = waitpid(Pid::from_raw(pid.parse().unwrap()), Some(WaitPidFlag::WNOHANG));
+            }
         }
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 

@@ -59,6 +59,12 @@ pub fn hierarchies() -> Vec<PathBuf> {
     mounts.iter().filter(of).map(|mount| PathBuf::from(&mount.target)).collect()
 }
 
+/// Where the unified hierarchy is mounted, if it is.
+pub fn unified() -> Option<PathBuf> {
+    let mounts = proc::mounts("self");
+    Some(PathBuf::from(&mounts.iter().find(|mount| mount.fstype == "cgroup2")?.target))
+}
+
 /// Every cgroup below a directory, children before parents.
 pub fn cgroups_below(directory: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();

@@ -14,6 +14,8 @@
 //! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
 //! | [`leaks`] | what a container has left behind |
 //! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
+//! | [`trace`] | kills a program, or lets a call of it fail, at its n-th system call |
+//! | [`user`] | the unprivileged user of the rootless tests |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
 
@@ -36,3 +38,5 @@ pub mod skip;
 pub mod sockets;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod trace;
+pub mod user;

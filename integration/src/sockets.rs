@@ -10,6 +10,8 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 /// A listening socket that takes one descriptor with its message from each connection.
 #[derive(Debug)]
@@ -77,28 +79,35 @@ fn receive_fds(socket: RawFd) -> (Vec<u8>, Vec<OwnedFd>) {
     (bytes, fds)
 }
 
-/// A socket as a service manager has for `sd_notify`.
+/// A socket as a service manager has for `sd_notify`, read all the time by a thread of its own.
 #[derive(Debug)]
-pub struct Notifications(UnixDatagram);
+pub struct Notifications(mpsc::Receiver<String>);
 
 impl Notifications {
-    /// Binds a path.
+    /// Binds a path. Descriptors that come (as with `BARRIER=1`) are closed at once, which is the answer to them.
     ///
     /// # Panics
-    /// When that fails.
+    /// When the path is taken.
     pub fn at(path: &Path) -> Notifications {
         let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(outcome::BOUND)).unwrap();
-        Notifications(socket)
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            loop {
+                let (data, fds) = receive_fds(socket.as_raw_fd());
+                drop(fds);
+                if sender.send(String::from_utf8_lossy(&data).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Notifications(receiver)
     }
 
-    /// Waits for a datagram; descriptors that come with it (as with `BARRIER=1`) are closed, which answers them.
+    /// Waits for a datagram.
     ///
     /// # Panics
     /// When none comes in time.
     pub fn receive(&self) -> String {
-        let (data, fds) = receive_fds(self.0.as_raw_fd());
-        drop(fds);
-        String::from_utf8_lossy(&data).into_owned()
+        self.0.recv_timeout(outcome::BOUND).expect("a notification")
     }
 }

@@ -169,7 +169,6 @@ fn the_pidfd_socket_of_exec_gets_its_pidfd() {
     )
     .ok();
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
-    integration::container::reap(pid);
     assert_eq!(pid_of(&receiver.receive().fds[0]), pid);
     assert!(host::alive(pid));
 }

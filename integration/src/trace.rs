@@ -1,0 +1,257 @@
+//! Runs a program under ptrace(2), counts its system calls, and kills it or lets a call fail at a chosen one.
+//!
+//! Calls of the program itself and calls of its children are counted apart: a runtime that is killed is one thing, a
+//! container's init that is killed while it is set up is another. A child is let go when it executes a program.
+
+use crate::sys;
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Whose calls are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// The program that was started.
+    Program,
+    /// Any process that it has made.
+    Child,
+}
+
+/// What happens to a call before the kernel sees it.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// The process gets SIGKILL.
+    Kill,
+    /// The call returns this error and does nothing.
+    Fail(Errno),
+}
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy)]
+pub enum Place {
+    /// At the n-th call, counted from 0.
+    Nth(Who, usize),
+    /// At every call of this number, whoever makes it.
+    Every(i64),
+}
+
+/// How the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited.
+    Exited(i32),
+    /// It died of a signal.
+    Killed(Signal),
+}
+
+/// A run under observation.
+#[derive(Debug)]
+pub struct Traced {
+    /// The calls in order: whose, and the number.
+    pub calls: Vec<(Who, i64)>,
+    /// How the program ended.
+    pub ending: Ending,
+    /// Whether the fault struck.
+    pub struck: bool,
+}
+
+impl Traced {
+    /// The numbers of one side's calls, in order.
+    pub fn calls_of(&self, who: Who) -> Vec<i64> {
+        self.calls.iter().filter(|(whose, _)| *whose == who).map(|(_, number)| *number).collect()
+    }
+}
+
+/// Runs the command to its end; its children go on untraced then.
+///
+/// # Panics
+/// When it cannot be traced, or does not end in time.
+#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
+pub fn run(mut command: Command, fault: Option<(Place, Fault)>) -> Traced {
+    // ptrace binds to a thread, and what is traced is let go when that thread ends.
+    let tracer = thread::Builder::new().name("tracer".into()).spawn(move || {
+        command.stdin(Stdio::null());
+        sys::trace_me(&mut command);
+        let child = command.spawn().unwrap();
+        let program = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        Session::new(program, fault).run()
+    });
+    tracer.unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+struct Session {
+    program: Pid,
+    fault: Option<(Place, Fault)>,
+    /// Processes that are inside of a call, with the error to return at its end.
+    inside: HashMap<Pid, Option<Errno>>,
+    counts: [usize; 2],
+    traced: Traced,
+}
+
+impl Session {
+    fn new(program: Pid, fault: Option<(Place, Fault)>) -> Session {
+        let traced = Traced { calls: Vec::new(), ending: Ending::Exited(-1), struck: false };
+        Session { program, fault, inside: HashMap::new(), counts: [0; 2], traced }
+    }
+
+    fn run(mut self) -> Traced {
+        waitpid(self.program, Some(WaitPidFlag::__WALL)).unwrap();
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEEXEC;
+        ptrace::setoptions(self.program, options).unwrap();
+        let _ = ptrace::syscall(self.program, None);
+        let deadline = Instant::now() + crate::outcome::BOUND;
+        while Instant::now() < deadline {
+            match self.next() {
+                Some(WaitStatus::Exited(pid, code)) if pid == self.program => {
+                    self.traced.ending = Ending::Exited(code);
+                    return self.traced;
+                }
+                Some(WaitStatus::Signaled(pid, signal, _)) if pid == self.program => {
+                    self.traced.ending = Ending::Killed(signal);
+                    return self.traced;
+                }
+                Some(status) => self.handle(status),
+                None => thread::sleep(Duration::from_micros(100)),
+            }
+        }
+        let _ = kill(self.program, Signal::SIGKILL);
+        panic!("{} did not end under observation, fault {:?}", self.program, self.fault);
+    }
+
+    /// The next event of a process that this thread traces, without waiting for ever.
+    fn next(&self) -> Option<WaitStatus> {
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
+        match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::StillAlive) | Err(_) => None,
+            Ok(status) => Some(status),
+        }
+    }
+
+    fn handle(&mut self, status: WaitStatus) {
+        match status {
+            WaitStatus::PtraceSyscall(pid) => self.at_call(pid),
+            WaitStatus::PtraceEvent(pid, _, event) => {
+                if event == libc::PTRACE_EVENT_EXEC && pid != self.program {
+                    let _ = ptrace::detach(pid, None);
+                    self.inside.remove(&pid);
+                } else {
+                    let _ = ptrace::syscall(pid, None);
+                }
+            }
+            // A new process begins with a stop of its own.
+            WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => {
+                let _ = ptrace::syscall(pid, None);
+            }
+            WaitStatus::Stopped(pid, signal) => {
+                let _ = ptrace::syscall(pid, Some(signal));
+            }
+            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _) => {
+                self.inside.remove(&pid);
+            }
+            _ => {}
+        }
+    }
+
+    fn at_call(&mut self, pid: Pid) {
+        if let Some(error) = self.inside.remove(&pid) {
+            if let Some(error) = error {
+                self.set_result(pid, error);
+            }
+        } else {
+            let error = self.enter(pid);
+            self.inside.insert(pid, error);
+        }
+        let _ = ptrace::syscall(pid, None);
+    }
+
+    /// Notes a call, and lets the fault strike if this is its place.
+    fn enter(&mut self, pid: Pid) -> Option<Errno> {
+        let mut registers = ptrace::getregs(pid).ok()?;
+        let who = if pid == self.program { Who::Program } else { Who::Child };
+        let number = registers.orig_rax.cast_signed();
+        let count = &mut self.counts[usize::from(who == Who::Child)];
+        let nth = *count;
+        *count += 1;
+        self.traced.calls.push((who, number));
+        let (place, fault) = self.fault?;
+        let here = match place {
+            Place::Nth(whose, n) => whose == who && n == nth,
+            Place::Every(call) => call == number,
+        };
+        if !here {
+            return None;
+        }
+        self.traced.struck = true;
+        match fault {
+            Fault::Kill => {
+                let _ = kill(pid, Signal::SIGKILL);
+                None
+            }
+            Fault::Fail(error) => {
+                registers.orig_rax = u64::MAX;
+                ptrace::setregs(pid, registers).ok()?;
+                Some(error)
+            }
+        }
+    }
+
+    fn set_result(&self, pid: Pid, error: Errno) {
+        if let Ok(mut registers) = ptrace::getregs(pid) {
+            registers.rax = i64::from(-(error as i32)).cast_unsigned();
+            let _ = ptrace::setregs(pid, registers);
+        }
+    }
+}
+
+/// The name of a system call, for messages, as far as a runtime uses it.
+pub fn name(number: i64) -> String {
+    let known = NAMES.iter().find(|(call, _)| *call == number);
+    known.map_or_else(|| format!("syscall {number}"), |(_, name)| (*name).to_owned())
+}
+
+macro_rules! names {
+    ($($call:ident $name:literal),* $(,)?) => { &[$((libc::$call, $name)),*] };
+}
+
+const NAMES: &[(i64, &str)] = names![
+    SYS_read "read", SYS_write "write", SYS_openat "openat", SYS_openat2 "openat2", SYS_close "close",
+    SYS_close_range "close_range", SYS_newfstatat "newfstatat", SYS_fstat "fstat", SYS_statx "statx",
+    SYS_fstatfs "fstatfs", SYS_statfs "statfs", SYS_lseek "lseek", SYS_mmap "mmap", SYS_munmap "munmap",
+    SYS_mprotect "mprotect", SYS_brk "brk", SYS_mremap "mremap", SYS_madvise "madvise", SYS_ioctl "ioctl",
+    SYS_fcntl "fcntl", SYS_dup3 "dup3", SYS_dup2 "dup2", SYS_dup "dup", SYS_pipe2 "pipe2", SYS_poll "poll",
+    SYS_ppoll "ppoll", SYS_epoll_create1 "epoll_create1", SYS_epoll_ctl "epoll_ctl", SYS_epoll_wait "epoll_wait",
+    SYS_socket "socket", SYS_socketpair "socketpair", SYS_connect "connect", SYS_bind "bind", SYS_sendto "sendto",
+    SYS_sendmsg "sendmsg", SYS_recvmsg "recvmsg", SYS_recvfrom "recvfrom", SYS_clone "clone", SYS_clone3 "clone3",
+    SYS_fork "fork", SYS_vfork "vfork", SYS_execve "execve", SYS_execveat "execveat", SYS_wait4 "wait4",
+    SYS_waitid "waitid", SYS_kill "kill", SYS_pidfd_open "pidfd_open", SYS_pidfd_send_signal "pidfd_send_signal",
+    SYS_unshare "unshare", SYS_setns "setns", SYS_mount "mount", SYS_umount2 "umount2", SYS_pivot_root "pivot_root",
+    SYS_chroot "chroot", SYS_chdir "chdir", SYS_fchdir "fchdir", SYS_getcwd "getcwd", SYS_fsopen "fsopen",
+    SYS_fsconfig "fsconfig", SYS_fsmount "fsmount", SYS_fspick "fspick", SYS_move_mount "move_mount",
+    SYS_open_tree "open_tree", SYS_mount_setattr "mount_setattr", SYS_mkdirat "mkdirat", SYS_mkdir "mkdir",
+    SYS_mknodat "mknodat", SYS_symlinkat "symlinkat", SYS_unlinkat "unlinkat", SYS_rename "rename",
+    SYS_renameat "renameat", SYS_renameat2 "renameat2", SYS_linkat "linkat", SYS_readlinkat "readlinkat",
+    SYS_readlink "readlink", SYS_getdents64 "getdents64", SYS_fchmod "fchmod", SYS_fchmodat "fchmodat",
+    SYS_fchown "fchown", SYS_fchownat "fchownat", SYS_ftruncate "ftruncate", SYS_fsync "fsync",
+    SYS_faccessat "faccessat", SYS_faccessat2 "faccessat2", SYS_access "access", SYS_flock "flock",
+    SYS_memfd_create "memfd_create", SYS_sendfile "sendfile", SYS_copy_file_range "copy_file_range",
+    SYS_rt_sigaction "rt_sigaction", SYS_rt_sigprocmask "rt_sigprocmask", SYS_sigaltstack "sigaltstack",
+    SYS_signalfd4 "signalfd4", SYS_prctl "prctl", SYS_arch_prctl "arch_prctl", SYS_capset "capset",
+    SYS_capget "capget", SYS_setgroups "setgroups", SYS_setresuid "setresuid", SYS_setresgid "setresgid",
+    SYS_getuid "getuid", SYS_geteuid "geteuid", SYS_getgid "getgid", SYS_getpid "getpid", SYS_getppid "getppid",
+    SYS_gettid "gettid", SYS_setsid "setsid", SYS_umask "umask", SYS_prlimit64 "prlimit64",
+    SYS_sethostname "sethostname", SYS_setdomainname "setdomainname", SYS_keyctl "keyctl",
+    SYS_seccomp "seccomp", SYS_bpf "bpf", SYS_uname "uname", SYS_clock_gettime "clock_gettime",
+    SYS_getrandom "getrandom", SYS_set_tid_address "set_tid_address", SYS_set_robust_list "set_robust_list",
+    SYS_rseq "rseq", SYS_exit "exit", SYS_exit_group "exit_group", SYS_inotify_init1 "inotify_init1",
+    SYS_inotify_add_watch "inotify_add_watch", SYS_sched_getaffinity "sched_getaffinity",
+];
