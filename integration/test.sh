@@ -35,6 +35,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 guest=
 if [ "$mode" = all ]; then
   say "build the guest, in the background"
+  mkdir -p target
   integration/guest/build.sh > target/guest-build.log 2>&1 &
   guest=$!
 fi
@@ -44,6 +45,13 @@ say "tests of the workspace"
 cargo run --quiet -p integration --bin suite || status=1
 
 if [ "$mode" = all ]; then
+  say "resources, systemd driver and rootless in the guest"
+  if wait "$guest"; then
+    integration/guest/tests.sh || status=1
+  else
+    tail -n 20 target/guest-build.log
+    status=1
+  fi
   say "seccomp programs against libseccomp"
   cargo test --quiet -p seccomp-profiles --features libseccomp-oracle || status=1
   say "validation suites: runtime-tools and the matrix of runtimes"

@@ -178,7 +178,7 @@ fn refused_limits_are_one_line_and_leave_nothing() {
         ),
         (
             r#"{"cpu": {"realtimeRuntime": 5}}"#,
-            "linux.resources.cpu.realtimeRuntime: 5: cgroup v2 has no limit",
+            "linux.resources.cpu.realtimeRuntime: 5: cgroup v2 has nothing like",
         ),
         (
             r#"{"memory": {"swappiness": 5}}"#,
