@@ -190,8 +190,10 @@ fn gone(pid: &str) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))
 }
 
-/// What the probe printed: one line, which a terminal or a runtime's warnings may have company for.
+/// What the probe printed: one line, before or after which a runtime may have written a warning. A terminal also echoes what
+/// script(1) sends to it.
 fn report(text: &str) -> Value {
+    let text = text.replace("^@", "");
     let start = text.find("{\"args0\"").unwrap_or(text.len());
     let json = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     serde_json::from_str(json).unwrap_or_else(|_| json!({"nothing": text}))
