@@ -126,9 +126,9 @@ impl Table {
 
     fn cpu(&mut self, cpu: &Cpu, now: &Now) -> Result<()> {
         let runtime = cpu.realtime_runtime.filter(|runtime| *runtime != 0);
-        refuse("cpu.realtimeRuntime", runtime, "the realtime limit cpu.rt_runtime_us")?;
+        refuse("cpu.realtimeRuntime", runtime, "cpu.rt_runtime_us")?;
         let period = cpu.realtime_period.filter(|period| *period != 0);
-        refuse("cpu.realtimePeriod", period, "the realtime limit cpu.rt_period_us")?;
+        refuse("cpu.realtimePeriod", period, "cpu.rt_period_us")?;
         if let Some(idle) = cpu.idle {
             self.add(Setting::new("linux.resources.cpu.idle", idle, "cpu", "cpu.idle", idle.to_string()));
         }
