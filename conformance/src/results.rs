@@ -43,13 +43,26 @@ fn validation(text: &mut String, runtimes: &[Runtime], report: &runtime_tools::R
     let _ = writeln!(text, "\n## OCI runtime-tools {}\n\n{}.\n", report.version, report.summary());
     header(text, runtimes);
     for row in report.outcomes.chunks(runtimes.len()) {
-        let cells: Vec<&str> = row.iter().map(|outcome| match (&outcome.failure, outcome.sometimes) {
-            (_, true) => "by luck",
-            (None, false) => "pass",
-            (Some(_), false) => "**fail**",
-        }).collect();
-        let _ = writeln!(text, "| {} | {} | {} |", outcome.case, outcome.runtime, cell(reason));
+        let cells: Vec<&str> = row.iter().map(word).collect();
+        let case = row.first().map_or("", |outcome| &outcome.case);
+        let _ = writeln!(text, "| {case} | {} |", cells.join(" | "));
+    }
+    text.push_str("\nWhy each of the others fails:\n\n| case | runtime | reason |\n|---|---|---|\n");
+    for outcome in &report.outcomes {
+        if let Some(said) = &outcome.failure {
+            let said = format!("says: {said}");
+            let reason = outcome.reason.as_ref().unwrap_or(&said);
+            let _ = writeln!(text, "| {} | {} | {} |", outcome.case, outcome.runtime, cell(reason));
         }
+    }
+}
+
+/// What became of a case, in a word.
+fn word(outcome: &runtime_tools::Outcome) -> &'static str {
+    match (&outcome.failure, outcome.sometimes) {
+        (_, true) => "by luck",
+        (None, false) => "pass",
+        (Some(_), false) => "**fail**",
     }
 }
 

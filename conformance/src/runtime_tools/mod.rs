@@ -209,7 +209,8 @@ impl Report {
         let count = |name: &str| {
             let of = |o: &&Outcome| o.runtime == name;
             let all = self.outcomes.iter().filter(of).count();
-            let passed = self.outcomes.iter().filter(of).filter(|o| o.failure.is_none() && !o.sometimes).count();
+            let passed =
+                self.outcomes.iter().filter(of).filter(|o| o.failure.is_none() && !o.sometimes).count();
             format!("{name} passes {passed} of {all}")
         };
         let counts: Vec<String> = names.iter().map(|name| count(name)).collect();

@@ -97,11 +97,7 @@ fn overlay() -> std::result::Result<OwnedFd, Errno> {
     let path = std::fs::read_link(SELF).map_err(|error| crate::sys::errno_of(&error))?;
     let directory = path.parent().ok_or(Errno::ENOENT)?;
     let name = path.file_name().ok_or(Errno::ENOENT)?;
-    let context = mount::fsopen(c"overlay")?;
-    // An overlay without an upper layer wants two lower ones. The second is never looked at: the first has the name.
-    lower(&context, directory)?;
-    mount::fsconfig_flag(context.as_fd(), c"ro")?;
-    mount::fsconfig_create(context.as_fd())?;
+    let context = configure(directory)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
     let overlay = mount::fsmount(context.as_fd(), attributes)?;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -110,22 +106,23 @@ fn overlay() -> std::result::Result<OwnedFd, Errno> {
     Ok(sealed)
 }
 
-fn lower(context: &OwnedFd, directory: &Path) -> std::result::Result<(), Errno> {
-    let c_string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
-    let layer = c_string(directory.as_os_str().as_bytes())?;
-    // Linux 6.5 takes layers one by one; before, a list in which `:` and `\` are escaped.
-    if mount::fsconfig_string(context.as_fd(), c"lowerdir+", &layer).is_ok() {
-        return mount::fsconfig_string(context.as_fd(), c"lowerdir+", c"/dev");
-    }
-    let mut list = Vec::new();
-    for byte in layer.to_bytes() {
+/// An overlay of `directory` alone, read-only. One without an upper layer wants two lower ones; the second is never looked
+/// at, since the first has the name. `:`, `\` and `,` are escaped in the list of layers.
+fn configure(directory: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let mut layers = Vec::new();
+    for byte in directory.as_os_str().as_bytes() {
         if matches!(byte, b':' | b'\\' | b',') {
-            list.push(b'\\');
+            layers.push(b'\\');
         }
-        list.push(*byte);
+        layers.push(*byte);
     }
-    list.extend_from_slice(b":/dev");
-    mount::fsconfig_string(context.as_fd(), c"lowerdir", &c_string(&list)?)
+    layers.extend_from_slice(b":/dev");
+    let layers = CString::new(layers).map_err(|_| Errno::EINVAL)?;
+    let context = mount::fsopen(c"overlay")?;
+    mount::fsconfig_string(context.as_fd(), c"lowerdir", &layers)?;
+    mount::fsconfig_flag(context.as_fd(), c"ro")?;
+    mount::fsconfig_create(context.as_fd())?;
+    Ok(context)
 }
 
 /// The path of this program may mean another file by now: what is executed next must be what runs now.
