@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::args::Args;
 use crate::options::{self, RuntimeOptions};
-use crate::proto::bootstrap::{BootstrapParams, BootstrapResult};
+use crate::proto::bootstrap::{BootstrapParams, BootstrapResult, LogLevel};
 use crate::proto::well_known::Any;
 use crate::sha256;
 use crate::sys::{self, ChildSetup};
@@ -217,7 +217,11 @@ fn start_daemon(
         command.arg0(name);
     }
     command.args(["-namespace", &args.namespace, "-id", &args.id, "-address", &args.address]);
-    if args.debug {
+    let debug = match dialect {
+        Dialect::Message(params) => params.log_level <= LogLevel::Debug as i32,
+        _ => false,
+    };
+    if args.debug || debug {
         command.arg("-debug");
     }
     if let Dialect::Message(params) = dialect

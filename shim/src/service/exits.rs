@@ -23,6 +23,9 @@ use crate::time::timestamp;
 /// cannot end them; telling out of order is then better than never.
 const STRAGGLERS: Duration = Duration::from_secs(10);
 
+/// SIGKILL as runtimes take it.
+const KILL: u32 = 9;
+
 impl Service {
     /// Waits for a process's end in the background, and does what has to follow.
     pub(super) fn watch(self: &Rc<Self>, container: &Rc<Container>, process: &Rc<Process>, child: Rc<Child>) {
@@ -73,15 +76,19 @@ impl Service {
 
     /// Ends what shares the container's cgroup and would outlive it.
     async fn kill_rest(&self, container: &Container) {
-        let result = match container.cgroup() {
+        let result = match container.cgroup().filter(|_| container.runtime.is_built_in()) {
             Some(cgroup) => {
                 let kill = || cgroup.kill_all(libc::SIGKILL);
-                helper::run("kill the processes of the container", limits::CONTROL, kill).await
+                let done = helper::run("kill the processes of the container", limits::CONTROL, kill).await;
+                done.map_err(|error| error.to_string())
             }
-            None => Ok(()),
+            None => {
+                let killed = container.runtime.kill(&container.id, KILL, true, limits::CONTROL).await;
+                killed.map_err(|error| error.to_string())
+            }
         };
         if let Err(error) = result {
-            log::warn(&format!("container {}: {error}", container.id));
+            log::debug(&format!("kill the rest of container {}: {error}", container.id));
         }
     }
 

@@ -126,20 +126,21 @@ impl Service {
             return Err(Status::new(Code::Unimplemented, format!("service {}", call.service)));
         }
         let limit = call.deadline.map_or(NO_LIMIT, |at| at.saturating_duration_since(Instant::now()));
+        // The largest are boxed: a Wait lives as long as its process, and should not be as large as a Create.
         match call.method.as_str() {
             "State" => encode(&self.state(&decode(&call)?)?),
-            "Create" => encode(&self.create(decode(&call)?, limit).await?),
-            "Start" => encode(&self.start(&decode(&call)?, limit).await?),
-            "Delete" => encode(&self.delete(&decode(&call)?, limit).await?),
-            "Pids" => encode(&self.pids(&decode(&call)?, limit).await?),
-            "Pause" => encode(&self.pause(&decode(&call)?, limit).await?),
-            "Resume" => encode(&self.resume(&decode(&call)?, limit).await?),
-            "Checkpoint" => encode(&self.checkpoint(decode(&call)?, limit).await?),
-            "Kill" => encode(&self.kill(&decode(&call)?, limit).await?),
+            "Create" => encode(&Box::pin(self.create(decode(&call)?, limit)).await?),
+            "Start" => encode(&Box::pin(self.start(&decode(&call)?, limit)).await?),
+            "Delete" => encode(&Box::pin(self.delete(&decode(&call)?, limit)).await?),
+            "Pids" => encode(&Box::pin(self.pids(&decode(&call)?, limit)).await?),
+            "Pause" => encode(&Box::pin(self.pause(&decode(&call)?, limit)).await?),
+            "Resume" => encode(&Box::pin(self.resume(&decode(&call)?, limit)).await?),
+            "Checkpoint" => encode(&Box::pin(self.checkpoint(decode(&call)?, limit)).await?),
+            "Kill" => encode(&Box::pin(self.kill(&decode(&call)?, limit)).await?),
             "Exec" => encode(&self.exec(decode(&call)?)?),
             "ResizePty" => encode(&self.resize_pty(&decode(&call)?)?),
             "CloseIO" => encode(&self.close_io(&decode(&call)?)?),
-            "Update" => encode(&self.update(&decode(&call)?, limit).await?),
+            "Update" => encode(&Box::pin(self.update(&decode(&call)?, limit)).await?),
             "Wait" => encode(&self.wait(&decode(&call)?, &call, limit).await?),
             "Stats" => encode(&self.stats(&decode(&call)?)?),
             "Connect" => encode(&self.connect(&decode(&call)?)),
