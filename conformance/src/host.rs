@@ -36,6 +36,7 @@ impl Host {
         fact("hybrid", hybrid);
         fact("no-v1-hugetlb", !controller("hugetlb"));
         fact("no-v1-net", !controller("net_cls") || !controller("net_prio"));
+        fact("one-interface", fs::read_dir("/sys/class/net").is_ok_and(|all| all.count() < 2));
         fact("no-blkio-leaf-weight", !exists("/sys/fs/cgroup/blkio/blkio.leaf_weight"));
         fact("no-kmem-limit", !kernel_memory_limit_works());
         fact("no-sys-resource", !bounding_set_has(CAP_SYS_RESOURCE));
