@@ -232,7 +232,7 @@ fn file_system(
     attributes: &Attributes,
     mode: Option<CString>,
 ) -> Step<OwnedFd> {
-    let what = || format!("mount {}", kind.to_string_lossy());
+    let what = || format!("mounting {:?}", kind.to_string_lossy());
     let context = api::fsopen(kind).or_fail(what)?;
     let context = context.as_fd();
     if let Some(source) = source {

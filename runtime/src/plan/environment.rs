@@ -1,7 +1,7 @@
 //! `process.env`: the environment, in order, each name once.
 
 use super::{PlanError, Result, c_string};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 /// Checks and deduplicates an environment: of several values for one name the last one counts, as in runc.
@@ -9,7 +9,8 @@ use std::ffi::CString;
 /// # Errors
 /// An entry without `=`, with an empty name, or with a NUL character.
 pub fn plan(path: &str, env: &[String]) -> Result<Vec<CString>> {
-    let mut place: HashMap<&str, usize> = HashMap::with_capacity(env.len());
+    // Not a hash table: that would ask the kernel for random numbers.
+    let mut place: BTreeMap<&str, usize> = BTreeMap::new();
     let mut planned: Vec<CString> = Vec::with_capacity(env.len() + 1);
     for (index, entry) in env.iter().enumerate() {
         let here = || format!("{path}[{index}]");
