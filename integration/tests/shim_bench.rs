@@ -1,7 +1,7 @@
 //! Corten's shim beside containerd's own, in one run: memory, and how long things take. Memory is asserted, for it does
 //! not depend on what else the machine does; times are printed.
 //!
-//!     cargo test --release -p integration --test shim_bench -- --nocapture
+//!     cargo test --release -p integration --test shim_bench -- --ignored --nocapture
 
 use integration::shim::engine::{Engine, IMAGE, RUNTIME, Release};
 use integration::skip;
@@ -49,6 +49,7 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 #[test]
+#[ignore = "a bench, for release builds: see the head of this file"]
 fn beside_the_shim_of_containerd() {
     if cfg!(debug_assertions) {
         skip!("needs a release build: cargo test --release");
