@@ -8,9 +8,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, ExitCode, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 /// The sums over all test programs.
 #[derive(Default)]
@@ -60,21 +62,47 @@ fn main() -> ExitCode {
 /// How many failed tests are tried again.
 const MOST_UNSTEADY: usize = 8;
 
+/// How long cargo and the tests may say nothing: a test that hangs is ended, and with it the run.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Runs cargo, shows its output, and counts.
 fn run(mut command: Command) -> (bool, Counts) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A group of its own, to be ended as a whole.
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
     let (lines, received) = mpsc::channel();
     let readers =
         [forward(child.stdout.take().unwrap(), lines.clone()), forward(child.stderr.take().unwrap(), lines)];
     let mut counts = Counts::default();
-    for line in received {
-        println!("{line}");
-        counts.add(&line);
+    loop {
+        match received.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                println!("{line}");
+                counts.add(&line);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                println!("suite: nothing was said for {} s: ended", PATIENCE.as_secs());
+                counts
+                    .failures
+                    .push("(a test that hangs: the last one \"running for over 60 seconds\")".into());
+                counts.failed += 1;
+                end(&mut child);
+                return (false, counts);
+            }
+        }
     }
     for reader in readers {
         reader.join().unwrap();
     }
     (child.wait().unwrap().success(), counts)
+}
+
+/// Ends cargo and the test programs it started.
+fn end(child: &mut Child) {
+    let group = format!("-{}", child.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+    let _ = child.wait();
 }
 
 fn cargo(arguments: &[&str]) -> Command {

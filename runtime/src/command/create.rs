@@ -129,6 +129,9 @@ pub(super) fn run_watched(
     }
     let mut created = create(&options, &context.log).map_err(|error| failed("run", error))?;
     let console = created.console.take();
+    if let Some(console) = &console {
+        foreground::fit(console.as_fd());
+    }
     let signals = (!detach).then(foreground::hold_signals).transpose()?;
     let started = begin(&created, context);
     // Other commands may have it now: above all the `delete` that ends what this one waits for.

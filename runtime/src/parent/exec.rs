@@ -5,7 +5,7 @@
 
 use super::error::{Error, OrError, Result};
 use super::start::hook_state;
-use super::{agent, output};
+use super::{agent, foreground, output};
 use crate::cgroup::{Cgroup, ExecTarget};
 use crate::child::exec::{self, Entering};
 use crate::log::Log;
@@ -95,7 +95,10 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     let userns = target.record.namespaces & libc::CLONE_NEWUSER != 0;
     let host = Host { grantable: if userns { !0 } else { host.grantable }, ..host };
     let mut warnings = Vec::new();
-    let planned = plan::process::plan(process, &host, &mut warnings)?;
+    let mut planned = plan::process::plan(process, &host, &mut warnings)?;
+    if options.foreground && planned.terminal {
+        planned.size = foreground::terminal_size().or(planned.size);
+    }
     warnings.iter().for_each(|warning| log.warn(warning));
     check_terminal(&planned, options)?;
     let filter = match target.defaults.seccomp_flags {

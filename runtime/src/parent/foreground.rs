@@ -35,6 +35,19 @@ pub fn hold_signals() -> Result<Signals> {
         .or_error(|| "watch signals".into())
 }
 
+/// Rows and columns of this process's terminal, if it has one that knows its size (a pipe's end, a test's does not).
+#[must_use]
+pub fn terminal_size() -> Option<(u16, u16)> {
+    tty::size(std::io::stdin().as_fd()).ok().filter(|size| *size != (0, 0))
+}
+
+/// Gives the program's terminal the size of this process's: before the program runs, or it may see another one.
+pub fn fit(console: BorrowedFd<'_>) {
+    if let Some((rows, columns)) = terminal_size() {
+        let _ = tty::set_size(console, rows, columns);
+    }
+}
+
 /// Waits for the program, a child of this process, to end. Returns what this command exits with: the program's exit
 /// status, or 128 and the signal that ended it.
 ///
@@ -150,12 +163,7 @@ impl Terminal {
 
     /// The container's terminal gets the size of this one, if this is one.
     fn resize(&self) {
-        // One that does not know its size (a pipe's end, a test) has none to give.
-        if let Ok((rows, columns)) = tty::size(std::io::stdin().as_fd())
-            && (rows, columns) != (0, 0)
-        {
-            let _ = tty::set_size(self.master.as_fd(), rows, columns);
-        }
+        fit(self.master.as_fd());
     }
 
     fn wanted<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
