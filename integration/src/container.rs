@@ -419,7 +419,9 @@ impl Drop for Container {
         if self.root.exists() {
             let name = self.next();
             let mut command = self.command(&name, &["delete", "--force", &self.id]);
-            let _ = command.stdin(std::process::Stdio::null()).output();
+            command.stdin(std::process::Stdio::null());
+            // Never for ever: what it does not remove in time is swept below.
+            let _ = outcome::end_of(&mut outcome::start(&mut command, &self.directory, &name));
         }
         crate::leaks::sweep(&self.id);
         if std::env::var_os("KEEP_BUNDLES").is_none() {

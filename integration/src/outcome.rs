@@ -86,18 +86,26 @@ fn parse_log(text: &str) -> Vec<LogLine> {
 /// # Panics
 /// When it does not end; it is killed then.
 pub fn wait(child: &mut Child, what: &str) -> ExitStatus {
+    end_of(child).unwrap_or_else(|| panic!("{what} did not end within {BOUND:?}"))
+}
+
+/// How a child ended; nothing when it did not within [`BOUND`] and was killed.
+///
+/// # Panics
+/// When it cannot be waited for.
+pub fn end_of(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + BOUND;
     let mut pause = Duration::from_micros(200);
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {
-            return status;
+            return Some(status);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));
     }
     let _ = child.kill();
     let _ = child.wait();
-    panic!("{what} did not end within {BOUND:?}");
+    None
 }
 
 /// Waits until a condition holds.

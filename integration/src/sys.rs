@@ -214,6 +214,12 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// pidfd_send_signal(2).
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: integers, and a null pointer where the kernel then makes the siginfo of kill(2).
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }).map(drop)
+}
+
 /// Takes over a descriptor that has just come in a message.
 pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a descriptor that the kernel has made for them in recvmsg(2); nobody else owns it.

@@ -10,9 +10,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whose calls are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,26 +71,68 @@ impl Traced {
     }
 }
 
+/// No traced command takes this long on the slowest machine: a bound against hanging, not a measure.
+pub const BOUND: Duration = Duration::from_secs(30);
+
 /// Runs the command to its end; its children go on untraced then.
 ///
 /// # Panics
-/// When it cannot be traced, or does not end in time.
-#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
-pub fn run(mut command: Command, fault: Option<(Place, Fault)>) -> Traced {
+/// When it cannot be traced, or does not end within [`BOUND`]: it is killed then, with all its children.
+pub fn run(command: Command, fault: Option<(Place, Fault)>) -> Traced {
+    let what = format!("{command:?}");
     // ptrace binds to a thread, and what is traced is let go when that thread ends.
-    let tracer = thread::Builder::new().name("tracer".into()).spawn(move || {
-        command.stdin(Stdio::null());
-        sys::trace_me(&mut command);
-        let child = command.spawn().unwrap();
-        let program = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        Session::new(program, fault).run()
-    });
-    tracer.unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let tracer = thread::Builder::new().name("tracer".into()).spawn(move || observe(command, fault)).unwrap();
+    let seen = tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // A process that was made under observation begins with a SIGSTOP, which it may not have met yet: without this
+    // it would stop for ever, with all that it holds.
+    let signal = if seen.late { Signal::SIGKILL } else { Signal::SIGCONT };
+    for child in &seen.children {
+        let _ = sys::pidfd_send_signal(child.as_fd(), signal as i32);
+    }
+    if seen.late {
+        let last = seen.traced.calls.last().map(|(who, call)| format!("{who:?}: {}", name(*call)));
+        panic!("{what} did not end within {BOUND:?}, fault {fault:?}, last call {last:?}; it was killed");
+    }
+    seen.traced
+}
+
+/// What a tracing thread leaves.
+struct Seen {
+    traced: Traced,
+    /// The children that were still traced.
+    children: Vec<OwnedFd>,
+    /// It took too long and was killed.
+    late: bool,
+}
+
+/// The body of the tracing thread.
+#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
+fn observe(mut command: Command, fault: Option<(Place, Fault)>) -> Seen {
+    command.stdin(Stdio::null());
+    sys::trace_me(&mut command);
+    let child = command.spawn().unwrap();
+    let program = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (done, ended) = mpsc::channel::<()>();
+    let late = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if ended.recv_timeout(BOUND) == Err(RecvTimeoutError::Timeout) {
+                late.store(true, Ordering::SeqCst);
+                // It is not reaped before the session below has seen its end, so the number is still its own.
+                let _ = kill(program, Signal::SIGKILL);
+            }
+        });
+        let (traced, children) = Session::new(program, fault).run();
+        drop(done);
+        Seen { traced, children, late: late.load(Ordering::SeqCst) }
+    })
 }
 
 struct Session {
     program: Pid,
     fault: Option<(Place, Fault)>,
+    /// The traced children.
+    children: HashMap<Pid, OwnedFd>,
     /// Processes that are inside of a call, with the error to return at its end.
     inside: HashMap<Pid, Option<Errno>>,
     counts: [usize; 2],
@@ -97,44 +142,35 @@ struct Session {
 impl Session {
     fn new(program: Pid, fault: Option<(Place, Fault)>) -> Session {
         let traced = Traced { calls: Vec::new(), ending: Ending::Exited(-1), struck: false };
-        Session { program, fault, inside: HashMap::new(), counts: [0; 2], traced }
+        let (children, inside) = (HashMap::new(), HashMap::new());
+        Session { program, fault, children, inside, counts: [0; 2], traced }
     }
 
-    fn run(mut self) -> Traced {
+    fn run(mut self) -> (Traced, Vec<OwnedFd>) {
         waitpid(self.program, Some(WaitPidFlag::__WALL)).unwrap();
         let options = Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_TRACEEXEC;
-        ptrace::setoptions(self.program, options).unwrap();
+        // Fails only when it is dead already, which the first event says.
+        let _ = ptrace::setoptions(self.program, options);
         let _ = ptrace::syscall(self.program, None);
-        let deadline = Instant::now() + crate::outcome::BOUND;
-        while Instant::now() < deadline {
-            match self.next() {
-                Some(WaitStatus::Exited(pid, code)) if pid == self.program => {
+        loop {
+            // Only what this thread traces, so that other tests' children are left to them.
+            match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)).unwrap() {
+                WaitStatus::Exited(pid, code) if pid == self.program => {
                     self.traced.ending = Ending::Exited(code);
-                    return self.traced;
+                    break;
                 }
-                Some(WaitStatus::Signaled(pid, signal, _)) if pid == self.program => {
+                WaitStatus::Signaled(pid, signal, _) if pid == self.program => {
                     self.traced.ending = Ending::Killed(signal);
-                    return self.traced;
+                    break;
                 }
-                Some(status) => self.handle(status),
-                None => thread::sleep(Duration::from_micros(100)),
+                status => self.handle(status),
             }
         }
-        let _ = kill(self.program, Signal::SIGKILL);
-        panic!("{} did not end under observation, fault {:?}", self.program, self.fault);
-    }
-
-    /// The next event of a process that this thread traces, without waiting for ever.
-    fn next(&self) -> Option<WaitStatus> {
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
-        match waitpid(None, Some(flags)) {
-            Ok(WaitStatus::StillAlive) | Err(_) => None,
-            Ok(status) => Some(status),
-        }
+        (self.traced, self.children.into_values().collect())
     }
 
     fn handle(&mut self, status: WaitStatus) {
@@ -143,8 +179,9 @@ impl Session {
             WaitStatus::PtraceEvent(pid, _, event) => {
                 if event == libc::PTRACE_EVENT_EXEC && pid != self.program {
                     let _ = ptrace::detach(pid, None);
-                    self.inside.remove(&pid);
+                    self.forget(pid);
                 } else {
+                    self.adopt(pid, event);
                     let _ = ptrace::syscall(pid, None);
                 }
             }
@@ -155,11 +192,28 @@ impl Session {
             WaitStatus::Stopped(pid, signal) => {
                 let _ = ptrace::syscall(pid, Some(signal));
             }
-            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _) => {
-                self.inside.remove(&pid);
-            }
+            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _) => self.forget(pid),
             _ => {}
         }
+    }
+
+    /// Notes the child that an event of its parent tells of.
+    fn adopt(&mut self, parent: Pid, event: i32) {
+        let births = [libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK, libc::PTRACE_EVENT_CLONE];
+        if !births.contains(&event) {
+            return;
+        }
+        let Ok(number) = ptrace::getevent(parent) else { return };
+        let Ok(pid) = i32::try_from(number) else { return };
+        // None for a thread.
+        if let Ok(pidfd) = sys::pidfd_open(pid) {
+            self.children.insert(Pid::from_raw(pid), pidfd);
+        }
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.children.remove(&pid);
+        self.inside.remove(&pid);
     }
 
     fn at_call(&mut self, pid: Pid) {
