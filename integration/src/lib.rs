@@ -16,6 +16,7 @@
 //! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
 //! | [`trace`] | kills a program, or lets a call of it fail, at its n-th system call |
 //! | [`user`] | the unprivileged user of the rootless tests |
+//! | [`engine`] | containerd, dockerd and podman, private to one test program |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
 
@@ -26,6 +27,7 @@
 pub mod config;
 pub mod console;
 pub mod container;
+pub mod engine;
 pub mod host;
 pub mod leaks;
 pub mod outcome;

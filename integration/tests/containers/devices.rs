@@ -63,6 +63,26 @@ fn listed_devices_are_made() {
 }
 
 /// The mode must not pass through the umask of the caller or of the container.
+/// Rootless engines bind the host's nodes and list them as devices too: they must not become the container's to change.
+#[test]
+fn a_node_bound_from_the_host_stays_as_it_is() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let mut c = Container::new();
+    let node = c.path("node");
+    let made = std::process::Command::new("mknod").arg(&node).args(["c", "1", "3"]).output().unwrap();
+    needs!(made.status.success().then_some(()), "mknod of a device");
+    chown(&node, Some(11), Some(12)).unwrap();
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o604)).unwrap();
+    c.mount(json!({ "destination": "/dev/bound", "type": "bind", "source": node, "options": ["bind"] }));
+    c.put(
+        "/linux/devices",
+        json!([{ "path": "/dev/bound", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 1, "gid": 2 }]),
+    );
+    assert_eq!(c.script("stat -c '%F %t %T %a %u' /dev/bound"), "character special file 1 3 604 11\n");
+    let after = fs::metadata(&node).unwrap();
+    assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o604, 11, 12));
+}
+
 #[test]
 fn the_mode_of_a_device_is_exact() {
     let mut c = Container::new();

@@ -231,6 +231,33 @@ fn without_a_user_namespace_it_is_refused() {
     leaks::assert_none(&c);
 }
 
+/// Rootless engines call the runtime inside of their own user namespace: it is root there, and still may not write to
+/// the host's /run.
+#[test]
+fn a_runtime_inside_of_a_user_namespace() {
+    let user = needs!(user(), "root and useradd");
+    let mut c = single(user);
+    c.without_namespace("user");
+    for key in ["uidMappings", "gidMappings"] {
+        c.config["linux"].as_object_mut().unwrap().remove(key);
+    }
+    c.args(&["/bin/echo", "ran"]).write_config();
+    let mut words = c.via.clone();
+    words.extend(["unshare", "--user", "--map-root-user", "--mount"].map(Into::into));
+    words.push(runtime().path.clone().into());
+    let name = runtime().title.split(' ').next().unwrap();
+    let output = std::process::Command::new(&words[0])
+        .args(&words[1..])
+        .args(["run", "--bundle", c.bundle().to_str().unwrap(), &c.id])
+        .current_dir(c.bundle())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n", "{output:?}");
+    assert!(c.path(name).is_dir(), "the state was not below XDG_RUNTIME_DIR");
+    leaks::assert_none(&c);
+}
+
 /// CVE-2023-25809: without a cgroup namespace, `/sys` bound from the host brings the host's cgroup tree with it, and
 /// a part of that may be delegated to the user: it must not be writable from inside.
 #[test]

@@ -63,11 +63,13 @@ fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno
         Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno),
     }
-    // An image may bring anything under that name: only the very device will do.
-    if !is_node(&path::stat_one(dir, name)?, node) {
-        unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
-        mknodat(dir, name, node.kind, mode, number)?;
+    // An image may bring anything under that name: only the very device will do. That one may be the host's own, from a
+    // bind mount, so its mode and owner stay as they are.
+    if is_node(&path::stat_one(dir, name)?, node) {
+        return Ok(());
     }
+    unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
+    mknodat(dir, name, node.kind, mode, number)?;
     fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
     own(node, dir, name)
 }

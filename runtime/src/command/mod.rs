@@ -241,10 +241,13 @@ fn driver(global: &Parsed) -> Result<Driver, CommandError> {
 
 /// Where state is kept: below the user's own run directory when this is not root.
 fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
-    let rootless = match global.text("rootless")? {
-        None | Some("auto") => !nix::unistd::geteuid().is_root(),
-        Some("true") => true,
-        Some("false") => false,
+    let (rootless, own) = match global.text("rootless")? {
+        None | Some("auto") => {
+            let rootless = !nix::unistd::geteuid().is_root();
+            (rootless, rootless || is_a_users_root())
+        }
+        Some("true") => (true, true),
+        Some("false") => (false, false),
         Some(other) => return Err(bad("rootless", other, "true, false or auto")),
     };
     if let Some(root) = global.path("root") {
@@ -254,14 +257,19 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
         }
         return Ok(root);
     }
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| rootless && !dir.is_empty());
-    match own {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| own && !dir.is_empty()) {
         Some(dir) => Ok(PathBuf::from(dir).join(PROGRAM)),
         None if rootless => {
             Err(CommandError::other("XDG_RUNTIME_DIR is not set: say with --root where to keep state"))
         }
         None => Ok(PathBuf::from("/run").join(PROGRAM)),
     }
+}
+
+/// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not
+/// theirs to write to. Root who enters a user namespace keeps his name in the environment, and his directory.
+fn is_a_users_root() -> bool {
+    std::env::var_os("USER").is_none_or(|name| name != "root") && crate::parent::create::in_user_namespace()
 }
 
 /// Prints what a command is asked for, in one piece.

@@ -10,7 +10,8 @@ mod attempt;
 mod look;
 
 use nix::sys::signal::{SigSet, Signal};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode};
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         ["try", attempt, rest @ ..] => say(&attempt::attempt(attempt, rest)),
         ["allocate", bytes] => allocate(bytes.parse().unwrap()),
         ["notify", text] => notify(text),
+        ["serve", port, text] => serve(port, text),
+        ["fetch", address] => say(&fetch(address)),
         ["orphans", count] => orphans(count.parse().unwrap()),
         ["storm", count] => storm(count.parse().unwrap()),
         ["spin"] => loop {
@@ -113,6 +116,22 @@ fn storm(count: usize) {
         }
     });
     say("survived");
+}
+
+/// Answers every connection to a port with a text, for ever. Says `ready` when it listens.
+fn serve(port: &str, text: &str) {
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}")).unwrap();
+    say("ready");
+    for stream in listener.incoming() {
+        let _ = stream.unwrap().write_all(text.as_bytes());
+    }
+}
+
+/// What a server answers, or the error.
+fn fetch(address: &str) -> String {
+    let mut text = String::new();
+    let read = TcpStream::connect(address).and_then(|mut stream| stream.read_to_string(&mut text));
+    read.map_or_else(|error| error.to_string(), |_| text)
 }
 
 /// Leaves that many processes behind that sleep, in sessions of their own, then sleeps as well.
