@@ -190,7 +190,17 @@ pub struct StateDir {
 
 /// The lock on a state directory; released when dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub struct Lock(Option<Flock<File>>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A container's process may have a copy of the descriptor: closing is not enough. What cannot be unlocked is
+        // unlocked by the end of this process; the library's own drop would panic over it.
+        if let Some(Err((still, _))) = self.0.take().map(Flock::unlock) {
+            std::mem::forget(still);
+        }
+    }
+}
 
 impl StateDir {
     /// Makes the directory of a new container and locks it.
@@ -212,8 +222,14 @@ impl StateDir {
             _ => StateError::Io { operation: "create directory", path: path.clone(), source },
         })?;
         let dir = Self { path };
-        let lock = dir.lock()?;
-        Ok((dir, lock))
+        match dir.lock() {
+            Ok(lock) => Ok((dir, lock)),
+            Err(error) => {
+                // Made here a moment ago, and empty: nobody else's container.
+                let _ = fs::remove_dir(&dir.path);
+                Err(error)
+            }
+        }
     }
 
     /// The directory of an existing container.
@@ -247,7 +263,7 @@ impl StateDir {
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| self.io("lock", &self.path)(errno.into()))?;
         // Whoever had it before may have deleted the directory.
-        if self.path.is_dir() { Ok(Lock(lock)) } else { Err(StateError::Missing) }
+        if self.path.is_dir() { Ok(Lock(Some(lock))) } else { Err(StateError::Missing) }
     }
 
     fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {

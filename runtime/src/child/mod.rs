@@ -228,8 +228,8 @@ fn finish(
     let argv = process::StringArray::new(process_plan.args.clone());
     let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
-    close_all_but_the_last(handed)?;
-    match last(handed, &program, &argv, &envp) {
+    let ended = close_all_but_the_last(handed).and_then(|()| last(handed, &program, &argv, &envp));
+    match ended {
         Ok(never) => match never {},
         // The owners of what was closed must not close it again: there is no way back up.
         Err(failure) => give_up(handed.wire, &failure),
