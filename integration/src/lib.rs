@@ -14,6 +14,7 @@
 //! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
 //! | [`leaks`] | what a container has left behind |
 //! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
+//! | [`observe`] | what a program costs: system calls, page faults, memory |
 //! | [`trace`] | kills a program, or lets a call of it fail, at its n-th system call |
 //! | [`user`] | the unprivileged user of the rootless tests |
 //! | [`engine`] | containerd, dockerd and podman, private to one test program |
@@ -30,6 +31,7 @@ pub mod container;
 pub mod engine;
 pub mod host;
 pub mod leaks;
+pub mod observe;
 pub mod outcome;
 pub mod proc;
 pub mod report;

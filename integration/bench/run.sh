@@ -1,0 +1,12 @@
+#!/bin/bash
+# Measures Corten beside runc, crun and the floor, and writes RESULTS.md and results.svg: about 8 minutes, as root.
+#
+#   integration/bench/run.sh            everything
+#   integration/bench/run.sh --quick    the main cases, in half a minute
+#   integration/bench/run.sh --help
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cargo build --quiet --release -p runtime -p shim
+cargo build --quiet -p bench
+target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+exec "$target/$(rustc -vV | sed -n 's/^host: //p')/debug/bench" "$@"

@@ -1,0 +1,209 @@
+//! What is measured.
+
+use crate::contestant::Contestant;
+use crate::ground::{Ground, Shape};
+use crate::measure::{self, Counted, Sample};
+use std::process::Command;
+
+/// One thing to measure.
+pub(crate) struct Case {
+    /// For the command line.
+    pub(crate) name: &'static str,
+    /// For people.
+    pub(crate) title: &'static str,
+    /// Part of `--quick`.
+    pub(crate) quick: bool,
+    /// Of all rounds that are asked for, one in so many; a warm round of a case with many commands is long.
+    pub(crate) every: usize,
+    /// Whether it makes sense with a gap before each command.
+    pub(crate) cold: bool,
+    /// Whether the floor has it.
+    pub(crate) floor: bool,
+    /// Whether it uses all processors.
+    pub(crate) parallel: bool,
+    /// What is there before the first round.
+    pub(crate) before: fn(&Scene<'_>),
+    /// One round: the parts that were measured, each with its name; an empty name for the whole.
+    pub(crate) round: fn(&Scene<'_>) -> Vec<(&'static str, Sample)>,
+    /// What ends what `before` has made.
+    pub(crate) after: fn(&Scene<'_>),
+    /// The commands whose system calls are counted, in order; what is done between them is not.
+    pub(crate) count: fn(&Scene<'_>) -> Vec<(&'static str, Counted)>,
+}
+
+/// A contestant on the ground.
+pub(crate) struct Scene<'a> {
+    /// The ground.
+    pub(crate) ground: &'a Ground,
+    /// Whose turn it is.
+    pub(crate) who: &'a Contestant,
+    /// The name of its container.
+    pub(crate) name: String,
+    /// How long the machine is left alone before a command.
+    pub(crate) gap: std::time::Duration,
+}
+
+const TRUE: &[&str] = &["/bin/true"];
+const SLEEP: &[&str] = &["/bin/sleep", "1000"];
+
+impl Scene<'_> {
+    /// Measures a command after the gap.
+    fn measure(&self, mut command: Command) -> Sample {
+        if !self.gap.is_zero() {
+            std::thread::sleep(self.gap);
+        }
+        measure::run(&mut command)
+    }
+
+    /// A running container that sleeps.
+    fn sleeping(&self, shape: Shape) {
+        self.ground.bundle(&self.name, shape, SLEEP, |_| {});
+        measure::run(&mut self.who.create(self.ground, &self.name, shape, SLEEP));
+        measure::run(&mut self.who.start(self.ground, &self.name));
+    }
+
+    fn no_more(&self) {
+        let pid = self.who.pid(self.ground, &self.name);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        measure::reap(pid);
+        measure::run(&mut self.who.delete(self.ground, &self.name));
+    }
+
+    fn run(&self, shape: Shape) -> Command {
+        self.ground.bundle(&self.name, shape, TRUE, |_| {});
+        self.who.run(self.ground, &self.name, shape, TRUE)
+    }
+
+    fn exec(&self, shape: Shape) -> Command {
+        self.who.exec(self.ground, &self.name, shape, TRUE)
+    }
+
+    /// Create, start and delete; what became of the container's process is counted with the start.
+    fn life(&self, mut step: impl FnMut(&'static str, Command)) {
+        let shape = Shape::Docker;
+        self.ground.bundle(&self.name, shape, TRUE, |_| {});
+        step("create", self.who.create(self.ground, &self.name, shape, TRUE));
+        step("start", self.who.start(self.ground, &self.name));
+        step("delete", self.who.delete(self.ground, &self.name));
+        let fifo = self.ground.directory.join("bundles").join(&self.name).join("fifo");
+        let _ = std::fs::remove_file(fifo);
+    }
+}
+
+fn whole(sample: Sample) -> Vec<(&'static str, Sample)> {
+    vec![("", sample)]
+}
+
+fn life(scene: &Scene<'_>) -> Vec<(&'static str, Sample)> {
+    let mut parts = Vec::new();
+    scene.life(|name, command| {
+        let mut sample = scene.measure(command);
+        if name == "start" {
+            sample.uses(measure::reap(scene.who.pid(scene.ground, &scene.name)));
+        }
+        parts.push((name, sample));
+    });
+    let all = parts.iter().fold(Sample::default(), |sum, (_, sample)| sum.and(*sample));
+    parts.insert(0, ("", all));
+    parts
+}
+
+fn life_calls(scene: &Scene<'_>) -> Vec<(&'static str, Counted)> {
+    let mut parts = Vec::new();
+    scene.life(|name, command| {
+        parts.push((name, measure::count(command)));
+        if name == "start" {
+            measure::reap(scene.who.pid(scene.ground, &scene.name));
+        }
+    });
+    let all = parts.iter().fold(Counted::default(), |sum, (_, one)| Counted {
+        calls: sum.calls + one.calls,
+        peak: sum.peak.max(one.peak),
+    });
+    parts.insert(0, ("", all));
+    parts
+}
+
+fn nothing(_: &Scene<'_>) {}
+
+/// All cases, in the order of the report.
+pub(crate) const ALL: &[Case] = &[
+    Case {
+        name: "run",
+        title: "run /bin/true, as `runc spec` has it",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: true,
+        parallel: false,
+        before: nothing,
+        round: |scene| whole(scene.measure(scene.run(Shape::Plain))),
+        after: nothing,
+        count: |scene| vec![("", measure::count(scene.run(Shape::Plain)))],
+    },
+    Case {
+        name: "run-docker",
+        title: "run /bin/true, as Docker has it",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: true,
+        parallel: false,
+        before: nothing,
+        round: |scene| whole(scene.measure(scene.run(Shape::Docker))),
+        after: nothing,
+        count: |scene| vec![("", measure::count(scene.run(Shape::Docker)))],
+    },
+    Case {
+        name: "life",
+        title: "create, start and delete, as Docker has it",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: true,
+        parallel: false,
+        before: nothing,
+        round: life,
+        after: nothing,
+        count: life_calls,
+    },
+    Case {
+        name: "exec",
+        title: "exec /bin/true",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: true,
+        parallel: false,
+        before: |scene| scene.sleeping(Shape::Plain),
+        round: |scene| whole(scene.measure(scene.exec(Shape::Plain))),
+        after: |scene| scene.no_more(),
+        count: |scene| vec![("", measure::count(scene.exec(Shape::Plain)))],
+    },
+    Case {
+        name: "exec-docker",
+        title: "exec /bin/true with Docker's seccomp profile",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: true,
+        parallel: false,
+        before: |scene| scene.sleeping(Shape::Docker),
+        round: |scene| whole(scene.measure(scene.exec(Shape::Docker))),
+        after: |scene| scene.no_more(),
+        count: |scene| vec![("", measure::count(scene.exec(Shape::Docker)))],
+    },
+    Case {
+        name: "state",
+        title: "state",
+        quick: true,
+        every: 1,
+        cold: true,
+        floor: false,
+        parallel: false,
+        before: |scene| scene.sleeping(Shape::Docker),
+        round: |scene| whole(scene.measure(scene.who.simple(scene.ground, "state", &scene.name, None))),
+        after: |scene| scene.no_more(),
+        count: |scene| vec![("", measure::count(scene.who.simple(scene.ground, "state", &scene.name, None)))],
+    },
+];

@@ -1,0 +1,167 @@
+//! A runtime, or the floor: how its verbs are called.
+
+use crate::arguments::Arguments;
+use crate::ground::{Ground, Shape};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Whose commands are measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Contestant {
+    /// As the tables call it.
+    pub(crate) name: String,
+    /// The binary.
+    pub(crate) path: PathBuf,
+    /// Name and version.
+    pub(crate) version: String,
+    /// Whether it is the floor, which has a command line of its own.
+    pub(crate) floor: bool,
+}
+
+impl Contestant {
+    /// Corten, the distribution's runc and crun, those named on the command line, and the floor.
+    pub(crate) fn all(arguments: &Arguments, ground: &Ground) -> Vec<Contestant> {
+        let corten = arguments.corten.clone().unwrap_or_else(released);
+        let mut all = vec![("corten".to_owned(), corten)];
+        all.extend(["runc", "crun"].iter().filter_map(|name| Some(((*name).to_owned(), installed(name)?))));
+        all.extend(arguments.others.iter().cloned());
+        let mut all: Vec<Contestant> =
+            all.into_iter().map(|(name, path)| Contestant::runtime(name, &path)).collect();
+        all.extend(floor(ground));
+        all.retain(|one| arguments.only.is_empty() || arguments.only.contains(&one.name));
+        assert!(!all.is_empty(), "no contestant is left");
+        all
+    }
+
+    fn runtime(name: String, path: &Path) -> Contestant {
+        let path = fs::canonicalize(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let output = Command::new(&path).arg("--version").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.lines().next().unwrap_or_default().replace(" version ", " ");
+        Contestant { name, path, version, floor: false }
+    }
+
+    fn verb(&self, ground: &Ground, verb: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        if !self.floor {
+            command.arg("--root").arg(self.state(ground));
+        }
+        command.arg(verb);
+        command
+    }
+
+    /// Where it keeps state.
+    pub(crate) fn state(&self, ground: &Ground) -> PathBuf {
+        ground.directory.join("state").join(&self.name)
+    }
+
+    fn filter(ground: &Ground, shape: Shape) -> PathBuf {
+        if shape == Shape::Docker { ground.filter.clone() } else { "-".into() }
+    }
+
+    /// `run`, of a bundle that was made with the same program.
+    pub(crate) fn run(&self, ground: &Ground, container: &str, shape: Shape, program: &[&str]) -> Command {
+        let mut command = self.verb(ground, "run");
+        if self.floor {
+            command.arg(shape.name()).arg(&ground.rootfs).arg(Self::filter(ground, shape));
+            command.args(ground.groups_of(container)).arg("--").args(program);
+        } else {
+            command.arg("--bundle").arg(bundle(ground, container)).arg(container);
+        }
+        command
+    }
+
+    /// `create`; [`Contestant::pid`] knows the pid afterwards.
+    pub(crate) fn create(&self, ground: &Ground, container: &str, shape: Shape, program: &[&str]) -> Command {
+        let bundle = bundle(ground, container);
+        let mut command = self.verb(ground, "create");
+        if self.floor {
+            let output = fs::File::create(bundle.join("pid")).unwrap();
+            command.arg(shape.name()).arg(&ground.rootfs).arg(Self::filter(ground, shape));
+            command.arg(bundle.join("fifo")).args(ground.groups_of(container));
+            command.arg("--").args(program).stdout(output);
+        } else {
+            command.arg("--bundle").arg(&bundle).arg("--pid-file").arg(bundle.join("pid")).arg(container);
+        }
+        command
+    }
+
+    /// The pid of a created container's process.
+    pub(crate) fn pid(&self, ground: &Ground, container: &str) -> i32 {
+        fs::read_to_string(bundle(ground, container).join("pid")).unwrap().trim().parse().unwrap()
+    }
+
+    /// `start`.
+    pub(crate) fn start(&self, ground: &Ground, container: &str) -> Command {
+        let mut command = self.verb(ground, "start");
+        match self.floor {
+            true => command.arg(bundle(ground, container).join("fifo")),
+            false => command.arg(container),
+        };
+        command
+    }
+
+    /// `delete`, of a container that has ended.
+    pub(crate) fn delete(&self, ground: &Ground, container: &str) -> Command {
+        let mut command = self.verb(ground, "delete");
+        match self.floor {
+            true => command.args(ground.groups_of(container)),
+            false => command.arg(container),
+        };
+        command
+    }
+
+    /// `exec`.
+    pub(crate) fn exec(&self, ground: &Ground, container: &str, shape: Shape, program: &[&str]) -> Command {
+        let mut command = self.verb(ground, "exec");
+        if self.floor {
+            command.arg(shape.name()).arg(self.pid(ground, container).to_string());
+            command.arg(Self::filter(ground, shape)).args(ground.groups_of(container)).arg("--");
+        } else {
+            command.arg(container);
+        }
+        command.args(program);
+        command
+    }
+
+    /// A verb that takes the id and perhaps one word more: `state`, `kill`. The floor has none.
+    pub(crate) fn simple(&self, ground: &Ground, verb: &str, container: &str, more: Option<&str>) -> Command {
+        let mut command = self.verb(ground, verb);
+        command.arg(container).args(more);
+        command
+    }
+}
+
+/// The release build beside whatever build the bench is.
+fn released() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join("release/corten")
+}
+
+fn bundle(ground: &Ground, container: &str) -> PathBuf {
+    ground.directory.join("bundles").join(container)
+}
+
+fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).chain(["/usr/sbin".into()]).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Compiled on the spot: it is 350 lines of C. It knows control groups of version 1 alone.
+fn floor(ground: &Ground) -> Option<Contestant> {
+    if ground.layout == "version 2" {
+        println!("no floor: it knows control groups of version 1 alone");
+        return None;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("floor.c");
+    let path = ground.directory.join("floor");
+    let flags = ["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"];
+    let compiled = Command::new("gcc").args(flags).arg(&path).arg(source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        println!("no floor: needs gcc and libc6-dev");
+        return None;
+    }
+    Some(Contestant { name: "floor".into(), path, version: "floor.c".into(), floor: true })
+}

@@ -1,0 +1,79 @@
+//! Corten beside other runtimes and beside the floor, in one interleaved run: `integration/bench/run.sh --help`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`arguments`] | the command line |
+//! | [`ground`] | a mount namespace, a tmpfs and control groups of the bench's own; bundles |
+//! | [`contestant`] | a runtime or the floor, and how its verbs are called |
+//! | [`measure`] | one command: time, faults, memory, system calls |
+//! | [`cases`] | what is measured: one command at a time; many at once |
+//! | [`series`] | rounds of a case, interleaved, warm and cold |
+//! | [`compare`] | what the floor's containers see beside what Corten's see |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(unsafe_code)]
+
+mod arguments;
+mod cases;
+mod compare;
+mod contestant;
+mod ground;
+mod measure;
+mod report;
+mod series;
+#[allow(unsafe_code)]
+mod sys;
+
+use arguments::Arguments;
+use contestant::Contestant;
+use ground::Ground;
+use std::process::{Command, ExitCode};
+
+/// Set for the process that measures; the one that cleans up after it has started it.
+const INNER: &str = "CORTEN_BENCH_GROUND";
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    match std::env::var_os(INNER) {
+        Some(directory) => inner(&arguments, directory.as_ref()),
+        None => outer(),
+    }
+}
+
+/// Starts the process that measures, and takes away what it has made, however it ends.
+fn outer() -> ExitCode {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("bench: run it as root");
+        return ExitCode::from(2);
+    }
+    let name = ground::name(std::process::id());
+    let directory = std::env::temp_dir().join(&name);
+    std::fs::create_dir_all(&directory).unwrap();
+    // An interrupt is for the process that measures; this one has to live to clean up.
+    sys::ignore_interrupts();
+    let own = std::env::current_exe().unwrap();
+    let status = Command::new(own).args(std::env::args_os().skip(1)).env(INNER, &directory).status().unwrap();
+    ground::clear(&name);
+    std::fs::remove_dir(&directory).unwrap_or_else(|error| eprintln!("{}: {error}", directory.display()));
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
+    let ground = Ground::new(directory);
+    let contestants = Contestant::all(arguments, &ground);
+    if !compare::same(&ground, &contestants) || arguments.compare {
+        return ExitCode::from(u8::from(!arguments.compare));
+    }
+    let mut report = report::Report::new(&contestants, arguments);
+    for case in cases::ALL.iter().filter(|case| arguments.wants(case)) {
+        let rows = series::run(case, arguments, &ground, &contestants);
+        report.add(rows);
+    }
+    report.finish();
+    ExitCode::SUCCESS
+}

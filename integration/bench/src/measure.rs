@@ -1,0 +1,77 @@
+//! One command: how long it takes, and what it uses. System calls and peak memory are `integration::observe`'s.
+
+use crate::sys::{self, Usage};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What one command, or several in a row, took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sample {
+    /// From before the process is made until it is waited for.
+    pub(crate) wall: Duration,
+    /// Of the process and all that it waited for, and of a container's first process that came to the bench.
+    pub(crate) usage: Usage,
+}
+
+impl Sample {
+    /// This, and then that.
+    pub(crate) fn and(mut self, other: Sample) -> Sample {
+        self.wall += other.wall;
+        self.uses(other.usage);
+        self
+    }
+
+    /// Counts what a process used that the command did not wait for.
+    pub(crate) fn uses(&mut self, other: Usage) {
+        self.usage.cpu += other.cpu;
+        self.usage.faults += other.faults;
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it fails: a time would mean nothing then.
+pub(crate) fn run(command: &mut Command) -> Sample {
+    let begun = Instant::now();
+    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (_, status, usage) = sys::wait(Some(child.id().cast_signed())).unwrap();
+    let wall = begun.elapsed();
+    assert!(status == 0, "{command:?} ended with wait status {status:#x}");
+    Sample { wall, usage }
+}
+
+/// Waits for the first process of a container, which has become a child of the bench.
+pub(crate) fn reap(pid: i32) -> Usage {
+    sys::wait(Some(pid)).map(|(_, _, usage)| usage).unwrap_or_default()
+}
+
+/// Binds this process and its children to one processor; `None`: to any.
+pub(crate) fn pin(cpu: Option<usize>) {
+    let mut set = CpuSet::new();
+    let all = 0..CpuSet::count();
+    all.filter(|number| cpu.is_none_or(|cpu| cpu == *number)).for_each(|number| set.set(number).unwrap());
+    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+}
+
+/// What is counted in a run of its own, under ptrace(2).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counted {
+    /// System calls of all processes and threads; not those of the container's program.
+    pub(crate) calls: u64,
+    /// The most memory that one process had resident, in kB.
+    pub(crate) peak: u64,
+}
+
+/// Counts a command.
+///
+/// # Panics
+/// When it fails.
+pub(crate) fn count(command: Command) -> Counted {
+    let text = format!("{command:?}");
+    let observed = integration::observe::run(command);
+    assert!(observed.status == 0, "{text} ended with {}", observed.status);
+    Counted { calls: observed.calls(), peak: observed.peak() }
+}

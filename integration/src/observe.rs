@@ -1,0 +1,196 @@
+//! Runs a program under ptrace(2) and says what it and its children cost: system calls, page faults, peak memory.
+//!
+//! The program itself and its children are counted apart. A process stops counting when it becomes the program of a
+//! container (busybox, the probe): what that does is not the runtime's doing.
+
+use crate::proc::Status;
+use crate::sys;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, HashMap};
+use std::process::{Command, Stdio};
+use std::{fs, thread};
+
+/// What processes have cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// How often each system call was made, by its number.
+    pub calls: BTreeMap<i64, u64>,
+    /// Page faults served without input or output.
+    pub faults: u64,
+    /// The most memory that one of them had resident at a time, in kB.
+    pub peak: u64,
+}
+
+impl Cost {
+    /// System calls, all together.
+    pub fn total(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    fn add(&mut self, other: &Cost) {
+        for (call, count) in &other.calls {
+            *self.calls.entry(*call).or_default() += count;
+        }
+        self.faults += other.faults;
+        self.peak = self.peak.max(other.peak);
+    }
+}
+
+/// A run that was observed.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Of the program that was started.
+    pub program: Cost,
+    /// Of the processes and threads that it made, together.
+    pub children: Cost,
+    /// How the program ended, as a shell has it: its exit status, or 128 and the signal.
+    pub status: i32,
+}
+
+impl Observed {
+    /// System calls of all.
+    pub fn calls(&self) -> u64 {
+        self.program.total() + self.children.total()
+    }
+
+    /// The most memory that one process had.
+    pub fn peak(&self) -> u64 {
+        self.program.peak.max(self.children.peak)
+    }
+}
+
+/// Runs the command to its end; its children go on unobserved then.
+///
+/// # Panics
+/// When it cannot be traced.
+#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
+pub fn run(mut command: Command) -> Observed {
+    // ptrace binds to a thread, and what is traced is let go when that thread ends.
+    let tracer = thread::Builder::new().name("observer".into()).spawn(move || {
+        command.stdin(Stdio::null());
+        sys::trace_me(&mut command);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Session::new(Pid::from_raw(child.id().cast_signed())).run()
+    });
+    tracer.unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A process that is traced.
+#[derive(Default)]
+struct Task {
+    inside: bool,
+    /// It has become the container's program.
+    over: bool,
+    cost: Cost,
+}
+
+struct Session {
+    program: Pid,
+    tasks: HashMap<Pid, Task>,
+    observed: Observed,
+}
+
+impl Session {
+    fn new(program: Pid) -> Session {
+        Session { program, tasks: HashMap::new(), observed: Observed::default() }
+    }
+
+    fn run(mut self) -> Observed {
+        waitpid(self.program, Some(WaitPidFlag::__WALL)).unwrap();
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACEEXIT;
+        ptrace::setoptions(self.program, options).unwrap();
+        ptrace::syscall(self.program, None).unwrap();
+        loop {
+            match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)).unwrap() {
+                WaitStatus::Exited(pid, status) if pid == self.program => {
+                    return self.end(status);
+                }
+                WaitStatus::Signaled(pid, signal, _) if pid == self.program => {
+                    return self.end(128 + signal as i32);
+                }
+                status => self.handle(status),
+            }
+        }
+    }
+
+    fn handle(&mut self, status: WaitStatus) {
+        let (pid, signal) = match status {
+            WaitStatus::PtraceSyscall(pid) => {
+                self.at_call(pid);
+                (pid, None)
+            }
+            WaitStatus::PtraceEvent(pid, _, event) => {
+                match event {
+                    libc::PTRACE_EVENT_EXIT => self.look(pid),
+                    libc::PTRACE_EVENT_EXEC => self.became(pid),
+                    _ => {}
+                }
+                (pid, None)
+            }
+            // A new process begins with a stop of its own.
+            WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => (pid, None),
+            WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
+            _ => return,
+        };
+        let _ = ptrace::syscall(pid, signal);
+    }
+
+    fn at_call(&mut self, pid: Pid) {
+        let task = self.tasks.entry(pid).or_default();
+        task.inside = !task.inside;
+        if !task.inside || task.over {
+            return;
+        }
+        let Ok(registers) = ptrace::getregs(pid) else { return };
+        let call = registers.orig_rax.cast_signed();
+        *task.cost.calls.entry(call).or_default() += 1;
+        // Its memory is another one afterwards.
+        if matches!(call, libc::SYS_execve | libc::SYS_execveat) {
+            self.look(pid);
+        }
+    }
+
+    /// Takes in what the kernel says of a process so far.
+    fn look(&mut self, pid: Pid) {
+        let task = self.tasks.entry(pid).or_default();
+        if task.over {
+            return;
+        }
+        let peak = Status::of(&pid.to_string()).get("VmHWM").split_whitespace().next().map(str::to_owned);
+        let peak = peak.and_then(|number| number.parse().ok()).unwrap_or_default();
+        task.cost.peak = task.cost.peak.max(peak);
+        task.cost.faults = faults(pid).unwrap_or(task.cost.faults);
+    }
+
+    fn became(&mut self, pid: Pid) {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let of_container = program.ends_with("busybox") || program.ends_with("probe");
+        self.tasks.entry(pid).or_default().over = of_container;
+    }
+
+    fn end(mut self, status: i32) -> Observed {
+        // Those that live on, such as the first process of a container that waits for its start.
+        let rest: Vec<Pid> = self.tasks.keys().copied().filter(|pid| kill(*pid, None).is_ok()).collect();
+        rest.into_iter().for_each(|pid| self.look(pid));
+        for (pid, task) in &self.tasks {
+            let whose = if *pid == self.program { &mut self.observed.program } else { &mut self.observed.children };
+            whose.add(&task.cost);
+        }
+        self.observed.status = status;
+        self.observed
+    }
+}
+
+/// `minflt` of proc_pid_stat(5).
+fn faults(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit(')').next()?.split_whitespace().nth(7)?.parse().ok()
+}
