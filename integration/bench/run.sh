@@ -7,6 +7,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --quiet --release -p runtime -p shim
-cargo build --quiet -p bench
+cargo build --quiet -p bench -p integration
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 exec "$target/$(rustc -vV | sed -n 's/^host: //p')/debug/bench" "$@"

@@ -11,7 +11,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{fs, thread};
+
+/// A process that has made no call for so long waits for something.
+const SETTLED: Duration = Duration::from_millis(20);
 
 /// What processes have cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -176,12 +180,31 @@ impl Session {
         self.tasks.entry(pid).or_default().over = of_container;
     }
 
+    /// A created container's process still has to arrive where it waits for its start.
+    fn settle(&mut self) {
+        let mut quiet = Instant::now();
+        while quiet.elapsed() < SETTLED {
+            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::StillAlive) => thread::sleep(Duration::from_millis(1)),
+                Ok(status) => {
+                    self.handle(status);
+                    quiet = Instant::now();
+                }
+                // Nobody is left.
+                Err(_) => return,
+            }
+        }
+    }
+
     fn end(mut self, status: i32) -> Observed {
+        self.settle();
         // Those that live on, such as the first process of a container that waits for its start.
         let rest: Vec<Pid> = self.tasks.keys().copied().filter(|pid| kill(*pid, None).is_ok()).collect();
         rest.into_iter().for_each(|pid| self.look(pid));
         for (pid, task) in &self.tasks {
-            let whose = if *pid == self.program { &mut self.observed.program } else { &mut self.observed.children };
+            let whose =
+                if *pid == self.program { &mut self.observed.program } else { &mut self.observed.children };
             whose.add(&task.cost);
         }
         self.observed.status = status;

@@ -22,6 +22,12 @@ Options:
 
 Without --case and --quick all cases run and the results are written.";
 
+/// What can be asked for with `--case` and is no series of rounds.
+const MORE: [(&str, &str); 2] = [
+    ("figures", "size of the binary, smallest memory limit"),
+    ("engines", "ctr run --rm, docker run --rm, memory of 50 shims"),
+];
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments {
@@ -70,16 +76,18 @@ impl Arguments {
                     found.cpu = if value == "none" { None } else { Some(number(&word, &value)?) };
                 }
                 "--list" => {
-                    let line =
-                        |case: &crate::cases::Case| format!("{:16} {}", case.name, case.title);
-                    return Err(crate::cases::ALL.iter().map(line).collect::<Vec<_>>().join("\n"));
+                    let line = |case: &crate::cases::Case| format!("{:16} {}", case.name, case.title);
+                    let more = MORE.iter().map(|(name, title)| format!("{name:16} {title}"));
+                    return Err(crate::cases::all().map(line).chain(more).collect::<Vec<_>>().join("\n"));
                 }
                 "--help" | "-h" => return Err(HELP.to_owned()),
                 flag if flag.starts_with('-') => return Err(format!("bench: no option {flag}\n\n{HELP}")),
                 path => found.others.push(named(path)),
             }
         }
-        let unknown = |name: &&String| !crate::cases::ALL.iter().any(|case| case.name == *name);
+        let unknown = |name: &&String| {
+            !crate::cases::all().any(|case| case.name == *name) && !MORE.iter().any(|(more, _)| more == name)
+        };
         if let Some(name) = found.cases.iter().find(unknown) {
             return Err(format!("bench: no case {name}; --list names them"));
         }
@@ -87,6 +95,14 @@ impl Arguments {
         found.cold = cold.unwrap_or(if found.quick { 8 } else { 20 });
         found.write |= !found.quick && found.cases.is_empty() && found.only.is_empty() && !found.compare;
         Ok(found)
+    }
+
+    /// Whether something that is no case is to be measured.
+    pub(crate) fn wants_named(&self, name: &str) -> bool {
+        match self.cases.is_empty() {
+            true => !self.quick,
+            false => self.cases.iter().any(|wanted| wanted == name),
+        }
     }
 
     /// Whether a case is to run.

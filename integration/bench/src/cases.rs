@@ -43,38 +43,47 @@ pub(crate) struct Scene<'a> {
     pub(crate) gap: std::time::Duration,
 }
 
-const TRUE: &[&str] = &["/bin/true"];
+/// The program of most containers.
+pub(crate) const TRUE: &[&str] = &["/bin/true"];
 const SLEEP: &[&str] = &["/bin/sleep", "1000"];
 
 impl Scene<'_> {
     /// Measures a command after the gap.
-    fn measure(&self, mut command: Command) -> Sample {
+    pub(crate) fn measure(&self, mut command: Command) -> Sample {
         if !self.gap.is_zero() {
             std::thread::sleep(self.gap);
         }
         measure::run(&mut command)
     }
 
-    /// A running container that sleeps.
-    fn sleeping(&self, shape: Shape) {
-        self.ground.bundle(&self.name, shape, SLEEP, |_| {});
-        measure::run(&mut self.who.create(self.ground, &self.name, shape, SLEEP));
-        measure::run(&mut self.who.start(self.ground, &self.name));
+    /// Names of as many containers.
+    pub(crate) fn names(&self, count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("{}-{number}", self.who.name)).collect()
     }
 
-    fn no_more(&self) {
-        let pid = self.who.pid(self.ground, &self.name);
+    /// Makes a running container that sleeps.
+    pub(crate) fn sleeping(&self, name: &str, shape: Shape) {
+        self.ground.bundle(name, shape, SLEEP, |_| {});
+        measure::run(&mut self.who.create(self.ground, name, shape, SLEEP));
+        measure::run(&mut self.who.start(self.ground, name));
+    }
+
+    /// Ends it.
+    pub(crate) fn no_more(&self, name: &str) {
+        let pid = self.who.pid(self.ground, name);
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
         measure::reap(pid);
-        measure::run(&mut self.who.delete(self.ground, &self.name));
+        measure::run(&mut self.who.delete(self.ground, name));
     }
 
-    fn run(&self, shape: Shape) -> Command {
+    /// `run` of its container.
+    pub(crate) fn run(&self, shape: Shape) -> Command {
         self.ground.bundle(&self.name, shape, TRUE, |_| {});
         self.who.run(self.ground, &self.name, shape, TRUE)
     }
 
-    fn exec(&self, shape: Shape) -> Command {
+    /// `exec` in its container.
+    pub(crate) fn exec(&self, shape: Shape) -> Command {
         self.who.exec(self.ground, &self.name, shape, TRUE)
     }
 
@@ -90,7 +99,8 @@ impl Scene<'_> {
     }
 }
 
-fn whole(sample: Sample) -> Vec<(&'static str, Sample)> {
+/// A round without parts.
+pub(crate) fn whole(sample: Sample) -> Vec<(&'static str, Sample)> {
     vec![("", sample)]
 }
 
@@ -124,86 +134,83 @@ fn life_calls(scene: &Scene<'_>) -> Vec<(&'static str, Counted)> {
     parts
 }
 
-fn nothing(_: &Scene<'_>) {}
+/// Neither before nor after.
+pub(crate) fn nothing(_: &Scene<'_>) {}
+
+/// Nothing is counted.
+pub(crate) fn no_count(_: &Scene<'_>) -> Vec<(&'static str, Counted)> {
+    Vec::new()
+}
 
 /// All cases, in the order of the report.
-pub(crate) const ALL: &[Case] = &[
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    ALL.iter().chain(&crate::crowds::ALL)
+}
+
+/// What the cases of one command at a time have in common.
+const USUAL: Case = Case {
+    name: "",
+    title: "",
+    quick: true,
+    every: 1,
+    cold: true,
+    floor: true,
+    parallel: false,
+    before: nothing,
+    round: |_| Vec::new(),
+    after: nothing,
+    count: no_count,
+};
+
+/// Those of one command at a time.
+const ALL: &[Case] = &[
     Case {
         name: "run",
         title: "run /bin/true, as `runc spec` has it",
-        quick: true,
-        every: 1,
-        cold: true,
-        floor: true,
-        parallel: false,
-        before: nothing,
         round: |scene| whole(scene.measure(scene.run(Shape::Plain))),
-        after: nothing,
         count: |scene| vec![("", measure::count(scene.run(Shape::Plain)))],
+        ..USUAL
     },
     Case {
         name: "run-docker",
         title: "run /bin/true, as Docker has it",
-        quick: true,
-        every: 1,
-        cold: true,
-        floor: true,
-        parallel: false,
-        before: nothing,
         round: |scene| whole(scene.measure(scene.run(Shape::Docker))),
-        after: nothing,
         count: |scene| vec![("", measure::count(scene.run(Shape::Docker)))],
+        ..USUAL
     },
     Case {
         name: "life",
         title: "create, start and delete, as Docker has it",
-        quick: true,
-        every: 1,
-        cold: true,
-        floor: true,
-        parallel: false,
-        before: nothing,
         round: life,
-        after: nothing,
         count: life_calls,
+        ..USUAL
     },
     Case {
         name: "exec",
         title: "exec /bin/true",
-        quick: true,
-        every: 1,
-        cold: true,
-        floor: true,
-        parallel: false,
-        before: |scene| scene.sleeping(Shape::Plain),
+        before: |scene| scene.sleeping(&scene.name, Shape::Plain),
         round: |scene| whole(scene.measure(scene.exec(Shape::Plain))),
-        after: |scene| scene.no_more(),
+        after: |scene| scene.no_more(&scene.name),
         count: |scene| vec![("", measure::count(scene.exec(Shape::Plain)))],
+        ..USUAL
     },
     Case {
         name: "exec-docker",
         title: "exec /bin/true with Docker's seccomp profile",
-        quick: true,
-        every: 1,
-        cold: true,
-        floor: true,
-        parallel: false,
-        before: |scene| scene.sleeping(Shape::Docker),
+        before: |scene| scene.sleeping(&scene.name, Shape::Docker),
         round: |scene| whole(scene.measure(scene.exec(Shape::Docker))),
-        after: |scene| scene.no_more(),
+        after: |scene| scene.no_more(&scene.name),
         count: |scene| vec![("", measure::count(scene.exec(Shape::Docker)))],
+        ..USUAL
     },
     Case {
         name: "state",
         title: "state",
-        quick: true,
-        every: 1,
-        cold: true,
         floor: false,
-        parallel: false,
-        before: |scene| scene.sleeping(Shape::Docker),
+        before: |scene| scene.sleeping(&scene.name, Shape::Docker),
         round: |scene| whole(scene.measure(scene.who.simple(scene.ground, "state", &scene.name, None))),
-        after: |scene| scene.no_more(),
+        after: |scene| scene.no_more(&scene.name),
         count: |scene| vec![("", measure::count(scene.who.simple(scene.ground, "state", &scene.name, None)))],
+        ..USUAL
     },
 ];

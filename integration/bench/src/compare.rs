@@ -27,12 +27,20 @@ pub(crate) fn same(ground: &Ground, contestants: &[Contestant]) -> bool {
     for shape in [Shape::Plain, Shape::Docker] {
         let one = sees(ground, corten, shape);
         let other = sees(ground, floor, shape);
-        for (who, line) in one.difference(&other).map(|line| ("corten", line)).chain(other.difference(&one).map(|line| ("floor", line))) {
+        for (who, line) in one
+            .difference(&other)
+            .map(|line| ("corten", line))
+            .chain(other.difference(&one).map(|line| ("floor", line)))
+        {
             eprintln!("{}: only {who} sees: {line}", shape.name());
             same = false;
         }
         if same {
-            eprintln!("{}: containers of corten and of the floor see the same {} things", shape.name(), one.len());
+            eprintln!(
+                "{}: containers of corten and of the floor see the same {} things",
+                shape.name(),
+                one.len()
+            );
         }
     }
     same
@@ -51,7 +59,10 @@ fn sees(ground: &Ground, who: &Contestant, shape: Shape) -> BTreeSet<String> {
         let Some(link) = line.strip_prefix("namespace ") else { return line.to_owned() };
         let kind = link.split(':').next().unwrap_or_default();
         let host = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        format!("namespace {kind} {}", if host.to_string_lossy() == link { "of the host" } else { "of its own" })
+        format!(
+            "namespace {kind} {}",
+            if host.to_string_lossy() == link { "of the host" } else { "of its own" }
+        )
     };
     text.lines().map(own).collect()
 }

@@ -146,7 +146,10 @@ fn bundle(ground: &Ground, container: &str) -> PathBuf {
 
 fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).chain(["/usr/sbin".into()]).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Compiled on the spot: it is 350 lines of C. It knows control groups of version 1 alone.

@@ -114,6 +114,31 @@ impl Ground {
         self.groups.iter().map(|group| group.join(container)).collect()
     }
 
+    /// Mounts so many things more on the host, as this mount namespace is for the contestants; once.
+    pub(crate) fn many_mounts(&self, count: usize) {
+        let many = self.directory.join("many");
+        if many.exists() {
+            return;
+        }
+        let none = None::<&str>;
+        fs::create_dir(&many).unwrap();
+        mount(Some("tmpfs"), &many, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        for number in 0..count {
+            let place = many.join(number.to_string());
+            fs::create_dir(&place).unwrap();
+            mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        }
+    }
+
+    /// Takes them away.
+    pub(crate) fn no_many_mounts(&self) {
+        let many = self.directory.join("many");
+        if many.exists() {
+            umount2(&many, MntFlags::MNT_DETACH).unwrap();
+            fs::remove_dir(&many).unwrap();
+        }
+    }
+
     /// Writes a bundle: the container of that name will run `program`. `change` has the last word on config.json.
     pub(crate) fn bundle(
         &self,

@@ -6,9 +6,13 @@
 //! | [`ground`] | a mount namespace, a tmpfs and control groups of the bench's own; bundles |
 //! | [`contestant`] | a runtime or the floor, and how its verbs are called |
 //! | [`measure`] | one command: time, faults, memory, system calls |
-//! | [`cases`] | what is measured: one command at a time; many at once |
+//! | [`cases`] | what is measured: one command at a time |
+//! | [`crowds`] | what is measured: many containers |
+//! | [`figures`] | what is no time: sizes, memory limits |
 //! | [`series`] | rounds of a case, interleaved, warm and cold |
+//! | [`engines`] | what is measured: through containerd and Docker |
 //! | [`compare`] | what the floor's containers see beside what Corten's see |
+//! | [`report`], [`targets`], [`plot`] | the tables, RESULTS.md and the picture |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 
@@ -16,12 +20,17 @@ mod arguments;
 mod cases;
 mod compare;
 mod contestant;
+mod crowds;
+mod engines;
+mod figures;
 mod ground;
 mod measure;
+mod plot;
 mod report;
 mod series;
 #[allow(unsafe_code)]
 mod sys;
+mod targets;
 
 use arguments::Arguments;
 use contestant::Contestant;
@@ -69,11 +78,21 @@ fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
     if !compare::same(&ground, &contestants) || arguments.compare {
         return ExitCode::from(u8::from(!arguments.compare));
     }
-    let mut report = report::Report::new(&contestants, arguments);
-    for case in cases::ALL.iter().filter(|case| arguments.wants(case)) {
-        let rows = series::run(case, arguments, &ground, &contestants);
-        report.add(rows);
+    let mut report = report::Report::new(&contestants, &ground, (arguments.rounds, arguments.cold));
+    for case in cases::all().filter(|case| arguments.wants(case)) {
+        report.add(series::run(case, arguments, &ground, &contestants));
+    }
+    if arguments.wants_named("figures") {
+        report.add_figures(figures::all(&ground, &contestants));
+    }
+    if arguments.wants_named("engines") {
+        let measured = engines::all(arguments, &contestants[0].path);
+        report.add(measured.rows);
+        report.add_figures(measured.figures);
     }
     report.finish();
+    if arguments.write {
+        report.write();
+    }
     ExitCode::SUCCESS
 }

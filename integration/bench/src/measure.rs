@@ -36,11 +36,47 @@ impl Sample {
 /// When it fails: a time would mean nothing then.
 pub(crate) fn run(command: &mut Command) -> Sample {
     let begun = Instant::now();
-    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (_, status, usage) = sys::wait(Some(child.id().cast_signed())).unwrap();
+    let pid = start(command);
+    let (_, status, usage) = sys::wait(Some(pid)).unwrap();
     let wall = begun.elapsed();
     assert!(status == 0, "{command:?} ended with wait status {status:#x}");
     Sample { wall, usage }
+}
+
+/// Runs all commands to their end, so many at a time: the time of all together.
+///
+/// # Panics
+/// When one fails.
+pub(crate) fn crowd(mut commands: Vec<Command>, at_once: usize) -> Sample {
+    let mut all = Sample::default();
+    let mut running = Vec::new();
+    commands.reverse();
+    let begun = Instant::now();
+    loop {
+        while running.len() < at_once
+            && let Some(mut command) = commands.pop()
+        {
+            running.push(start(&mut command));
+        }
+        if running.is_empty() {
+            break;
+        }
+        let (pid, status, usage) = sys::wait(None).unwrap();
+        all.uses(usage);
+        // Others are what runtimes have left to the bench, which adopts orphans.
+        if let Some(at) = running.iter().position(|known| *known == pid) {
+            running.swap_remove(at);
+            assert!(status == 0, "a command ended with wait status {status:#x}");
+        }
+    }
+    all.wall = begun.elapsed();
+    all
+}
+
+/// Starts a process that [`sys::wait`] waits for, since the standard library does not say what it used.
+#[allow(clippy::zombie_processes)]
+fn start(command: &mut Command) -> i32 {
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")).id().cast_signed()
 }
 
 /// Waits for the first process of a container, which has become a child of the bench.

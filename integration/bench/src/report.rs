@@ -1,72 +1,156 @@
-//! The table.
+//! The table on standard output, and RESULTS.md.
 
-use crate::arguments::Arguments;
 use crate::contestant::Contestant;
+use crate::figures::Figure;
+use crate::ground::Ground;
 use crate::series::Row;
+use crate::{plot, targets};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
 
 /// What has been measured so far.
 pub(crate) struct Report {
-    rows: Vec<Row>,
-    first: String,
+    /// Of all cases.
+    pub(crate) rows: Vec<Row>,
+    /// What is no time.
+    pub(crate) figures: Vec<Figure>,
+    about: String,
 }
 
 impl Report {
     /// Nothing yet.
-    pub(crate) fn new(contestants: &[Contestant], _arguments: &Arguments) -> Report {
-        Report { rows: Vec::new(), first: contestants[0].name.clone() }
+    pub(crate) fn new(contestants: &[Contestant], ground: &Ground, rounds: (usize, usize)) -> Report {
+        Report { rows: Vec::new(), figures: Vec::new(), about: about(contestants, ground, rounds) }
     }
 
     /// Prints the rows of a case and keeps them.
     pub(crate) fn add(&mut self, rows: Vec<Row>) {
-        for line in table(&rows, &self.first) {
-            println!("{line}");
-        }
+        print!("{}", tables(&rows, &rows));
         self.rows.extend(rows);
     }
 
-    /// Writes the results.
-    pub(crate) fn finish(&self) {}
+    /// Prints a figure and keeps it.
+    pub(crate) fn add_figures(&mut self, figures: Vec<Figure>) {
+        print!("{}", figure_table(&figures));
+        self.figures.extend(figures);
+    }
+
+    /// Prints which targets are met.
+    pub(crate) fn finish(&self) {
+        print!("\n{}", targets::table(self));
+    }
+
+    /// Writes RESULTS.md and the picture.
+    pub(crate) fn write(&self) {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut text = String::from(
+            "# Results\n\nWritten by `integration/bench/run.sh`, which runs all contestants in turn in each round, on one \
+             processor and one\ntmpfs. Times are in milliseconds. *Cold* is after a pause of 60 ms: what the kernel has \
+             put off, above all RCU grace\nperiods, is over by then. × is the ratio of the least times to Corten's. CPU \
+             time, page faults: the middle of the warm\nrounds. System calls and peak memory (of one process) are counted \
+             in a run of their own; those of the container's\nprogram are not counted.\n\n`floor` is \
+             [`floor.c`](floor.c): the same kernel work in a straight line, with no configuration, checks or state. What\n\
+             its containers see is compared with what Corten's see before each run.\n\n![times](results.svg)\n\n",
+        );
+        text.push_str(&self.about);
+        write!(
+            text,
+            "\n## Targets\n\n{}\n## Times\n{}",
+            targets::table(self),
+            tables(&self.rows, &self.rows)
+        )
+        .unwrap();
+        if !self.figures.is_empty() {
+            write!(text, "\n## Sizes\n{}", figure_table(&self.figures)).unwrap();
+        }
+        std::fs::write(home.join("RESULTS.md"), text).unwrap();
+        std::fs::write(home.join("results.svg"), plot::bars(&self.rows)).unwrap();
+        println!("written: {}", home.join("RESULTS.md").display());
+    }
 }
 
-/// The head of [`table`].
-const HEAD: &str = "                      |   warm: min   median      p95   x first |   cold: min   median   x first |  CPU ms   faults     kB    calls";
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
 
-fn table(rows: &[Row], first: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut part = None;
+fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usize)) -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
+    let versions: Vec<String> =
+        contestants.iter().map(|who| format!("{} ({})", who.name, who.version)).collect();
+    format!(
+        "| | |\n|---|---|\n| machine | {processors} × {} |\n| kernel | {} |\n| control groups | {} |\n| commit | {}{} |\n\
+         | rounds | {warm} warm, {cold} cold |\n| contestants | {} |\n",
+        model.unwrap_or("?"),
+        said("uname", &["-r"]),
+        ground.layout,
+        said("git", &["rev-parse", "--short=10", "HEAD"]),
+        if changed { " and changes" } else { "" },
+        versions.join(", "),
+    )
+}
+
+const HEAD: &str = "\
+|                      |    warm |  median |     p95 |     × |    cold |  median |     × |    CPU |  faults |   calls |      kB |
+|----------------------|--------:|--------:|--------:|------:|--------:|--------:|------:|-------:|--------:|--------:|--------:|
+";
+
+/// The rows as tables with headings; `all` has the rows that ratios refer to.
+fn tables(rows: &[Row], all: &[Row]) -> String {
+    let mut text = String::new();
+    let mut before = None;
     for row in rows {
-        if part != Some(row.part) {
-            part = Some(row.part);
-            let title = if row.part.is_empty() { row.title } else { row.part };
-            lines.push(format!("\n{title}\n{HEAD}"));
+        let key = (row.case, row.part);
+        if before != Some(key) {
+            before = Some(key);
+            let (open, part) = if row.part.is_empty() { ("", "") } else { (": ", row.part) };
+            write!(text, "\n### {}{open}{part}\n\n{HEAD}", row.title).unwrap();
         }
-        let base = rows.iter().find(|other| other.who == first && other.part == row.part).unwrap_or(row);
-        lines.push(line(row, base));
+        let base = all.iter().find(|other| (other.case, other.part) == key).unwrap_or(row);
+        text.push_str(&line(row, base));
     }
-    lines
+    text
 }
 
 fn line(row: &Row, base: &Row) -> String {
-    let warm = Row::times(&row.warm);
-    let cold = Row::times(&row.cold);
-    let at = |times: &[f64], share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
-    let text = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-    let ratio = |times: &[f64], base: &[f64], share| Some(at(times, share)? / at(base, share)?);
-    let cpu = row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0);
-    let faults = row.middle(|sample| sample.usage.faults as f64);
+    let (warm, cold) = (Row::times(&row.warm), Row::times(&row.cold));
+    let share = |times: &[f64], percent: usize| times.get(times.len() * percent / 100).copied();
+    let (warm_base, cold_base) = (Row::times(&base.warm), Row::times(&base.cold));
+    let ratio = |times: &[f64], base: &[f64]| Some(times.first()? / base.first()?);
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
+    let counted = |figure: fn(&crate::measure::Counted) -> u64| {
+        row.counted.as_ref().map_or(String::new(), |counted| figure(counted).to_string())
+    };
     format!(
-        "  {:20}| {:>11} {:>8} {:>8} {:>9} | {:>11} {:>8} {:>9} | {:>7} {:>8} {:>6} {:>8}",
+        "| {:20} | {:>7} | {:>7} | {:>7} | {:>5} | {:>7} | {:>7} | {:>5} | {:>6} | {:>7} | {:>7} | {:>7} |\n",
         row.who,
-        text(at(&warm, 0)),
-        text(at(&warm, 50)),
-        text(at(&warm, 95)),
-        text(ratio(&warm, &Row::times(&base.warm), 0)),
-        text(at(&cold, 0)),
-        text(at(&cold, 50)),
-        text(ratio(&cold, &Row::times(&base.cold), 50)),
-        text(Some(cpu)),
-        faults,
-        row.counted.map_or("-".to_owned(), |counted| counted.peak.to_string()),
-        row.counted.map_or("-".to_owned(), |counted| counted.calls.to_string()),
+        number(share(&warm, 0)),
+        number(share(&warm, 50)),
+        number(share(&warm, 95)),
+        number(ratio(&warm, &warm_base)),
+        number(share(&cold, 0)),
+        number(share(&cold, 50)),
+        number(ratio(&cold, &cold_base)),
+        number(Some(row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0))),
+        row.middle(|sample| f64::from(u32::try_from(sample.usage.faults).unwrap_or(u32::MAX))),
+        counted(|counted| counted.calls),
+        counted(|counted| counted.peak),
     )
+}
+
+fn figure_table(figures: &[Figure]) -> String {
+    let mut text = String::new();
+    for figure in figures {
+        write!(text, "\n### {}\n\n| | |\n|---|--:|\n", figure.title).unwrap();
+        for (who, value) in &figure.values {
+            let value =
+                value.map_or("none".to_owned(), |value| format!("{}", (value * 100.0).round() / 100.0));
+            writeln!(text, "| {who} | {value} |").unwrap();
+        }
+    }
+    text
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long the machine is left alone before a command in the cold rounds: longer than an RCU grace period takes to be over.
 pub(crate) const GAP: Duration = Duration::from_millis(60);
 
-/// Rounds that are not counted.
+/// Rounds that are not counted, of cases whose rounds are short.
 const WARM_UP: usize = 3;
 
 /// All that was measured of one contestant in one part of a case.
@@ -65,14 +65,25 @@ pub(crate) fn run(
     scenes.iter().for_each(case.before);
     let mut rows = Vec::new();
     let warm = arguments.rounds.div_ceil(case.every);
-    for round in 0..WARM_UP.min(warm) + warm {
-        let counts = round >= WARM_UP.min(warm);
-        turn(case, &scenes, round, |row, sample| if counts { row.warm.push(sample) }, &mut rows);
+    let warm_up = if case.every == 1 { WARM_UP } else { 0 };
+    for round in 0..warm_up + warm {
+        let counts = round >= warm_up;
+        turn(
+            case,
+            &scenes,
+            round,
+            |row, sample| {
+                if counts {
+                    row.warm.push(sample)
+                }
+            },
+            &mut rows,
+        );
     }
     for scene in &mut scenes {
         scene.gap = GAP;
     }
-    for round in 0..if case.cold { arguments.cold } else { 0 } {
+    for round in 0..if case.cold { arguments.cold.div_ceil(case.every) } else { 0 } {
         turn(case, &scenes, round, |row, sample| row.cold.push(sample), &mut rows);
     }
     for scene in &scenes {
@@ -84,16 +95,13 @@ pub(crate) fn run(
         }
     }
     scenes.iter().for_each(case.after);
+    // Part by part as the first contestant had them, in the order of the contestants.
+    let parts: Vec<&str> = rows.iter().map(|row| row.part).collect();
     rows.sort_by_key(|row| {
-        let place = |name: &str| contestants.iter().position(|who| who.name == name);
-        (order(row.part), place(&row.who))
+        let part = parts.iter().position(|part| *part == row.part);
+        (part, contestants.iter().position(|who| who.name == row.who))
     });
     rows
-}
-
-/// The whole comes before its parts, which keep their order.
-fn order(part: &str) -> usize {
-    ["", "create", "start", "state", "kill", "delete"].iter().position(|name| *name == part).unwrap_or(usize::MAX)
 }
 
 /// One round: each contestant once, beginning with another one each time.

@@ -26,13 +26,10 @@ pub(crate) fn wait(pid: Option<i32>) -> Option<(i32, i32, Usage)> {
         }
     };
     let time = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec.cast_unsigned())
-            + Duration::from_micros(time.tv_usec.cast_unsigned())
+        Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_micros(time.tv_usec.cast_unsigned())
     };
-    let usage = Usage {
-        cpu: time(usage.ru_utime) + time(usage.ru_stime),
-        faults: usage.ru_minflt.cast_unsigned(),
-    };
+    let usage =
+        Usage { cpu: time(usage.ru_utime) + time(usage.ru_stime), faults: usage.ru_minflt.cast_unsigned() };
     Some((pid, status, usage))
 }
 

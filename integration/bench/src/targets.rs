@@ -1,0 +1,98 @@
+//! What Corten is to reach beside the others, and whether it does.
+
+use crate::report::Report;
+use crate::series::Row;
+use std::fmt::Write;
+
+/// Warm or cold rounds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Warm,
+    Cold,
+}
+
+use When::{Cold, Warm};
+
+/// Case, part, whom Corten is compared with, when, and the largest ratio.
+const RATIOS: [(&str, &str, &str, When, f64); 12] = [
+    ("run-docker", "", "crun", Warm, 0.5),
+    ("run-docker", "", "crun", Cold, 0.25),
+    ("run-docker", "", "runc", Warm, 0.1),
+    ("run-docker", "", "floor", Warm, 1.6),
+    ("life", "", "crun", Warm, 0.5),
+    ("life", "", "crun", Cold, 0.3),
+    ("exec", "", "crun", Warm, 0.4),
+    ("exec", "", "crun", Cold, 0.2),
+    ("exec-docker", "", "crun", Warm, 0.4),
+    ("exec-docker", "", "crun", Cold, 0.2),
+    ("run-200", "", "crun", Warm, 0.6),
+    ("state", "", "crun", Warm, 0.25),
+];
+
+/// System calls of a create, and kB of any process.
+const MOST_CALLS: u64 = 250;
+const MOST_MEMORY: u64 = 2048;
+
+/// The targets for which something was measured, as a table.
+pub(crate) fn table(report: &Report) -> String {
+    let mut text = String::from("| target | limit | is | |\n|---|--:|--:|---|\n");
+    let mut line = |what: &str, limit: f64, is: f64| {
+        let met = if is <= limit { "met" } else { "**not met**" };
+        writeln!(text, "| {what} | {limit} | {} | {met} |", (is * 100.0).round() / 100.0).unwrap();
+    };
+    for (case, part, whom, when, limit) in RATIOS {
+        let ours = least(report, case, part, "corten", when);
+        let theirs = least(report, case, part, whom, when);
+        if let (Some(ours), Some(theirs)) = (ours, theirs) {
+            let when = if when == Warm { "warm" } else { "cold" };
+            line(&format!("{case}, {when}: × {whom}"), limit, ours / theirs);
+        }
+    }
+    let ours = |row: &&Row| row.who == "corten";
+    let create = report.rows.iter().filter(ours).find(|row| (row.case, row.part) == ("life", "create"));
+    if let Some(counted) = create.and_then(|row| row.counted) {
+        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), to_f64(counted.calls));
+    }
+    let peaks = report.rows.iter().filter(ours).filter_map(|row| Some(row.counted?.peak));
+    if let Some(peak) = peaks.max() {
+        line("peak memory of a process, kB", to_f64(MOST_MEMORY), to_f64(peak));
+    }
+    if let Some((ours, crun)) = limits(report) {
+        line("smallest memory limit, kB: not above crun's", crun, ours);
+    }
+    for (row, theirs) in slower(report) {
+        line(&format!("{} {}: not slower than {}", row.case, row.part, theirs.who), 1.0, ratio(row, theirs));
+    }
+    text
+}
+
+fn to_f64(number: u64) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn least(report: &Report, case: &str, part: &str, who: &str, when: When) -> Option<f64> {
+    let row = report.rows.iter().find(|row| row.case == case && row.part == part && row.who == who)?;
+    Row::times(if when == Warm { &row.warm } else { &row.cold }).first().copied()
+}
+
+fn ratio(row: &Row, theirs: &Row) -> f64 {
+    let least = |row: &Row| Row::times(&row.warm).first().copied().unwrap_or(f64::NAN);
+    least(row) / least(theirs)
+}
+
+/// Where another runtime is faster than Corten.
+fn slower(report: &Report) -> Vec<(&Row, &Row)> {
+    let mut found = Vec::new();
+    for row in report.rows.iter().filter(|row| row.who.starts_with("corten")) {
+        let others = report.rows.iter().filter(|other| (other.case, other.part) == (row.case, row.part));
+        let others = others.filter(|other| other.who.starts_with("runc") || other.who.starts_with("crun"));
+        found.extend(others.filter(|other| ratio(row, other) > 1.0).map(|other| (row, other)));
+    }
+    found
+}
+
+fn limits(report: &Report) -> Option<(f64, f64)> {
+    let figure = report.figures.iter().find(|figure| figure.name == "limit")?;
+    let of = |name: &str| figure.values.iter().find(|(who, _)| who == name)?.1;
+    Some((of("corten")?, of("crun")?))
+}

@@ -1,0 +1,346 @@
+//! What each command may cost: system calls, page faults and peak memory of the release build, on a fixed bundle.
+//!
+//! These figures do not depend on how busy a machine is, so they can fail a build where times cannot. `budget.toml` has
+//! them; a command that exceeds one fails, with the calls that became more. A change that needs more, or less, writes the
+//! file anew and says why in its commit:
+//!
+//!     cargo build --release -p runtime && UPDATE=1 cargo test -p integration --test budget
+//!
+//! Control groups cost what their layout costs: each layout has figures of its own, and `none` (the manager that is
+//! disabled) holds on every machine. Each figure is the least of some runs: who of two processes is faster must not count.
+//! `BUDGET=required` makes a missing or outdated release build a failure, for CI.
+
+use integration::observe::{self, Cost, Observed};
+use integration::{config, host, proc, skip, trace};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+use std::{env, fs};
+
+/// How often each command is observed.
+const ROUNDS: usize = 5;
+
+/// Page faults and memory move a little with what of the program the page cache holds.
+const SLACK_PERCENT: u64 = 4;
+
+/// What a command may cost.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    /// System calls of the command itself.
+    program: u64,
+    /// System calls of the processes that it makes, until they become the container's program.
+    children: u64,
+    /// Page faults of all of them.
+    faults: u64,
+    /// The most memory that one of them has, in kB.
+    peak: u64,
+    /// The calls behind `program`, to say which became more.
+    program_calls: BTreeMap<String, u64>,
+    /// The calls behind `children`.
+    children_calls: BTreeMap<String, u64>,
+}
+
+/// By layout of control groups, then by command.
+type Budgets = BTreeMap<String, BTreeMap<String, Budget>>;
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/budget.toml")
+}
+
+fn named(cost: &Cost) -> BTreeMap<String, u64> {
+    cost.calls.iter().map(|(call, count)| (trace::name(*call), *count)).collect()
+}
+
+impl Budget {
+    fn of(seen: &Observed) -> Budget {
+        Budget {
+            program: seen.program.total(),
+            children: seen.children.total(),
+            faults: seen.program.faults + seen.children.faults,
+            peak: seen.peak(),
+            program_calls: named(&seen.program),
+            children_calls: named(&seen.children),
+        }
+    }
+
+    /// The least of two observations, figure by figure.
+    fn least(self, other: Budget) -> Budget {
+        let (faults, peak) = (self.faults.min(other.faults), self.peak.min(other.peak));
+        let fewer =
+            |one: &Budget, other: &Budget| one.program + one.children <= other.program + other.children;
+        let calls = if fewer(&self, &other) { self } else { other };
+        Budget { faults, peak, ..calls }
+    }
+
+    /// What of it a command exceeds, in words.
+    fn exceeded_by(&self, now: &Budget) -> Vec<String> {
+        let mut found = Vec::new();
+        let sides = [
+            ("the command", self.program, now.program, &self.program_calls, &now.program_calls),
+            ("its children", self.children, now.children, &self.children_calls, &now.children_calls),
+        ];
+        for (who, may, does, old, new) in sides {
+            if does > may {
+                let more = differences(old, new).join(", ");
+                found
+                    .push(format!("{who} makes {does} system calls, {} more than {may}: {more}", does - may));
+            }
+        }
+        for (what, may, does) in
+            [("page faults", self.faults, now.faults), ("kB at its peak", self.peak, now.peak)]
+        {
+            let most = may + may * SLACK_PERCENT / 100;
+            if does > most {
+                found.push(format!("{does} {what}, {} more than {may} and {SLACK_PERCENT}%", does - most));
+            }
+        }
+        found
+    }
+}
+
+/// The calls that are made more or less often, as `openat 30 -> 31`.
+fn differences(old: &BTreeMap<String, u64>, new: &BTreeMap<String, u64>) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let count = |calls: &BTreeMap<String, u64>, name: &String| calls.get(name).copied().unwrap_or_default();
+    let both = names.into_iter().map(|name| (name, count(old, name), count(new, name)));
+    both.filter(|(_, old, new)| old != new).map(|(name, old, new)| format!("{name} {old} -> {new}")).collect()
+}
+
+/// A fixed bundle in a directory whose path has always the same length, with a copy of the release build.
+struct Place {
+    directory: tempfile::TempDir,
+    globals: &'static [&'static str],
+}
+
+const ID: &str = "budget";
+
+impl Place {
+    fn new(corten: &Path, globals: &'static [&'static str]) -> Place {
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        let directory = tempfile::Builder::new().prefix("corten-budget-").tempdir_in("/tmp").unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["bin", "dev", "etc", "proc", "sys"] {
+            fs::create_dir_all(path("rootfs").join(name)).unwrap();
+        }
+        fs::copy(corten, path("corten")).unwrap();
+        fs::copy("/bin/busybox", path("rootfs/bin/busybox")).expect("install busybox-static");
+        for name in ["true", "sleep"] {
+            std::os::unix::fs::symlink("busybox", path("rootfs/bin").join(name)).unwrap();
+        }
+        fs::write(path("rootfs/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        Place { directory, globals }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self, program: &[&str]) {
+        let mut config = config::docker();
+        config["process"]["args"] = json!(program);
+        // What every kernel has, and what none has.
+        config["linux"]["maskedPaths"] = json!([
+            "/proc/cmdline",
+            "/proc/uptime",
+            "/proc/none",
+            "/proc/sys/vm",
+            "/sys/kernel",
+            "/sys/none"
+        ]);
+        config["linux"]["readonlyPaths"] = json!(["/proc/sys", "/proc/fs", "/proc/none"]);
+        fs::write(self.path("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.path("corten"));
+        command.env_clear().env("PATH", "/bin").current_dir(self.directory.path());
+        command.arg("--root").arg(self.path("state")).args(self.globals).args(arguments);
+        command.stdout(Stdio::null());
+        command
+    }
+
+    fn observe(&self, arguments: &[&str]) -> Budget {
+        let seen = observe::run(self.command(arguments));
+        assert_eq!(seen.status, 0, "corten {arguments:?}");
+        Budget::of(&seen)
+    }
+
+    /// Each command once.
+    fn round(&self) -> Vec<(&'static str, Budget)> {
+        self.configure(&["/bin/true"]);
+        let mut seen = vec![("run", self.observe(&["run", ID]))];
+        self.configure(&["/bin/sleep", "1000"]);
+        seen.push(("create", self.observe(&["create", "--pid-file", "pid", ID])));
+        let pid: i32 = fs::read_to_string(self.path("pid")).unwrap().trim().parse().unwrap();
+        for (name, arguments) in [
+            ("start", &["start", ID][..]),
+            ("state", &["state", ID]),
+            ("list", &["list"]),
+            ("exec", &["exec", ID, "/bin/true"]),
+            // Nothing happens to it: how long a process takes to die must not count.
+            ("kill", &["kill", ID, "WINCH"]),
+        ] {
+            seen.push((name, self.observe(arguments)));
+        }
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        waitpid(Pid::from_raw(pid), None).unwrap();
+        seen.push(("delete", self.observe(&["delete", ID])));
+        seen
+    }
+
+    fn measure(&self) -> BTreeMap<String, Budget> {
+        let mut least: BTreeMap<String, Budget> = BTreeMap::new();
+        for (name, seen) in (0..ROUNDS).flat_map(|_| self.round()) {
+            let seen = match least.remove(name) {
+                Some(before) => before.least(seen),
+                None => seen,
+            };
+            least.insert(name.to_owned(), seen);
+        }
+        least
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Nothing is left when all went well.
+        let _ = self.command(&["delete", "--force", ID]).stderr(Stdio::null()).status();
+    }
+}
+
+/// The layout of control groups on this machine, as a key: `v1-9-v2` are nine hierarchies of version 1 and the unified one.
+fn layout() -> String {
+    let mounts = proc::mounts("self");
+    let count = |kind: &str| mounts.iter().filter(|mount| mount.fstype == kind).count();
+    match (count("cgroup"), host::unified()) {
+        (0, _) => "v2".into(),
+        (legacy, None) => format!("v1-{legacy}"),
+        (legacy, Some(_)) => format!("v1-{legacy}-v2"),
+    }
+}
+
+/// The release build beside this test's build, if it is as new as its source.
+fn release_build() -> Result<PathBuf, String> {
+    let own = env::current_exe().unwrap();
+    let path = own.ancestors().nth(3).unwrap().join("release/corten");
+    let hint = "cargo build --release -p runtime";
+    let built = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let made = built(&path).ok_or_else(|| format!("needs {}: {hint}", path.display()))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let newest =
+        ["runtime", "seccomp-profiles"].iter().map(|name| newest(&root.join(name).join("src"))).max();
+    match newest.is_some_and(|newest| newest > made) {
+        true => Err(format!("needs {} as new as its source: {hint}", path.display())),
+        false => Ok(path),
+    }
+}
+
+fn newest(directory: &Path) -> SystemTime {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let times = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => newest(&entry.path()),
+        false => entry.metadata().unwrap().modified().unwrap(),
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The file, as [`Budgets`] are written: a table a command, and its calls on two lines.
+fn text(budgets: &Budgets) -> String {
+    let mut text = String::from(
+        "# What each command may cost, by layout of control groups: see budget.rs, which writes this file.\n\
+         # program, children: system calls; faults: page faults; peak: kB resident in one process.\n",
+    );
+    let calls = |calls: &BTreeMap<String, u64>| {
+        calls.iter().map(|(name, count)| format!("\"{name}\" = {count}")).collect::<Vec<_>>().join(", ")
+    };
+    for (layout, commands) in budgets {
+        for (command, budget) in commands {
+            let Budget { program, children, faults, peak, program_calls, children_calls } = budget;
+            write!(
+                text,
+                "\n[{layout}.{command}]\nprogram = {program}\nchildren = {children}\nfaults = {faults}\npeak = {peak}\n\
+                 program_calls = {{ {} }}\nchildren_calls = {{ {} }}\n",
+                calls(program_calls),
+                calls(children_calls)
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn no_command_costs_more_than_its_budget() {
+    let corten = match release_build() {
+        Ok(corten) => corten,
+        Err(reason) if env::var_os("BUDGET").is_some() => panic!("{reason}"),
+        Err(reason) => skip!("{reason}"),
+    };
+    if !nix::unistd::geteuid().is_root() {
+        skip!("needs root");
+    }
+    let mut budgets: Budgets = toml::from_str(&fs::read_to_string(file()).unwrap_or_default()).unwrap();
+    let layouts: [(String, &'static [&'static str]); 2] =
+        [("none".into(), &["--cgroup-manager", "disabled"]), (layout(), &[])];
+    let mut exceeded = String::new();
+    for (layout, globals) in layouts {
+        let now = Place::new(&corten, globals).measure();
+        if env::var_os("UPDATE").is_some() {
+            budgets.insert(layout, now);
+            continue;
+        }
+        let Some(may) = budgets.get(&layout) else {
+            skip::say(&format!(
+                "needs a budget for control groups laid out as {layout}: UPDATE=1 writes one"
+            ));
+            continue;
+        };
+        for (command, now) in &now {
+            let lines = may
+                .get(command)
+                .map_or_else(|| vec!["it has no budget".to_owned()], |may| may.exceeded_by(now));
+            for line in lines {
+                writeln!(exceeded, "{command} ({layout}): {line}").unwrap();
+            }
+        }
+    }
+    if env::var_os("UPDATE").is_some() {
+        fs::write(file(), text(&budgets)).unwrap();
+    }
+    assert!(
+        exceeded.is_empty(),
+        "over budget:\n{exceeded}A change that needs this runs with UPDATE=1 and says why."
+    );
+}
+
+#[test]
+fn what_exceeds_a_budget_is_said() {
+    let budget = |program: u64, calls: &[(&str, u64)], faults, peak| Budget {
+        program,
+        children: 0,
+        faults,
+        peak,
+        program_calls: calls.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        children_calls: BTreeMap::new(),
+    };
+    let may = budget(5, &[("openat", 3), ("close", 2)], 100, 1000);
+    assert_eq!(may.exceeded_by(&budget(5, &[("read", 5)], 104, 1040)), Vec::<String>::new());
+    assert_eq!(
+        may.exceeded_by(&budget(7, &[("openat", 5), ("close", 2)], 105, 1040)),
+        [
+            "the command makes 7 system calls, 2 more than 5: openat 3 -> 5",
+            "105 page faults, 1 more than 100 and 4%"
+        ]
+    );
+    assert_eq!(may.exceeded_by(&budget(5, &[], 1, 2000)), ["2000 kB at its peak, 960 more than 1000 and 4%"]);
+    let budgets: Budgets = [("v2".to_owned(), [("run".to_owned(), may)].into())].into();
+    assert_eq!(toml::from_str::<Budgets>(&text(&budgets)).unwrap(), budgets);
+}
