@@ -13,14 +13,16 @@
 //   floor exec   SHAPE PID FILTER CGROUP... -- PROGRAM...
 //   floor nothing                                                   what a process costs
 //
-// CGROUP is a directory of version 1 to make (exec: to enter), as /sys/fs/cgroup/cpu/parent/name.
+// CGROUP is a directory to make (exec: to enter), as /sys/fs/cgroup/cpu/parent/name. One of version 2 is the only one.
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -38,6 +40,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +61,7 @@ static int cgroup_count, tasks[MOST];
 static struct sock_fprog filter;
 static struct sock_filter instructions[4096];
 static int docker;
+static int unified = -1; // the group of version 2
 
 // CGROUP... -- PROGRAM...
 static void rest(char **arguments) {
@@ -94,22 +98,67 @@ static void inherit(int parent, int group, const char *name) {
   put_at(group, name, text);
 }
 
-static const char *const DOCKER_ALLOWS[] = {"c 1:5 rwm", "c 1:3 rwm", "c 1:9 rwm", "c 1:8 rwm", "c 5:0 rwm", "c 5:1 rwm"};
-static const char *const ALLOWED[] = {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm",
+static const char *const ALLOWED[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm",   "c 1:5 rwm", "c 1:7 rwm",   "c 1:8 rwm",
                                       "c 1:9 rwm", "c 5:0 rwm", "c 136:* rwm", "c 5:2 rwm", "c 10:200 rwm"};
+// Docker has it beside those that every container has.
+static const char *const CONSOLE = "c 5:1 rwm";
 #define COUNT(array) (sizeof array / sizeof *array)
 
 static void device_rules(int group) {
   put_at(group, "devices.deny", "a *:* rwm");
   int fd = openat(group, "devices.allow", O_WRONLY | O_CLOEXEC);
   TRY(fd);
-  if (docker)
-    for (size_t i = 0; i < COUNT(DOCKER_ALLOWS); i++) TRY(write(fd, DOCKER_ALLOWS[i], strlen(DOCKER_ALLOWS[i])));
-  for (size_t i = docker ? 0 : 0; i < COUNT(ALLOWED); i++) {
-    if (docker && i >= 2 && i != 4 && i < 8) continue; // said above already
-    TRY(write(fd, ALLOWED[i], strlen(ALLOWED[i])));
-  }
+  for (size_t i = 0; i < COUNT(ALLOWED); i++) TRY(write(fd, ALLOWED[i], strlen(ALLOWED[i])));
+  if (docker) TRY(write(fd, CONSOLE, strlen(CONSOLE)));
   close(fd);
+}
+
+// What ALLOWED and the like are in version 2: a program that the kernel asks.
+static struct bpf_insn code[256];
+static int length;
+static void emit(__u8 op, __u8 to, __u8 from, __s16 offset, __s32 value) {
+  code[length++] = (struct bpf_insn){.code = op, .dst_reg = to, .src_reg = from, .off = offset, .imm = value};
+}
+
+// A rule as devices.allow takes it: "c 1:3 rwm", with * for any number.
+static void allow(const char *rule) {
+  char type, major[8], minor[8], access[4];
+  int first = length, wanted = 0;
+  sscanf(rule, "%c %7[^:]:%7s %3s", &type, major, minor, access);
+  for (const char *one = access; *one; one++)
+    wanted |= *one == 'r' ? BPF_DEVCG_ACC_READ : *one == 'w' ? BPF_DEVCG_ACC_WRITE : BPF_DEVCG_ACC_MKNOD;
+  emit(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0, type == 'c' ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK);
+  if (wanted != 7) {
+    emit(BPF_ALU | BPF_MOV | BPF_X, 1, 3, 0, 0);
+    emit(BPF_ALU | BPF_AND | BPF_K, 1, 0, 0, ~wanted & 7);
+    emit(BPF_JMP | BPF_JNE | BPF_K, 1, 0, 0, 0);
+  }
+  if (*major != '*') emit(BPF_JMP | BPF_JNE | BPF_K, 4, 0, 0, atoi(major));
+  if (*minor != '*') emit(BPF_JMP | BPF_JNE | BPF_K, 5, 0, 0, atoi(minor));
+  emit(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1);
+  emit(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+  // Where a test fails, the next rule is asked.
+  for (int i = first; i < length; i++)
+    if (code[i].code == (BPF_JMP | BPF_JNE | BPF_K)) code[i].off = length - i - 1;
+}
+
+static void device_program(int group) {
+  emit(BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0);
+  emit(BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff);
+  emit(BPF_LDX | BPF_MEM | BPF_W, 3, 1, 0, 0);
+  emit(BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16);
+  emit(BPF_LDX | BPF_MEM | BPF_W, 4, 1, 4, 0);
+  emit(BPF_LDX | BPF_MEM | BPF_W, 5, 1, 8, 0);
+  for (size_t i = 0; i < COUNT(ALLOWED); i++) allow(ALLOWED[i]);
+  if (docker) allow(CONSOLE);
+  emit(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
+  emit(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+  union bpf_attr load = {.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (__u64)code, .insn_cnt = length, .license = (__u64) "Apache"};
+  int program = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
+  TRY(program);
+  union bpf_attr attach = {.target_fd = group, .attach_bpf_fd = program, .attach_type = BPF_CGROUP_DEVICE, .attach_flags = BPF_F_ALLOW_MULTI};
+  TRY(syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach));
+  close(program);
 }
 
 static const char *controller(const char *path) { return path + strlen("/sys/fs/cgroup/"); }
@@ -119,10 +168,17 @@ static int is(const char *path, const char *name) {
 }
 
 static void make_cgroups(void) {
+  struct statfs kind;
   for (int i = 0; i < cgroup_count; i++) {
     TRY(mkdir(cgroups[i], 0755));
     int group = open(cgroups[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
     TRY(group);
+    TRY(fstatfs(group, &kind));
+    if (kind.f_type == CGROUP2_SUPER_MAGIC) {
+      unified = group;
+      device_program(group);
+      return;
+    }
     if (is(cgroups[i], "cpuset")) {
       int parent = openat(group, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
       TRY(parent);
@@ -142,11 +198,20 @@ static void remove_cgroups(void) {
 
 // A single-threaded process moves itself without an RCU grace period.
 static void enter_cgroups(void) {
+  if (unified >= 0) {
+    // It was born there.
+    TRY(unshare(CLONE_NEWCGROUP));
+    return;
+  }
   for (int i = 0; i < cgroup_count; i++) TRY(write(tasks[i], "0", 1));
 }
 
 static long clone_into(unsigned long long flags) {
   struct clone_args args = {.flags = flags | CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
+  if (unified >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = unified;
+  }
   long pid = syscall(SYS_clone3, &args, sizeof args);
   TRY(pid);
   return pid;
@@ -171,6 +236,11 @@ static void session_keyring(void) {
 
 static void view_of_cgroups(void) {
   char place[256];
+  if (unified >= 0) {
+    TRY(mount(cgroups[0], "sys/fs/cgroup", 0, MS_BIND, 0));
+    TRY(mount(0, "sys/fs/cgroup", 0, MS_BIND | MS_REMOUNT | MS_RDONLY | COMMON | (docker ? 0 : MS_RELATIME), 0));
+    return;
+  }
   TRY(mount("tmpfs", "sys/fs/cgroup", "tmpfs", COMMON, "mode=755"));
   for (int i = 0; i < cgroup_count; i++) {
     const char *name = controller(cgroups[i]);
@@ -343,7 +413,10 @@ static int start(const char *fifo) {
 }
 
 static int exec(pid_t pid) {
-  for (int i = 0; i < cgroup_count; i++) {
+  struct statfs kind;
+  TRY(statfs(cgroups[0], &kind));
+  if (kind.f_type == CGROUP2_SUPER_MAGIC) TRY(unified = open(cgroups[0], O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; unified < 0 && i < cgroup_count; i++) {
     char path[512];
     snprintf(path, sizeof path, "%s/tasks", cgroups[i]);
     TRY(tasks[i] = open(path, O_WRONLY | O_CLOEXEC));
@@ -352,8 +425,8 @@ static int exec(pid_t pid) {
   TRY(pidfd);
   long between = clone_into(0);
   if (!between) {
-    enter_cgroups();
-    TRY(setns(pidfd, NAMESPACES));
+    if (unified < 0) enter_cgroups();
+    TRY(setns(pidfd, NAMESPACES | (unified < 0 ? 0 : CLONE_NEWCGROUP)));
     // The PID namespace is that of the next child.
     long child = clone_into(CLONE_PARENT & 0);
     if (child) _exit(wait_for(child));

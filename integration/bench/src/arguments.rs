@@ -17,6 +17,7 @@ Options:
   --rounds N        warm rounds of a case (default 60; quick: 20)
   --cold-rounds N   rounds with a gap of 60 ms before each command (default 20; quick: 8; 0: none)
   --cpu N           run on this processor alone, all together (default: the last one; none: not pinned)
+  --v2              let all see control groups of version 2, where the machine has both
   --compare         only compare what containers of Corten and of the floor see
   --write           write RESULTS.md and results.svg beside the bench's source
 
@@ -39,6 +40,7 @@ pub(crate) struct Arguments {
     pub(crate) rounds: usize,
     pub(crate) cold: usize,
     pub(crate) cpu: Option<usize>,
+    pub(crate) v2: bool,
     pub(crate) compare: bool,
     pub(crate) write: bool,
 }
@@ -57,6 +59,7 @@ impl Arguments {
             rounds: 0,
             cold: 0,
             cpu: Some(processors - 1),
+            v2: false,
             compare: false,
             write: false,
         };
@@ -64,6 +67,7 @@ impl Arguments {
             let mut value = || words.next().ok_or(format!("bench: {word} needs a value"));
             match word.as_str() {
                 "--quick" => found.quick = true,
+                "--v2" => found.v2 = true,
                 "--compare" => found.compare = true,
                 "--write" => found.write = true,
                 "--case" => found.cases.push(value()?),
@@ -93,7 +97,8 @@ impl Arguments {
         }
         found.rounds = rounds.unwrap_or(if found.quick { 20 } else { 60 });
         found.cold = cold.unwrap_or(if found.quick { 8 } else { 20 });
-        found.write |= !found.quick && found.cases.is_empty() && found.only.is_empty() && !found.compare;
+        found.write |=
+            !found.quick && found.cases.is_empty() && found.only.is_empty() && !found.compare && !found.v2;
         Ok(found)
     }
 

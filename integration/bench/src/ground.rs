@@ -58,7 +58,7 @@ pub(crate) fn name(pid: u32) -> String {
 
 impl Ground {
     /// Prepares everything in a new mount namespace, in which this process is from then on.
-    pub(crate) fn new(directory: &Path) -> Ground {
+    pub(crate) fn new(directory: &Path, unified_view: bool) -> Ground {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace: run the bench as root");
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
@@ -66,6 +66,10 @@ impl Ground {
         let unified = Path::new("/sys/fs/cgroup/unified");
         let legacy = Path::new("/sys/fs/cgroup/memory").exists();
         let layout = match (legacy, unified.exists()) {
+            (true, _) if unified_view => {
+                mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none).unwrap();
+                "version 2, with the controllers that the machine has left to it"
+            }
             (true, true) => {
                 umount2(unified, MntFlags::MNT_DETACH).unwrap();
                 "hybrid, seen as version 1"
@@ -152,6 +156,10 @@ impl Ground {
         let mut config = shape.config();
         config["process"]["args"] = json!(program);
         config["root"]["path"] = json!(self.rootfs);
+        if self.layout.starts_with("version 2") {
+            // As Docker and `runc spec` do there.
+            integration::config::put(&mut config, "/linux/namespaces/-", json!({ "type": "cgroup" }));
+        }
         config["linux"]["cgroupsPath"] = json!(format!("/{}/{container}", self.name));
         change(&mut config);
         fs::write(bundle.join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
@@ -172,9 +180,11 @@ fn filter() -> Vec<u8> {
     program.instructions.iter().flat_map(bytes).collect()
 }
 
+/// Where control groups are mounted, as far as one can see: a mount may be covered by another.
 fn hierarchies() -> Vec<PathBuf> {
     let mut found = integration::host::hierarchies();
     found.sort();
+    found.retain(|place| place.join("cgroup.procs").exists());
     found
 }
 

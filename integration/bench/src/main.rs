@@ -73,7 +73,7 @@ fn outer() -> ExitCode {
 }
 
 fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
-    let ground = Ground::new(directory);
+    let ground = Ground::new(directory, arguments.v2);
     let contestants = Contestant::all(arguments, &ground);
     if !compare::same(&ground, &contestants) || arguments.compare {
         return ExitCode::from(u8::from(!arguments.compare));
