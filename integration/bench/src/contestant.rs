@@ -38,9 +38,9 @@ impl Contestant {
     /// Whether it runs a container here at all. crun 1.8 does not on version 2 without CAP_SYS_RESOURCE.
     fn can(&self, ground: &Ground) -> bool {
         [Shape::Plain, Shape::Docker].into_iter().all(|shape| {
-            let (id, program) = ("trial", &["/bin/true"]);
-            ground.bundle(id, shape, program, |_| {});
-            let output = self.run(ground, id, shape, program).stderr(Stdio::piped()).output().unwrap();
+            let (id, program) = (format!("{}-trial", self.name), &["/bin/true"]);
+            ground.bundle(&id, shape, program, |_| {});
+            let output = self.run(ground, &id, shape, program).stderr(Stdio::piped()).output().unwrap();
             let text = String::from_utf8_lossy(&output.stderr);
             if !output.status.success() {
                 println!("without {}: {}", self.name, text.trim());
