@@ -22,7 +22,7 @@ pub(crate) struct Contestant {
 impl Contestant {
     /// Corten, the distribution's runc and crun, those named on the command line, and the floor.
     pub(crate) fn all(arguments: &Arguments, ground: &Ground) -> Vec<Contestant> {
-        let corten = arguments.corten.clone().unwrap_or_else(released);
+        let corten = arguments.corten.clone().unwrap_or_else(|| released("corten"));
         let mut all = vec![("corten".to_owned(), corten)];
         all.extend(["runc", "crun"].iter().filter_map(|name| Some(((*name).to_owned(), installed(name)?))));
         all.extend(arguments.others.iter().cloned());
@@ -149,10 +149,10 @@ impl Contestant {
     }
 }
 
-/// The release build beside whatever build the bench is.
-fn released() -> PathBuf {
+/// A program's release build, beside whatever build the bench is.
+pub(crate) fn released(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(2).unwrap().join("release/corten")
+    own.ancestors().nth(2).unwrap().join("release").join(name)
 }
 
 fn bundle(ground: &Ground, container: &str) -> PathBuf {

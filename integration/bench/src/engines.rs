@@ -29,8 +29,8 @@ pub(crate) struct Measured {
 }
 
 /// Everything, or a line that says what is missing.
-pub(crate) fn all(arguments: &Arguments, released: &Path) -> Measured {
-    let shim = released.with_file_name("containerd-shim-corten-v2");
+pub(crate) fn all(arguments: &Arguments, corten: &Path) -> Measured {
+    let shim = integration::shim::pod::program();
     let mut measured = Measured { rows: Vec::new(), figures: Vec::new() };
     if !shim.is_file() {
         println!("no engines: needs {}", shim.display());
@@ -40,7 +40,7 @@ pub(crate) fn all(arguments: &Arguments, released: &Path) -> Measured {
     let rounds = arguments.rounds.div_ceil(6);
     match Engine::containerd(Release::Distribution) {
         Some(mut engine) => {
-            equip(&engine, released, &shim, false);
+            equip(&engine, corten, &shim, false);
             measured.rows.extend(containerd(&engine, rounds));
             measured.figures.push(memory(&mut engine));
         }
@@ -49,7 +49,7 @@ pub(crate) fn all(arguments: &Arguments, released: &Path) -> Measured {
     let entry = r#"{"path": "BIN/corten"}"#;
     let engines = [true, false].map(|ours| {
         let engine = Engine::docker(Release::Distribution, entry)?;
-        equip(&engine, released, &shim, ours);
+        equip(&engine, corten, &shim, ours);
         Some(engine)
     });
     match engines {
@@ -60,10 +60,10 @@ pub(crate) fn all(arguments: &Arguments, released: &Path) -> Measured {
 }
 
 /// Puts the release builds where the harness has put what it tests, or the distribution's shim in the drop-in's place.
-fn equip(engine: &Engine, released: &Path, shim: &Path, drop_in: bool) {
+fn equip(engine: &Engine, corten: &Path, shim: &Path, drop_in: bool) {
     let theirs = Release::Distribution.find("containerd-shim-runc-v2").unwrap();
     let programs = [
-        ("corten", released),
+        ("corten", corten),
         ("containerd-shim-corten-v2", shim),
         ("containerd-shim-runc-v2", if drop_in { shim } else { &theirs }),
     ];
@@ -78,8 +78,10 @@ fn row(case: &'static str, title: &'static str, who: &str) -> Row {
     Row { case, title, part: "", who: who.to_owned(), warm: Vec::new(), cold: Vec::new(), counted: None }
 }
 
+/// The time alone: what the client uses says nothing of the engine.
 fn timed(engine: &Engine, words: &[&str]) -> Sample {
-    measure::run(engine.command(words).stdout(Stdio::null()))
+    let sample = measure::run(engine.command(words).stdout(Stdio::null()));
+    Sample { wall: sample.wall, ..Sample::default() }
 }
 
 fn containerd(engine: &Engine, rounds: usize) -> Vec<Row> {

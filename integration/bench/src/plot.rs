@@ -35,8 +35,10 @@ pub(crate) fn bars(rows: &[Row]) -> String {
         writeln!(body, "<text x=\"8\" y=\"{}\" class=\"t\">{title}</text>", y + 4.0).unwrap();
         y += 12.0;
         for row in group {
-            let colour =
-                COLOURS.iter().find(|(name, _)| *name == row.who).map_or("#777", |(_, colour)| *colour);
+            let colour = COLOURS
+                .iter()
+                .find(|(name, _)| row.who.starts_with(name))
+                .map_or("#777", |(_, colour)| *colour);
             let scale = (WIDTH - LEFT - ROOM) / most;
             let (warm, cold) = (least(&row.warm), least(&row.cold));
             let middle = y + BAR - 3.0;

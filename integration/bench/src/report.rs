@@ -121,6 +121,8 @@ fn line(row: &Row, base: &Row) -> String {
     let share = |times: &[f64], percent: usize| times.get(times.len() * percent / 100).copied();
     let (warm_base, cold_base) = (Row::times(&base.warm), Row::times(&base.cold));
     let ratio = |times: &[f64], base: &[f64]| Some(times.first()? / base.first()?);
+    // Of a client of an engine it would say nothing.
+    let used = |figure: f64| (figure > 0.0).then_some(figure);
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
     let counted = |figure: fn(&crate::measure::Counted) -> u64| {
         row.counted.as_ref().map_or(String::new(), |counted| figure(counted).to_string())
@@ -135,8 +137,9 @@ fn line(row: &Row, base: &Row) -> String {
         number(share(&cold, 0)),
         number(share(&cold, 50)),
         number(ratio(&cold, &cold_base)),
-        number(Some(row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0))),
-        row.middle(|sample| f64::from(u32::try_from(sample.usage.faults).unwrap_or(u32::MAX))),
+        number(used(row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0))),
+        used(row.middle(|sample| f64::from(u32::try_from(sample.usage.faults).unwrap_or(u32::MAX))))
+            .map_or(String::new(), |faults| faults.to_string()),
         counted(|counted| counted.calls),
         counted(|counted| counted.peak),
     )

