@@ -11,6 +11,7 @@ pub mod lsm;
 pub mod parent;
 pub mod path;
 pub mod plan;
+pub mod privilege;
 pub mod seccomp;
 pub mod spec;
 pub mod state;

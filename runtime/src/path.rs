@@ -5,6 +5,7 @@
 //! Never joins strings inside a rootfs, never follows a magic link, never returns a file outside of the root
 //! (CVE-2019-19921, CVE-2021-30465, CVE-2024-45310, CVE-2026-41579).
 
+use crate::sys::fd::LazyFd;
 use crate::sys::{Errno, Result, fd};
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
@@ -41,9 +42,44 @@ pub fn file_type(stat: &FileStat) -> SFlag {
 pub fn resolve(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
     let c_path = CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)?;
     match open_in_root(root, &c_path, libc::O_PATH) {
-        Err(Errno::ENOENT) if missing != Missing::Fail => walk(root, path, missing),
+        Err(Errno::ENOENT) if missing != Missing::Fail => make(root, path, missing),
         Err(Errno::ENOSYS) => walk(root, path, missing),
         result => result,
+    }
+}
+
+/// Makes what was not found. In most cases that is the last name only, in a directory that exists.
+///
+/// # Errors
+/// As for [`resolve`].
+pub fn make(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
+    match make_last(root, path, missing) {
+        // The parent does not exist either, or the name is a link to nowhere.
+        Err(Errno::ENOENT | Errno::EEXIST | Errno::ENOSYS) => walk(root, path, missing),
+        result => result,
+    }
+}
+
+fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
+    let bytes = path.as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/').ok_or(Errno::ENOENT)?;
+    let (above, name) = (&bytes[..=slash], OsStr::from_bytes(&bytes[slash + 1..]));
+    if matches!(name.as_bytes(), b"" | b"." | b"..") {
+        return Err(Errno::ENOENT);
+    }
+    let above = CString::new(above).map_err(|_| Errno::EINVAL)?;
+    let parent = LazyFd::from(open_in_root(root, &above, libc::O_PATH)?);
+    let parent = parent.as_fd();
+    match missing {
+        Missing::Fail => return Err(Errno::ENOENT),
+        Missing::Directory => mkdirat(parent, name, Mode::from_bits_truncate(0o755))?,
+        Missing::File => drop(create_file(parent, name)?),
+    }
+    let made = open_one(parent, name)?;
+    // Whoever is faster than this may have put a link there.
+    match file_type(&fstat(&made)?) {
+        SFlag::S_IFLNK => Err(Errno::EEXIST),
+        _ => Ok(made),
     }
 }
 
@@ -175,11 +211,15 @@ fn make_directory(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
 }
 
 fn make_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    match openat(dir, name, flags, Mode::from_bits_truncate(0o644)) {
+    match create_file(dir, name) {
         Ok(_) | Err(Errno::EEXIST) => open_one(dir, name),
         Err(errno) => Err(errno),
     }
+}
+
+fn create_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::from_bits_truncate(0o644))
 }
 
 fn on_procfs(fd: BorrowedFd<'_>) -> Result<bool> {

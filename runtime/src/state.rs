@@ -480,7 +480,10 @@ pub fn init(record: &Record) -> Option<Init> {
 /// When a process started, in clock ticks since boot, and whether it is a zombie.
 #[must_use]
 pub fn process_times(pid: i32) -> Option<(u64, bool)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let mut buffer = [0; 1024];
+    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = io::Read::read(&mut file, &mut buffer).ok()?;
+    let stat = &buffer[..length];
     // The name in parentheses may hold anything: fields are counted from the last parenthesis.
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(stat.get(close + 2..)?).ok()?;

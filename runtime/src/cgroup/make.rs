@@ -8,6 +8,7 @@ use super::limits::{Setting, write_all};
 use super::path::{Location, join, parent};
 use super::tree::{self, Created, Made};
 use super::{Cgroup, Member, Request, systemd};
+use crate::privilege;
 use crate::spec::Resources;
 use crate::sys::{Errno, bpf};
 use nix::fcntl::OFlag;
@@ -274,7 +275,8 @@ impl Cgroup {
                 self.replaced = replaced.to_vec();
                 Ok(())
             }
-            Err(error) if rootless || error.is_permission() && in_user_namespace() => Ok(()),
+            // In a user namespace bpf(2) and the files of the devices controller are closed even to root.
+            Err(error) if rootless || error.is_permission() && privilege::in_user_namespace() => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -346,11 +348,4 @@ pub(super) fn filter_error(operation: &'static str, dir: &Dir, errno: Errno) -> 
 /// The descriptor of a pinned directory.
 pub(super) fn target(dir: &Dir) -> Result<BorrowedFd<'_>> {
     dir.fd().ok_or_else(|| filter_error("attach", dir, Errno::EBADF))
-}
-
-/// Whether this process is in a user namespace of its own, where bpf(2) and the files of the devices controller are
-/// closed to it although it is root.
-fn in_user_namespace() -> bool {
-    let map = Dir::new("/proc/self").read("uid_map").unwrap_or_default();
-    map.split_whitespace().ne(["0", "0", "4294967295"])
 }

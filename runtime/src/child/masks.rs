@@ -5,6 +5,7 @@ use super::{OrFail, Step};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::sys::Errno;
+use crate::sys::fd::LazyFd;
 use crate::sys::mount::{self, Attributes};
 use nix::sys::stat::{SFlag, fstat, makedev};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,14 +23,15 @@ pub struct Covers {
 /// 6.15 only a mount that is attached can be copied.
 #[derive(Debug)]
 struct Cover {
-    mount: OwnedFd,
+    mount: LazyFd,
     attached: bool,
 }
 
 impl Cover {
     fn put_on(&mut self, place: BorrowedFd<'_>) -> Result<(), Errno> {
         if self.attached {
-            return mount::move_mount(mount::clone_mount(self.mount.as_fd(), false)?.as_fd(), place);
+            let copy = LazyFd::from(mount::clone_mount(self.mount.as_fd(), false)?);
+            return mount::move_mount(copy.as_fd(), place);
         }
         mount::move_mount(self.mount.as_fd(), place)?;
         self.attached = true;
@@ -51,21 +53,21 @@ pub fn covers() -> Result<Covers, Errno> {
     let read_only =
         Attributes { set: libc::MOUNT_ATTR_RDONLY, propagation: libc::MS_PRIVATE, ..Attributes::default() };
     mount::mount_setattr(null.as_fd(), false, read_only)?;
-    Ok(Covers { file: Cover { mount: null, attached: false }, directory: None })
+    Ok(Covers { file: Cover { mount: null.into(), attached: false }, directory: None })
 }
 
 impl Covers {
     fn directory(&mut self) -> Result<&mut Cover, Errno> {
         let cover = match self.directory.take() {
             Some(cover) => cover,
-            None => Cover { mount: empty_directory()?, attached: false },
+            None => Cover { mount: empty_directory()?.into(), attached: false },
         };
         Ok(self.directory.insert(cover))
     }
 }
 
 fn empty_directory() -> Result<OwnedFd, Errno> {
-    let context = mount::fsopen(c"tmpfs")?;
+    let context = LazyFd::from(mount::fsopen(c"tmpfs")?);
     mount::fsconfig_string(context.as_fd(), c"source", c"tmpfs")?;
     mount::fsconfig_flag(context.as_fd(), c"ro")?;
     mount::fsconfig_string(context.as_fd(), c"nr_blocks", c"1")?;
@@ -83,9 +85,9 @@ pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> 
         let what = || format!("linux.readonlyPaths: {}", name.to_string_lossy());
         let place = match path::resolve(root.path_root(), name, Missing::Fail) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
-            result => result.or_fail(what)?,
+            result => LazyFd::from(result.or_fail(what)?),
         };
-        let copy = mount::clone_mount(place.as_fd(), true).or_fail(what)?;
+        let copy = LazyFd::from(mount::clone_mount(place.as_fd(), true).or_fail(what)?);
         let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount::mount_setattr(copy.as_fd(), false, attributes).or_fail(what)?;
         mount::move_mount(copy.as_fd(), place.as_fd()).or_fail(what)?;
@@ -95,15 +97,15 @@ pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> 
         let what = || format!("linux.maskedPaths: {}", name.to_string_lossy());
         let place = match path::resolve(root.path_root(), name, Missing::Fail) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
-            result => result.or_fail(what)?,
+            result => LazyFd::from(result.or_fail(what)?),
         };
-        match covers.file.put_on(place.as_fd()) {
-            // A file cannot cover a directory.
-            Err(Errno::EINVAL | Errno::ENOTDIR) => {
-                covers.directory().and_then(|cover| cover.put_on(place.as_fd())).or_fail(what)?;
-            }
-            result => result.or_fail(what)?,
-        }
+        // A copy for the wrong kind would have to be thrown away, which takes a grace period of the kernel.
+        let stat = fstat(&place).or_fail(what)?;
+        let cover = match path::file_type(&stat) {
+            SFlag::S_IFDIR => covers.directory().or_fail(what)?,
+            _ => &mut covers.file,
+        };
+        cover.put_on(place.as_fd()).or_fail(what)?;
     }
     Ok(())
 }

@@ -115,6 +115,7 @@ fn give_up(wire: &Wire, failure: &Failure) -> ! {
 
 fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
+    sys::fd::leave_open();
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
     reset_signals(handed.proc)?;

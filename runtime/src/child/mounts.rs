@@ -4,10 +4,11 @@ use super::{Handed, OrFail, Step, copy_up, failure};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::plan::mounts::{Attributes, MountPlan, What};
+use crate::sys::fd::LazyFd;
 use crate::sys::mount as api;
 use crate::sys::{Errno, fd};
 use crate::wire::Failure;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -85,18 +86,21 @@ pub fn one(
             }
             let mount =
                 open_source(source, *tree, *nofollow).or_fail(|| format!("bind {}", source.display()))?;
-            bind(plan, root, &mount)
+            bind(plan, root, &LazyFd::from(mount))
         }
         What::FileSystem { kind, source, data, copy_up } => {
             let place = place_for(plan, root, kind.as_bytes())?;
-            let mount = file_system(kind, source.as_ref(), data, &plan.attributes, place.mode)?;
+            // A read-only mount could not be filled.
+            let filled = *copy_up && place.existed;
+            let attributes = if filled { writable(&plan.attributes) } else { plan.attributes.set };
+            let mount = file_system(kind, source.as_ref(), data, attributes, place.mode)?;
             if let Some(namespace) = prepared.and_then(|prepared| prepared.idmap.as_ref()) {
                 api::idmap(mount.as_fd(), false, namespace.as_fd()).or_fail(|| "map ids".into())?;
             }
-            if *copy_up && place.existed {
+            if filled {
                 copy_up::copy(place.fd.as_fd(), mount.as_fd())?;
             }
-            set_attributes(mount.as_fd(), &fresh(&plan.attributes))?;
+            set_attributes(mount.as_fd(), &left(&plan.attributes, attributes))?;
             api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())
         }
         What::Cgroup => cgroup(plan, root, cgroups),
@@ -123,7 +127,7 @@ pub fn open_source(source: &Path, tree: bool, nofollow: bool) -> Result<OwnedFd,
     api::open_tree(fd::cwd(), &path, flags)
 }
 
-fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &OwnedFd) -> Step<()> {
+fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd) -> Step<()> {
     let stat = fstat(mount).or_fail(|| "stat the source".into())?;
     let missing = match path::file_type(&stat) {
         SFlag::S_IFDIR => Missing::Directory,
@@ -134,7 +138,7 @@ fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &OwnedFd) -> Step<()> {
     api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
 }
 
-fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step<OwnedFd> {
+fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step<LazyFd> {
     if plan.destination_nofollow {
         let (parent, name) = path::parent_in_root(root, &plan.destination).or_fail(|| "open".into())?;
         return nix::fcntl::openat(
@@ -143,9 +147,10 @@ fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step
             nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_CLOEXEC,
             nix::sys::stat::Mode::empty(),
         )
+        .map(LazyFd::from)
         .or_fail(|| "open".into());
     }
-    path::resolve(root, &plan.destination, missing).or_fail(|| match missing {
+    path::resolve(root, &plan.destination, missing).map(LazyFd::from).or_fail(|| match missing {
         Missing::Fail => "open".into(),
         _ => "create the mount point".into(),
     })
@@ -165,29 +170,27 @@ fn make_link(root: BorrowedFd<'_>, destination: &OsStr, target: &OsStr) -> Step<
 
 /// A mount point for a file system.
 struct Place {
-    fd: OwnedFd,
+    fd: LazyFd,
     existed: bool,
     /// A tmpfs over an existing directory has that directory's mode, unless an option says otherwise.
     mode: Option<CString>,
 }
 
 fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place> {
-    let found = if plan.destination_nofollow {
-        Some(destination(plan, root, Missing::Fail)?)
-    } else {
-        match path::resolve(root, &plan.destination, Missing::Fail) {
-            Ok(fd) => Some(fd),
-            Err(Errno::ENOENT) => None,
-            Err(errno) => return Err(errno).or_fail(|| "open the mount point".into()),
-        }
+    // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
+    let strict = matches!(kind, b"proc" | b"sysfs");
+    let found = match strict && !plan.destination_nofollow {
+        true => not_through_links(root, &plan.destination)?,
+        false => place_if_there(plan, root)?,
     };
     let existed = found.is_some();
     let fd = match found {
         Some(fd) => fd,
-        None => destination(plan, root, Missing::Directory)?,
+        None => path::make(root, &plan.destination, Missing::Directory)
+            .or_fail(|| "create the mount point".into())?
+            .into(),
     };
-    if matches!(kind, b"proc" | b"sysfs") {
-        // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
+    if strict && (plan.destination_nofollow || !existed) {
         not_through_links(root, &plan.destination)?;
     }
     let mut mode = None;
@@ -198,11 +201,24 @@ fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place>
     Ok(Place { fd, existed, mode })
 }
 
-fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
+fn place_if_there(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<Option<LazyFd>> {
+    if plan.destination_nofollow {
+        return destination(plan, root, Missing::Fail).map(Some);
+    }
+    match path::resolve(root, &plan.destination, Missing::Fail) {
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno).or_fail(|| "open the mount point".into()),
+    }
+}
+
+/// A directory that is reached without a link; `None` where there is nothing.
+fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
     let path = CString::new(destination.as_bytes()).map_err(|_| failure("NUL character"))?;
     let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
     match fd::openat2(root, &path, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {
-        Ok(_) => Ok(()),
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::ENOENT) => Ok(None),
         Err(Errno::ENOSYS) => real_directories(root, destination),
         Err(Errno::ELOOP | Errno::ENOTDIR) => {
             Err(failure("must be mounted on an ordinary directory, not on a link"))
@@ -212,16 +228,19 @@ fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
 }
 
 /// [`not_through_links`] before Linux 5.6.
-fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<()> {
+fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
     let mut here = root.try_clone_to_owned().map_err(|error| failure(error.to_string()))?;
     for part in Path::new(destination).iter().skip(1) {
-        let stat = path::stat_one(here.as_fd(), part).or_fail(|| "stat the mount point".into())?;
+        let stat = match path::stat_one(here.as_fd(), part) {
+            Err(Errno::ENOENT) => return Ok(None),
+            result => result.or_fail(|| "stat the mount point".into())?,
+        };
         if path::file_type(&stat) != SFlag::S_IFDIR {
             return Err(failure("must be mounted on an ordinary directory, not on a link"));
         }
         here = path::resolve(here.as_fd(), part, Missing::Fail).or_fail(|| "open the mount point".into())?;
     }
-    Ok(())
+    Ok(Some(here.into()))
 }
 
 /// Makes a detached instance of a file system.
@@ -229,16 +248,17 @@ fn file_system(
     kind: &CString,
     source: Option<&CString>,
     data: &[(CString, Option<CString>)],
-    attributes: &Attributes,
+    attributes: u64,
     mode: Option<CString>,
-) -> Step<OwnedFd> {
+) -> Step<LazyFd> {
     let what = || format!("mounting {:?}", kind.to_string_lossy());
-    let context = api::fsopen(kind).or_fail(what)?;
+    let context = LazyFd::from(api::fsopen(kind).or_fail(what)?);
     let context = context.as_fd();
     if let Some(source) = source {
         api::fsconfig_string(context, c"source", source).or_fail(what)?;
     }
-    if let Some(mode) = mode {
+    let own = |(key, _): &(CString, Option<CString>)| key.as_c_str() == c"mode";
+    if let Some(mode) = mode.filter(|_| !data.iter().any(own)) {
         api::fsconfig_string(context, c"mode", &mode).or_fail(what)?;
     }
     for (key, value) in data {
@@ -266,15 +286,18 @@ fn file_system(
         };
         return Err(Failure { errno: Some(errno), text });
     }
-    // A read-only mount could not be filled.
-    let first = attributes.set & !libc::MOUNT_ATTR_RDONLY;
-    api::fsmount(context, first).or_fail(what)
+    api::fsmount(context, attributes).map(LazyFd::from).or_fail(what)
 }
 
-/// What is left to set on a mount that [`file_system`] has made.
-fn fresh(attributes: &Attributes) -> Attributes {
+/// The attributes of a mount that is to be filled.
+fn writable(attributes: &Attributes) -> u64 {
+    attributes.set & !libc::MOUNT_ATTR_RDONLY
+}
+
+/// What is left to set on a mount that was made with the attributes `made`.
+fn left(attributes: &Attributes, made: u64) -> Attributes {
     Attributes {
-        set: attributes.set & libc::MOUNT_ATTR_RDONLY,
+        set: attributes.set & !made,
         clear: 0,
         recursive_set: attributes.recursive_set,
         recursive_clear: attributes.recursive_clear,
@@ -316,27 +339,29 @@ fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()>
         CgroupView::None => Err(failure("there are no control groups to mount")),
         CgroupView::Unified(source) => {
             let mount = open_source(source, false, true).or_fail(|| format!("bind {}", source.display()))?;
-            bind(plan, root, &mount)
+            bind(plan, root, &LazyFd::from(mount))
         }
-        CgroupView::Hierarchies(hierarchies) => {
-            let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
-            let place = place_for(plan, root, b"cgroup")?;
-            let tmpfs =
-                file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, &plan.attributes, None)?;
-            api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
-            for hierarchy in hierarchies {
-                let what = || format!("bind the cgroup of {}", hierarchy.name);
-                let place = path::resolve(tmpfs.as_fd(), OsStr::new(&hierarchy.name), Missing::Directory)
-                    .or_fail(what)?;
-                let mount = open_source(&hierarchy.source, false, true).or_fail(what)?;
-                set_attributes(mount.as_fd(), &plan.attributes)?;
-                api::move_mount(mount.as_fd(), place.as_fd()).or_fail(what)?;
-                for link in &hierarchy.links {
-                    nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link))
-                        .or_fail(what)?;
-                }
-            }
-            set_attributes(tmpfs.as_fd(), &fresh(&plan.attributes))
+        CgroupView::Hierarchies(hierarchies) => legacy_cgroups(plan, root, hierarchies),
+    }
+}
+
+fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {
+    let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
+    let place = place_for(plan, root, b"cgroup")?;
+    let first = writable(&plan.attributes);
+    let tmpfs = file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, first, None)?;
+    api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+    for hierarchy in hierarchies {
+        let what = || format!("bind the cgroup of {}", hierarchy.name);
+        let name = CString::new(hierarchy.name.as_str()).map_err(|_| failure("NUL character"))?;
+        // Nobody else can reach this file system: what is made here stays what it is.
+        nix::sys::stat::mkdirat(&tmpfs, name.as_c_str(), Mode::from_bits_truncate(0o755)).or_fail(what)?;
+        let mount = LazyFd::from(open_source(&hierarchy.source, false, true).or_fail(what)?);
+        set_attributes(mount.as_fd(), &plan.attributes)?;
+        api::move_mount_to(mount.as_fd(), tmpfs.as_fd(), &name).or_fail(what)?;
+        for link in &hierarchy.links {
+            nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
         }
     }
+    set_attributes(tmpfs.as_fd(), &left(&plan.attributes, first))
 }

@@ -44,8 +44,10 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         false => None,
     };
     let cwd = OsStr::from_bytes(plan.process.cwd.to_bytes());
-    path::resolve(fd.as_fd(), cwd, Missing::Directory)
-        .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
+    if cwd != "/" {
+        path::resolve(fd.as_fd(), cwd, Missing::Directory)
+            .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
+    }
     Ok(Root { fd, dev })
 }
 
@@ -80,8 +82,10 @@ fn attach(root: &RootPlan) -> Step<OwnedFd> {
     // The root itself is nobody's peer and nobody's slave.
     let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
     mount::mount_setattr(tree.as_fd(), false, private).or_fail(what)?;
-    let place = open_directory(&root.path)?;
-    mount::move_mount(tree.as_fd(), place.as_fd()).or_fail(what)?;
+    // By its name, unless that is a link.
+    if mount::move_mount_to(tree.as_fd(), fd::cwd(), &path).is_err() {
+        mount::move_mount(tree.as_fd(), open_directory(&root.path)?.as_fd()).or_fail(what)?;
+    }
     Ok(tree)
 }
 
@@ -115,16 +119,19 @@ pub fn enter(plan: &Plan, root: &Root, no_pivot: bool) -> Step<()> {
     if no_pivot {
         return move_root(root);
     }
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let old = open("/", flags, Mode::empty()).or_fail(|| "open the old root".into())?;
+    let old = match plan.root.propagation {
+        Some(_) => Some(open_directory(Path::new("/"))?),
+        None => None,
+    };
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     mount::pivot_here().or_fail(|| "pivot_root".into())?;
-    nix::unistd::fchdir(&old).or_fail(|| "enter the old root".into())?;
-    if plan.root.propagation.is_some() {
+    if let Some(old) = old {
+        nix::unistd::fchdir(&old).or_fail(|| "enter the old root".into())?;
         // Unmounting the old root must not unmount the host's.
         set_propagation(Path::new("."), libc::MS_SLAVE | libc::MS_REC)
             .or_fail(|| "cut the old root off".into())?;
     }
+    // The old root lies on the new one now, and umount2(2) takes what lies on top (pivot_root(2), NOTES).
     umount2(".", MntFlags::MNT_DETACH).or_fail(|| "unmount the old root".into())?;
     nix::unistd::chdir("/").or_fail(|| "enter the new root".into())?;
     if let Some(propagation) = plan.root.propagation {

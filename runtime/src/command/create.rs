@@ -84,25 +84,13 @@ fn options(
         pid_file: parsed.path("pid-file"),
         no_pivot: parsed.on("no-pivot")?,
         no_new_keyring: parsed.on("no-new-keyring")?,
-        listen_fds: listen_fds(),
-        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0).min(MAX_PRESERVED),
+        listen_fds: context.preserved.listen,
+        preserve_fds: context.preserved.asked,
         driver: context.driver,
         attached,
         foreground: !detach,
         watcher: None,
     })
-}
-
-/// More descriptors than any process can have: keeps sums in range.
-const MAX_PRESERVED: u32 = 1 << 30;
-
-/// The sockets that a service manager opened for this process, if they are for this very one (sd_listen_fds(3)).
-fn listen_fds() -> u32 {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid == std::process::id() => count.min(MAX_PRESERVED),
-        _ => 0,
-    }
 }
 
 fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {

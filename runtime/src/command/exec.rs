@@ -54,7 +54,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         console_socket: parsed.path("console-socket"),
         pidfd_socket: parsed.path("pidfd-socket"),
         pid_file: parsed.path("pid-file"),
-        preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+        preserve_fds: context.preserved.asked,
         cgroups: parsed.texts("cgroup")?.into_iter().map(str::to_owned).collect(),
         ignore_paused: parsed.on("ignore-paused")?,
         foreground: !parsed.on("detach")?,

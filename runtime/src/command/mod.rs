@@ -12,6 +12,7 @@ pub mod list;
 pub mod mounts;
 pub mod pattern;
 pub mod pause;
+pub mod preserved;
 pub mod ps;
 pub mod seccomp;
 pub mod spec;
@@ -25,6 +26,7 @@ use crate::cli::{self, Flag, Parsed, UsageError, switch, value};
 use crate::log::{Format, Level, Log};
 use crate::parent::{Error, seal};
 use crate::state::StateError;
+pub use preserved::Preserved;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -104,6 +106,8 @@ pub struct Context {
     pub log: Log,
     /// Who makes control groups.
     pub driver: Driver,
+    /// Descriptors of the caller that a container is to have.
+    pub preserved: Preserved,
 }
 
 /// Why a command failed.
@@ -218,12 +222,14 @@ fn in_context(
     if global.on("help")? || parsed.on("help")? {
         return help::command(Some(command.name));
     }
+    let mut preserved = Preserved::default();
     if command.enters {
         seal::ensure()?;
+        preserved = Preserved::find(&parsed)?;
         // What the caller had open is for the container at most (`--preserve-fds`), never for a hook.
         seal::keep_to_oneself()?;
     }
-    let context = Context { root: root(global)?, log: log.again(), driver: driver(global)? };
+    let context = Context { root: root(global)?, log: log.again(), driver: driver(global)?, preserved };
     (command.run)(&context, &parsed)
 }
 
@@ -269,7 +275,7 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
 /// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not
 /// theirs to write to. Root who enters a user namespace keeps his name in the environment, and his directory.
 fn is_a_users_root() -> bool {
-    std::env::var_os("USER").is_none_or(|name| name != "root") && crate::parent::create::in_user_namespace()
+    std::env::var_os("USER").is_none_or(|name| name != "root") && crate::privilege::in_user_namespace()
 }
 
 /// Prints what a command is asked for, in one piece.

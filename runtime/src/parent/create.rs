@@ -2,7 +2,7 @@
 
 use super::error::{Error, OrError, Result, file_error};
 use super::spawn::{self, Spawned};
-use super::{agent, idmap, net_devices, notify, output, resctrl, sources};
+use super::{agent, idmap, net_devices, notify, output, resctrl, seal, sources};
 use crate::cgroup::{self, Cgroup, Driver};
 use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
 use crate::child::{self, Handed, identity};
@@ -12,6 +12,7 @@ use crate::lsm::Module;
 use crate::path;
 use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
+use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
@@ -117,21 +118,13 @@ impl Drop for Undo<'_> {
 pub fn host() -> Result<Host> {
     let (_, permitted, _) =
         sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
-    let rootless = !nix::unistd::geteuid().is_root() || in_user_namespace();
+    let rootless = !nix::unistd::geteuid().is_root() || privilege::in_user_namespace();
     Ok(Host {
         grantable: permitted,
         last_capability: sys::process::last_capability(),
         rootless,
         selinux: Module::Selinux.enabled(),
     })
-}
-
-/// Whether this process is in another user namespace than the host's: its map is not the identity.
-#[must_use]
-pub fn in_user_namespace() -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
-    let fields: Vec<&str> = map.split_whitespace().collect();
-    fields != ["0", "0", "4294967295"]
 }
 
 /// Makes a container, up to the point where its program waits to be started.
@@ -291,6 +284,8 @@ impl<'a> Making<'a> {
         let (start_time, _) = state::process_times(pid)
             .ok_or_else(|| Error::Other("the container's process ended at once".into()))?;
         (record.pid, record.start_time) = (pid, start_time);
+        // The child is at work, and this process has nothing to do but to wait for it.
+        seal::let_go();
         self.converse(&wire, pid)?;
         // Its hooks are over and it can only be started now: what was said of it must be on record first.
         self.dir.write_record(record)?;
@@ -344,6 +339,7 @@ impl<'a> Making<'a> {
         let child = || {
             // The child must notice when its parent is gone: it may not hold the parent's end itself.
             parent_wire.close_in_child();
+            seal::let_go();
             child::run(&handed)
         };
         let spawned = spawn::spawn(&plan.namespaces, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;

@@ -5,7 +5,7 @@
 
 use super::error::{Error, OrError, Result};
 use super::start::hook_state;
-use super::{agent, foreground, output};
+use super::{agent, foreground, output, seal};
 use crate::cgroup::{Cgroup, ExecTarget};
 use crate::child::exec::{self, Entering};
 use crate::log::Log;
@@ -199,6 +199,7 @@ fn go_between(entering: &Entering<'_>, parent_wire: &Wire) -> Result<i32> {
     let prepared = exec::prepare(entering).map_err(Error::Step)?;
     let child = |prepared| {
         parent_wire.close_in_child();
+        seal::let_go();
         exec::become_program(entering, prepared)
     };
     let flags = libc::CLONE_PARENT as u64;
@@ -223,6 +224,8 @@ fn open_time(target: &Target) -> Result<OwnedFd> {
 fn converse(target: &Target, wire: &Wire, pid: i32, options: &Options) -> Result<Running> {
     // Not reaped yet, so the number is still that of this child.
     let pidfd = pidfd::open(pid).or_error(|| "open the new process".into())?;
+    // That process is at work, and this one has nothing to do but to wait for it.
+    seal::let_go();
     let mut console = None;
     loop {
         match wire.hear().or_error(|| "hear from the new process".into())? {

@@ -6,50 +6,74 @@
 
 use super::error::{OrError, Result, file_error};
 use crate::child::program;
-use crate::sys::process::{self, StringArray, execve_fd};
-use crate::sys::{Errno, mount};
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use crate::sys::process::{self, StringArray};
+use crate::sys::{Errno, fd, mount};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
+use nix::sys::stat::{Mode, fstatat, stat};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 const SELF: &str = "/proc/self/exe";
+
+/// The overlay's mount, which this program holds open. Who closes it last waits for a grace period of the kernel.
+static MOUNT: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// Closes the overlay's mount: at once in a child, whose copy is not the last, and in the parent while it waits for the
+/// child anyway.
+pub fn let_go() {
+    if let Ok(mut mount) = MOUNT.lock() {
+        *mount = None;
+    }
+}
 
 /// Makes sure that this process was executed from a sealed file: executes it again from one if not.
 ///
 /// # Errors
 /// No sealed file can be made.
 pub fn ensure() -> Result<()> {
-    let own =
-        open(SELF, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_error(|| format!("open {SELF}"))?;
-    if is_sealed(&own).or_error(|| format!("inspect {SELF}"))? {
-        return Ok(());
+    let path = std::fs::read_link(SELF).map_err(file_error("read link", SELF))?;
+    match is_sealed(&path).or_error(|| format!("inspect {SELF}"))? {
+        Some(Kind::Overlay) => {
+            if let Ok(mut mount) = MOUNT.lock() {
+                *mount = inherited_mount();
+            }
+            return Ok(());
+        }
+        Some(Kind::Memory) => return Ok(()),
+        None => {}
     }
-    let sealed = match overlay() {
-        Ok(sealed) => sealed,
-        Err(_) => copy(own)?,
-    };
-    let strings = |texts: Vec<OsString>| {
-        StringArray::new(texts.into_iter().filter_map(|text| CString::new(text.into_vec()).ok()).collect())
-    };
-    let argv = strings(std::env::args_os().collect());
-    let envp = strings(
-        std::env::vars_os()
-            .map(|(name, value)| {
-                let mut entry = name;
-                entry.push("=");
-                entry.push(value);
-                entry
-            })
-            .collect(),
+    let argv = StringArray::new(
+        std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect(),
     );
-    Err(execve_fd(sealed.as_fd(), &argv, &envp)).or_error(|| "execute a sealed copy of this program".into())
+    let errno = match overlay(&path) {
+        // It stays open across the execution.
+        Ok((mount, name)) => process::execve_in(mount.as_fd(), &name, &argv),
+        Err(_) => process::execve_in(copy()?.as_fd(), c"", &argv),
+    };
+    Err(errno).or_error(|| "execute a sealed copy of this program".into())
+}
+
+/// How a file is sealed.
+enum Kind {
+    Overlay,
+    Memory,
+}
+
+/// The overlay's mount, which this program was executed below of as `/dev/fd/N/NAME`.
+fn inherited_mount() -> Option<OwnedFd> {
+    let name = process::executed_as()?.to_str().ok()?;
+    let number = name.strip_prefix("/dev/fd/")?.split('/').next()?.parse().ok()?;
+    let mount = fd::inherited(number)?;
+    // It was never the caller's to hand on.
+    fd::set_cloexec(number, true).ok()?;
+    Some(mount)
 }
 
 /// Marks everything but standard I/O as close-on-exec: descriptors that the caller left open reach no hook, and the
@@ -62,48 +86,46 @@ pub fn keep_to_oneself() -> Result<()> {
     program::close_descriptors(0).map_err(super::Error::Step)?;
     // Without privilege, an undumpable process is out of reach of its own parent too, which has to write its id map: there
     // the child does this as soon as it has one.
-    if nix::unistd::geteuid().is_root() && !super::create::in_user_namespace() {
+    if nix::unistd::geteuid().is_root() && !crate::privilege::in_user_namespace() {
         process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
     }
     Ok(())
 }
 
-/// Whether a file can be written to by nobody: on an overlay that is read-only as a whole, or sealed in memory.
-fn is_sealed(file: &OwnedFd) -> std::result::Result<bool, Errno> {
+/// Whether this program's file can be written to by nobody: on an overlay that is read-only as a whole, or sealed in
+/// memory. `path` is the name that the kernel has for it.
+fn is_sealed(path: &Path) -> std::result::Result<Option<Kind>, Errno> {
     const SEALS: SealFlag =
         SealFlag::F_SEAL_WRITE.union(SealFlag::F_SEAL_SHRINK).union(SealFlag::F_SEAL_GROW);
-    let stat = fstatfs(file)?;
-    if stat.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
-        // Not every overlay is ours: the seal is a mount that is in no mount table, so its file has no path.
-        return Ok(stat.flags().contains(FsFlags::ST_RDONLY) && link_is_detached());
+    let found = statfs(SELF)?;
+    if found.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+        // Not every overlay is ours: the seal is a mount that is in no mount table. A file there is shown as a path from
+        // that mount's own root.
+        let detached = path.parent() == Some(Path::new("/"));
+        return Ok((found.flags().contains(FsFlags::ST_RDONLY) && detached).then_some(Kind::Overlay));
     }
-    if stat.filesystem_type() != TMPFS_MAGIC {
-        return Ok(false);
+    if found.filesystem_type() != TMPFS_MAGIC {
+        return Ok(None);
     }
-    match fcntl(file, FcntlArg::F_GET_SEALS) {
-        Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SEALS)),
-        Err(Errno::EINVAL) => Ok(false),
+    let own = open(SELF, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    match fcntl(&own, FcntlArg::F_GET_SEALS) {
+        Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SEALS).then_some(Kind::Memory)),
+        Err(Errno::EINVAL) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// A file on a mount that is not part of any tree is shown as a path from that mount's own root: `/NAME`.
-fn link_is_detached() -> bool {
-    std::fs::read_link(SELF).is_ok_and(|path| path.parent() == Some(Path::new("/")))
-}
-
-/// This program on an overlay of its directory (Linux 5.2; needs `CAP_SYS_ADMIN`). Costs 50 µs and no memory.
-fn overlay() -> std::result::Result<OwnedFd, Errno> {
-    let path = std::fs::read_link(SELF).map_err(|error| crate::sys::errno_of(&error))?;
+/// An overlay of this program's directory and the program's name there (Linux 5.2; needs `CAP_SYS_ADMIN`). Costs 50 µs
+/// and no memory.
+fn overlay(path: &Path) -> std::result::Result<(OwnedFd, CString), Errno> {
     let directory = path.parent().ok_or(Errno::ENOENT)?;
-    let name = path.file_name().ok_or(Errno::ENOENT)?;
+    let name = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()).ok_or(Errno::ENOENT)?;
     let context = configure(directory)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
-    let overlay = mount::fsmount(context.as_fd(), attributes)?;
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let sealed = nix::fcntl::openat(&overlay, name, flags, Mode::empty())?;
-    same_file(&sealed)?;
-    Ok(sealed)
+    let mount = mount::fsmount(context.as_fd(), attributes)?;
+    same_file(&mount, &name)?;
+    fd::set_cloexec(mount.as_raw_fd(), false)?;
+    Ok((mount, name))
 }
 
 /// An overlay of `directory` alone, read-only. One without an upper layer wants two lower ones; the second is never looked
@@ -126,8 +148,8 @@ fn configure(directory: &Path) -> std::result::Result<OwnedFd, Errno> {
 }
 
 /// The path of this program may mean another file by now: what is executed next must be what runs now.
-fn same_file(sealed: &OwnedFd) -> std::result::Result<(), Errno> {
-    let (one, other) = (nix::sys::stat::stat(SELF)?, nix::sys::stat::fstat(sealed)?);
+fn same_file(mount: &OwnedFd, name: &CStr) -> std::result::Result<(), Errno> {
+    let (one, other) = (stat(SELF)?, fstatat(mount, name, AtFlags::AT_SYMLINK_NOFOLLOW)?);
     // The inode number is the overlay's own.
     if (one.st_size, one.st_mtime, one.st_mtime_nsec) == (other.st_size, other.st_mtime, other.st_mtime_nsec)
     {
@@ -138,8 +160,10 @@ fn same_file(sealed: &OwnedFd) -> std::result::Result<(), Errno> {
 }
 
 /// A copy of this program in memory that cannot be changed any more (memfd_create(2)).
-fn copy(own: OwnedFd) -> Result<OwnedFd> {
+fn copy() -> Result<OwnedFd> {
     let what = || "copy this program to memory".to_owned();
+    let own =
+        open(SELF, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_error(|| format!("open {SELF}"))?;
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let executable = MFdFlags::from_bits_retain(libc::MFD_EXEC);
     let memory = match memfd_create("corten", flags | executable) {

@@ -2,8 +2,10 @@
 //!
 //! The only module of this crate with `unsafe` code. Each function is one system call (or one ioctl), takes owned or
 //! borrowed file descriptors and plain data, and returns the kernel's errno. No policy, no fallback, no path logic.
+//! Beside them, [`arena`]: the memory of a short command.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod bpf;
 pub mod capability;
 pub mod clone;

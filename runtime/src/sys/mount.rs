@@ -59,6 +59,27 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     .map(drop)
 }
 
+/// move_mount(2): attaches the mount `from` on top of `name` in the directory `dir`. Links on the way are followed, the
+/// name itself is not.
+///
+/// # Errors
+/// The errno of move_mount(2).
+pub fn move_mount_to(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags,
+        )
+    })
+    .map(drop)
+}
+
 /// fsopen(2): a context in which a file system of that type is configured.
 ///
 /// # Errors

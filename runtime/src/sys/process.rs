@@ -159,25 +159,59 @@ pub fn execve(path: &CStr, argv: &StringArray, envp: &StringArray) -> Errno {
     Errno::last()
 }
 
-/// execveat(2) of an open executable. Returns only on failure.
-pub fn execve_fd(file: BorrowedFd<'_>, argv: &StringArray, envp: &StringArray) -> Errno {
-    // SAFETY: as for `execve`; the empty path is static.
+/// execveat(2) of `name` in `directory`, with the environment of this process as it is. Returns only on failure.
+pub fn execve_in(directory: BorrowedFd<'_>, name: &CStr, argv: &StringArray) -> Errno {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: as for `execve`; `environ` is the C library's array, which nobody changes: this program has one thread and
+    // sets no variable.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
-            file.as_raw_fd(),
-            c"".as_ptr(),
+            directory.as_raw_fd(),
+            name.as_ptr(),
             argv.pointers.as_ptr(),
-            envp.pointers.as_ptr(),
-            libc::AT_EMPTY_PATH,
+            environ,
+            if name.is_empty() { libc::AT_EMPTY_PATH } else { libc::AT_SYMLINK_NOFOLLOW },
         )
     };
     Errno::last()
 }
 
-/// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed).
+/// What this program was executed as (`AT_EXECFN` of getauxval(3)).
+#[must_use]
+pub fn executed_as() -> Option<&'static CStr> {
+    // SAFETY: the value, where there is one, points to a NUL-terminated string above the stack that lives as long as the
+    // process.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;
+    // SAFETY: as above.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
+}
+
+/// What a program needs before anything else: standard input, output and error are open, if only on `/dev/null` (or
+/// the next file opened would be taken for one of them), and a reader that goes away is an error, not a death.
+pub fn begin() {
+    let mut polls = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: three valid pollfds; a time-out of zero.
+    unsafe { libc::poll(polls.as_mut_ptr(), 3, 0) };
+    for _ in polls.iter().filter(|poll| poll.revents & libc::POLLNVAL != 0) {
+        // SAFETY: a static path. It gets the lowest number that is free, and is to stay open.
+        unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+    }
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed). Looked up
+/// once.
 #[must_use]
 pub fn last_capability() -> u32 {
+    static ANSWER: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *ANSWER.get_or_init(find_last_capability)
+}
+
+fn find_last_capability() -> u32 {
     // CAP_CHECKPOINT_RESTORE (40) is the last one of every kernel since 5.9.
     let mut last = 40;
     while last < 63 && super::capability::in_bounding(last + 1).is_ok() {

@@ -1,0 +1,169 @@
+//! The allocator of a command that lives for milliseconds.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// More than any command takes at one time, but for huge configurations; pages that are never touched cost nothing.
+const SIZE: usize = 1 << 20;
+/// What is larger comes from the C library, which gives it back to the kernel when it is freed.
+const LARGEST: usize = 64 << 10;
+
+/// Memory handed out from one end of a fixed block. What is freed last is handed out again, the rest is not: freeing
+/// writes nothing, so that after clone3(2) neither side copies pages for it. When the block is used up (a command that
+/// stays, as `events`), the C library's allocator takes over.
+#[derive(Debug)]
+pub struct Arena {
+    block: UnsafeCell<Block>,
+    /// Bytes of the block in use.
+    top: AtomicUsize,
+}
+
+#[derive(Debug)]
+#[repr(align(4096))]
+struct Block(#[allow(dead_code)] [u8; SIZE]);
+
+// SAFETY: bytes of the block belong to whoever `top` was moved for; `top` is only moved atomically.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// An arena of which nothing is in use.
+    #[must_use]
+    #[allow(clippy::new_without_default)] // There is one, as a static.
+    pub const fn new() -> Self {
+        Self { block: UnsafeCell::new(Block([0; SIZE])), top: AtomicUsize::new(0) }
+    }
+
+    fn start(&self) -> usize {
+        self.block.get() as usize
+    }
+
+    /// Takes bytes from the block; `None` when it is used up.
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
+        if layout.size() > LARGEST || layout.align() > align_of::<Block>() {
+            return None;
+        }
+        loop {
+            let top = self.top.load(Ordering::Relaxed);
+            let begin = top.next_multiple_of(layout.align());
+            let end = begin + layout.size();
+            if end > SIZE {
+                return None;
+            }
+            if self.move_top(top, end) {
+                // SAFETY: `begin` is inside the block.
+                return Some(unsafe { self.block.get().cast::<u8>().add(begin) });
+            }
+        }
+    }
+
+    fn move_top(&self, from: usize, to: usize) -> bool {
+        self.top.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Where in the block a pointer points, if it does.
+    fn position(&self, pointer: *mut u8) -> Option<usize> {
+        (pointer as usize).checked_sub(self.start()).filter(|position| *position < SIZE)
+    }
+}
+
+// SAFETY: what `take` returns is aligned, inside the block and handed out once, until it is given back as the last
+// piece; all else is the system allocator's.
+unsafe impl GlobalAlloc for Arena {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match self.take(layout) {
+            Some(pointer) => pointer,
+            // SAFETY: the caller's promise about `layout` is passed on.
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        match self.position(pointer) {
+            Some(position) => {
+                self.move_top(position + layout.size(), position);
+            }
+            // SAFETY: outside of the block, so it came from the system allocator with this layout.
+            None => unsafe { System.dealloc(pointer, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Some(position) = self.position(pointer) else {
+            // SAFETY: outside of the block, so it came from the system allocator with this layout.
+            return unsafe { System.realloc(pointer, layout, size) };
+        };
+        let fits = size <= LARGEST && position + size <= SIZE;
+        if fits && self.move_top(position + layout.size(), position + size) {
+            return pointer;
+        }
+        // SAFETY: the caller promises that `size` is valid for this alignment.
+        let larger = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: as above.
+        let moved = unsafe { self.alloc(larger) };
+        if !moved.is_null() {
+            // SAFETY: both are valid for the smaller of the sizes, and they are two pieces.
+            unsafe { std::ptr::copy_nonoverlapping(pointer, moved, layout.size().min(size)) };
+            // SAFETY: the old piece, with its layout.
+            unsafe { self.dealloc(pointer, layout) };
+        }
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).unwrap()
+    }
+
+    #[test]
+    fn pieces_are_apart_and_the_last_is_handed_out_again() {
+        let arena = Box::leak(Box::new(Arena::new()));
+        // SAFETY: layouts are valid, pointers are used within them and given back once.
+        unsafe {
+            let first = arena.alloc(layout(24));
+            let second = arena.alloc(layout(100));
+            assert_eq!(second as usize - first as usize, 24);
+            arena.dealloc(second, layout(100));
+            assert_eq!(arena.alloc(layout(8)), second);
+            arena.dealloc(first, layout(24));
+            assert_ne!(arena.alloc(layout(8)), first);
+        }
+    }
+
+    #[test]
+    fn growing_keeps_the_bytes() {
+        let arena = Box::leak(Box::new(Arena::new()));
+        // SAFETY: as above.
+        unsafe {
+            let piece = arena.alloc(layout(4));
+            piece.write_bytes(7, 4);
+            assert_eq!(arena.realloc(piece, layout(4), 64), piece);
+            let other = arena.alloc(layout(1));
+            let moved = arena.realloc(piece, layout(64), 128);
+            assert!(moved > other);
+            assert_eq!(std::slice::from_raw_parts(moved, 4), [7; 4]);
+            let large = arena.realloc(moved, layout(128), LARGEST + 1);
+            assert!(arena.position(large).is_none());
+            assert_eq!(std::slice::from_raw_parts(large, 4), [7; 4]);
+            arena.dealloc(large, layout(LARGEST + 1));
+        }
+    }
+
+    #[test]
+    fn the_system_takes_over_when_it_is_used_up() {
+        let arena = Box::leak(Box::new(Arena::new()));
+        // SAFETY: as above; what is in the block needs no giving back.
+        unsafe {
+            for _ in 0..SIZE / LARGEST {
+                assert!(arena.position(arena.alloc(layout(LARGEST))).is_some());
+            }
+            let next = arena.alloc(layout(LARGEST));
+            assert!(arena.position(next).is_none());
+            arena.dealloc(next, layout(LARGEST));
+        }
+    }
+}
