@@ -61,8 +61,8 @@ impl Member {
 fn mount_of(controllers: &str, mount: &str, source: &str) -> LegacyMount {
     let base = mount.rsplit('/').next().unwrap_or(mount);
     // Where controllers share a hierarchy, its directory has all their names and each has a link to it.
-    let name =
-        std::fs::read_link(mount).ok().and_then(|target| target.file_name()?.to_str().map(str::to_owned));
+    let shared = controllers.contains(',').then(|| std::fs::read_link(mount).ok()).flatten();
+    let name = shared.and_then(|target| target.file_name()?.to_str().map(str::to_owned));
     let name = name.unwrap_or_else(|| base.to_owned());
     let links = if name.contains(',') { name.split(',').map(str::to_owned).collect() } else { Vec::new() };
     LegacyMount { source: source.to_owned(), options: controllers.to_owned(), links, name }
