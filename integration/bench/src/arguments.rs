@@ -19,6 +19,7 @@ Options:
   --cpu N           run on this processor alone, all together (default: the last one; none: not pinned)
   --v2              let all see control groups of version 2, where the machine has both
   --compare         only compare what containers of Corten and of the floor see
+  --picture FILE    only print a picture (SVG) of a trace that `corten --trace FILE` has written
   --write           write RESULTS.md and results.svg beside the bench's source
 
 Without --case and --quick all cases run and the results are written.";
@@ -42,6 +43,7 @@ pub(crate) struct Arguments {
     pub(crate) cpu: Option<usize>,
     pub(crate) v2: bool,
     pub(crate) compare: bool,
+    pub(crate) picture: Option<PathBuf>,
     pub(crate) write: bool,
 }
 
@@ -61,6 +63,7 @@ impl Arguments {
             cpu: Some(processors - 1),
             v2: false,
             compare: false,
+            picture: None,
             write: false,
         };
         while let Some(word) = words.next() {
@@ -73,6 +76,7 @@ impl Arguments {
                 "--case" => found.cases.push(value()?),
                 "--corten" => found.corten = Some(value()?.into()),
                 "--only" => found.only = value()?.split(',').map(str::to_owned).collect(),
+                "--picture" => found.picture = Some(value()?.into()),
                 "--rounds" => rounds = Some(number(&word, &value()?)?),
                 "--cold-rounds" => cold = Some(number(&word, &value()?)?),
                 "--cpu" => {

@@ -13,6 +13,7 @@
 //! | [`engines`] | what is measured: through containerd and Docker |
 //! | [`compare`] | what the floor's containers see beside what Corten's see |
 //! | [`report`], [`targets`], [`plot`] | the tables, RESULTS.md and the picture |
+//! | [`picture`] | a trace of Corten as a picture |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod engines;
 mod figures;
 mod ground;
 mod measure;
+mod picture;
 mod plot;
 mod report;
 mod series;
@@ -48,6 +50,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(trace) = &arguments.picture {
+        print!("{}", picture::of(trace));
+        return ExitCode::SUCCESS;
+    }
     match std::env::var_os(INNER) {
         Some(directory) => inner(&arguments, directory.as_ref()),
         None => outer(),
