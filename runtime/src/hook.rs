@@ -2,6 +2,7 @@
 
 use crate::spec::Hook;
 use crate::sys::{pidfd, reason};
+use crate::trace;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -95,6 +96,7 @@ pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> 
     }
     let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
     for (index, hook) in hooks.iter().enumerate() {
+        let _step = trace::span_of(kind, hook.path.as_bytes());
         one(hook, &text, &state.output)
             .map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
     }

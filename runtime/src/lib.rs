@@ -17,4 +17,5 @@ pub mod spec;
 pub mod state;
 pub mod sys;
 pub mod time;
+pub mod trace;
 pub mod wire;

@@ -27,5 +27,6 @@ mod seccomp;
 mod signals;
 mod sockets;
 mod terminal;
+mod trace;
 
 use integration::container::parse_report as parse;

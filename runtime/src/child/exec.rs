@@ -13,6 +13,7 @@ use crate::plan::ProcessPlan;
 use crate::plan::namespaces::NEWTIME;
 use crate::seccomp::Filter;
 use crate::sys::{clone, fd, process, sched};
+use crate::trace::{self, Steps};
 use crate::wire::{FromChild, Wire};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -64,6 +65,7 @@ pub struct Prepared {
 /// A namespace cannot be entered, or the process cannot be made what it should be.
 pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let plan = entering.process;
+    let mut steps = Steps::begin("enter the control groups");
     super::reset_signals(entering.proc)?;
     if let Some(cpus) = &plan.affinity.0 {
         sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.initial".into())?;
@@ -80,6 +82,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     }
     identity::limits(plan, 0)?;
     let label = prepare_label(plan, entering.proc)?;
+    steps.then("join the namespaces");
     if entering.namespaces != 0 {
         clone::setns(entering.init, entering.namespaces)
             .or_fail(|| "join the container's namespaces".into())?;
@@ -87,6 +90,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     if entering.namespaces & libc::CLONE_NEWUSER != 0 {
         join::become_root(false)?;
     }
+    steps.then("keyring, terminal, directory, user");
     if let Some(name) = &entering.keyring {
         session_keyring(name, entering.namespaces & libc::CLONE_NEWUSER != 0)?;
     }
@@ -128,6 +132,7 @@ fn terminal(entering: &Entering<'_>) -> Step<OwnedFd> {
 
 /// Becomes the program. Never returns.
 pub fn become_program(entering: &Entering<'_>, prepared: Prepared) -> ! {
+    trace::in_child();
     let failure = match steps(entering, prepared) {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -139,6 +144,7 @@ pub fn become_program(entering: &Entering<'_>, prepared: Prepared) -> ! {
 fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infallible> {
     let plan = entering.process;
     let Prepared { terminal, env, label, identified } = prepared;
+    let step = trace::span("close descriptors, session, find the program");
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
     // What was opened on the host is of no use here, and nobody else may find one.
     fd::close_all_but(3 + entering.preserve_fds, &kept(entering, terminal.as_ref(), label.as_ref()))
@@ -164,6 +170,9 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     let envp = process::StringArray::new(env);
     program::close_descriptors(entering.preserve_fds)?;
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    drop(step);
+    let _step = trace::span("load the filter, report");
+    trace::no_more();
     load_filter(entering)?;
     entering.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
     entering.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;

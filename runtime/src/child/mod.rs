@@ -20,6 +20,7 @@ use crate::lsm::{ExecLabel, Module};
 use crate::plan::{Plan, ProcessPlan};
 use crate::spec::Hook;
 use crate::sys::{self, Errno, clone, keyring, process};
+use crate::trace::{self, Steps};
 use crate::wire::{Failure, FromChild, Wire};
 use crate::{path, seccomp};
 use std::ffi::{CStr, CString};
@@ -98,6 +99,7 @@ pub struct Handed<'a> {
 
 /// Makes the container and becomes its program. Never returns.
 pub fn run(handed: &Handed<'_>) -> ! {
+    trace::in_child();
     match container(handed) {
         Ok(never) => match never {},
         Err(failure) => give_up(handed.wire, &failure),
@@ -118,11 +120,15 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     sys::fd::leave_open();
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    let mut steps = Steps::begin("reset signals");
     reset_signals(handed.proc)?;
     if handed.gate {
+        steps.then("wait for the runtime");
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
     }
+    steps.then("enter the control groups");
     join::cgroups(handed.cgroup_files)?;
+    steps.then("session, namespaces, keyring, loopback");
     process::new_session().or_fail(|| "create a session".into())?;
     join::namespaces(plan, handed)?;
     if let Some(name) = &handed.keyring {
@@ -132,6 +138,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         sys::net::loopback_up().or_fail(|| "bring the loopback interface up".into())?;
     }
     let label = exec_label(&plan.process, handed)?;
+    steps.then("root file system and mounts");
     let root = match plan.namespaces.separate(libc::CLONE_NEWNS) {
         true => rootfs::build(plan, handed)?,
         false => rootfs::borrow(plan)?,
@@ -140,6 +147,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         handed.wire.tell(&FromChild::Mounted).or_fail(|| "report to the runtime".into())?;
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime's hooks".into())?;
     }
+    steps.then("createContainer hooks, terminal");
     hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
     let terminal = match plan.process.terminal {
@@ -150,13 +158,17 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         true => None,
         false => Some(masks::covers().or_fail(|| "linux.maskedPaths: open the host's /dev/null".into())?),
     };
+    steps.then("pivot_root");
     rootfs::enter(plan, &root, handed.no_pivot)?;
+    steps.then("host name, sysctls");
     name_and_settings(plan, handed)?;
+    steps.then("read-only and masked paths");
     masks::apply(plan, &root, covers.as_mut())?;
     if plan.root.read_only {
         rootfs::make_read_only(&root)?;
     }
     stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid)?;
+    drop(steps);
     finish(handed, &root, label)
 }
 
@@ -204,6 +216,7 @@ fn finish(
 ) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     let process_plan = &plan.process;
+    let mut steps = Steps::begin("limits, directory, environment");
     if let Some(persona) = plan.personality {
         process::set_personality(persona).or_fail(|| "linux.personality".into())?;
     }
@@ -223,12 +236,15 @@ fn finish(
     if let Some(label) = label {
         apply_label(&label)?;
     }
+    steps.then("user and capabilities");
     identity::become_user(&process_plan.identity, handed.filter.is_some())?;
     program::verify_directory(&process_plan.cwd)?;
+    steps.then("find the program, close descriptors");
     let program = program::find(&process_plan.args, &env)?;
     let argv = process::StringArray::new(process_plan.args.clone());
     let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
+    drop(steps);
     let ended = close_all_but_the_last(handed).and_then(|()| last(handed, &program, &argv, &envp));
     match ended {
         Ok(never) => match never {},
@@ -245,6 +261,8 @@ fn last(
     envp: &process::StringArray,
 ) -> Step<std::convert::Infallible> {
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
+    let _step = trace::span("load the filter, report");
+    trace::no_more();
     // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
     load_filter(handed)?;
     wait_for_start(handed)?;

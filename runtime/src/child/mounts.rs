@@ -7,6 +7,7 @@ use crate::plan::mounts::{Attributes, MountPlan, What};
 use crate::sys::fd::LazyFd;
 use crate::sys::mount as api;
 use crate::sys::{Errno, fd};
+use crate::trace;
 use crate::wire::Failure;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CString, OsStr};
@@ -52,6 +53,7 @@ pub struct Prepared {
 /// The first mount that cannot be made, by its position and destination.
 pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()> {
     for mount in &plan.mounts {
+        let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
         one(mount, root, prepared, &handed.cgroup_mounts).map_err(|failure| Failure {
             text: format!(

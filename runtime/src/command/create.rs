@@ -6,6 +6,7 @@ use crate::parent::create::{Created, Options, create};
 use crate::parent::{foreground, notify, start};
 use crate::state::StateError;
 use crate::sys::process;
+use crate::trace;
 use crate::wire::FromChild;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -121,16 +122,19 @@ pub(super) fn run_watched(
         foreground::fit(console.as_fd());
     }
     let signals = (!detach).then(foreground::hold_signals).transpose()?;
+    let mut steps = trace::Steps::begin("start the program");
     let started = begin(&created, context);
     // Other commands may have it now: above all the `delete` that ends what this one waits for.
     let Created { dir, record, pidfd, lock, .. } = created;
     drop(lock);
+    steps.then("wait for the program");
     let outcome = started.and_then(|()| match &signals {
         None => Ok(0),
         Some(signals) => {
             foreground::wait(record.pid, pidfd.as_fd(), console, signals).map_err(CommandError::from)
         }
     });
+    steps.then("delete");
     // A container that ran in the foreground is gone afterwards; so is one that could not be started.
     if outcome.is_err() || (!detach && !parsed.on("keep")?) {
         match dir.lock() {

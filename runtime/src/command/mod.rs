@@ -26,6 +26,7 @@ use crate::cli::{self, Flag, Parsed, UsageError, switch, value};
 use crate::log::{Format, Level, Log};
 use crate::parent::{Error, seal};
 use crate::state::StateError;
+use crate::trace;
 pub use preserved::Preserved;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -90,6 +91,7 @@ pub const GLOBAL: &[Flag] = &[
         "DIR",
         "keep the state of containers in DIR (default: /run/corten, or $XDG_RUNTIME_DIR/corten)",
     ),
+    value("trace", "", "FILE", "write a timeline of all steps to FILE, as Chrome trace events"),
     switch("systemd-cgroup", "", "ask systemd for control groups; cgroupsPath is \"slice:prefix:name\""),
     value("cgroup-manager", "", "MANAGER", "cgroupfs (default), systemd or disabled"),
     value("rootless", "", "WHEN", "do without privilege over the host: true, false or auto (default)"),
@@ -199,6 +201,9 @@ fn dispatch(global: &Parsed, log: Log) -> i32 {
             Err(CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })
         }
     };
+    if let Err(error) = trace::finish() {
+        log.warn(&unwritten(&error));
+    }
     match outcome {
         Ok(status) => status,
         Err(error) => {
@@ -222,6 +227,9 @@ fn in_context(
     if global.on("help")? || parsed.on("help")? {
         return help::command(Some(command.name));
     }
+    if let Some(file) = global.path("trace") {
+        trace::begin(&file).map_err(|error| CommandError::other(unwritten(&error)))?;
+    }
     let mut preserved = Preserved::default();
     if command.enters {
         seal::ensure()?;
@@ -229,6 +237,7 @@ fn in_context(
         // What the caller had open is for the container at most (`--preserve-fds`), never for a hook.
         seal::keep_to_oneself()?;
     }
+    let _whole = trace::span(command.name);
     let context = Context { root: root(global)?, log: log.again(), driver: driver(global)?, preserved };
     (command.run)(&context, &parsed)
 }
@@ -270,6 +279,10 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
         }
         None => Ok(PathBuf::from("/run").join(PROGRAM)),
     }
+}
+
+fn unwritten(error: &std::io::Error) -> String {
+    format!("--trace: the timeline cannot be written: {}", crate::sys::reason(crate::sys::errno_of(error)))
 }
 
 /// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not

@@ -17,6 +17,7 @@ use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
 use crate::sys::{self, pidfd};
+use crate::trace::{self, Steps};
 use crate::wire::{FromChild, Wire};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -133,12 +134,15 @@ pub fn host() -> Result<Host> {
 /// One sentence; nothing is left behind.
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let bundle = std::path::absolute(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
+    let mut steps = Steps::begin("read config.json");
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let mut config = crate::spec::load::config(&config_path)?;
     let socket = notify::prepare(&mut config, &options.root, &options.id);
     pass_listen_fds(&mut config, options.listen_fds);
+    steps.then("plan");
     let host = host()?;
     let mut plan = plan::container::plan(&config, &bundle, &host)?;
+    steps.then("compile the seccomp filter");
     let filter = seccomp::plan(&mut config, options.watcher.as_deref(), &mut plan.warnings)?;
     let none = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&none);
@@ -152,6 +156,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     ));
     check_terminal(&plan, options)?;
     check_root(&plan.root.path)?;
+    steps.then("make the state directory");
     let (dir, lock) = StateDir::create(&options.root, &options.id)?;
     let hooks = config.hooks.clone().unwrap_or_default();
     let hook_state = HookState {
@@ -190,7 +195,9 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     };
     log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
     dir.write_first_record(&record)?;
+    steps.then("make the control groups");
     undo.cgroup = Some(cgroup::create(&request)?);
+    steps.then("keep what exec will want");
     socket.make(&dir)?;
     keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
     let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
@@ -212,8 +219,10 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         console: None,
     };
     log.debug(&format!("{}: control groups are made, the container's process is next", options.id));
+    steps.then("make the container's process");
     let (wire, pid) = making.run(&mut undo, &mut record)?;
     log.debug(&format!("{}: process {pid} is ready", options.id));
+    steps.then("tell the caller");
     let pidfd = match &undo.child {
         Some(child) => child.pidfd.try_clone().map_err(file_error("duplicate pidfd of", &options.id))?,
         None => return Err(Error::Other("no process".into())),
@@ -252,8 +261,10 @@ struct Making<'a> {
 impl<'a> Making<'a> {
     fn run(&mut self, undo: &mut Undo<'a>, record: &mut Record) -> Result<(Wire, i32)> {
         let plan = self.plan;
+        let mut steps = Steps::begin("prepare what it is handed, clone");
         let prepared = sources::prepare(plan, self.host)?;
         let (wire, spawned) = self.spawn(undo, &prepared)?;
+        steps.then("set up its outside");
         let pid = spawned.pid;
         let in_cgroup = spawned.in_cgroup;
         undo.child = Some(spawned);
@@ -286,7 +297,10 @@ impl<'a> Making<'a> {
         (record.pid, record.start_time) = (pid, start_time);
         // The child is at work, and this process has nothing to do but to wait for it.
         seal::let_go();
+        steps.then("wait until it is ready");
         self.converse(&wire, pid)?;
+        trace::child_is_done();
+        steps.then("write the record");
         // Its hooks are over and it can only be started now: what was said of it must be on record first.
         self.dir.write_record(record)?;
         Ok((wire, pid))
@@ -342,6 +356,7 @@ impl<'a> Making<'a> {
             seal::let_go();
             child::run(&handed)
         };
+        let _step = trace::span("clone");
         let spawned = spawn::spawn(&plan.namespaces, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))
     }

@@ -16,6 +16,7 @@ use crate::spec;
 use crate::state::{self, ProcessDefaults, Record, StateDir, Status};
 use crate::sys::clone::{self, Forked};
 use crate::sys::{self, Errno, pidfd};
+use crate::trace::{self, Steps};
 use crate::wire::{FromChild, Wire};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -111,6 +112,7 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     };
     let cgroup = target.record.cgroup.as_ref().map(Cgroup::open).transpose()?.unwrap_or_default();
     let place = cgroup.for_exec(&options.cgroups, target.init.pid)?;
+    let mut steps = Steps::begin("enter the container");
     let (wire, pid) = match enter(target, &planned, filter.as_ref(), &place, options) {
         // Processes are in groups below the container's: where its first process is, another one can be.
         Err(Error::System { errno: Errno::EBUSY, .. }) if place.fallback()?.is_some() => {
@@ -119,6 +121,7 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
         }
         result => result?,
     };
+    steps.then("wait until the program runs");
     let running = converse(target, &wire, pid, options);
     if running.is_err() {
         let _ = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), libc::SIGKILL));
@@ -237,6 +240,7 @@ fn converse(target: &Target, wire: &Wire, pid: i32, options: &Options) -> Result
                 wire.go().or_error(|| "release the new process".into())?;
             }
             FromChild::Ready => {
+                trace::child_is_done();
                 if let Some(path) = &options.pidfd_socket {
                     output::send_pidfd(path, pidfd.as_fd())?;
                 }

@@ -8,6 +8,7 @@ use super::error::{OrError, Result, file_error};
 use crate::child::program;
 use crate::sys::process::{self, StringArray};
 use crate::sys::{Errno, fd, mount};
+use crate::trace;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstatat, stat};
@@ -49,6 +50,7 @@ pub fn ensure() -> Result<()> {
         Some(Kind::Memory) => return Ok(()),
         None => {}
     }
+    trace::hand_over().map_err(file_error("write", "the trace"))?;
     let argv = StringArray::new(
         std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect(),
     );

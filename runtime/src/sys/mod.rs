@@ -18,6 +18,7 @@ pub mod process;
 pub mod regex;
 pub mod sched;
 pub mod seccomp;
+pub mod shared;
 pub mod tty;
 
 pub use nix::errno::Errno;
