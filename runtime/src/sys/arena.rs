@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn pieces_are_apart_and_the_last_is_handed_out_again() {
-        let arena = Box::leak(Box::new(Arena::new()));
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
         // SAFETY: layouts are valid, pointers are used within them and given back once.
         unsafe {
             let first = arena.alloc(layout(24));
@@ -136,7 +137,8 @@ mod tests {
 
     #[test]
     fn growing_keeps_the_bytes() {
-        let arena = Box::leak(Box::new(Arena::new()));
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
         // SAFETY: as above.
         unsafe {
             let piece = arena.alloc(layout(4));
@@ -155,7 +157,8 @@ mod tests {
 
     #[test]
     fn the_system_takes_over_when_it_is_used_up() {
-        let arena = Box::leak(Box::new(Arena::new()));
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
         // SAFETY: as above; what is in the block needs no giving back.
         unsafe {
             for _ in 0..SIZE / LARGEST {
