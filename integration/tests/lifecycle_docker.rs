@@ -1,0 +1,306 @@
+//! The docker command line against `cortend`.
+
+use integration::runtime;
+use integration::shim::engine::{Engine, Release, Said, image};
+use integration::shim::pod::until;
+use std::os::unix::fs::symlink;
+
+/// A daemon with the image `busybox`; `None` without a docker command.
+fn engine() -> Option<Engine> {
+    Release::Distribution.find("docker")?;
+    let mut engine = Engine::new(Release::Distribution);
+    symlink(runtime::built("cortend"), engine.directory.join("bin/cortend")).unwrap();
+    start(&mut engine);
+    let archive = image("docker-archive");
+    engine.docker_command(&format!("docker load -qi {}", archive.display())).ok();
+    Some(engine)
+}
+
+fn start(engine: &mut Engine) {
+    let dir = engine.directory.display().to_string();
+    let (socket, root) = (format!("unix://{dir}/docker.sock"), format!("{dir}/data"));
+    let parent = engine.cgroup_parent();
+    let words = ["cortend", "-H", &socket, "--root", &root, "--exec-root", "/run/corten"];
+    engine.daemon("cortend", &[&words[..], &["--cgroup-parent", &parent]].concat());
+    until("cortend answers", || engine.docker_command("docker version").status == 0);
+}
+
+/// A script, its status, and what its output contains.
+type Check = (&'static str, i32, &'static [&'static str]);
+
+/// Runs all of them, and fails with all that went wrong.
+#[track_caller]
+fn hold(engine: &Engine, checks: &[Check]) {
+    let mut failures = Vec::new();
+    for (script, status, parts) in checks {
+        let said = engine.docker_command(script);
+        let text = format!("{}{}", said.out, said.err);
+        if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
+            failures
+                .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), engine.log("cortend"));
+}
+
+#[test]
+fn containers_are_run_as_they_are_asked_for() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let n = "docker run --rm --network none";
+    let run = |more: &str| format!("{n} {more}");
+    let checks: Vec<(String, i32, Vec<&str>)> = vec![
+        (run("busybox echo hello"), 0, vec!["hello"]),
+        (run("busybox sh -c 'echo err >&2; exit 7'"), 7, vec!["err"]),
+        (run("busybox /no/such"), 127, vec!["no such file or directory"]),
+        (run("busybox nosuch"), 127, vec!["executable file not found"]),
+        (run("busybox /etc/passwd"), 126, vec!["permission denied"]),
+        (run("-e A=b busybox sh -c 'echo $A'"), 0, vec!["b"]),
+        (run("-w /tmp busybox pwd"), 0, vec!["/tmp"]),
+        (run("-u tester busybox id"), 0, vec!["uid=1000", "gid=1000"]),
+        (run("-u 12:34 --group-add 56 busybox id"), 0, vec!["uid=12 gid=34 groups=34,56"]),
+        (run("-u nobodyhere busybox id"), 125, vec!["unable to find user nobodyhere"]),
+        (run("--hostname here busybox hostname"), 0, vec!["here"]),
+        (run("--add-host there:1.2.3.4 busybox cat /etc/hosts"), 0, vec!["1.2.3.4\tthere"]),
+        (run("--read-only busybox touch /x"), 1, vec!["Read-only"]),
+        (run("--tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts"), 0, vec!["tmpfs", "size=1024k"]),
+        (
+            run("-v /etc:/host:ro busybox sh -c 'ls /host/passwd && touch /host/x'"),
+            1,
+            vec!["/host/passwd", "Read-only"],
+        ),
+        (
+            run("--mount type=bind,source=/no/such,target=/x busybox true"),
+            125,
+            vec!["bind source path does not exist"],
+        ),
+        (
+            run(
+                "-m 64m busybox sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null || true'",
+            ),
+            0,
+            vec!["67108864"],
+        ),
+        (run("-m 1m busybox true"), 125, vec!["Minimum memory limit"]),
+        (run("--pids-limit 50 --cpus 0.5 --cpu-shares 512 busybox true"), 0, vec![]),
+        (run("--cap-drop ALL busybox grep CapEff /proc/self/status"), 0, vec!["0000000000000000"]),
+        (run("--cap-add NET_ADMIN busybox ip link set lo down"), 0, vec![]),
+        (run("--cap-add FLY busybox true"), 125, vec!["invalid capability"]),
+        (run("--security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status"), 0, vec!["1"]),
+        (run("busybox grep Seccomp: /proc/self/status"), 0, vec!["2"]),
+        (run("--security-opt seccomp=unconfined busybox grep Seccomp: /proc/self/status"), 0, vec!["0"]),
+        (
+            run(
+                "--privileged busybox sh -c 'grep Seccomp: /proc/self/status; mount -t tmpfs t /mnt && echo mounted'",
+            ),
+            0,
+            vec!["0", "mounted"],
+        ),
+        (run("--device /dev/null:/dev/mine busybox ls -l /dev/mine"), 0, vec!["/dev/mine"]),
+        (run("--device /dev/nosuch busybox true"), 127, vec!["/dev/nosuch"]),
+        (run("--ulimit nofile=100:100 busybox sh -c 'ulimit -n'"), 0, vec!["100"]),
+        (run("--init busybox ps"), 0, vec!["init"]),
+        (run("--shm-size 1m busybox grep /dev/shm /proc/mounts"), 0, vec!["size=1024k"]),
+        (run("--sysctl net.ipv4.ip_forward=1 busybox cat /proc/sys/net/ipv4/ip_forward"), 0, vec!["1"]),
+        (run("--pid host busybox sh -c '[ $(ps | wc -l) -gt 3 ]'"), 0, vec![]),
+        (run("busybox ip link"), 0, vec!["lo"]),
+        ("docker run --rm --network host busybox ip link".into(), 0, vec!["lo"]),
+        (run("--runtime other busybox true"), 125, vec!["unknown or invalid runtime name: other"]),
+        (run("--log-driver syslog busybox true"), 125, vec!["syslog"]),
+        (run("--storage-opt size=1g busybox true"), 125, vec!["--storage-opt"]),
+        (
+            run("-t busybox tty").replace("docker", "script -qec 'docker") + "' /dev/null",
+            0,
+            vec!["/dev/pts/0"],
+        ),
+        (format!("echo typed | {}", run("-i busybox cat")), 0, vec!["typed"]),
+        (run("busybox sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c"), 0, vec!["5242880"]),
+        ("docker run -d --pull never nosuchimage".into(), 125, vec!["No such image"]),
+        ("docker ps -aq | wc -l".into(), 0, vec!["0"]),
+    ];
+    let mut failures = Vec::new();
+    for (script, status, parts) in &checks {
+        let Said { status: got, out, err } = engine.docker_command(script);
+        let text = format!("{out}{err}");
+        if got != *status || !parts.iter().all(|part| text.contains(part)) {
+            failures.push(format!("{script}\n  status {got}, expected {status} and {parts:?}: {text}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), engine.log("cortend"));
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+#[test]
+fn containers_live_and_end() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let checks: &[Check] = &[
+        (
+            "docker run -d --network none --name live -l kind=test busybox sh -c 'trap \"exit 3\" TERM; echo started; echo oops >&2; while :; do sleep 0.1; done'",
+            0,
+            &[],
+        ),
+        ("docker ps", 0, &["live", "Up "]),
+        ("docker ps -q -f label=kind=test -f status=running -f name=live | wc -l", 0, &["1"]),
+        ("docker ps -q -f label=kind=other | wc -l", 0, &["0"]),
+        ("docker exec live echo inside", 0, &["inside"]),
+        ("docker exec live sh -c 'exit 3'", 3, &[]),
+        ("docker exec live nosuch; c=$?; [ $c = 126 ] || [ $c = 127 ]", 0, &["executable file not found"]),
+        ("docker exec -u 1000 -e X=y -w /tmp live sh -c 'id -u; echo $X; pwd'", 0, &["1000", "y", "/tmp"]),
+        ("echo typed | docker exec -i live cat", 0, &["typed"]),
+        ("script -qec 'docker exec -t live tty' /dev/null", 0, &["/dev/pts/"]),
+        ("docker exec live sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c", 0, &["5242880"]),
+        (
+            "docker exec -d live sh -c 'echo detached > /tmp/detached' && sleep 0.3 && docker exec live cat /tmp/detached",
+            0,
+            &["detached"],
+        ),
+        ("docker logs live 2>/dev/null", 0, &["started"]),
+        ("docker logs live 2>&1 >/dev/null", 0, &["oops"]),
+        ("docker logs -t --tail 1 live", 0, &["Z "]),
+        ("docker top live", 0, &["PID", "sleep"]),
+        ("docker stats --no-stream live", 0, &["live", "iB / "]),
+        (
+            "docker pause live && docker inspect -f '{{.State.Status}}' live && docker unpause live",
+            0,
+            &["paused"],
+        ),
+        (
+            "docker update -m 64m --memory-swap 64m live && docker inspect -f '{{.HostConfig.Memory}}' live",
+            0,
+            &["67108864"],
+        ),
+        ("docker rename live other && docker rename other live", 0, &[]),
+        ("docker run --network none --name live busybox true", 125, &["is already in use by container"]),
+        ("docker rm live", 1, &["container is running", "live"]),
+        ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
+        ("docker kill -s TERM live && docker wait live", 0, &["3"]),
+        (
+            "docker start live && docker stop -t 5 live && docker inspect -f '{{.State.ExitCode}}' live",
+            0,
+            &["3"],
+        ),
+        ("docker start live && docker kill live && docker wait live", 0, &["137"]),
+        ("docker ps -a -f exited=137", 0, &["Exited (137)"]),
+        ("docker rm live && docker inspect live", 1, &["No such"]),
+        (
+            "docker run -d --network none --name oom -m 16m --memory-swap 16m busybox tail /dev/zero && docker wait oom && docker inspect -f '{{.State.OOMKilled}}' oom; docker rm oom",
+            0,
+            &["137", "true"],
+        ),
+        (
+            "docker run -d --network none --name policy --restart on-failure:2 busybox false && until docker inspect -f '{{.RestartCount}} {{.State.Status}}' policy | grep '2 exited'; do sleep 0.2; done; docker rm -f policy",
+            0,
+            &["2 exited"],
+        ),
+        (
+            "docker run -d --network none --name always --restart always busybox sleep 0.2 && until docker inspect -f '{{.RestartCount}}' always | grep -v '^0$'; do sleep 0.2; done && docker stop always && docker inspect -f '{{.State.Status}}' always; docker rm -f always",
+            0,
+            &["exited"],
+        ),
+        (
+            "docker run -d --network none --name healthy --health-cmd true --health-interval 200ms busybox sleep 60 && until docker inspect -f '{{.State.Health.Status}}' healthy | grep '^healthy'; do sleep 0.2; done; docker rm -f healthy",
+            0,
+            &["healthy"],
+        ),
+        (
+            "docker run -d --network none --name sick --health-cmd 'echo no; false' --health-interval 100ms --health-retries 2 busybox sleep 60 && until docker inspect -f '{{json .State.Health}}' sick | grep '\"unhealthy\"'; do sleep 0.2; done; docker rm -f sick",
+            0,
+            &["\"unhealthy\"", "no\\n"],
+        ),
+        (
+            "docker run -d --network none --name aa busybox sleep 60 && docker run --rm --network container:aa --pid container:aa busybox ps; docker rm -f aa",
+            0,
+            &["sleep 60"],
+        ),
+        (
+            "docker create --network none --name cc busybox echo created && docker start -a cc && docker rm cc",
+            0,
+            &["created"],
+        ),
+        (
+            "docker run -d --network none --name rot --log-opt max-size=1k --log-opt max-file=2 busybox sh -c 'for i in $(seq 100); do echo line $i; done' && docker wait rot && docker logs rot; docker rm rot",
+            0,
+            &["line 100"],
+        ),
+        (
+            "docker run -d --network none --name slow busybox sh -c 'echo one; sleep 0.5; echo two' && docker logs -f slow; docker wait slow; docker rm slow",
+            0,
+            &["one\ntwo"],
+        ),
+        ("docker container prune -f && docker ps -aq | wc -l", 0, &["0"]),
+    ];
+    hold(&engine, checks);
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+#[test]
+fn files_go_in_and_out() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let checks: &[Check] = &[
+        (
+            "docker run -d --network none --name box -v data:/data busybox sh -c 'mkdir /new; echo x > /new/file; rm /bin/dd; echo y >> /etc/group; sleep 60' && sleep 0.3",
+            0,
+            &[],
+        ),
+        ("docker diff box", 0, &["A /new", "A /new/file", "D /bin/dd", "C /etc", "C /etc/group"]),
+        ("echo into > file && docker cp file box:/tmp/ && docker exec box cat /tmp/file", 0, &["into"]),
+        ("docker cp file box:/data/ && docker exec box cat /data/file", 0, &["into"]),
+        ("docker cp box:/new/file got && cat got", 0, &["x"]),
+        ("docker cp box:/new - | tar -t", 0, &["new/file"]),
+        ("docker cp file box:/no/such/dir/", 1, &[]),
+        (
+            "docker exec box ln -s / /evil && docker cp file box:/evil/tmp/through && docker exec box cat /tmp/through && [ ! -e /tmp/through ]",
+            0,
+            &["into"],
+        ),
+        (
+            "docker stop -t 0 box && docker cp file box:/stopped && docker cp box:/stopped - | tar -xO",
+            0,
+            &["into"],
+        ),
+        ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
+        (
+            "docker commit -m note -c 'CMD cat /new/file' box made:1 && docker run --rm --network none made:1",
+            0,
+            &["x"],
+        ),
+        ("docker run --rm --network none made:1 ls /bin/dd", 1, &["No such file"]),
+        ("docker history made:1", 0, &["note"]),
+        (
+            "docker export box | docker import -c 'CMD echo imported' - flat:1 && docker run --rm --network none flat:1",
+            0,
+            &["imported"],
+        ),
+        (
+            "docker save made:1 busybox -o saved.tar && docker rm box && docker rmi made:1 && docker load -i saved.tar && docker run --rm --network none made:1",
+            0,
+            &["Loaded image: made:1", "x"],
+        ),
+        (
+            "docker tag busybox other/name:2 && docker images -q other/name | wc -l && docker rmi other/name:2",
+            0,
+            &["1", "Untagged: other/name:2"],
+        ),
+        ("docker images -f reference='fl*' --format '{{.Repository}}'", 0, &["flat"]),
+        ("docker image inspect busybox -f '{{.Os}} {{json .Config.Cmd}}'", 0, &["linux [\"/bin/sh\"]"]),
+        ("docker volume create -o type=nfs bad", 1, &["not offered"]),
+        (
+            "docker volume ls -q; docker run --rm --network none -v data:/x busybox cat /x/file && docker volume rm data",
+            0,
+            &["data", "into"],
+        ),
+        (
+            "docker run --name anon --network none -v /anon busybox true && docker volume ls -q | wc -l && docker rm -v anon && docker volume ls -q | wc -l",
+            0,
+            &["1\n", "0"],
+        ),
+        ("docker rmi nosuch", 1, &["No such image: nosuch:latest"]),
+        ("echo no tar | docker load", 1, &["archive"]),
+        ("docker system df", 0, &["Images", "Local Volumes"]),
+        ("docker info", 0, &["Storage Driver: overlay2", "Default Runtime: corten"]),
+        ("docker swarm init", 1, &["Swarm mode is not offered"]),
+        ("docker image prune -af && docker images -q | wc -l", 0, &["0"]),
+    ];
+    hold(&engine, checks);
+    let layers = std::fs::read_dir(engine.directory.join("data/layers")).unwrap().count();
+    assert_eq!(layers, 0, "nothing of removed images is left");
+}

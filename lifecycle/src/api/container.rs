@@ -1,0 +1,348 @@
+//! `/containers/…`
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer, frame};
+use super::hijack::{self, Sides, Way};
+use super::request::Call;
+use super::{DELETE, GET, HEAD, POST, PUT, exec, files, inspect, not_found, stats};
+use crate::container::record::Status;
+use crate::container::{self, Container, ExecConfig, Input, Query, Removal, settings};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::time::Time;
+
+pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+    match (&call.method, path) {
+        (method, ["json"]) if method == GET => return list(engine, &call),
+        (method, ["create"]) if method == POST => return create(engine, call).await,
+        (method, ["prune"]) if method == POST => return prune(engine, &call).await,
+        _ => {}
+    }
+    let [id, rest @ ..] = path else { return Err(not_found(&call)) };
+    let container = engine.container(id)?;
+    let method = call.method.clone();
+    let (wish, patience) = (call.text("signal").map(str::to_owned), call.number("t")?);
+    match rest {
+        [] if method == DELETE => {
+            if call.flag("link") {
+                return Err(Error::not_implemented("links are not offered"));
+            }
+            let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
+            container::remove(engine, &container, how).await?;
+            engine.collect()?;
+            return answer::done();
+        }
+        ["json"] if method == GET => {
+            return answer::json(&inspect::container(engine, &container, call.flag("size"))?);
+        }
+        ["top"] if method == GET => {
+            return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await;
+        }
+        ["stats"] if method == GET => return stats::stats(engine, &container, &call),
+        ["logs"] if method == GET => return logs(&container, &call),
+        ["changes"] if method == GET => return files::changes(engine, &container).await,
+        ["export"] if method == GET => return files::export(engine, &container),
+        ["archive"] if method == GET => return files::get(engine, &container, &call, true).await,
+        ["archive"] if method == HEAD => return files::get(engine, &container, &call, false).await,
+        ["archive"] if method == PUT => return files::put(engine, &container, call).await,
+        _ if method != POST => return Err(not_found(&call)),
+        ["start"] => container::start(engine, &container).await?,
+        ["stop"] => container::stop(engine, &container, wish.as_deref(), patience).await?,
+        ["restart"] => container::restart(engine, &container, wish.as_deref(), patience).await?,
+        ["kill"] => container::kill(engine, &container, wish.as_deref()).await?,
+        ["pause"] => container::pause(engine, &container).await?,
+        ["unpause"] => container::unpause(engine, &container).await?,
+        ["rename"] => rename(engine, &container, &call)?,
+        ["resize"] => return exec::resize(&call, &container, "").await,
+        ["wait"] => return wait(&container, call.text("condition").unwrap_or_default()),
+        ["attach"] => return attach(call, container),
+        ["update"] => {
+            let body: Value = call.json().await?.unwrap_or_default();
+            return stats::update(engine, &container, &body).await;
+        }
+        ["exec"] => {
+            let config: ExecConfig = call.json().await?.unwrap_or_default();
+            return exec::create(engine, &container, config);
+        }
+        _ => return Err(not_found(&call)),
+    }
+    answer::done()
+}
+
+async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+    let body: Value = call
+        .json()
+        .await?
+        .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
+    if let Some(platform) = call.text("platform").filter(|platform| !is_ours(platform)) {
+        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
+    }
+    let name = call.text("name").map(str::to_owned);
+    let engine = Arc::clone(engine);
+    let creating = tokio::task::spawn_blocking(move || container::create(&engine, name.as_deref(), body));
+    let (container, warnings) = creating.await??;
+    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": warnings}))
+}
+
+/// Whether a platform such as `linux/amd64` is this machine's.
+pub(super) fn is_ours(platform: &str) -> bool {
+    let mut parts = platform.split('/');
+    parts.next() == Some("linux")
+        && parts.next().is_none_or(|arch| arch == crate::image::config::architecture())
+}
+
+fn rename(engine: &Engine, container: &Container, call: &Call) -> Result<()> {
+    let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
+    let name = name.strip_prefix('/').unwrap_or(name).to_owned();
+    crate::volume::check_name(&name)?;
+    let old = container.record().slash_name();
+    engine.rename_container(container, &name)?;
+    container.publish(engine, "rename", &[("oldName", old)]);
+    Ok(())
+}
+
+fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
+    let status = container.record().state.status;
+    let exits = container.exits();
+    let condition = condition.to_owned();
+    if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
+        return Err(Error::invalid(format!("Invalid condition: {condition}")));
+    }
+    let (pusher, answer) = answer::stream("application/json");
+    let container = Arc::clone(container);
+    tokio::spawn(async move {
+        let over = |container: &Container| match condition.as_str() {
+            "removed" => container.is_removed(),
+            "next-exit" => container.exits() > exits || container.is_removed(),
+            _ => {
+                !matches!(
+                    container.record().state.status,
+                    Status::Running | Status::Paused | Status::Restarting
+                ) || container.exits() > exits && status != Status::Restarting
+                    || container.is_removed()
+            }
+        };
+        tokio::select! {
+            () = container.wait_until(over) => {}
+            () = pusher.closed() => return,
+        }
+        let (code, error) = {
+            let record = container.record();
+            (record.state.exit_code, record.state.error.clone())
+        };
+        let error = if error.is_empty() { Value::Null } else { json!({"Message": error}) };
+        pusher.json(&json!({"StatusCode": code, "Error": error})).await;
+    });
+    Ok(answer)
+}
+
+fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
+    let (stdout, stderr) = (call.flag("stdout"), call.flag("stderr"));
+    if !stdout && !stderr {
+        return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+    }
+    if settings::rotation(container.record().host.log_config.as_ref())?.is_none() {
+        return Err(Error::not_implemented("configured logging driver does not support reading"));
+    }
+    let query = Query {
+        stdout,
+        stderr,
+        tail: call.text("tail").and_then(|text| text.parse().ok()),
+        since: call.time("since")?,
+        until: call.time("until")?,
+        timestamps: call.flag("timestamps"),
+        follow: call.flag("follow"),
+    };
+    let raw = container.record().has_terminal();
+    let kind = match raw || call.version < (1, 42) {
+        true => "application/vnd.docker.raw-stream",
+        false => "application/vnd.docker.multiplexed-stream",
+    };
+    let (pusher, answer) = answer::stream(kind);
+    let mut lines = container::read_log(container, query);
+    tokio::spawn(async move {
+        loop {
+            let line = tokio::select! {
+                line = lines.recv() => line,
+                () = pusher.closed() => return,
+            };
+            let Some((stream, bytes)) = line else { return };
+            if !pusher.send(if raw { bytes } else { frame(stream, &bytes) }).await {
+                return;
+            }
+        }
+    });
+    Ok(answer)
+}
+
+fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
+    let state = container.record().state.status;
+    if state == Status::Paused {
+        return Err(Error::conflict(format!(
+            "container {} is paused, unpause the container before attach",
+            container.id
+        )));
+    }
+    let way = Way {
+        raw: container.record().has_terminal(),
+        stdout: call.flag("stdout"),
+        stderr: call.flag("stderr"),
+        keys: hijack::keys(call.text("detachKeys"))?,
+    };
+    let (stdin, streaming, past) = (call.flag("stdin"), call.flag("stream"), call.flag("logs"));
+    let (stdout, stderr) = (way.stdout, way.stderr);
+    // Waiting begins now, before the answer: what comes after it finds this client in the list.
+    let next = if state.is_up() { None } else { Some(container.streams.next_run()) };
+    hijack::answer(call, way, async move {
+        let past = past.then(|| {
+            let query = Query { stdout, stderr, ..Query::default() };
+            container::read_log(&container, query)
+        });
+        let live = if streaming { live(&container, next, stdin).await } else { None };
+        join(past, live)
+    })
+}
+
+/// What was logged, and then what comes.
+fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Option<Sides>) -> Option<Sides> {
+    let Some(mut past) = past else { return live };
+    let (mut now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
+    let (sender, output) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Some(piece) = past.recv().await {
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+        while let Some(now) = &mut now
+            && let Some(piece) = now.recv().await
+        {
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    Some((output, input))
+}
+
+/// The streams of a container that runs or is about to.
+async fn live(
+    container: &Arc<Container>,
+    next: Option<tokio::sync::oneshot::Receiver<tokio::net::UnixStream>>,
+    stdin: bool,
+) -> Option<Sides> {
+    let socket = match next {
+        Some(next) => next.await.ok()?,
+        None => container::watch(&container.log_socket()).await.ok()?,
+    };
+    let input = match stdin && container.record().config.open_stdin == Some(true) {
+        true => {
+            let once = container.record().config.stdin_once == Some(true);
+            let client = container.shim().ok()?;
+            Some(Input::open(&container.stdin(), client, &container.id, "", once).ok()?)
+        }
+        false => None,
+    };
+    Some((hijack::frames(socket), input))
+}
+
+fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&[
+        "ancestor", "before", "expose", "exited", "health", "id", "is-task", "label", "name", "network",
+        "publish", "since", "status", "volume",
+    ])?;
+    let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
+    let time_of = |name: &str| -> Result<Option<String>> {
+        match filters.get(name) {
+            [] => Ok(None),
+            [other, ..] => Ok(Some(engine.container(other)?.record().created.clone())),
+        }
+    };
+    let (before, since) = (time_of("before")?, time_of("since")?);
+    let limit =
+        call.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let wanted = |container: &Arc<Container>| {
+        let record = container.record();
+        let state = &record.state;
+        let up = state.status.is_up() || state.status == Status::Restarting;
+        let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
+        let exposed = |port: &String| {
+            let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+            record.config.exposed_ports.iter().flatten().any(|other| *other == port)
+        };
+        let published = |port: &String| {
+            let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+            record.ports.contains_key(&port)
+        };
+        (all || limit.is_some() || up)
+            && filters.any("status", |status| status == state.status.name())
+            && filters.any("exited", |code| {
+                state.finished != crate::time::NEVER && !up && code.parse() == Ok(state.exit_code)
+            })
+            && filters.any("id", |id| record.id.starts_with(id.as_str()))
+            && filters.any("name", |name| {
+                record
+                    .name
+                    .contains(name.trim_start_matches('/').trim_start_matches('^').trim_end_matches('$'))
+            })
+            && filters.any("health", |wanted| wanted == health)
+            && filters.any("ancestor", |image| {
+                engine.images.find(image).is_ok_and(|image| descends(&record, &image))
+            })
+            && filters.any("volume", |volume| {
+                record.mounts.iter().any(|m| m.volume.as_ref() == Some(volume) || m.destination == *volume)
+            })
+            && filters.any("network", |network| {
+                record.networks.contains_key(network)
+                    || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
+            })
+            && filters.any("expose", exposed)
+            && filters.any("publish", published)
+            && filters.any("is-task", |value| value == "false")
+            && filters.labels(&record.labels())
+            && before.as_ref().is_none_or(|time| record.created < *time)
+            && since.as_ref().is_none_or(|time| record.created > *time)
+    };
+    let size = call.flag("size");
+    let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
+    answer::json(&found.map(|container| inspect::row(engine, &container, size)).collect::<Vec<_>>())
+}
+
+fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
+    let layers = &image.config.rootfs.diff_ids;
+    record.image == image.id
+        || !layers.is_empty() && record.layers.starts_with(layers) && record.layers.len() > layers.len()
+}
+
+async fn prune(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["label", "label!", "until"])?;
+    let until = match filters.get("until") {
+        [] => None,
+        [text, ..] => Some(
+            Time::from_query(text).ok_or_else(|| Error::invalid(format!("invalid filter 'until={text}'")))?,
+        ),
+    };
+    let (mut deleted, mut freed) = (Vec::new(), 0);
+    for container in engine.all_containers() {
+        let wanted = {
+            let record = container.record();
+            matches!(record.state.status, Status::Created | Status::Exited | Status::Dead)
+                && filters.labels(&record.labels())
+                && until
+                    .is_none_or(|until| Time::parse(&record.created).is_some_and(|created| created < until))
+        };
+        if !wanted {
+            continue;
+        }
+        let size = inspect::size_of_tree(&container.folder.join("upper"));
+        if container::remove(engine, &container, Removal::default()).await.is_ok() {
+            freed += size;
+            deleted.push(container.id.clone());
+        }
+    }
+    answer::json(&json!({"ContainersDeleted": deleted, "SpaceReclaimed": freed}))
+}

@@ -1,0 +1,115 @@
+//! `/exec/…`
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use shim::proto::rpc;
+use shim::proto::task::ResizePtyRequest;
+
+use super::answer::{self, Answer};
+use super::hijack::{self, Way};
+use super::request::Call;
+use super::{GET, POST, not_found};
+use crate::container::{Container, Exec, ExecConfig};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+    match (&call.method, path) {
+        (method, [id, "json"]) if method == GET => inspect(&*engine.exec(id)?),
+        (method, [id, "start"]) if method == POST => {
+            let exec = engine.exec(id)?;
+            let body: Value = call.json().await?.unwrap_or_default();
+            start(engine, call, exec, &body).await
+        }
+        (method, [id, "resize"]) if method == POST => {
+            let exec = engine.exec(id)?;
+            let container = engine.container(&exec.container)?;
+            resize(&call, &container, &exec.id).await
+        }
+        _ => Err(not_found(&call)),
+    }
+}
+
+/// `POST /containers/ID/exec`
+pub(super) fn create(engine: &Arc<Engine>, container: &Container, config: ExecConfig) -> Result<Answer> {
+    hijack::keys(config.detach_keys.as_deref())?;
+    let exec = Exec::new(container, config)?;
+    engine.add_exec(&exec);
+    container.publish(engine, format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
+    answer::json_with(StatusCode::CREATED, &json!({"Id": exec.id}))
+}
+
+async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, body: &Value) -> Result<Answer> {
+    let container = engine.container(&exec.container)?;
+    if !container.record().state.status.is_up() {
+        return Err(container.not_running());
+    }
+    let config = &exec.config;
+    let way = Way {
+        raw: config.tty,
+        stdout: config.attach_stdout || config.tty,
+        stderr: config.attach_stderr,
+        keys: hijack::keys(config.detach_keys.as_deref())?,
+    };
+    if body["Detach"].as_bool() == Some(true) {
+        let mut output = exec.start(engine, &container).await?.output;
+        tokio::spawn(async move { while output.recv().await.is_some() {} });
+        return Ok(answer::empty(StatusCode::OK));
+    }
+    // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
+    let engine = Arc::clone(engine);
+    hijack::answer(call, way, async move {
+        match exec.start(&engine, &container).await {
+            Ok(started) => Some((started.output, started.input)),
+            Err(error) => {
+                let (sender, output) = tokio::sync::mpsc::channel(1);
+                let _nobody = sender.send((1, format!("{error}\r\n").into())).await;
+                Some((output, None))
+            }
+        }
+    })
+}
+
+/// Sets the size of a terminal; the exec id is empty for the container's own.
+pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Result<Answer> {
+    let size = |key| -> Result<u32> {
+        let number = call.number(key)?.ok_or_else(|| Error::invalid(format!("{key} is missing")))?;
+        u32::try_from(number).map_err(|_| Error::invalid(format!("{key}: {number} is out of range")))
+    };
+    let request = ResizePtyRequest {
+        id: container.id.clone(),
+        exec_id: exec.to_owned(),
+        width: size("w")?,
+        height: size("h")?,
+    };
+    let limit = std::time::Duration::from_secs(10);
+    let _done: rpc::Status = container.shim()?.call("ResizePty", &request, Some(limit)).await?;
+    Ok(answer::empty(StatusCode::OK))
+}
+
+fn inspect(exec: &Exec) -> Result<Answer> {
+    let config = &exec.config;
+    let words = config.cmd.clone().unwrap_or_default();
+    let state = exec.state().clone();
+    answer::json(&json!({
+        "ID": exec.id,
+        "ContainerID": exec.container,
+        "Running": state.running,
+        "ExitCode": state.exit_code,
+        "Pid": state.pid,
+        "OpenStdin": config.attach_stdin,
+        "OpenStdout": config.attach_stdout,
+        "OpenStderr": config.attach_stderr,
+        "CanRemove": state.exit_code.is_some(),
+        "DetachKeys": config.detach_keys.clone().unwrap_or_default(),
+        "ProcessConfig": {
+            "tty": config.tty,
+            "entrypoint": words.first(),
+            "arguments": words.get(1..).unwrap_or_default(),
+            "privileged": config.privileged,
+            "user": config.user.clone().unwrap_or_default(),
+        },
+    }))
+}

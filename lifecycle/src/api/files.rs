@@ -1,0 +1,232 @@
+//! Files of containers: cp, export, diff.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, fstatat};
+use serde_json::json;
+use std::os::fd::AsFd;
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use crate::container::Container;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::tree::{self, Apply, Lower, Pack, Root, Source, clean, is_kind};
+
+/// A container's files: as it sees them when it runs, with volumes and all; its own and its image's otherwise.
+fn root_of(engine: &Engine, container: &Container) -> Result<Root> {
+    let pid = container.record().state.pid;
+    if pid != 0 && container.record().state.status.is_up() {
+        return Root::open(Path::new(&format!("/proc/{pid}/root")));
+    }
+    tree::mount(&container.overlay(engine)?)
+}
+
+pub(super) async fn changes(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    let finding = tokio::task::spawn_blocking(move || {
+        let lower = Lower { upper: None, ..container.overlay(&engine)? };
+        let lower = tree::mount(&lower)?;
+        tree::changes(&Root::open(&container.folder.join("upper"))?, Some(&lower))
+    });
+    let changes = finding.await??;
+    let rows: Vec<_> =
+        changes.iter().map(|change| json!({"Path": change.path, "Kind": change.kind})).collect();
+    answer::json(&if rows.is_empty() { serde_json::Value::Null } else { json!(rows) })
+}
+
+/// Sends a tree as an archive.
+fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static) -> Answer {
+    let (pusher, answer) = answer::stream("application/x-tar");
+    tokio::task::spawn_blocking(move || {
+        let packed = root().and_then(|(root, path, name)| {
+            let mut pack = Pack::new(pusher.clone().writer(), Source::Tree);
+            pack.add(&root, &path, &name)?;
+            pack.finish().map(drop)
+        });
+        if let Err(error) = packed {
+            pusher.break_off(&error);
+        }
+    });
+    answer
+}
+
+pub(super) fn export(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    container.publish(&engine, "export", &[]);
+    Ok(send(move || {
+        let overlay = container.overlay(&engine)?;
+        // Without what is mounted into it, running or not.
+        let root = match container.record().state.status.is_up() {
+            true => Root::open(&container.bundle().join("rootfs"))?,
+            false => tree::mount(&overlay)?,
+        };
+        Ok((root, PathBuf::new(), PathBuf::new()))
+    }))
+}
+
+fn wanted_path(call: &Call) -> Result<String> {
+    call.text("path").map(str::to_owned).ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))
+}
+
+fn missing(path: &str, container: &Container) -> Error {
+    Error::not_found(format!("Could not find the file {path} in container {}", container.id))
+}
+
+pub(super) async fn get(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    call: &Call,
+    content: bool,
+) -> Result<Answer> {
+    let text = wanted_path(call)?;
+    let path = clean(Path::new(&text));
+    let (root, stat, header) = {
+        let (engine, container, path, text) =
+            (Arc::clone(engine), Arc::clone(container), path.clone(), text.clone());
+        let looking = tokio::task::spawn_blocking(move || -> Result<_> {
+            let root = root_of(&engine, &container)?;
+            let stat = look(&root, &path).ok_or_else(|| missing(&text, &container))?;
+            let header = describe(&root, &path, &stat)?;
+            Ok((root, stat, header))
+        });
+        looking.await??
+    };
+    if text.ends_with('/') && !is_kind(&stat, libc::S_IFDIR) {
+        return Err(Error::invalid(format!("{text}: not a directory")));
+    }
+    // In the archive it has its own name, whatever it was called in the request.
+    let name = match (path.file_name(), text.ends_with("/.")) {
+        (Some(name), false) => PathBuf::from(name),
+        _ => PathBuf::from("."),
+    };
+    let mut answer = if content {
+        container.publish(engine, "archive-path", &[]);
+        send(move || Ok((root, path, name)))
+    } else {
+        answer::empty(StatusCode::OK)
+    };
+    if let Ok(value) = HeaderValue::from_str(&header) {
+        answer.headers_mut().insert("X-Docker-Container-Path-Stat", value);
+    }
+    Ok(answer)
+}
+
+fn look(root: &Root, path: &Path) -> Option<FileStat> {
+    match root.parent(path).ok()? {
+        Some((folder, name)) => fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW).ok(),
+        None => nix::sys::stat::fstat(root.as_fd()).ok(),
+    }
+}
+
+/// The header with which clients learn what a path is: JSON in base64.
+fn describe(root: &Root, path: &Path, stat: &FileStat) -> Result<String> {
+    let target = match root.parent(path)? {
+        Some((folder, name)) if is_kind(stat, libc::S_IFLNK) => {
+            let target = nix::fcntl::readlinkat(folder.as_fd(), &name)?;
+            let base = Path::new("/").join(path.parent().unwrap_or(Path::new("")));
+            Path::new("/").join(clean(&base.join(target)))
+        }
+        _ => PathBuf::new(),
+    };
+    let name = path.file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
+    let time = crate::time::Time { seconds: stat.st_mtime, nanos: 0 };
+    let value = json!({
+        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time.rfc3339(), "linkTarget": target,
+    });
+    Ok(base64(value.to_string().as_bytes()))
+}
+
+/// A mode as Go has it.
+fn go_mode(stat: &FileStat) -> u32 {
+    let kind = match stat.st_mode & libc::S_IFMT {
+        libc::S_IFDIR => 1 << 31,
+        libc::S_IFLNK => 1 << 27,
+        libc::S_IFBLK => 1 << 26,
+        libc::S_IFCHR => 1 << 26 | 1 << 21,
+        libc::S_IFIFO => 1 << 25,
+        libc::S_IFSOCK => 1 << 24,
+        _ => 0,
+    };
+    let special = [(libc::S_ISUID, 23), (libc::S_ISGID, 22), (libc::S_ISVTX, 20)];
+    let special = special
+        .iter()
+        .filter(|(bit, _)| stat.st_mode & bit != 0)
+        .fold(0, |mode, (_, shift)| mode | 1 << shift);
+    kind | special | stat.st_mode & 0o777
+}
+
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let number =
+            chunk.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = (number >> (18 - 6 * place) & 63) as usize;
+            text.push(if place <= chunk.len() { char::from(DIGITS[digit]) } else { '=' });
+        }
+    }
+    text
+}
+
+pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut call: Call) -> Result<Answer> {
+    let text = wanted_path(&call)?;
+    let keep_kinds = call.flag("noOverwriteDirNonDir");
+    if call.flag("copyUIDGID") {
+        return Err(Error::invalid("copyUIDGID is not offered: the archive's owners are kept"));
+    }
+    let record = container.record().clone();
+    let inside = clean(Path::new(&text));
+    let at = Path::new("/").join(&inside);
+    let closed =
+        record.mounts.iter().filter(|mount| !mount.writable).any(|mount| at.starts_with(&mount.destination));
+    if closed {
+        return Err(Error::forbidden("mounted volume is marked read-only"));
+    }
+    if record.host.readonly_rootfs == Some(true)
+        && !record.mounts.iter().any(|mount| at.starts_with(&mount.destination))
+    {
+        return Err(Error::forbidden("container rootfs is marked read-only"));
+    }
+    let spool = engine.images.content.temporary();
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool)?;
+    std::fs::remove_file(&spool)?;
+    let mut file = call.save(file).await?;
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    let applying = tokio::task::spawn_blocking(move || -> Result<()> {
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(0))?;
+        let root = root_of(&engine, &container)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let folder = match root.get(&inside, flags) {
+            Ok(folder) => folder,
+            Err(nix::errno::Errno::ENOTDIR) => {
+                return Err(Error::invalid("extraction point is not a directory"));
+            }
+            Err(_) => return Err(missing(&text, &container)),
+        };
+        // The folder was found below the container's root; what is unpacked is resolved below the folder.
+        let stream = crate::image::content::decompressed(file)?;
+        let apply = Apply { keep_kinds, ..Apply::default() };
+        apply.run(&Root::new(folder), stream).map_err(|error| Error::invalid(error.message))?;
+        container.publish(&engine, "extract-to-dir", &[]);
+        Ok(())
+    });
+    applying.await??;
+    Ok(answer::empty(StatusCode::OK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_is_padded() {
+        let texts = ["", "a", "ab", "abc", "abcd"].map(|text| base64(text.as_bytes()));
+        assert_eq!(texts, ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="]);
+    }
+}

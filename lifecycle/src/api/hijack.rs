@@ -1,0 +1,224 @@
+//! Connections that become streams: attach and exec.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::upgrade::Upgraded;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, mpsc};
+
+use super::answer::{self, Answer, frame};
+use super::request::Call;
+use crate::container::Input;
+use crate::error::{Error, Result};
+
+/// The keys that leave a container running and end being attached to it: Ctrl-P, Ctrl-Q.
+const DETACH: [u8; 2] = [16, 17];
+
+/// How a stream is carried.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    /// There is a terminal: one stream without frames.
+    pub raw: bool,
+    /// Standard output is wanted.
+    pub stdout: bool,
+    /// Standard error is wanted.
+    pub stderr: bool,
+    /// The keys that end it.
+    pub keys: Vec<u8>,
+}
+
+/// The streams on our side: output, and where input goes.
+pub(super) type Sides = (mpsc::Receiver<(u8, Bytes)>, Option<Input>);
+
+/// Answers with a stream; what is carried is known once `sides` is ready, which may be long after the answer.
+///
+/// # Errors
+/// When the answer cannot be made.
+pub(super) fn answer(
+    mut call: Call,
+    way: Way,
+    sides: impl Future<Output = Option<Sides>> + Send + 'static,
+) -> Result<Answer> {
+    let kind = if way.raw || call.version < (1, 42) {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
+    let wants_upgrade = call.header("upgrade").is_some();
+    if !wants_upgrade {
+        // No way in, but the output can be seen.
+        let (pusher, answer) = answer::stream(kind);
+        tokio::spawn(async move {
+            let Some((mut output, _)) = sides.await else { return };
+            while let Some((stream, bytes)) = output.recv().await {
+                let wanted = if stream == 2 { way.stderr } else { way.stdout };
+                if wanted && !pusher.send(if way.raw { bytes } else { frame(stream, &bytes) }).await {
+                    return;
+                }
+            }
+        });
+        return Ok(answer);
+    }
+    let upgrading = hyper::upgrade::on(&mut call.request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrading.await {
+            carry(upgraded, way, sides).await;
+        }
+    });
+    let mut answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    if let Some(headers) = answer.headers_mut() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+    }
+    answer.body(answer::empty(StatusCode::OK).into_body()).map_err(Error::step("answer"))
+}
+
+async fn carry(upgraded: Upgraded, way: Way, sides: impl Future<Output = Option<Sides>>) {
+    let Some((output, input)) = sides.await else { return };
+    let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+    let detached = Arc::new(Notify::new());
+    let keys = if way.raw { way.keys.clone() } else { Vec::new() };
+    let inward = tokio::spawn(carry_in(reader, input, keys, Arc::clone(&detached)));
+    tokio::select! {
+        () = carry_out(writer, output, &way) => {}
+        () = detached.notified() => {}
+    }
+    inward.abort();
+}
+
+async fn carry_out(
+    mut writer: WriteHalf<TokioIo<Upgraded>>,
+    mut output: mpsc::Receiver<(u8, Bytes)>,
+    way: &Way,
+) {
+    while let Some((stream, bytes)) = output.recv().await {
+        let wanted = if stream == 2 { way.stderr } else { way.stdout };
+        if !wanted {
+            continue;
+        }
+        let bytes = if way.raw { bytes } else { frame(stream, &bytes) };
+        if writer.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _gone = writer.shutdown().await;
+}
+
+async fn carry_in(
+    mut reader: ReadHalf<TokioIo<Upgraded>>,
+    mut input: Option<Input>,
+    keys: Vec<u8>,
+    detached: Arc<Notify>,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    let mut detector = Detector { keys, seen: 0 };
+    loop {
+        let count = match reader.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(count) => count,
+        };
+        let (bytes, over) = detector.feed(&buffer[..count]);
+        if let Some(open) = &mut input
+            && !bytes.is_empty()
+            && !open.write(&bytes).await
+        {
+            input = None;
+        }
+        if over {
+            detached.notify_one();
+            return;
+        }
+    }
+    if let Some(input) = input {
+        input.finish().await;
+    }
+}
+
+/// Looks for the keys that end being attached.
+struct Detector {
+    keys: Vec<u8>,
+    seen: usize,
+}
+
+impl Detector {
+    /// The bytes to pass on, and whether the keys were pressed. Keys that may still become the sequence are held back.
+    fn feed(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+        if self.keys.is_empty() {
+            return (bytes.to_vec(), false);
+        }
+        let mut passed = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if *byte == self.keys[self.seen] {
+                self.seen += 1;
+                if self.seen == self.keys.len() {
+                    return (passed, true);
+                }
+                continue;
+            }
+            passed.extend_from_slice(&self.keys[..self.seen]);
+            self.seen = usize::from(*byte == self.keys[0]);
+            if self.seen == 0 {
+                passed.push(*byte);
+            }
+        }
+        (passed, false)
+    }
+}
+
+/// Understands `ctrl-p,ctrl-q`; nothing is the default.
+///
+/// # Errors
+/// When it is something else.
+pub(super) fn keys(text: Option<&str>) -> Result<Vec<u8>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(DETACH.to_vec()) };
+    let bad = || Error::invalid(format!("Invalid escape keys ({text}) provided"));
+    let key = |word: &str| match word.as_bytes() {
+        [one] => Some(*one),
+        _ => match word.strip_prefix("ctrl-").map(str::as_bytes) {
+            Some([letter @ b'a'..=b'z']) => Some(letter - b'a' + 1),
+            Some([other @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')]) => Some(other - b'@'),
+            _ => None,
+        },
+    };
+    text.split(',').map(|word| key(word).ok_or_else(bad)).collect()
+}
+
+/// The frames of a logger's socket.
+pub(super) fn frames(mut socket: UnixStream) -> mpsc::Receiver<(u8, Bytes)> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut header = [0; 8];
+        while socket.read_exact(&mut header).await.is_ok() {
+            let [stream, _, _, _, a, b, c, d] = header;
+            let mut bytes = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
+            let read = socket.read_exact(&mut bytes).await;
+            if read.is_err() || sender.send((stream, bytes.into())).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_wherever_they_are_cut() {
+        let mut detector = Detector { keys: DETACH.to_vec(), seen: 0 };
+        assert_eq!(detector.feed(b"ab\x10"), (b"ab".to_vec(), false));
+        assert_eq!(detector.feed(b"c\x10\x10"), (b"\x10c\x10".to_vec(), false));
+        assert_eq!(detector.feed(b"\x11d"), (b"".to_vec(), true));
+        assert_eq!(keys(Some("ctrl-a,x")).unwrap(), [1, b'x']);
+        assert!(keys(Some("shift-a")).is_err());
+        let mut none = Detector { keys: Vec::new(), seen: 0 };
+        assert_eq!(none.feed(b"\x10\x11"), (b"\x10\x11".to_vec(), false));
+    }
+}

@@ -1,0 +1,342 @@
+//! `/images/…`
+
+use std::collections::BTreeSet;
+use std::io::{Seek, SeekFrom};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use super::{DELETE, GET, POST, inspect, not_found};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::image::{Image, Reference, archive};
+use crate::time::Time;
+
+pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Result<Answer> {
+    let method = call.method.clone();
+    match path {
+        ["json"] if method == GET => return list(engine, &call),
+        ["load"] if method == POST => return load(engine, call).await,
+        ["get"] if method == GET => {
+            let names =
+                call.all("names").iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+            return save(engine, names);
+        }
+        ["create"] if method == POST && call.text("fromSrc").is_some() => {
+            return super::import::import(engine, call).await;
+        }
+        ["prune"] if method == POST => return prune(engine, &call),
+        ["search"] if method == GET => {
+            return Err(Error::unavailable(
+                "search is a service of Docker Hub, which this engine does not use",
+            ));
+        }
+        _ => {}
+    }
+    // A name may have slashes.
+    if let [name @ .., "json"] = path
+        && method == GET
+    {
+        return answer::json(&inspect::image(engine, &*engine.images.find(&name.join("/"))?)?);
+    }
+    if let [name @ .., "history"] = path
+        && method == GET
+    {
+        return answer::json(&inspect::history(engine, &*engine.images.find(&name.join("/"))?));
+    }
+    if let [name @ .., "get"] = path
+        && method == GET
+    {
+        return save(engine, vec![name.join("/")]);
+    }
+    if let [name @ .., "tag"] = path
+        && method == POST
+    {
+        return tag(engine, &call, &name.join("/"));
+    }
+    if method == DELETE && !path.is_empty() {
+        return answer::json(&remove(engine, &path.join("/"), call.flag("force"))?);
+    }
+    Err(not_found(&call))
+}
+
+fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
+    let dangling = filters.boolean("dangling")?;
+    let created = |name: &str| -> Result<Option<String>> {
+        match filters.get(name) {
+            [] => Ok(None),
+            [other, ..] => Ok(engine.images.find(other)?.config.created.clone()),
+        }
+    };
+    let (before, since) = (created("before")?, created("since")?);
+    let until = filters.get("until").first().and_then(|text| Time::from_query(text));
+    let all = call.flag("all");
+    let wanted = |image: &Arc<Image>| {
+        let (tags, digests) = engine.images.names(&image.id);
+        let named = !tags.is_empty() || !digests.is_empty();
+        let made = image.config.created.clone();
+        let intermediate = !named && !engine.images.children(&image.id).is_empty();
+        (all || !intermediate)
+            && dangling.is_none_or(|dangling| tags.is_empty() == dangling)
+            && filters.labels(&image.config.container().labels.unwrap_or_default())
+            && filters
+                .any("reference", |pattern| tags.iter().chain(&digests).any(|name| matches(pattern, name)))
+            && before.as_ref().is_none_or(|time| made.as_ref() < Some(time))
+            && since.as_ref().is_none_or(|time| made.as_ref() > Some(time))
+            && until
+                .is_none_or(|until| made.as_deref().and_then(Time::parse).is_some_and(|made| made < until))
+    };
+    let row = |image: Arc<Image>| {
+        let mut row = inspect::image_row(engine, &image);
+        if !filters.get("reference").is_empty() {
+            // Of an image with several names, those that were asked for.
+            let (tags, _) = engine.images.names(&image.id);
+            let shown = tags.iter().filter(|name| filters.any("reference", |pattern| matches(pattern, name)));
+            row["RepoTags"] = json!(shown.map(Reference::familiar_full).collect::<Vec<_>>());
+        }
+        row
+    };
+    answer::json(&engine.images.all().into_iter().filter(wanted).map(row).collect::<Vec<_>>())
+}
+
+/// Whether a name is what a pattern with `*` and `?` asks for: the repository alone, or with its tag.
+fn matches(pattern: &str, name: &Reference) -> bool {
+    let full = name.familiar_full();
+    glob(pattern.as_bytes(), full.as_bytes()) || glob(pattern.as_bytes(), name.familiar().as_bytes())
+}
+
+/// Matches as Go's path.Match does: no star crosses a slash.
+pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            glob(rest, text)
+                || text.split_first().is_some_and(|(first, more)| *first != b'/' && glob(pattern, more))
+        }
+        (Some((b'?', rest)), Some((first, more))) => *first != b'/' && glob(rest, more),
+        (Some((wanted, rest)), Some((first, more))) => wanted == first && glob(rest, more),
+        _ => false,
+    }
+}
+
+async fn load(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+    let spool = engine.images.content.temporary();
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool)?;
+    std::fs::remove_file(&spool)?;
+    let mut file = call.save(file).await?;
+    let (pusher, answer) = answer::stream("application/json");
+    let engine = Arc::clone(engine);
+    tokio::task::spawn_blocking(move || {
+        let loaded = file
+            .seek(SeekFrom::Start(0))
+            .map_err(Error::from)
+            .and_then(|_| archive::load(&engine.images, file));
+        match loaded {
+            Ok(images) => {
+                for (id, names) in images {
+                    if names.is_empty() {
+                        pusher.json_blocking(&json!({"stream": format!("Loaded image ID: {id}\n")}));
+                    }
+                    for name in names {
+                        let name = name.familiar_full();
+                        if let Ok(image) = engine.images.find(&id) {
+                            engine.events.publish(
+                                "image",
+                                "load",
+                                &id,
+                                inspect::image_attributes(&image, &name),
+                            );
+                        }
+                        pusher.json_blocking(&json!({"stream": format!("Loaded image: {name}\n")}));
+                    }
+                }
+            }
+            Err(error) => {
+                pusher.json_blocking(
+                    &json!({"errorDetail": {"message": error.message}, "error": error.message}),
+                );
+            }
+        }
+    });
+    Ok(answer)
+}
+
+fn save(engine: &Arc<Engine>, names: Vec<String>) -> Result<Answer> {
+    let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+    for name in names {
+        let image = engine.images.find(&name)?;
+        let reference = Reference::parse(&name).ok().filter(|reference| {
+            reference.tag.is_some() && engine.images.names(&image.id).0.contains(reference)
+        });
+        match images.iter_mut().find(|(other, _)| other.id == image.id) {
+            Some((_, references)) => references.extend(reference),
+            None => images.push(((*image).clone(), reference.into_iter().collect())),
+        }
+    }
+    let (pusher, answer) = answer::stream("application/x-tar");
+    let engine = Arc::clone(engine);
+    tokio::task::spawn_blocking(move || {
+        let _lease = engine.images.lease();
+        if let Err(error) = archive::save(&engine.images, &images, pusher.clone().writer()) {
+            pusher.break_off(&error);
+        }
+    });
+    Ok(answer)
+}
+
+fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
+    let image = engine.images.find(name)?;
+    let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
+    let mut reference = Reference::parse_exact(repository)?;
+    if reference.digest.is_some() {
+        return Err(Error::invalid("refusing to create a tag with a digest reference"));
+    }
+    if let Some(tag) = call.text("tag") {
+        reference.tag = Some(tag.to_owned());
+    }
+    let reference = Reference::parse(&reference.to_string())?;
+    engine.images.tag(&reference, &image.id)?;
+    engine.events.publish(
+        "image",
+        "tag",
+        &image.id,
+        inspect::image_attributes(&image, &reference.familiar_full()),
+    );
+    Ok(answer::empty(StatusCode::CREATED))
+}
+
+/// The containers that were made from an image.
+fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
+    let of = engine.all_containers().into_iter().filter(|container| container.record().image == id);
+    of.map(|container| (container.id[..12].to_owned(), container.record().state.status.is_up())).collect()
+}
+
+/// Takes a name away, or the whole image when it was the last one or the id was given.
+fn remove(engine: &Engine, text: &str, force: bool) -> Result<Vec<Value>> {
+    let image = engine.images.find(text)?;
+    let short = &image.id["sha256:".len()..][..12];
+    let (tags, digests) = engine.images.names(&image.id);
+    let by_id = image.id.trim_start_matches("sha256:").starts_with(text.trim_start_matches("sha256:"));
+    let users = users(engine, &image.id);
+    let running = users.iter().find(|(_, running)| *running);
+    let mut done = Vec::new();
+    let untag = |reference: &Reference, done: &mut Vec<Value>| -> Result<()> {
+        engine.images.untag(reference)?;
+        let name = reference.familiar_full();
+        engine.events.publish("image", "untag", &image.id, inspect::image_attributes(&image, &name));
+        done.push(json!({"Untagged": name}));
+        Ok(())
+    };
+    let named = Reference::parse(text)
+        .ok()
+        .filter(|reference| !by_id && (tags.contains(reference) || digests.contains(reference)));
+    if let Some(reference) = &named {
+        let others = tags.iter().filter(|other| *other != reference).count();
+        if others > 0 {
+            untag(reference, &mut done)?;
+            return Ok(done);
+        }
+        if let Some((user, _)) = users.first().filter(|_| !force) {
+            let name = reference.familiar_full();
+            return Err(Error::conflict(format!(
+                "conflict: unable to remove repository reference \"{name}\" (must force) - container {user} is using its referenced image {short}"
+            )));
+        }
+        if !users.is_empty() {
+            untag(reference, &mut done)?;
+            return Ok(done);
+        }
+    }
+    if let Some((user, _)) = running {
+        return Err(Error::conflict(format!(
+            "conflict: unable to delete {short} (cannot be forced) - image is being used by running container {user}"
+        )));
+    }
+    if let Some((user, _)) = users.first().filter(|_| !force) {
+        return Err(Error::conflict(format!(
+            "conflict: unable to delete {short} (must be forced) - image is being used by stopped container {user}"
+        )));
+    }
+    if by_id && tags.len() > 1 && !force {
+        return Err(Error::conflict(format!(
+            "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+        )));
+    }
+    if let Some(child) = engine.images.children(&image.id).first().filter(|_| named.is_none()) {
+        let child = &child["sha256:".len()..][..12];
+        return Err(Error::conflict(format!(
+            "conflict: unable to delete {short} (cannot be forced) - image has dependent child images ({child})"
+        )));
+    }
+    for reference in tags.iter().chain(&digests) {
+        untag(reference, &mut done)?;
+    }
+    if !engine.images.children(&image.id).is_empty() {
+        return Ok(done);
+    }
+    delete(engine, &image, &mut done)?;
+    Ok(done)
+}
+
+/// Removes an image without names, and what is needed by nothing else after that.
+fn delete(engine: &Engine, image: &Image, done: &mut Vec<Value>) -> Result<()> {
+    engine.images.forget(&image.id)?;
+    engine.events.publish("image", "delete", &image.id, inspect::image_attributes(image, &image.id));
+    done.push(json!({"Deleted": image.id}));
+    let (layers, _) = engine.collect()?;
+    done.extend(layers.into_iter().map(|layer| json!({"Deleted": layer})));
+    // An image that only was a step on the way to this one.
+    if let Some(parent) = image.parent.as_deref().and_then(|parent| engine.images.find(parent).ok()) {
+        let (tags, digests) = engine.images.names(&parent.id);
+        let free = tags.is_empty() && digests.is_empty() && engine.images.children(&parent.id).is_empty();
+        if free && users(engine, &parent.id).is_empty() {
+            delete(engine, &parent, done)?;
+        }
+    }
+    Ok(())
+}
+
+fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["dangling", "label", "label!", "until"])?;
+    let all = filters.boolean("dangling")? == Some(false);
+    let until = filters.get("until").first().and_then(|text| Time::from_query(text));
+    let used: BTreeSet<String> =
+        engine.all_containers().iter().map(|container| container.record().image.clone()).collect();
+    let (mut done, mut freed) = (Vec::new(), 0);
+    for image in engine.images.all() {
+        let (tags, digests) = engine.images.names(&image.id);
+        let named = !tags.is_empty() || !digests.is_empty();
+        let old = until.is_none_or(|until| {
+            image.config.created.as_deref().and_then(Time::parse).is_some_and(|made| made < until)
+        });
+        let kept = used.contains(&image.id)
+            || named && !all
+            || !old
+            || !engine.images.children(&image.id).is_empty();
+        if kept || !filters.labels(&image.config.container().labels.unwrap_or_default()) {
+            continue;
+        }
+        let size = engine.images.size(&image);
+        if let Ok(removed) = remove(engine, &image.id, true) {
+            freed += size;
+            done.extend(removed);
+        }
+    }
+    answer::json(&json!({"ImagesDeleted": done, "SpaceReclaimed": freed}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn patterns() {
+        let glob = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
+        assert!(glob("busy*", "busybox") && glob("*:latest", "busybox:latest") && glob("b?sybox", "busybox"));
+        assert!(!glob("*", "me/app") && glob("*/*", "me/app") && !glob("busy", "busybox"));
+    }
+}

@@ -1,0 +1,382 @@
+//! Containers and images as the API writes them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::container::record::{MountPoint, Record, Status};
+use crate::container::{Container, settings};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::image::{Image, Reference};
+use crate::time::{NEVER, Time};
+
+/// A container in full.
+pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> Result<Value> {
+    let record = container.record().clone();
+    let state = &record.state;
+    let mut host = serde_json::to_value(&record.host)?;
+    defaults(&mut host);
+    let path = |name: &str| {
+        let path = container.folder.join(name);
+        if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
+    };
+    let log = settings::rotation(record.host.log_config.as_ref())?.map(|_| container.log());
+    let overlay = container.overlay(engine)?;
+    let lower: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
+    let mut value = json!({
+        "Id": record.id,
+        "Created": record.created,
+        "Path": record.command.first(),
+        "Args": record.command.get(1..).unwrap_or_default(),
+        "State": {
+            "Status": state.status,
+            "Running": state.status.is_up() || state.status == Status::Restarting,
+            "Paused": state.status == Status::Paused,
+            "Restarting": state.status == Status::Restarting,
+            "OOMKilled": state.oom_killed,
+            "Dead": state.status == Status::Dead,
+            "Pid": state.pid,
+            "ExitCode": state.exit_code,
+            "Error": state.error,
+            "StartedAt": state.started,
+            "FinishedAt": state.finished,
+        },
+        "Image": record.image,
+        "ResolvConfPath": path("resolv.conf"),
+        "HostnamePath": path("hostname"),
+        "HostsPath": path("hosts"),
+        "LogPath": log,
+        "Name": record.slash_name(),
+        "RestartCount": record.restart_count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": Some(engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
+        "HostConfig": host,
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {
+                "LowerDir": lower.join(":"),
+                "UpperDir": container.folder.join("upper"),
+                "WorkDir": container.folder.join("work"),
+                "MergedDir": container.bundle().join("rootfs"),
+            },
+        },
+        "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Config": config(&record)?,
+        "NetworkSettings": super::network::of_container(engine, &record),
+    });
+    if let Some(health) = &state.health {
+        value["State"]["Health"] = json!(health);
+    }
+    if size {
+        let own = size_of_tree(&container.folder.join("upper"));
+        let below: u64 =
+            record.layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size).sum();
+        value["SizeRw"] = json!(own);
+        value["SizeRootFs"] = json!(own + below);
+    }
+    Ok(value)
+}
+
+/// Fields of the host's configuration that clients take for granted.
+fn defaults(host: &mut Value) {
+    let defaults = [
+        ("NetworkMode", json!("bridge")),
+        ("LogConfig", json!({"Type": "json-file", "Config": {}})),
+        ("RestartPolicy", json!({"Name": "no", "MaximumRetryCount": 0})),
+        ("IpcMode", json!("private")),
+        ("CgroupnsMode", json!(if crate::container::spec::is_unified() { "private" } else { "host" })),
+        ("Runtime", json!("corten")),
+        ("ShmSize", json!(64 << 20)),
+        ("PortBindings", json!({})),
+    ];
+    for (name, default) in defaults {
+        if host[name].is_null() || host[name] == "" || name == "ShmSize" && host[name] == 0 {
+            host[name] = default;
+        }
+    }
+    if host["LogConfig"]["Type"] == "" || host["LogConfig"]["Type"].is_null() {
+        host["LogConfig"] = json!({"Type": "json-file", "Config": {}});
+    }
+    if host["RestartPolicy"]["Name"] == "" || host["RestartPolicy"]["Name"].is_null() {
+        host["RestartPolicy"] = json!({"Name": "no", "MaximumRetryCount": 0});
+    }
+    for name in
+        ["Binds", "ContainerIDFile", "AutoRemove", "Privileged", "Memory", "NanoCpus", "ReadonlyRootfs"]
+    {
+        if host[name].is_null() {
+            host[name] = match name {
+                "AutoRemove" | "Privileged" | "ReadonlyRootfs" => json!(false),
+                "Memory" | "NanoCpus" => json!(0),
+                "ContainerIDFile" => json!(""),
+                _ => Value::Null,
+            };
+        }
+    }
+}
+
+fn config(record: &Record) -> Result<Value> {
+    let mut config = serde_json::to_value(&record.config)?;
+    config["Image"] = json!(record.image_name);
+    for (name, default) in [
+        ("Tty", json!(false)),
+        ("OpenStdin", json!(false)),
+        ("StdinOnce", json!(false)),
+        ("AttachStdin", json!(false)),
+        ("AttachStdout", json!(false)),
+        ("AttachStderr", json!(false)),
+        ("User", json!("")),
+        ("Domainname", json!("")),
+        ("WorkingDir", json!("")),
+        ("Labels", json!({})),
+        ("Env", json!([])),
+        ("Cmd", Value::Null),
+        ("Entrypoint", Value::Null),
+        ("Volumes", Value::Null),
+    ] {
+        if config[name].is_null() {
+            config[name] = default;
+        }
+    }
+    Ok(config)
+}
+
+fn mount(point: &MountPoint) -> Value {
+    let mut value = json!({
+        "Type": point.kind,
+        "Source": point.source,
+        "Destination": point.destination,
+        "Mode": point.mode,
+        "RW": point.writable,
+        "Propagation": if point.kind == "bind" && point.propagation.is_empty() { "rprivate" } else { &point.propagation },
+    });
+    if let Some(volume) = &point.volume {
+        value["Name"] = json!(volume);
+        value["Driver"] = json!("local");
+    }
+    value
+}
+
+/// A container as a row of a list.
+pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
+    let record = container.record().clone();
+    let created = Time::parse(&record.created).map_or(0, |time| time.seconds);
+    let mode = record.network_mode().to_owned();
+    let ports = ports(&record);
+    // The name, as long as it still means this image.
+    let current = engine.images.find(&record.image_name).is_ok_and(|image| image.id == record.image);
+    let image = if current { record.image_name.clone() } else { record.image.clone() };
+    let mut value = json!({
+        "Id": record.id,
+        "Names": [record.slash_name()],
+        "Image": image,
+        "ImageID": record.image,
+        "Command": command(&record.command),
+        "Created": created,
+        "Ports": ports,
+        "Labels": record.labels(),
+        "State": record.state.status,
+        "Status": status(&record),
+        "HostConfig": {"NetworkMode": mode},
+        "NetworkSettings": {"Networks": super::network::endpoints(engine, &record)},
+        "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
+    });
+    if size {
+        let own = size_of_tree(&container.folder.join("upper"));
+        let below: u64 =
+            record.layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size).sum();
+        value["SizeRw"] = json!(own);
+        value["SizeRootFs"] = json!(own + below);
+    }
+    value
+}
+
+fn command(words: &[String]) -> String {
+    let quote = |word: &String| match word.contains(char::is_whitespace) || word.is_empty() {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+fn ports(record: &Record) -> Vec<Value> {
+    let mut all = Vec::new();
+    for port in record.config.exposed_ports.iter().flatten().filter(|port| !record.ports.contains_key(*port))
+    {
+        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        all.push(json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind}));
+    }
+    for (port, bindings) in &record.ports {
+        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        for (ip, public) in bindings {
+            all.push(json!({
+                "IP": ip, "PrivatePort": number.parse::<u16>().unwrap_or(0), "PublicPort": public, "Type": kind,
+            }));
+        }
+    }
+    all
+}
+
+/// What people read: `Up 5 minutes (healthy)`.
+fn status(record: &Record) -> String {
+    let state = &record.state;
+    let since = |time: &String| words(Time::parse(time).map_or(0, |time| time.elapsed().as_secs()));
+    match state.status {
+        Status::Created => "Created".into(),
+        Status::Running | Status::Paused => {
+            let health = match &state.health {
+                Some(health) if health.status == "starting" => " (health: starting)".to_owned(),
+                Some(health) => format!(" ({})", health.status),
+                None => String::new(),
+            };
+            let paused = if state.status == Status::Paused { " (Paused)" } else { &health };
+            format!("Up {}{paused}", since(&state.started))
+        }
+        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished)),
+        Status::Removing => "Removal In Progress".into(),
+        Status::Dead => "Dead".into(),
+        Status::Exited if state.finished == NEVER => "Exited".into(),
+        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished)),
+    }
+}
+
+/// A duration as go-units writes it.
+fn words(seconds: u64) -> String {
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match seconds {
+        0 => "Less than a second".into(),
+        1 => "1 second".into(),
+        _ if seconds < 60 => format!("{seconds} seconds"),
+        _ if minutes == 1 => "About a minute".into(),
+        _ if minutes < 60 => format!("{minutes} minutes"),
+        _ if hours == 1 => "About an hour".into(),
+        _ if hours < 48 => format!("{hours} hours"),
+        _ if hours < 24 * 14 => format!("{} days", hours / 24),
+        _ if hours < 24 * 60 => format!("{} weeks", hours / 24 / 7),
+        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// Bytes of all files below a directory of ours; links are not followed.
+pub(super) fn size_of_tree(path: &Path) -> u64 {
+    let mut total = 0;
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => total += size_of_tree(&entry.path()),
+            Ok(meta) if meta.is_file() => total += meta.len(),
+            _ => {}
+        }
+    }
+    total
+}
+
+fn familiar(names: &[Reference]) -> Vec<String> {
+    names.iter().map(Reference::familiar_full).collect()
+}
+
+/// An image in full.
+pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
+    let (tags, digests) = engine.images.names(&image.id);
+    let size = engine.images.size(image);
+    let layers = engine.images.lower(&image.config.rootfs.diff_ids)?;
+    let lower: Vec<_> = layers.iter().skip(1).map(|path| path.to_string_lossy()).collect();
+    Ok(json!({
+        "Id": image.id,
+        "RepoTags": familiar(&tags),
+        "RepoDigests": familiar(&digests),
+        "Parent": image.parent.clone().unwrap_or_default(),
+        "Comment": image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
+        "Created": image.config.created.clone().unwrap_or_else(|| NEVER.into()),
+        "Container": "",
+        "DockerVersion": "",
+        "Author": image.config.author.clone().unwrap_or_default(),
+        "Config": image_config(image)?,
+        "Architecture": image.config.architecture,
+        "Variant": image.config.variant.clone().unwrap_or_default(),
+        "Os": image.config.os,
+        "Size": size,
+        "VirtualSize": size,
+        "GraphDriver": {"Name": "overlay2", "Data": {
+            "LowerDir": lower.join(":"),
+            "UpperDir": layers.first(),
+        }},
+        "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
+        "Metadata": {"LastTagTime": image.tagged.clone().unwrap_or_else(|| NEVER.into())},
+    }))
+}
+
+fn image_config(image: &Image) -> Result<Value> {
+    let mut config = serde_json::to_value(image.config.container())?;
+    for (name, default) in [
+        ("Cmd", Value::Null),
+        ("Entrypoint", Value::Null),
+        ("Env", json!([])),
+        ("Labels", Value::Null),
+        ("User", json!("")),
+        ("WorkingDir", json!("")),
+        ("Volumes", Value::Null),
+    ] {
+        if config[name].is_null() {
+            config[name] = default;
+        }
+    }
+    Ok(config)
+}
+
+/// An image as a row of a list.
+pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
+    let (tags, digests) = engine.images.names(&image.id);
+    let size = engine.images.size(image);
+    let created = image.config.created.as_deref().and_then(Time::parse).map_or(0, |time| time.seconds);
+    json!({
+        "Id": image.id,
+        "ParentId": image.parent.clone().unwrap_or_default(),
+        "RepoTags": familiar(&tags),
+        "RepoDigests": familiar(&digests),
+        "Created": created,
+        "Size": size,
+        "VirtualSize": size,
+        "SharedSize": -1,
+        "Labels": image.config.container().labels,
+        "Containers": -1,
+    })
+}
+
+/// A list of what each step of an image has added.
+pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
+    let (tags, _) = engine.images.names(&image.id);
+    let mut layers = image.config.rootfs.diff_ids.iter();
+    let mut rows: Vec<Value> = Vec::new();
+    for step in &image.config.history {
+        let layer = if step.empty_layer { None } else { layers.next() };
+        let size = layer.and_then(|id| engine.images.layers.get(id)).map_or(0, |layer| layer.size);
+        rows.push(json!({
+            "Id": "<missing>",
+            "Created": step.created.as_deref().and_then(Time::parse).map_or(0, |time| time.seconds),
+            "CreatedBy": step.created_by.clone().unwrap_or_default(),
+            "Tags": null,
+            "Size": size,
+            "Comment": step.comment.clone().unwrap_or_default(),
+        }));
+    }
+    if let Some(last) = rows.last_mut() {
+        last["Id"] = json!(image.id);
+        last["Tags"] = json!(familiar(&tags));
+    }
+    rows.reverse();
+    rows
+}
+
+/// Attributes of events about an image.
+pub(super) fn image_attributes(image: &Image, name: &str) -> BTreeMap<String, String> {
+    let mut attributes: BTreeMap<String, String> =
+        image.config.container().labels.unwrap_or_default().into_iter().collect();
+    attributes.insert("name".into(), name.to_owned());
+    attributes
+}

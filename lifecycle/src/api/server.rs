@@ -1,0 +1,105 @@
+//! The socket, and the connections to it.
+
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use nix::unistd::chown;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use super::{VERSIONS, route};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// Listens on a socket that root and the members of a group may use.
+///
+/// # Errors
+/// When somebody listens there already, or the socket cannot be made.
+pub async fn listen(socket: &Path, group: Option<&str>) -> Result<UnixListener> {
+    if UnixStream::connect(socket).await.is_ok() {
+        return Err(Error::conflict(format!("{} is in use by another engine", socket.display())));
+    }
+    let _old = std::fs::remove_file(socket);
+    if let Some(folder) = socket.parent() {
+        crate::files::make_dir(folder, 0o755)?;
+    }
+    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(socket);
+    nix::sys::stat::umask(mask);
+    let listener = listener.map_err(Error::at("listen on", socket))?;
+    if let Some(name) = group
+        && let Ok(id) = group_id(name)
+    {
+        chown(socket, None, Some(id)).map_err(Error::at("change the group of", socket))?;
+    }
+    let mode = std::fs::Permissions::from_mode(0o660);
+    std::fs::set_permissions(socket, mode).map_err(Error::at("set the mode of", socket))?;
+    Ok(listener)
+}
+
+/// The number of a group: read from the file, since a static program has no name service.
+fn group_id(name: &str) -> Result<nix::unistd::Gid> {
+    if let Ok(number) = name.parse::<u32>() {
+        return Ok(nix::unistd::Gid::from_raw(number));
+    }
+    let text = std::fs::read_to_string("/etc/group")?;
+    let row = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|row| row[0] == name);
+    let number = row.and_then(|row| row.get(2)?.parse::<u32>().ok());
+    number.map(nix::unistd::Gid::from_raw).ok_or_else(|| Error::not_found(format!("group {name} not found")))
+}
+
+/// Serves connections for ever.
+pub async fn serve(engine: Arc<Engine>, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(Arc::clone(&engine), stream));
+            }
+            // No descriptors left: it will be better when somebody has gone.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn connection(engine: Arc<Engine>, stream: UnixStream) {
+    let service = service_fn(move |request| {
+        let engine = Arc::clone(&engine);
+        async move { Ok::<_, Infallible>(respond(&engine, request).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.half_close(true);
+    // How a client ends a connection is its own business.
+    let _ended = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
+async fn respond(engine: &Arc<Engine>, request: Request<Incoming>) -> Answer {
+    let ((major, minor), _) = VERSIONS;
+    let head = request.method() == Method::HEAD;
+    let answer = match Call::new(request, (major, minor)) {
+        Ok(call) => route(engine, call).await,
+        Err(error) => Err(error),
+    };
+    let mut answer = answer.unwrap_or_else(|error| answer::error(&error));
+    if head && answer.status().is_client_error() {
+        *answer.body_mut() = answer::empty(hyper::StatusCode::OK).into_body();
+    }
+    let headers = answer.headers_mut();
+    if let Ok(version) = HeaderValue::from_str(&format!("{major}.{minor}")) {
+        headers.insert("Api-Version", version);
+    }
+    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert(
+        "Server",
+        HeaderValue::from_static(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
+    answer
+}

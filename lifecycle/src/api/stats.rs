@@ -1,0 +1,312 @@
+//! What a container uses, which processes it has, and changing its limits.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard_stubs::models::{HostConfig, RestartPolicy};
+use prost::Message;
+use serde_json::{Value, json};
+use shim::proto::task::{PidsRequest, PidsResponse, StatsRequest, StatsResponse, UpdateTaskRequest};
+use shim::proto::well_known::Any;
+use shim::proto::{cgroups_v1, cgroups_v2, rpc};
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use crate::container::{Container, settings, spec};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::time;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// `docker top`: the host's ps, and of its rows those of the container.
+pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answer> {
+    let client = container.shim()?;
+    let answer: PidsResponse =
+        client.call("Pids", &PidsRequest { id: container.id.clone() }, Some(LIMIT)).await?;
+    let pids: Vec<u32> = answer.processes.iter().map(|process| process.pid).collect();
+    // ps could be told to read files; it is only asked how to show processes.
+    if words.contains(|c: char| !c.is_ascii_alphanumeric() && !" -,_=%".contains(c)) {
+        return Err(Error::invalid(format!("ps_args {words:?} is not offered")));
+    }
+    let mut command = Command::new("ps");
+    command.args(words.split_whitespace()).stdin(Stdio::null());
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await?.map_err(Error::step("run ps"))?;
+    if !output.status.success() {
+        return Err(Error::internal(format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim())));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines();
+    let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let column = titles
+        .iter()
+        .position(|title| *title == "PID")
+        .ok_or_else(|| Error::internal("Couldn't find PID field in ps output"))?;
+    let cut = |line: &str| -> Vec<String> {
+        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        if words.len() > titles.len() && !titles.is_empty() {
+            let last = words.split_off(titles.len() - 1).join(" ");
+            words.push(last);
+        }
+        words
+    };
+    let of_container = |row: &Vec<String>| {
+        row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid))
+    };
+    let rows: Vec<Vec<String>> = lines.map(cut).filter(of_container).collect();
+    answer::json(&json!({"Titles": titles, "Processes": rows}))
+}
+
+/// `docker stats`.
+pub(super) fn stats(engine: &Arc<Engine>, container: &Arc<Container>, call: &Call) -> Result<Answer> {
+    let streaming = call.flag_or("stream", true);
+    let one_shot = call.flag("one-shot");
+    if streaming && one_shot {
+        return Err(Error::invalid("cannot have stream=true and one-shot=true"));
+    }
+    let (pusher, answer) = answer::stream("application/json");
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    tokio::spawn(async move {
+        let mut before: Option<Value> = None;
+        if !streaming && !one_shot {
+            before = Some(sample(&engine, &container).await);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        loop {
+            let mut now = sample(&engine, &container).await;
+            let empty = || json!({"cpu_usage": {"total_usage": 0}, "throttling_data": {}});
+            now["precpu_stats"] = before.as_ref().map_or_else(empty, |before| before["cpu_stats"].clone());
+            now["preread"] =
+                before.as_ref().map_or_else(|| json!(time::NEVER), |before| before["read"].clone());
+            if !pusher.json(&now).await || !streaming || container.is_removed() {
+                return;
+            }
+            before = Some(now);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = pusher.closed() => return,
+            }
+        }
+    });
+    Ok(answer)
+}
+
+async fn sample(engine: &Engine, container: &Container) -> Value {
+    let mut value = json!({
+        "id": container.id, "name": container.record().slash_name(), "read": time::now(),
+        "num_procs": 0, "storage_stats": {}, "pids_stats": {}, "memory_stats": {},
+        "blkio_stats": {}, "networks": {},
+        "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
+    });
+    let Ok(client) = container.shim() else { return value };
+    let request = StatsRequest { id: container.id.clone() };
+    let answer: Result<StatsResponse, _> = client.call("Stats", &request, Some(LIMIT)).await;
+    let Some(any) = answer.ok().and_then(|answer| answer.stats) else { return value };
+    if any.type_url.contains("v1.Metrics") {
+        if let Ok(metrics) = cgroups_v1::Metrics::decode(&any.value[..]) {
+            from_v1(&mut value, &metrics);
+        }
+    } else if let Ok(metrics) = cgroups_v2::Metrics::decode(&any.value[..]) {
+        from_v2(&mut value, &metrics);
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    value["cpu_stats"]["online_cpus"] = json!(cpus);
+    value["cpu_stats"]["system_cpu_usage"] = json!(system_cpu());
+    if value["memory_stats"]["limit"].as_u64().is_none_or(|limit| limit == 0 || limit > memory_total()) {
+        value["memory_stats"]["limit"] = json!(memory_total());
+    }
+    value["networks"] = networks(engine, container);
+    value
+}
+
+fn from_v1(value: &mut Value, metrics: &cgroups_v1::Metrics) {
+    if let Some(cpu) = &metrics.cpu {
+        let usage = cpu.usage.clone().unwrap_or_default();
+        let throttling = cpu.throttling.clone().unwrap_or_default();
+        value["cpu_stats"] = json!({
+            "cpu_usage": {
+                "total_usage": usage.total, "percpu_usage": usage.per_cpu,
+                "usage_in_kernelmode": usage.kernel, "usage_in_usermode": usage.user,
+            },
+            "throttling_data": {
+                "periods": throttling.periods, "throttled_periods": throttling.throttled_periods,
+                "throttled_time": throttling.throttled_time,
+            },
+        });
+    }
+    if let Some(memory) = &metrics.memory {
+        let usage = memory.usage.clone().unwrap_or_default();
+        value["memory_stats"] = json!({
+            "usage": usage.usage, "max_usage": usage.max, "limit": usage.limit, "failcnt": usage.failcnt,
+            "stats": {
+                "cache": memory.cache, "rss": memory.rss, "mapped_file": memory.mapped_file,
+                "inactive_file": memory.inactive_file, "active_file": memory.active_file,
+                "total_inactive_file": memory.total_inactive_file, "total_cache": memory.total_cache,
+            },
+        });
+    }
+    if let Some(pids) = &metrics.pids {
+        value["pids_stats"] = json!({"current": pids.current, "limit": pids.limit});
+    }
+    if let Some(blkio) = &metrics.blkio {
+        let list = |entries: &[cgroups_v1::BlkIOEntry]| {
+            let one = |entry: &cgroups_v1::BlkIOEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
+            entries.iter().map(one).collect::<Vec<_>>()
+        };
+        value["blkio_stats"] = json!({
+            "io_service_bytes_recursive": list(&blkio.io_service_bytes_recursive),
+            "io_serviced_recursive": list(&blkio.io_serviced_recursive),
+        });
+    }
+}
+
+fn from_v2(value: &mut Value, metrics: &cgroups_v2::Metrics) {
+    if let Some(cpu) = &metrics.cpu {
+        value["cpu_stats"] = json!({
+            "cpu_usage": {
+                "total_usage": cpu.usage_usec * 1000,
+                "usage_in_kernelmode": cpu.system_usec * 1000,
+                "usage_in_usermode": cpu.user_usec * 1000,
+            },
+            "throttling_data": {
+                "periods": cpu.nr_periods, "throttled_periods": cpu.nr_throttled,
+                "throttled_time": cpu.throttled_usec * 1000,
+            },
+        });
+    }
+    if let Some(memory) = &metrics.memory {
+        value["memory_stats"] = json!({
+            "usage": memory.usage, "limit": memory.usage_limit,
+            "stats": {
+                "anon": memory.anon, "file": memory.file, "inactive_file": memory.inactive_file,
+                "active_file": memory.active_file, "slab": memory.slab, "pgfault": memory.pgfault,
+            },
+        });
+    }
+    if let Some(pids) = &metrics.pids {
+        value["pids_stats"] = json!({"current": pids.current, "limit": pids.limit});
+    }
+}
+
+/// The time that all processors have worked, in nanoseconds.
+fn system_cpu() -> u64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: u64 = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .filter_map(|word| word.parse::<u64>().ok())
+        .sum();
+    // A tick is a hundredth of a second in everything the kernel tells.
+    ticks * 10_000_000
+}
+
+/// The memory of the machine in bytes.
+pub(super) fn memory_total() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// What has gone through the container's interfaces, as its own network namespace counts it.
+fn networks(_engine: &Engine, container: &Container) -> Value {
+    let (pid, mode) = {
+        let record = container.record();
+        (record.state.pid, record.network_mode().to_owned())
+    };
+    if pid == 0 || mode == "host" {
+        return json!({});
+    }
+    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+    let mut all = serde_json::Map::new();
+    for line in text.lines().skip(2) {
+        let Some((name, counts)) = line.split_once(':') else { continue };
+        let n: Vec<u64> = counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if name.trim() != "lo" && n.len() >= 12 {
+            all.insert(
+                name.trim().to_owned(),
+                json!({
+                    "rx_bytes": n[0], "rx_packets": n[1], "rx_errors": n[2], "rx_dropped": n[3],
+                    "tx_bytes": n[8], "tx_packets": n[9], "tx_errors": n[10], "tx_dropped": n[11],
+                }),
+            );
+        }
+    }
+    Value::Object(all)
+}
+
+/// The fields that `docker update` may change.
+const UPDATABLE: [&str; 12] = [
+    "CpuShares",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpusetCpus",
+    "CpusetMems",
+    "Memory",
+    "MemoryReservation",
+    "MemorySwap",
+    "NanoCpus",
+    "PidsLimit",
+];
+
+/// `docker update`.
+pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, body: &Value) -> Result<Answer> {
+    let bad = |error: serde_json::Error| Error::invalid(format!("invalid JSON: {error}"));
+    let is_set = |value: &Value| {
+        !matches!(value, Value::Null | Value::Bool(false))
+            && *value != json!(0)
+            && *value != json!("")
+            && *value != json!([])
+    };
+    let given = body.as_object().into_iter().flatten().filter(|(_, value)| is_set(value));
+    if let Some((name, _)) = given.clone().find(|(name, _)| {
+        !UPDATABLE.contains(&name.as_str()) && *name != "RestartPolicy" && *name != "MemorySwappiness"
+    }) {
+        return Err(Error::invalid(format!("{name} cannot be changed while a container exists")));
+    }
+    let mut host = serde_json::to_value(container.record().host.clone())?;
+    for (name, value) in given.filter(|(name, _)| UPDATABLE.contains(&name.as_str())) {
+        host[name] = value.clone();
+    }
+    // Each says the same in its own way; the new one counts.
+    if is_set(&body["NanoCpus"]) {
+        host["CpuQuota"] = json!(0);
+        host["CpuPeriod"] = json!(0);
+    } else if is_set(&body["CpuQuota"]) {
+        host["NanoCpus"] = json!(0);
+    }
+    let mut host: HostConfig = serde_json::from_value(host).map_err(bad)?;
+    let policy: Option<RestartPolicy> = serde_json::from_value(body["RestartPolicy"].clone()).map_err(bad)?;
+    let policy = policy.filter(|policy| {
+        policy.name.is_some_and(|name| name != bollard_stubs::models::RestartPolicyNameEnum::EMPTY)
+    });
+    if let Some(policy) = policy {
+        host.restart_policy = Some(policy);
+    }
+    let config = container.record().config.clone();
+    settings::check(&config, &host, &Value::Null)?;
+    if container.record().state.status.is_up() {
+        let resources = spec::updated_resources(&host);
+        if resources.as_object().is_some_and(|fields| !fields.is_empty()) {
+            let request = UpdateTaskRequest {
+                id: container.id.clone(),
+                resources: Some(Any {
+                    type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+                    value: serde_json::to_vec(&resources)?,
+                }),
+                annotations: Default::default(),
+            };
+            let _done: rpc::Status = container.shim()?.call("Update", &request, Some(LIMIT)).await?;
+        }
+    }
+    container.update(|record| record.host = host)?;
+    container.publish(engine, "update", &[]);
+    answer::json(&json!({"Warnings": null}))
+}

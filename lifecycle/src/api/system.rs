@@ -1,0 +1,259 @@
+//! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::answer::{self, Answer};
+use super::request::{Call, Filters};
+use super::{GET, HEAD, POST, VERSIONS, inspect, not_found, stats, volume};
+use crate::container::Status;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::time::Time;
+
+pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
+    let method = call.method.clone();
+    match (first, rest) {
+        ("_ping", []) if method == GET || method == HEAD => Ok(ping(method == HEAD)),
+        ("version", []) if method == GET => version(),
+        ("info", []) if method == GET => info(engine),
+        ("events", []) if method == GET => events(engine, &call),
+        ("system", ["df"]) if method == GET => disk_usage(engine),
+        ("commit", []) if method == POST => super::import::commit(engine, call).await,
+        ("swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(
+            "This node is not a swarm manager. Swarm mode is not offered by this engine.",
+        )),
+        ("plugins", []) if method == GET => answer::json(&json!([])),
+        ("plugins", _) => Err(Error::not_found("plugins are not offered by this engine")),
+        ("session" | "grpc", _) => Err(Error::not_found(
+            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
+        )),
+        ("distribution", _) => Err(Error::not_implemented("looking into registries is not offered")),
+        _ => Err(not_found(&call)),
+    }
+}
+
+fn ping(head: bool) -> Answer {
+    let mut answer = if head { answer::empty(StatusCode::OK) } else { answer::text("OK") };
+    let headers = answer.headers_mut();
+    headers.insert("Cache-Control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert("Pragma", HeaderValue::from_static("no-cache"));
+    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    answer
+}
+
+fn kernel() -> String {
+    nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn version() -> Result<Answer> {
+    let ((major, minor), (old_major, old_minor)) = VERSIONS;
+    let own = env!("CARGO_PKG_VERSION");
+    let arch = crate::image::config::architecture();
+    let (newest, oldest) = (format!("{major}.{minor}"), format!("{old_major}.{old_minor}"));
+    answer::json(&json!({
+        "Platform": {"Name": "Corten"},
+        "Components": [{
+            "Name": "Engine",
+            "Version": own,
+            "Details": {
+                "ApiVersion": newest, "MinAPIVersion": oldest, "Arch": arch, "Os": "linux",
+                "KernelVersion": kernel(), "GitCommit": "", "GoVersion": "", "BuildTime": "", "Experimental": "false",
+            },
+        }],
+        "Version": own,
+        "ApiVersion": newest,
+        "MinAPIVersion": oldest,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": arch,
+        "KernelVersion": kernel(),
+        "BuildTime": "",
+    }))
+}
+
+fn os_name() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".into(), |name| name.trim_matches('"').to_owned())
+}
+
+fn info(engine: &Engine) -> Result<Answer> {
+    let containers = engine.all_containers();
+    let count = |wanted: &[Status]| {
+        containers.iter().filter(|container| wanted.contains(&container.record().state.status)).count()
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let unified = crate::container::spec::is_unified();
+    let controller = |name: &str| {
+        let path = if unified { "/sys/fs/cgroup/cgroup.controllers" } else { "/proc/cgroups" };
+        std::fs::read_to_string(path).is_ok_and(|text| text.split_whitespace().any(|word| word == name))
+    };
+    let (memory, cpu) = (controller("memory"), controller("cpu"));
+    answer::json(&json!({
+        "ID": engine.id,
+        "Containers": containers.len(),
+        "ContainersRunning": count(&[Status::Running, Status::Restarting]),
+        "ContainersPaused": count(&[Status::Paused]),
+        "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
+        "Images": engine.images.all().len(),
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "any"], ["Native Overlay Diff", "true"]],
+        "DockerRootDir": engine.settings.root,
+        "Plugins": {"Volume": ["local"], "Network": engine.networks.drivers(), "Log": ["json-file", "none"], "Authorization": null},
+        "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
+        "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
+        "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
+        "Debug": false, "NFd": 0, "NGoroutines": 0, "NEventsListener": 0,
+        "SystemTime": crate::time::now(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": if unified { "2" } else { "1" },
+        "KernelVersion": kernel(),
+        "OperatingSystem": os_name(),
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": std::env::consts::ARCH,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": []},
+        "NCPU": cpus,
+        "MemTotal": stats::memory_total(),
+        "GenericResources": null,
+        "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
+        "Name": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "Runtimes": {"corten": {"path": engine.settings.shim}},
+        "DefaultRuntime": "corten",
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null},
+        "LiveRestoreEnabled": true,
+        "Isolation": "",
+        "InitBinary": "docker-init",
+        "ContainerdCommit": {"ID": "", "Expected": ""},
+        "RuncCommit": {"ID": "", "Expected": ""},
+        "InitCommit": {"ID": "", "Expected": ""},
+        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "Warnings": [],
+    }))
+}
+
+fn event_wanted(filters: &Filters, event: &Event) -> bool {
+    let name = event.attributes.get("name").map(String::as_str).unwrap_or_default();
+    let of = |kind: &str, wanted: &String| {
+        event.kind == kind && (event.actor.starts_with(wanted.as_str()) || name == wanted)
+    };
+    let labels = event.attributes.clone().into_iter().collect();
+    filters.any("type", |kind| kind == event.kind)
+        // exec_start: sh is found as exec_start.
+        && filters.any("event", |action| event.action == *action || event.action.starts_with(&format!("{action}:")))
+        && filters.any("container", |wanted| of("container", wanted))
+        && filters.any("image", |wanted| of("image", wanted) || event.attributes.get("image") == Some(wanted))
+        && filters.any("volume", |wanted| of("volume", wanted))
+        && filters.any("network", |wanted| of("network", wanted))
+        && filters.any("scope", |scope| scope == "local")
+        && filters.any("daemon", |_| event.kind == "daemon")
+        && filters.labels(&labels)
+}
+
+fn events(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&[
+        "type",
+        "event",
+        "container",
+        "image",
+        "volume",
+        "network",
+        "label",
+        "scope",
+        "daemon",
+    ])?;
+    let (since, until) = (call.time("since")?, call.time("until")?);
+    let (past, mut receiver) = engine.events.subscribe();
+    let (pusher, answer) = answer::stream("application/json");
+    tokio::spawn(async move {
+        for event in past.iter().filter(|event| since.is_some_and(|since| event.time >= since)) {
+            let late = until.is_some_and(|until| event.time > until);
+            if !late && event_wanted(&filters, event) && !pusher.json(&event.json()).await {
+                return;
+            }
+        }
+        let end = async {
+            match until {
+                None => std::future::pending().await,
+                Some(until) => {
+                    let nanos = until.total_nanos() - Time::now().total_nanos();
+                    tokio::time::sleep(std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
+                        .await;
+                }
+            }
+        };
+        tokio::pin!(end);
+        loop {
+            let event = tokio::select! {
+                event = receiver.recv() => event,
+                () = &mut end => return,
+                () = pusher.closed() => return,
+            };
+            match event {
+                Ok(event) if event_wanted(&filters, &event) => {
+                    if !pusher.json(&event.json()).await {
+                        return;
+                    }
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    Ok(answer)
+}
+
+fn disk_usage(engine: &Engine) -> Result<Answer> {
+    let containers = engine.all_containers();
+    let mut images = Vec::new();
+    for image in engine.images.all() {
+        let mut row = inspect::image_row(engine, &image);
+        let users = containers.iter().filter(|container| container.record().image == image.id).count();
+        row["Containers"] = json!(users);
+        row["SharedSize"] = json!(0);
+        images.push(row);
+    }
+    let layers: u64 = engine
+        .images
+        .layers
+        .all()
+        .iter()
+        .filter_map(|id| engine.images.layers.get(id))
+        .map(|layer| layer.size)
+        .sum();
+    let used = volume::used(engine);
+    let volumes: Vec<Value> = engine
+        .volumes
+        .all()
+        .iter()
+        .map(|one| {
+            let mut row = volume::describe(engine, one);
+            let count = used.get(&one.name).map_or(0, Vec::len);
+            row["UsageData"] =
+                json!({"Size": inspect::size_of_tree(&engine.volumes.data(&one.name)), "RefCount": count});
+            row
+        })
+        .collect();
+    let rows: Vec<Value> = containers.iter().map(|container| inspect::row(engine, container, true)).collect();
+    answer::json(&json!({
+        "LayersSize": layers,
+        "Images": images,
+        "Containers": rows,
+        "Volumes": volumes,
+        "BuildCache": [],
+        "BuilderSize": 0,
+    }))
+}

@@ -1,0 +1,132 @@
+//! `/volumes/…`
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use super::{DELETE, GET, POST, not_found};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::volume::Volume;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Wish {
+    name: Option<String>,
+    driver: Option<String>,
+    driver_opts: Option<HashMap<String, String>>,
+    labels: Option<HashMap<String, String>>,
+}
+
+pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+    match (&call.method, path) {
+        (method, []) if method == GET => list(engine, &call),
+        (method, ["create"]) if method == POST => {
+            let wish: Wish = call.json().await?.unwrap_or_default();
+            if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
+                return Err(Error::not_found(format!(
+                    "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+                    wish.name.unwrap_or_default()
+                )));
+            }
+            let name = wish.name.filter(|name| !name.is_empty());
+            let volume = engine.volumes.create(
+                name.as_deref(),
+                wish.labels.unwrap_or_default(),
+                wish.driver_opts.unwrap_or_default(),
+            )?;
+            engine.events.publish(
+                "volume",
+                "create",
+                &volume.name,
+                BTreeMap::from([("driver".into(), "local".into())]),
+            );
+            answer::json_with(StatusCode::CREATED, &describe(engine, &volume))
+        }
+        (method, ["prune"]) if method == POST => prune(engine, &call),
+        (method, [name]) if method == GET => answer::json(&describe(engine, &engine.volumes.get(name)?)),
+        (method, [name]) if method == DELETE => {
+            remove(engine, name, call.flag("force"))?;
+            answer::done()
+        }
+        _ => Err(not_found(&call)),
+    }
+}
+
+/// A volume as the API writes it.
+pub(super) fn describe(engine: &Engine, volume: &Volume) -> Value {
+    json!({
+        "CreatedAt": volume.created,
+        "Driver": "local",
+        "Labels": volume.labels,
+        "Mountpoint": engine.volumes.data(&volume.name),
+        "Name": volume.name,
+        "Options": null,
+        "Scope": "local",
+    })
+}
+
+/// The volumes that containers use, and the first container of each.
+pub(super) fn used(engine: &Engine) -> BTreeMap<String, Vec<String>> {
+    let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for container in engine.all_containers() {
+        for name in container.record().mounts.iter().filter_map(|mount| mount.volume.clone()) {
+            used.entry(name).or_default().push(container.id.clone());
+        }
+    }
+    used
+}
+
+fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["dangling", "driver", "label", "name"])?;
+    let dangling = filters.boolean("dangling")?;
+    let used = used(engine);
+    let wanted = |volume: &Volume| {
+        dangling.is_none_or(|dangling| used.contains_key(&volume.name) != dangling)
+            && filters.any("name", |name| volume.name.contains(name.as_str()))
+            && filters.any("driver", |driver| driver == "local")
+            && filters.labels(&volume.labels)
+    };
+    let volumes: Vec<_> =
+        engine.volumes.all().into_iter().filter(wanted).map(|volume| describe(engine, &volume)).collect();
+    answer::json(&json!({"Volumes": volumes, "Warnings": null}))
+}
+
+fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+    if let Some(containers) = used(engine).get(name) {
+        return Err(Error::conflict(format!(
+            "remove {name}: volume is in use - [{}]",
+            containers.join(", ")
+        )));
+    }
+    match engine.volumes.remove(name) {
+        Err(error) if force && error.kind == crate::error::Kind::NotFound => return Ok(()),
+        other => other?,
+    }
+    engine.events.publish("volume", "destroy", name, BTreeMap::from([("driver".into(), "local".into())]));
+    Ok(())
+}
+
+fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["label", "label!", "all"])?;
+    // From API 1.42 on only volumes without a name of a user's are meant, unless all are asked for.
+    let all = call.version < (1, 42) || filters.boolean("all")? == Some(true);
+    let used: BTreeSet<String> = used(engine).into_keys().collect();
+    let (mut deleted, mut freed) = (Vec::new(), 0);
+    for volume in engine.volumes.all() {
+        if used.contains(&volume.name) || !all && !volume.anonymous || !filters.labels(&volume.labels) {
+            continue;
+        }
+        let size = super::inspect::size_of_tree(&engine.volumes.data(&volume.name));
+        if remove(engine, &volume.name, false).is_ok() {
+            freed += size;
+            deleted.push(volume.name);
+        }
+    }
+    answer::json(&json!({"VolumesDeleted": deleted, "SpaceReclaimed": freed}))
+}

@@ -1,0 +1,278 @@
+//! Creating and removing containers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
+use serde_json::Value;
+
+use super::record::{MountPoint, Record, State, Status};
+use super::{Container, mounts, settings, stop};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::tree::{self, Apply, Pack, Root, Source};
+use crate::{files, time, volume};
+
+/// Makes a container of a request's body; returns it and what the user should know.
+///
+/// # Errors
+/// When the request cannot be honoured.
+pub fn create(
+    engine: &Arc<Engine>,
+    name: Option<&str>,
+    mut body: Value,
+) -> Result<(Arc<Container>, Vec<String>)> {
+    let bad = |error: serde_json::Error| Error::invalid(format!("invalid JSON: {error}"));
+    settings::normalize(&mut body);
+    let config: ContainerConfig = serde_json::from_value(body.clone()).map_err(bad)?;
+    let host: HostConfig = match body.get("HostConfig").filter(|host| !host.is_null()) {
+        Some(host) => serde_json::from_value(host.clone()).map_err(bad)?,
+        None => HostConfig::default(),
+    };
+    let networking: NetworkingConfig = match body.get("NetworkingConfig").filter(|value| !value.is_null()) {
+        Some(networking) => serde_json::from_value(networking.clone()).map_err(bad)?,
+        None => NetworkingConfig::default(),
+    };
+    let name = match name {
+        Some(name) => {
+            let name = name.strip_prefix('/').unwrap_or(name);
+            volume::check_name(name)?;
+            name.to_owned()
+        }
+        None => engine.free_name(),
+    };
+    settings::check(&config, &host, &body)?;
+    let image_name = config.image.clone().unwrap_or_default();
+    let _lease = engine.images.lease();
+    let image = engine.images.find(&image_name)?;
+    let config = settings::merge(config, &image.config.container());
+    let command: Vec<String> =
+        config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
+    if command.is_empty() {
+        return Err(Error::invalid("No command specified"));
+    }
+    let mut record = Record {
+        id: files::random_hex(32),
+        name,
+        created: time::now(),
+        image: image.id.clone(),
+        image_name,
+        layers: image.config.rootfs.diff_ids.clone(),
+        config,
+        host,
+        command,
+        mounts: Vec::new(),
+        networks: networks_of(engine, networking, &body)?,
+        ports: BTreeMap::new(),
+        state: State::default(),
+        restart_count: 0,
+        stopped_by_user: false,
+    };
+    fill_networks(engine, &mut record)?;
+    let hostname = record.config.hostname.clone().filter(|name| !name.is_empty());
+    if record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host") {
+        let own = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+        record.config.hostname = Some(hostname.unwrap_or(own));
+    } else {
+        record.config.hostname = Some(hostname.unwrap_or_else(|| record.id[..12].to_owned()));
+    }
+    record.mounts = mounts_of(engine, &record)?;
+    // What would fail at the start for sure fails now.
+    super::spec::build(&record, &super::spec::Surroundings::default())?;
+    let container = Container::new(&engine.settings, record);
+    let made = container
+        .write_new()
+        .and_then(|()| fill_volumes(engine, &container))
+        .and_then(|()| engine.add_container(&container));
+    if let Err(error) = made {
+        files::remove_dir(&container.folder)?;
+        let mounts = container.record().mounts.clone();
+        remove_anonymous(engine, &mounts);
+        return Err(error);
+    }
+    container.publish(engine, "create", &[]);
+    Ok((container, Vec::new()))
+}
+
+fn networks_of(
+    engine: &Engine,
+    networking: NetworkingConfig,
+    body: &Value,
+) -> Result<BTreeMap<String, EndpointSettings>> {
+    let mut networks = BTreeMap::new();
+    for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
+        let name = engine.networks.get(&name).map_or(name, |network| network.name);
+        networks.insert(name, endpoint);
+    }
+    // Clients before API 1.44 have it here.
+    if let Some(mac) = body["MacAddress"].as_str().filter(|mac| !mac.is_empty()) {
+        let mode = body["HostConfig"]["NetworkMode"].as_str().unwrap_or("bridge");
+        let mode = if matches!(mode, "" | "default") { "bridge" } else { mode };
+        networks.entry(mode.to_owned()).or_default().mac_address.get_or_insert_with(|| mac.to_owned());
+    }
+    Ok(networks)
+}
+
+/// Checks the mode of the network, and puts the network it names into the list.
+fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
+    let mode = record.network_mode().to_owned();
+    let published = record.host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
+    if let Some(other) = mode.strip_prefix("container:") {
+        let other = engine.container(other)?;
+        let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        if set(&record.config.hostname) {
+            return Err(Error::invalid("conflicting options: hostname and the network mode"));
+        }
+        if published {
+            return Err(Error::invalid(
+                "conflicting options: port publishing and the container type network mode",
+            ));
+        }
+        record.host.network_mode = Some(format!("container:{}", other.id));
+        record.networks.clear();
+        return Ok(());
+    }
+    if matches!(mode.as_str(), "host" | "none") {
+        if let Some(other) = record.networks.keys().find(|name| **name != mode) {
+            return Err(Error::invalid(format!(
+                "conflicting options: network {other:?} and network mode {mode:?}"
+            )));
+        }
+        record.networks.entry(mode).or_default();
+        return Ok(());
+    }
+    let network = engine.networks.get(&mode)?;
+    record.networks.entry(network.name.clone()).or_default();
+    record.host.network_mode = Some(if mode == network.id { network.id.clone() } else { mode });
+    for name in record.networks.keys() {
+        engine.networks.get(name)?;
+    }
+    Ok(())
+}
+
+fn mounts_of(engine: &Engine, record: &Record) -> Result<Vec<MountPoint>> {
+    let mut others = Vec::new();
+    for from in record.host.volumes_from.iter().flatten() {
+        let (name, mode) = from.split_once(':').unwrap_or((from, ""));
+        let other = engine.container(name)?;
+        let mounts = other.record().mounts.clone();
+        others.push((mounts, mode.to_owned()));
+    }
+    let image_volumes = record.config.volumes.clone().unwrap_or_default();
+    mounts::resolve(&record.host, &image_volumes, &others, &engine.volumes)
+}
+
+/// Fills empty volumes with what the image has where they are mounted.
+fn fill_volumes(engine: &Engine, container: &Container) -> Result<()> {
+    let points = container.record().mounts.clone();
+    let wanted: Vec<_> = points.iter().filter(|point| point.kind == "volume" && !point.no_copy).collect();
+    let empty = |point: &MountPoint| files::entries(Path::new(&point.source)).is_empty();
+    if !wanted.iter().any(|point| empty(point)) {
+        return Ok(());
+    }
+    let overlay = container.overlay(engine)?;
+    let image = tree::mount(&tree::Lower { upper: None, ..overlay })?;
+    for point in wanted.into_iter().filter(|point| empty(point)) {
+        let path = tree::clean(Path::new(&point.destination));
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY;
+        if image.get(&path, flags).is_ok() {
+            copy(&image, &path, &Root::open(Path::new(&point.source))?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a directory, as a stream from one thread to another.
+fn copy(from: &Root, path: &Path, to: &Root) -> Result<()> {
+    let folder = Root::new(from.get(path, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY)?);
+    let (reader, writer) = std::io::pipe()?;
+    std::thread::scope(|scope| {
+        let packing = scope.spawn(move || {
+            let mut pack = Pack::new(writer, Source::Tree);
+            pack.add(&folder, Path::new(""), Path::new("."))?;
+            pack.finish().map(drop)
+        });
+        let applied = Apply::default().run(to, reader);
+        let packed = packing.join().unwrap_or_else(|_| Err(Error::internal("packing broke off")));
+        // A packer whose stream is not taken to its end has a failure that says less.
+        applied.and(packed)
+    })
+}
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// Kill it when it runs.
+    pub force: bool,
+    /// Remove its anonymous volumes too.
+    pub volumes: bool,
+}
+
+/// Removes a container.
+///
+/// # Errors
+/// When it runs, or something of it cannot be removed.
+pub async fn remove(engine: &Arc<Engine>, container: &Arc<Container>, how: Removal) -> Result<()> {
+    let status = container.record().state.status;
+    if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
+        if !how.force {
+            let (word, hint) = match status {
+                Status::Paused => ("paused", "unpause the container before removing or force remove"),
+                Status::Restarting => ("restarting", "stop the container before removing or force remove"),
+                _ => ("running", "stop the container before removing or force remove"),
+            };
+            let name = container.record().slash_name();
+            return Err(Error::conflict(format!(
+                "cannot remove container \"{name}\": container is {word}: {hint}"
+            )));
+        }
+        stop::kill_now(engine, container).await?;
+    }
+    let _busy = container.busy.lock().await;
+    if container.is_removed() {
+        return Err(Error::not_found(format!("No such container: {}", container.id)));
+    }
+    if container.record().state.status.is_up() {
+        return Err(Error::conflict(format!("container {} was started again", container.id)));
+    }
+    remove_locked(engine, container, how.volumes)
+}
+
+/// Removes a container that does not run; the caller keeps others from starting it.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub(super) fn remove_locked(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+    container.update(|record| record.state.status = Status::Removing)?;
+    let removed = files::remove_dir(&container.run).and_then(|()| files::remove_dir(&container.folder));
+    if let Err(error) = removed {
+        container.update(|record| record.state.status = Status::Dead)?;
+        return Err(error);
+    }
+    if volumes {
+        let mounts = container.record().mounts.clone();
+        remove_anonymous(engine, &mounts);
+    }
+    engine.drop_container(&container.id);
+    container.streams.give_up();
+    container.publish(engine, "destroy", &[]);
+    container.set_removed();
+    Ok(())
+}
+
+fn remove_anonymous(engine: &Engine, mounts: &[MountPoint]) {
+    for name in mounts.iter().filter(|mount| mount.anonymous).filter_map(|mount| mount.volume.as_ref()) {
+        let used = engine.all_containers().iter().any(|container| {
+            container
+                .record()
+                .mounts
+                .iter()
+                .any(|mount| mount.volume.as_ref() == Some(name) && !mount.anonymous)
+        });
+        if !used {
+            // Somebody may have removed it by hand.
+            let _gone = engine.volumes.remove(name);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Further processes in a running container.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shim::proto::rpc;
+use shim::proto::task::{
+    DeleteRequest, DeleteResponse, ExecProcessRequest, StartRequest, StartResponse, WaitRequest, WaitResponse,
+};
+use shim::proto::well_known::Any;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+
+use super::record::Status;
+use super::start::STEP_LIMIT;
+use super::{Container, Input, spec, user};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::tree::Root;
+
+/// How long output may go on after the process has ended: something in the background may keep it open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What is to be run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ExecConfig {
+    /// Give it our input.
+    pub attach_stdin: bool,
+    /// Take its output.
+    pub attach_stdout: bool,
+    /// Take its error output.
+    pub attach_stderr: bool,
+    /// The keys that end being attached.
+    pub detach_keys: Option<String>,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// More environment.
+    pub env: Option<Vec<String>>,
+    /// The program and its arguments.
+    pub cmd: Option<Vec<String>>,
+    /// With all capabilities.
+    pub privileged: bool,
+    /// As whom.
+    pub user: Option<String>,
+    /// Where.
+    pub working_dir: Option<String>,
+    /// Rows and columns of the terminal.
+    pub console_size: Option<Vec<u32>>,
+}
+
+/// What such a process does.
+#[derive(Debug, Clone, Default)]
+pub struct ExecState {
+    /// It was started.
+    pub started: bool,
+    /// It runs.
+    pub running: bool,
+    /// Its exit status, once it has ended.
+    pub exit_code: Option<i64>,
+    /// Its pid on the host.
+    pub pid: u32,
+}
+
+/// A process that is to run, runs or has run.
+#[derive(Debug)]
+pub struct Exec {
+    /// Its id.
+    pub id: String,
+    /// The container.
+    pub container: String,
+    /// What is run.
+    pub config: ExecConfig,
+    state: Mutex<ExecState>,
+}
+
+/// The streams of a process that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Output: stream 1 or 2, and bytes.
+    pub output: mpsc::Receiver<(u8, Bytes)>,
+    /// Where input goes, if it wants any.
+    pub input: Option<Input>,
+}
+
+impl Exec {
+    /// Plans a process.
+    ///
+    /// # Errors
+    /// When the container does not run, or nothing is to be run.
+    pub fn new(container: &Container, config: ExecConfig) -> Result<Arc<Self>> {
+        match container.record().state.status {
+            Status::Running => {}
+            Status::Paused => {
+                return Err(Error::conflict(format!(
+                    "Container {} is paused, unpause the container before exec",
+                    container.id
+                )));
+            }
+            _ => return Err(container.not_running()),
+        }
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let id = files::random_hex(32);
+        Ok(Arc::new(Self { id, container: container.id.clone(), config, state: Mutex::default() }))
+    }
+
+    /// What it does.
+    pub fn state(&self) -> MutexGuard<'_, ExecState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It runs.
+    pub fn is_running(&self) -> bool {
+        self.state().running
+    }
+
+    /// The words of its command.
+    pub fn words(&self) -> String {
+        self.config.cmd.clone().unwrap_or_default().join(" ")
+    }
+
+    fn folder(&self, container: &Container) -> PathBuf {
+        container.run.join(format!("x-{}", &self.id[..16]))
+    }
+
+    /// Starts it, and carries its streams.
+    ///
+    /// # Errors
+    /// When it was started before, or cannot be.
+    pub async fn start(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        container: &Arc<Container>,
+    ) -> Result<Started> {
+        {
+            let mut state = self.state();
+            if state.started {
+                return Err(Error::conflict(format!("Error: Exec command {} has already run", self.id)));
+            }
+            state.started = true;
+        }
+        let result = self.try_start(engine, container).await;
+        if let Err(error) = &result {
+            let missing = ["executable file not found", "no such file", "No such file"];
+            let code = if missing.iter().any(|words| error.message.contains(words)) { 127 } else { 126 };
+            self.state().exit_code = Some(code);
+            files::remove_dir(&self.folder(container))?;
+        }
+        result
+    }
+
+    async fn try_start(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        container: &Arc<Container>,
+    ) -> Result<Started> {
+        let folder = self.folder(container);
+        files::make_dir(&folder, 0o700)?;
+        let config = &self.config;
+        let fifo = |number: u8, wanted: bool| -> Result<String> {
+            if !wanted {
+                return Ok(String::new());
+            }
+            let path = folder.join(number.to_string());
+            mkfifo(&path, Mode::from_bits_truncate(0o600)).map_err(Error::at("make", &path))?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let stdin = fifo(0, config.attach_stdin)?;
+        let stdout = fifo(1, config.attach_stdout || config.tty)?;
+        let stderr = fifo(2, config.attach_stderr && !config.tty)?;
+        let open =
+            |path: &String| pipe::OpenOptions::new().open_receiver(path).map_err(Error::at("open", path));
+        let outputs: Vec<(u8, pipe::Receiver)> = [(1, &stdout), (2, &stderr)]
+            .into_iter()
+            .filter(|(_, path)| !path.is_empty())
+            .map(|(number, path)| Ok((number, open(path)?)))
+            .collect::<Result<_>>()?;
+        let client = container.shim()?;
+        let process = self.process(container)?;
+        let request = ExecProcessRequest {
+            id: container.id.clone(),
+            exec_id: self.id.clone(),
+            terminal: config.tty,
+            stdin: stdin.clone(),
+            stdout,
+            stderr,
+            spec: Some(Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+                value: serde_json::to_vec(&process)?,
+            }),
+        };
+        let _announced: rpc::Status = client.call("Exec", &request, Some(STEP_LIMIT)).await?;
+        let request = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
+        let started: Result<StartResponse, _> = client.call("Start", &request, Some(STEP_LIMIT)).await;
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                self.delete(container).await;
+                return Err(Error::invalid(error));
+            }
+        };
+        {
+            let mut state = self.state();
+            state.running = true;
+            state.pid = started.pid;
+        }
+        container.publish(engine, format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
+        let input = match stdin.is_empty() {
+            true => None,
+            false => Some(Input::open(std::path::Path::new(&stdin), client, &container.id, &self.id, true)?),
+        };
+        let (sender, output) = mpsc::channel(16);
+        let carrying: Vec<_> = outputs
+            .into_iter()
+            .map(|(number, pipe)| tokio::spawn(carry(number, pipe, sender.clone())))
+            .collect();
+        tokio::spawn(Arc::clone(self).finish(Arc::clone(engine), Arc::clone(container), carrying, sender));
+        Ok(Started { output, input })
+    }
+
+    /// Waits for the end, and for the last of the output.
+    async fn finish(
+        self: Arc<Self>,
+        engine: Arc<Engine>,
+        container: Arc<Container>,
+        carrying: Vec<tokio::task::JoinHandle<()>>,
+        output: mpsc::Sender<(u8, Bytes)>,
+    ) {
+        let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
+        let code = match container.shim() {
+            Ok(client) => match client.call::<_, WaitResponse>("Wait", &request, None).await {
+                Ok(ended) => i64::from(ended.exit_status),
+                // With the container's end its processes end.
+                Err(_) => 137,
+            },
+            Err(_) => 137,
+        };
+        {
+            let mut state = self.state();
+            state.running = false;
+            state.exit_code = Some(code);
+        }
+        // Only now may the stream end: clients ask for the exit status when it does.
+        drop(output);
+        let more = [("execID", self.id.clone()), ("exitCode", code.to_string())];
+        container.publish(&engine, "exec_die", &more);
+        self.delete(&container).await;
+        let deadline = tokio::time::Instant::now() + LAST_WORDS;
+        for one in carrying {
+            let aborted = one.abort_handle();
+            if tokio::time::timeout_at(deadline, one).await.is_err() {
+                aborted.abort();
+            }
+        }
+        let _gone = files::remove_dir(&self.folder(&container));
+    }
+
+    async fn delete(&self, container: &Container) {
+        if let Ok(client) = container.shim() {
+            let request = DeleteRequest { id: container.id.clone(), exec_id: self.id.clone() };
+            let _gone: Result<DeleteResponse, _> = client.call("Delete", &request, Some(STEP_LIMIT)).await;
+        }
+    }
+
+    /// The process as the runtime is told of it: the container's own, but for what was asked for.
+    fn process(&self, container: &Container) -> Result<Value> {
+        let record = container.record().clone();
+        let text = std::fs::read(container.bundle().join("config.json"))
+            .map_err(Error::step("read the container's configuration"))?;
+        let mut process: Value = serde_json::from_slice::<Value>(&text)?["process"].take();
+        let config = &self.config;
+        let mut environment = spec::environment(&record, record.config.hostname.as_deref(), config.tty);
+        spec::override_variables(&mut environment, config.env.iter().flatten());
+        process["args"] = json!(config.cmd);
+        process["env"] = json!(environment);
+        process["terminal"] = json!(config.tty);
+        if let Some(cwd) = config.working_dir.as_ref().filter(|path| !path.is_empty()) {
+            process["cwd"] = json!(cwd);
+        }
+        if let Some([rows, columns]) = config.console_size.as_deref().filter(|_| config.tty) {
+            process["consoleSize"] = json!({"height": rows, "width": columns});
+        }
+        if let Some(name) = config.user.as_ref().filter(|name| !name.is_empty()) {
+            let root = Root::open(&PathBuf::from(format!("/proc/{}/root", record.state.pid)))?;
+            let user = user::find(&root, name, record.host.group_add.as_deref().unwrap_or_default())?;
+            process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
+        }
+        if config.privileged {
+            let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
+            let names = spec::capability_names(&host)?;
+            process["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+            process["noNewPrivileges"] = json!(false);
+        }
+        Ok(process)
+    }
+}
+
+async fn carry(number: u8, mut pipe: pipe::Receiver, to: mpsc::Sender<(u8, Bytes)>) {
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        match pipe.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                // When nobody listens any more the process must still not be held back.
+                let _nobody = to.send((number, Bytes::copy_from_slice(&buffer[..count]))).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The end of a container: noticed, written down, cleaned up after, and perhaps followed by a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard_stubs::models::{HostConfig, RestartPolicyNameEnum};
+use shim::proto::task::{StateRequest, StateResponse, WaitRequest, WaitResponse};
+use shim::proto::task_types;
+
+use super::record::Status;
+use super::start::{STEP_LIMIT, end_task, start_locked};
+use super::{Container, create};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::files;
+use crate::task::{CallError, Client};
+use crate::time::{self, Time};
+
+/// The pause before a restart: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// A run of this length makes the next pause the first again.
+const GOOD_RUN: Duration = Duration::from_secs(10);
+
+/// The status of a container whose shim is gone.
+const LOST: i64 = 255;
+
+/// Waits for the container's end beside everything else.
+pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>, client: Arc<Client>) {
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    tokio::spawn(async move {
+        let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
+        let (code, when) = match client.call::<_, WaitResponse>("Wait", &request, None).await {
+            Ok(ended) => {
+                let at = ended
+                    .exited_at
+                    .map(|at| Time { seconds: at.seconds, nanos: u32::try_from(at.nanos).unwrap_or(0) });
+                (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
+            }
+            Err(_) => {
+                let code = engine.shims.clean_up(&container.id, &container.bundle()).await;
+                (code.map_or(LOST, i64::from), Time::now())
+            }
+        };
+        ended(&engine, &container, code, when).await;
+    });
+}
+
+/// Writes the end down and does what follows from it.
+async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when: Time) {
+    let _busy = container.busy.lock().await;
+    let ran = Time::parse(&container.record().state.started).map_or(Duration::ZERO, |start| {
+        Duration::from_nanos(u64::try_from(when.total_nanos() - start.total_nanos()).unwrap_or(0))
+    });
+    clean_up(engine, container).await;
+    let again = should_restart(container, code);
+    let written = container.update(|record| {
+        container.count_exit();
+        let state = &mut record.state;
+        state.status = if again { Status::Restarting } else { Status::Exited };
+        state.exit_code = code;
+        state.finished = when.rfc3339();
+        state.pid = 0;
+        state.socket = None;
+        if let Some(health) = &mut state.health {
+            health.status = "unhealthy".into();
+        }
+        if again {
+            record.restart_count += 1;
+        }
+    });
+    if let Err(error) = written {
+        eprintln!("cortend: container {}: {error}", container.id);
+    }
+    let seconds = ran.as_secs().to_string();
+    container.publish(engine, "die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
+    if again {
+        restart_later(engine, container, pause_after(container, ran));
+    } else if container.record().host.auto_remove == Some(true)
+        && let Err(error) = create::remove_locked(engine, container, true)
+    {
+        eprintln!("cortend: remove container {}: {error}", container.id);
+    }
+}
+
+/// Removes what only a running container needs.
+pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) {
+    if let Ok(client) = container.shim() {
+        end_task(&client, &container.id).await;
+    }
+    container.set_shim(None);
+    engine.networks.disconnect(engine, container).await;
+    let shm = container.run.join("shm");
+    if shm.exists() {
+        let _unmounted = nix::mount::umount2(&shm, nix::mount::MntFlags::MNT_DETACH);
+    }
+    if let Err(error) = files::remove_dir(&container.run) {
+        eprintln!("cortend: {error}");
+    }
+}
+
+fn should_restart(container: &Container, code: i64) -> bool {
+    let record = container.record();
+    !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count)
+}
+
+/// Whether the policy restarts a container that ended with `code` after so many restarts.
+fn policy_wants(host: &HostConfig, code: i64, count: u32) -> bool {
+    let Some(policy) = &host.restart_policy else { return false };
+    match policy.name {
+        Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => true,
+        Some(RestartPolicyNameEnum::ON_FAILURE) => {
+            let most = policy.maximum_retry_count.filter(|most| *most > 0);
+            code != 0 && most.is_none_or(|most| i64::from(count) < most)
+        }
+        _ => false,
+    }
+}
+
+fn pause_after(container: &Container, ran: Duration) -> Duration {
+    if ran >= GOOD_RUN {
+        return PAUSES.0;
+    }
+    let count = container.record().restart_count.saturating_sub(1).min(16);
+    PAUSES.0.saturating_mul(1 << count).min(PAUSES.1)
+}
+
+/// Restarts after a pause, unless somebody stops, starts or removes the container meanwhile.
+fn restart_later(engine: &Arc<Engine>, container: &Arc<Container>, pause: Duration) {
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    tokio::spawn(async move {
+        let _woken = tokio::time::timeout(pause, container.hurry.notified()).await;
+        let _busy = container.busy.lock().await;
+        if container.is_removed() || container.record().state.status != Status::Restarting {
+            return;
+        }
+        if container.record().stopped_by_user {
+            let _written = container.update(|record| record.state.status = Status::Exited);
+            return;
+        }
+        if let Err(error) = start_locked(&engine, &container).await {
+            eprintln!("cortend: restart container {}: {error}", container.id);
+        }
+    });
+}
+
+/// Takes up all containers after the engine was away.
+pub async fn restore_all(engine: &Arc<Engine>) {
+    let mut restoring = tokio::task::JoinSet::new();
+    for container in engine.all_containers() {
+        let engine = Arc::clone(engine);
+        restoring.spawn(async move {
+            if let Err(error) = restore(&engine, &container).await {
+                eprintln!("cortend: container {}: {error}", container.id);
+            }
+        });
+    }
+    restoring.join_all().await;
+}
+
+async fn restore(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let state = container.record().state.clone();
+    if state.status == Status::Removing {
+        return create::remove_locked(engine, container, false);
+    }
+    if let Some(socket) = &state.socket {
+        return match adopt(engine, container, socket).await {
+            Some(()) => Ok(()),
+            None => {
+                // The machine was restarted, or somebody has killed the shim.
+                let code = if container.bundle().exists() {
+                    engine.shims.clean_up(&container.id, &container.bundle()).await.map_or(LOST, i64::from)
+                } else {
+                    LOST
+                };
+                ended_while_away(engine, container, code).await;
+                Ok(())
+            }
+        };
+    }
+    if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
+        container.update(|record| record.state.status = Status::Restarting)?;
+        restart_later(engine, container, PAUSES.0);
+    }
+    Ok(())
+}
+
+fn wants_to_run(container: &Container) -> bool {
+    let record = container.record();
+    let policy = record.host.restart_policy.as_ref().and_then(|policy| policy.name);
+    match policy {
+        Some(RestartPolicyNameEnum::ALWAYS) => true,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => !record.stopped_by_user,
+        _ => false,
+    }
+}
+
+async fn ended_while_away(engine: &Arc<Engine>, container: &Arc<Container>, code: i64) {
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    tokio::spawn(async move { ended(&engine, &container, code, Time::now()).await });
+}
+
+/// Connects to the shim of a container that was running; `None` when there is none.
+async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>, socket: &std::path::Path) -> Option<()> {
+    let client = Client::connect(socket).await.ok()?;
+    let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
+    let state: Result<StateResponse, CallError> = client.call("State", &request, Some(STEP_LIMIT)).await;
+    let state = match state {
+        Ok(state) => state,
+        Err(_) => {
+            // A shim without its container: the engine went away in the middle of a start.
+            container.set_shim(Some(client));
+            return None;
+        }
+    };
+    container.set_shim(Some(Arc::clone(&client)));
+    let status = task_types::Status::try_from(state.status).unwrap_or(task_types::Status::Unknown);
+    if status == task_types::Status::Created {
+        return None;
+    }
+    let paused = matches!(status, task_types::Status::Paused | task_types::Status::Pausing);
+    let written = container.update(|record| {
+        record.state.status = if paused { Status::Paused } else { Status::Running };
+        record.state.pid = state.pid;
+        if record.state.started == time::NEVER {
+            record.state.started = time::now();
+        }
+    });
+    if let Err(error) = written {
+        eprintln!("cortend: container {}: {error}", container.id);
+    }
+    // The answer for one that has ended comes at once.
+    watch(engine, container, client);
+    super::health::watch(engine, container);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_stubs::models::RestartPolicy;
+
+    #[test]
+    fn policies() {
+        let host = |name, most| HostConfig {
+            restart_policy: Some(RestartPolicy { name: Some(name), maximum_retry_count: Some(most) }),
+            ..Default::default()
+        };
+        let failure = host(RestartPolicyNameEnum::ON_FAILURE, 2);
+        assert!(
+            policy_wants(&failure, 1, 1) && !policy_wants(&failure, 1, 2) && !policy_wants(&failure, 0, 0)
+        );
+        assert!(policy_wants(&host(RestartPolicyNameEnum::ON_FAILURE, 0), 1, 1000));
+        assert!(policy_wants(&host(RestartPolicyNameEnum::ALWAYS, 0), 0, 9));
+        assert!(!policy_wants(&HostConfig::default(), 1, 0));
+    }
+}

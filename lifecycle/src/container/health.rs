@@ -1,0 +1,146 @@
+//! Health checks: a command that is run in the container now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard_stubs::models::{ContainerConfig, HealthConfig};
+use tokio::time::{sleep, timeout};
+
+use super::Container;
+use super::exec::{Exec, ExecConfig};
+use super::record::{Check, Health, Status};
+use crate::engine::Engine;
+use crate::time;
+
+/// How much of a check's output is kept, and how many checks.
+const KEPT: (usize, usize) = (4096, 5);
+
+/// The command of a health check, if there is one.
+fn command(config: &ContainerConfig) -> Option<Vec<String>> {
+    let test = config.healthcheck.as_ref()?.test.as_ref()?;
+    match test.first().map(String::as_str)? {
+        "CMD" => Some(test[1..].to_vec()),
+        "CMD-SHELL" => {
+            let shell = config.shell.clone().filter(|shell| !shell.is_empty());
+            let mut words = shell.unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
+            words.extend(test.get(1).cloned());
+            Some(words)
+        }
+        _ => None,
+    }
+}
+
+/// The health of a container that has just been started.
+pub(super) fn initial(config: &ContainerConfig) -> Option<Health> {
+    command(config).map(|_| Health { status: "starting".into(), ..Health::default() })
+}
+
+fn nanos(value: Option<i64>, default: Duration) -> Duration {
+    value
+        .and_then(|nanos| u64::try_from(nanos).ok())
+        .filter(|nanos| *nanos > 0)
+        .map_or(default, Duration::from_nanos)
+}
+
+/// Checks a running container until it ends.
+pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>) {
+    let config = container.record().config.clone();
+    let (Some(words), Some(check)) = (command(&config), config.healthcheck) else { return };
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    tokio::spawn(async move {
+        let exits = container.exits();
+        let started = time::Time::parse(&container.record().state.started).unwrap_or_else(time::Time::now);
+        loop {
+            let begun = started.elapsed() >= nanos(check.start_period, Duration::ZERO);
+            let starting =
+                container.record().state.health.as_ref().is_some_and(|health| health.status == "starting");
+            let interval = nanos(check.interval, Duration::from_secs(30));
+            let pause = if starting && !begun {
+                nanos(check.start_interval, Duration::from_secs(5)).min(interval)
+            } else {
+                interval
+            };
+            let over = container.wait_until(|container| container.exits() > exits || container.is_removed());
+            if timeout(pause, over).await.is_ok() {
+                return;
+            }
+            if container.record().state.status == Status::Running {
+                let result = run(&engine, &container, &words, &check).await;
+                let in_grace = started.elapsed() < nanos(check.start_period, Duration::ZERO);
+                note(&engine, &container, result, in_grace, check.retries);
+            }
+        }
+    });
+}
+
+async fn run(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    words: &[String],
+    check: &HealthConfig,
+) -> Check {
+    let start = time::now();
+    let limit = nanos(check.timeout, Duration::from_secs(30));
+    let config = ExecConfig {
+        attach_stdout: true,
+        attach_stderr: true,
+        cmd: Some(words.to_vec()),
+        user: None,
+        ..ExecConfig::default()
+    };
+    let mut output = Vec::new();
+    let outcome = timeout(limit, async {
+        let exec = Exec::new(container, config)?;
+        let mut started = exec.start(engine, container).await?;
+        while let Some((_, bytes)) = started.output.recv().await {
+            output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
+        }
+        while exec.is_running() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let code = exec.state().exit_code;
+        Ok::<_, crate::error::Error>(code.unwrap_or(-1))
+    });
+    let (exit_code, text) = match outcome.await {
+        Ok(Ok(code)) => (code, None),
+        Ok(Err(error)) => (-1, Some(error.message)),
+        Err(_) => (-1, Some(format!("Health check exceeded timeout ({limit:?})"))),
+    };
+    let output = text.unwrap_or_else(|| String::from_utf8_lossy(&output).into_owned());
+    Check { start, end: time::now(), exit_code, output }
+}
+
+fn note(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    check: Check,
+    in_grace: bool,
+    retries: Option<i64>,
+) {
+    let mut changed = None;
+    let written = container.update(|record| {
+        let Some(health) = record.state.health.as_mut().filter(|_| record.state.status.is_up()) else {
+            return;
+        };
+        let before = health.status.clone();
+        if check.exit_code == 0 {
+            health.failing_streak = 0;
+            health.status = "healthy".into();
+        } else if !(in_grace && health.status == "starting") {
+            health.failing_streak += 1;
+            if health.failing_streak >= retries.filter(|retries| *retries > 0).unwrap_or(3) {
+                health.status = "unhealthy".into();
+            }
+        }
+        health.log.push(check);
+        let surplus = health.log.len().saturating_sub(KEPT.1);
+        health.log.drain(..surplus);
+        changed = Some(health.status.clone()).filter(|now| *now != before);
+    });
+    if let Err(error) = written {
+        eprintln!("cortend: container {}: {error}", container.id);
+    }
+    if let Some(status) = changed {
+        container.publish(engine, format!("health_status: {status}"), &[]);
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading logs: from their beginning or the last lines, and on as they grow.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+use super::{Container, streams};
+use crate::error::Result;
+use crate::logger::rotated;
+use crate::time::Time;
+
+/// What of a log is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+    /// Only so many lines at the end.
+    pub tail: Option<usize>,
+    /// Nothing before.
+    pub since: Option<Time>,
+    /// Nothing after.
+    pub until: Option<Time>,
+    /// With the time before each line.
+    pub timestamps: bool,
+    /// Go on as the log grows.
+    pub follow: bool,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    log: String,
+    stream: String,
+    time: String,
+}
+
+impl Query {
+    /// Whether the line is wanted, and as what: the stream and the bytes.
+    fn take(&self, line: &[u8]) -> Option<(u8, Bytes)> {
+        // A line that is damaged is left out, the others are not.
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let number = if line.stream == "stderr" { 2 } else { 1 };
+        if number == 1 && !self.stdout || number == 2 && !self.stderr {
+            return None;
+        }
+        if self.since.is_some() || self.until.is_some() {
+            let time = Time::parse(&line.time)?;
+            if self.since.is_some_and(|since| time < since) || self.until.is_some_and(|until| time > until) {
+                return None;
+            }
+        }
+        let text = if self.timestamps { format!("{} {}", line.time, line.log) } else { line.log };
+        Some((number, Bytes::from(text)))
+    }
+}
+
+/// Sends what is wanted of a container's log.
+pub fn read(container: &Arc<Container>, query: Query) -> mpsc::Receiver<(u8, Bytes)> {
+    let (sender, receiver) = mpsc::channel(64);
+    let container = Arc::clone(container);
+    tokio::spawn(async move {
+        if let Err(error) = send(&container, query, sender).await {
+            eprintln!("cortend: logs of container {}: {error}", container.id);
+        }
+    });
+    receiver
+}
+
+async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8, Bytes)>) -> Result<()> {
+    let follow = query.follow && container.record().state.status.is_up();
+    // Before anything is read, so that nothing is missed between.
+    let mut news = match follow {
+        true => streams::notify(&container.log_socket()).await.ok(),
+        false => None,
+    };
+    let path = container.log();
+    let mut state = {
+        let (sender, query, path) = (sender.clone(), query.clone(), path.clone());
+        tokio::task::spawn_blocking(move || past(&path, &query, &sender)).await??
+    };
+    while let Some(news_socket) = &mut news {
+        let mut byte = [0; 64];
+        let ended = !matches!(news_socket.read(&mut byte).await, Ok(count) if count > 0);
+        let (to, wanted) = (sender.clone(), query.clone());
+        state = tokio::task::spawn_blocking(move || -> Result<Tail> {
+            state.more(&wanted, &to)?;
+            Ok(state)
+        })
+        .await??;
+        let over = query.until.is_some_and(|until| Time::now() > until);
+        if ended || over || sender.is_closed() {
+            news = None;
+        }
+    }
+    Ok(())
+}
+
+/// The end of a log that grows.
+struct Tail {
+    path: PathBuf,
+    file: Option<BufReader<File>>,
+    /// The beginning of a line that is not complete.
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    /// Reads on to the end; whether anybody still wants it.
+    fn more(&mut self, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<bool> {
+        loop {
+            if let Some(file) = &mut self.file {
+                while file.read_until(b'\n', &mut self.rest)? > 0 {
+                    if !self.rest.ends_with(b"\n") {
+                        break;
+                    }
+                    let line = std::mem::take(&mut self.rest);
+                    if let Some(item) = query.take(&line)
+                        && sender.blocking_send(item).is_err()
+                    {
+                        return Ok(false);
+                    }
+                }
+            }
+            let Ok(now) = File::open(&self.path) else { return Ok(true) };
+            let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
+            if self.file.as_ref().is_some_and(|file| inode(file.get_ref()) == inode(&now)) {
+                return Ok(true);
+            }
+            // It was rotated.
+            self.file = Some(BufReader::new(now));
+            self.rest.clear();
+        }
+    }
+}
+
+/// Sends what is there, and returns where to go on.
+fn past(path: &Path, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<Tail> {
+    let mut paths: Vec<PathBuf> =
+        (1..).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
+    paths.reverse();
+    let mut last = VecDeque::new();
+    let mut emit = |item: (u8, Bytes)| match query.tail {
+        None => sender.blocking_send(item).is_ok(),
+        Some(most) => {
+            last.push_back(item);
+            if last.len() > most {
+                last.pop_front();
+            }
+            true
+        }
+    };
+    let mut tail = Tail { path: path.to_owned(), file: None, rest: Vec::new() };
+    paths.push(path.to_owned());
+    for path in &paths {
+        let Ok(file) = File::open(path) else { continue };
+        let mut file = BufReader::with_capacity(64 << 10, file);
+        let mut line = Vec::new();
+        while file.read_until(b'\n', &mut line)? > 0 {
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            if let Some(item) = query.take(&line)
+                && !emit(item)
+            {
+                return Ok(tail);
+            }
+            line.clear();
+        }
+        tail.rest = line;
+        tail.file = Some(file);
+    }
+    for item in last {
+        if sender.blocking_send(item).is_err() {
+            break;
+        }
+    }
+    Ok(tail)
+}

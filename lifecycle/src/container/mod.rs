@@ -1,0 +1,36 @@
+//! Containers: what is known of them, how they are made, started, watched, ended and removed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `record` | what is written down |
+//! | `settings`, `mounts`, `user`, `spec` | from a request to a config.json |
+//! | `create`, `start`, `stop`, `exit` | a container's life |
+//! | `streams`, `input`, `exec`, `logs`, `health` | what goes in and comes out |
+
+mod create;
+mod exec;
+mod exit;
+mod health;
+mod input;
+mod logs;
+pub mod mounts;
+mod object;
+pub mod record;
+pub mod settings;
+pub mod signal;
+pub mod spec;
+mod start;
+mod stop;
+mod streams;
+pub mod user;
+
+pub use create::{Removal, create, remove};
+pub use exec::{Exec, ExecConfig, ExecState, Started};
+pub use exit::restore_all;
+pub use input::Input;
+pub use logs::{Query, read as read_log};
+pub use object::Container;
+pub use record::{Record, Status};
+pub use start::start;
+pub use stop::{kill, pause, restart, stop, unpause};
+pub use streams::watch;

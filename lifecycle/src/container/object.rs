@@ -1,0 +1,197 @@
+//! A container as the engine holds it: its record, what is being done with it, and who waits for what.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::record::Record;
+use super::streams::Streams;
+use crate::engine::{Engine, Settings};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::task::Client;
+use crate::tree::Lower;
+
+/// A container.
+#[derive(Debug)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// Where its files are while it runs.
+    pub run: PathBuf,
+    /// Held by whoever starts, ends or removes it.
+    pub busy: tokio::sync::Mutex<()>,
+    /// Those who are attached to it.
+    pub streams: Streams,
+    /// Ends the pause before its next restart.
+    pub hurry: Notify,
+    record: Mutex<Record>,
+    client: Mutex<Option<Arc<Client>>>,
+    changes: watch::Sender<u64>,
+    exits: AtomicU64,
+    removed: AtomicBool,
+}
+
+impl Container {
+    /// Of a record.
+    pub fn new(settings: &Settings, record: Record) -> Arc<Self> {
+        let id = record.id.clone();
+        Arc::new(Self {
+            folder: settings.root.join("containers").join(&id),
+            // Short: sockets in it have to have short paths.
+            run: settings.exec_root.join("c").join(&id[..16.min(id.len())]),
+            id,
+            busy: tokio::sync::Mutex::default(),
+            streams: Streams::default(),
+            hurry: Notify::new(),
+            record: Mutex::new(record),
+            client: Mutex::default(),
+            changes: watch::Sender::new(0),
+            exits: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+        })
+    }
+
+    /// The record, to look at.
+    pub fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the record, on disk too, and tells those who wait for changes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn update(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let mut record = self.record();
+        change(&mut record);
+        let written = if self.is_removed() { Ok(()) } else { self.write(&record) };
+        drop(record);
+        self.changes.send_modify(|count| *count += 1);
+        written
+    }
+
+    fn write(&self, record: &Record) -> Result<()> {
+        files::write_json(&self.folder.join("container.json"), record)
+    }
+
+    /// Writes the record for the first time, with the directories it needs.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn write_new(&self) -> Result<()> {
+        files::make_dir(&self.folder, 0o710)?;
+        files::make_dir(&self.folder.join("upper"), 0o755)?;
+        files::make_dir(&self.folder.join("work"), 0o700)?;
+        self.write(&self.record())
+    }
+
+    /// To be told of changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// How often it has ended since the engine knows it.
+    pub fn exits(&self) -> u64 {
+        self.exits.load(Ordering::SeqCst)
+    }
+
+    /// It has ended once more. Before the record says so, so that whoever sees the record sees this too.
+    pub fn count_exit(&self) {
+        self.exits.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It is gone.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
+    }
+
+    /// It is gone from now on.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Ordering::SeqCst);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until `done` says so; it is asked after each change.
+    pub async fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
+        let mut changes = self.changes();
+        while !done(self) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The connection to its shim.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn shim(&self) -> Result<Arc<Client>> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        client.ok_or_else(|| self.not_running())
+    }
+
+    /// Keeps the connection to its shim, or ends it.
+    pub fn set_shim(&self, client: Option<Arc<Client>>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    /// The error of what needs a running container.
+    pub fn not_running(&self) -> Error {
+        Error::conflict(format!("container {} is not running", self.id))
+    }
+
+    /// Its log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}-json.log", self.id))
+    }
+
+    /// The socket of its logger.
+    pub fn log_socket(&self) -> PathBuf {
+        self.run.join("log.sock")
+    }
+
+    /// The bundle that its shim sees.
+    pub fn bundle(&self) -> PathBuf {
+        self.run.join("bundle")
+    }
+
+    /// The FIFO of its standard input.
+    pub fn stdin(&self) -> PathBuf {
+        self.run.join("stdin")
+    }
+
+    /// The directories of its root file system.
+    ///
+    /// # Errors
+    /// When its record is damaged.
+    pub fn overlay(&self, engine: &Engine) -> Result<Lower> {
+        let mut lower = engine.images.lower(&self.record().layers)?;
+        if lower.is_empty() {
+            lower.push(engine.settings.root.join("empty"));
+        }
+        Ok(Lower { lower, upper: Some((self.folder.join("upper"), self.folder.join("work"))) })
+    }
+
+    /// Tells of something that happened to it.
+    pub fn publish(&self, engine: &Engine, action: impl Into<String>, more: &[(&str, String)]) {
+        let record = self.record();
+        let mut attributes: BTreeMap<String, String> = record.labels().into_iter().collect();
+        attributes.insert("image".into(), record.image_name.clone());
+        attributes.insert("name".into(), record.name.clone());
+        drop(record);
+        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        engine.events.publish("container", action, &self.id, attributes);
+    }
+
+    /// The kernel has killed in it for want of memory.
+    pub fn ran_out_of_memory(&self, engine: &Engine) {
+        if self.update(|record| record.state.oom_killed = true).is_ok() {
+            self.publish(engine, "oom", &[]);
+        }
+    }
+}

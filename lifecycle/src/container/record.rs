@@ -1,0 +1,209 @@
+//! What is written down of a container: everything that must be known after the engine or the machine has restarted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::time::NEVER;
+
+/// A container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without a slash.
+    pub name: String,
+    /// When it was created.
+    pub created: String,
+    /// The id of its image.
+    pub image: String,
+    /// What the user called the image.
+    pub image_name: String,
+    /// The layers below its own files, the lowest first.
+    pub layers: Vec<String>,
+    /// What it runs: the image's configuration and the request's, put together.
+    pub config: ContainerConfig,
+    /// How it is tied to the host.
+    pub host: HostConfig,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What is mounted into it.
+    pub mounts: Vec<MountPoint>,
+    /// The networks it is to be in, by name, and its addresses while it runs.
+    pub networks: BTreeMap<String, EndpointSettings>,
+    /// The ports that are published, while it runs.
+    #[serde(default)]
+    pub ports: BTreeMap<String, Vec<(String, u16)>>,
+    /// What it does.
+    pub state: State,
+    /// How often its policy has restarted it.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// A user has stopped it.
+    #[serde(default)]
+    pub stopped_by_user: bool,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// In one word.
+    pub status: Status,
+    /// The first process, 0 when there is none.
+    pub pid: u32,
+    /// The status of its last end.
+    pub exit_code: i64,
+    /// Why it could not be started.
+    pub error: String,
+    /// When it was started last.
+    pub started: String,
+    /// When it ended last.
+    pub finished: String,
+    /// The kernel has killed in it for want of memory.
+    pub oom_killed: bool,
+    /// The shim's socket.
+    pub socket: Option<PathBuf>,
+    /// What the health check says, if there is one.
+    #[serde(default)]
+    pub health: Option<Health>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            status: Status::Created,
+            pid: 0,
+            exit_code: 0,
+            error: String::new(),
+            started: NEVER.into(),
+            finished: NEVER.into(),
+            oom_killed: false,
+            socket: None,
+            health: None,
+        }
+    }
+}
+
+/// A container's state in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// It runs.
+    Running,
+    /// It is frozen.
+    Paused,
+    /// It has ended and its policy is about to start it again.
+    Restarting,
+    /// It has ended.
+    Exited,
+    /// It is being removed.
+    Removing,
+    /// It could not be removed.
+    Dead,
+}
+
+impl Status {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// It has processes.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+/// What a health check says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    /// Failures in a row.
+    pub failing_streak: i64,
+    /// The last few checks.
+    pub log: Vec<Check>,
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Check {
+    /// When it began.
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// Its exit status.
+    pub exit_code: i64,
+    /// The beginning of its output.
+    pub output: String,
+}
+
+/// Something of the host, or a volume, in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    /// `bind`, `volume` or `tmpfs`.
+    pub kind: String,
+    /// Of a volume.
+    pub volume: Option<String>,
+    /// The volume was made for this container and has no name of a user's.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// The path on the host.
+    pub source: String,
+    /// The path in the container.
+    pub destination: String,
+    /// As the user wrote it.
+    pub mode: String,
+    /// It may be written to.
+    pub writable: bool,
+    /// `rprivate` and so on; empty for the default.
+    pub propagation: String,
+    /// What is mounted on the source is left out.
+    #[serde(default)]
+    pub shallow: bool,
+    /// Options of a tmpfs.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Do not fill the volume from the image.
+    #[serde(default)]
+    pub no_copy: bool,
+}
+
+impl Record {
+    /// Its name as the API writes it.
+    pub fn slash_name(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> HashMap<String, String> {
+        self.config.labels.clone().unwrap_or_default()
+    }
+
+    /// Whether it has a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.config.tty.unwrap_or(false)
+    }
+
+    /// The mode of its network: `default` is `bridge`.
+    pub fn network_mode(&self) -> &str {
+        match self.host.network_mode.as_deref() {
+            None | Some("" | "default") => "bridge",
+            Some(mode) => mode,
+        }
+    }
+}

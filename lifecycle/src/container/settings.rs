@@ -1,0 +1,329 @@
+//! From a request to a record: the image's configuration below the user's, and everything that cannot be honoured
+//! refused by name.
+
+use std::collections::BTreeMap;
+
+use bollard_stubs::models::{
+    ContainerConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig, RestartPolicyNameEnum,
+};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::logger::Rotation;
+
+/// The container's configuration: what the request leaves out is the image's.
+pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerConfig {
+    let empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
+    if empty(&config.user) {
+        config.user.clone_from(&image.user);
+    }
+    if empty(&config.working_dir) {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    if empty(&config.stop_signal) {
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    if config.stop_timeout.is_none() {
+        config.stop_timeout = image.stop_timeout;
+    }
+    if config.shell.as_ref().is_none_or(Vec::is_empty) {
+        config.shell.clone_from(&image.shell);
+    }
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    } else if config.entrypoint.as_deref() == Some(&[String::new()]) {
+        config.entrypoint = None;
+    }
+    let own = config.env.take().unwrap_or_default();
+    let key = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let set: Vec<String> = own.iter().map(|variable| key(variable)).collect();
+    let inherited = image.env.iter().flatten().filter(|variable| !set.contains(&key(variable))).cloned();
+    config.env = Some(own.into_iter().chain(inherited).collect());
+    let mut labels = image.labels.clone().unwrap_or_default();
+    labels.extend(config.labels.take().unwrap_or_default());
+    config.labels = Some(labels);
+    config.exposed_ports = union(config.exposed_ports.take(), image.exposed_ports.as_ref());
+    config.volumes = union(config.volumes.take(), image.volumes.as_ref());
+    config.healthcheck = match (config.healthcheck.take(), &image.healthcheck) {
+        (None, inherited) => inherited.clone(),
+        (Some(mut own), Some(inherited)) => {
+            if own.test.as_ref().is_none_or(Vec::is_empty) {
+                own.test.clone_from(&inherited.test);
+            }
+            let or = |own: Option<i64>, inherited: Option<i64>| own.filter(|value| *value != 0).or(inherited);
+            own.interval = or(own.interval, inherited.interval);
+            own.timeout = or(own.timeout, inherited.timeout);
+            own.start_period = or(own.start_period, inherited.start_period);
+            own.retries = or(own.retries, inherited.retries);
+            Some(own)
+        }
+        (own, None) => own,
+    };
+    config
+}
+
+fn union(own: Option<Vec<String>>, image: Option<&Vec<String>>) -> Option<Vec<String>> {
+    let mut all: Vec<String> =
+        own.into_iter().flatten().chain(image.into_iter().flatten().cloned()).collect();
+    all.sort();
+    all.dedup();
+    (!all.is_empty()).then_some(all)
+}
+
+/// Words of which a request may have one or a list, as a list.
+pub fn normalize(body: &mut Value) {
+    for key in ["Cmd", "Entrypoint"] {
+        if let Some(Value::String(word)) = body.get(key) {
+            body[key] = Value::Array(vec![Value::String(word.clone())]);
+        }
+    }
+    // Old clients leave the sub-objects out by writing null.
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+}
+
+/// Names of fields that newer or older clients may send and that nothing here would look at.
+const UNKNOWN: [(&str, &str); 4] = [
+    ("KernelMemory", "kernel memory limits are not supported by this kernel's cgroups"),
+    ("KernelMemoryTCP", "kernel memory limits are not supported by this kernel's cgroups"),
+    ("CpuCount", "CpuCount is for Windows only"),
+    ("CpuPercent", "CpuPercent is for Windows only"),
+];
+
+/// Refuses what cannot be honoured.
+///
+/// # Errors
+/// With the name of the option.
+pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result<()> {
+    let refuse = |message: String| Err(Error::invalid(message));
+    for (key, why) in UNKNOWN {
+        if raw["HostConfig"][key].as_i64().is_some_and(|value| value != 0) {
+            return refuse(format!("{key}: {why}"));
+        }
+    }
+    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    if host
+        .isolation
+        .is_some_and(|i| !matches!(i, HostConfigIsolationEnum::EMPTY | HostConfigIsolationEnum::DEFAULT))
+    {
+        return refuse("invalid isolation: only \"default\" exists on Linux".into());
+    }
+    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return refuse("--storage-opt is not supported: containers have no quota here".into());
+    }
+    if let Some(mode) = set(&host.userns_mode).filter(|mode| mode != "host") {
+        return refuse(format!("invalid user namespace mode: {mode}"));
+    }
+    if let Some(name) =
+        set(&host.runtime).filter(|name| !matches!(name.as_str(), "corten" | "io.containerd.corten.v2"))
+    {
+        return refuse(format!("unknown or invalid runtime name: {name}"));
+    }
+    if let Some(driver) = set(&host.volume_driver).filter(|driver| driver != "local") {
+        return refuse(format!("volume driver {driver:?} not found: only \"local\" is offered"));
+    }
+    if host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
+        return refuse("could not select device driver: device requests (--gpus) are not offered".into());
+    }
+    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
+        return refuse(
+            "--link is not offered: use a network of your own, where containers find each other by name"
+                .into(),
+        );
+    }
+    if let Some(mode) = set(&host.uts_mode).filter(|mode| mode != "host") {
+        return refuse(format!("invalid UTS mode: {mode}"));
+    }
+    if let Some(mode) = set(&host.pid_mode).filter(|mode| mode != "host" && !mode.starts_with("container:")) {
+        return refuse(format!("invalid PID mode: {mode}"));
+    }
+    let annotations = host.annotations.iter().flatten();
+    if let Some((name, _)) = annotations
+        .into_iter()
+        .find(|(name, _)| name.starts_with("io.containerd.") || name.starts_with("io.kubernetes.cri."))
+    {
+        return refuse(format!("annotation {name}: these names have a meaning for the shim"));
+    }
+    if host.auto_remove == Some(true) && restarts(host) {
+        return refuse("can't create 'AutoRemove' container with restart policy".into());
+    }
+    check_numbers(host)?;
+    if let Some(timeout) =
+        config.healthcheck.as_ref().and_then(|health| health.timeout).filter(|t| *t != 0 && *t < 1_000_000)
+    {
+        return refuse(format!("Timeout in Healthcheck cannot be less than 1ms: {timeout}ns"));
+    }
+    if let Some(signal) = set(&config.stop_signal) {
+        super::signal::parse(&signal)?;
+    }
+    rotation(host.log_config.as_ref())?;
+    Ok(())
+}
+
+fn check_numbers(host: &HostConfig) -> Result<()> {
+    let refuse = |message: &str| Err(Error::invalid(message));
+    let memory = host.memory.unwrap_or(0);
+    if memory != 0 && memory < 6 << 20 {
+        return refuse("Minimum memory limit allowed is 6MB");
+    }
+    let swap = host.memory_swap.unwrap_or(0);
+    if memory > 0 && swap > 0 && swap < memory {
+        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if memory == 0 && swap > 0 {
+        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
+    }
+    if host.memory_reservation.is_some_and(|soft| memory > 0 && soft > memory) {
+        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    if host.memory_swappiness.is_some_and(|value| !(-1..=100).contains(&value)) {
+        return refuse("Invalid value for memory swappiness, valid memory swappiness range is 0-100");
+    }
+    if host.nano_cpus.unwrap_or(0) > 0
+        && (host.cpu_period.unwrap_or(0) > 0 || host.cpu_quota.unwrap_or(0) > 0)
+    {
+        return refuse("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set");
+    }
+    if host.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if host.shm_size.is_some_and(|size| size < 0) {
+        return refuse("SHM size can not be less than 0");
+    }
+    if host.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
+        return refuse("Invalid value for oom score adj, range is [-1000, 1000]");
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
+    if host.nano_cpus.is_some_and(|nanos| nanos < 0 || nanos > most) {
+        return Err(Error::invalid(format!(
+            "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether its policy restarts it at all.
+pub fn restarts(host: &HostConfig) -> bool {
+    let name = host.restart_policy.as_ref().and_then(|policy| policy.name);
+    !matches!(name, None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))
+}
+
+/// How the log is rotated; `None` when there is to be no log.
+///
+/// # Errors
+/// When the driver or an option is not offered.
+pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
+    let mut rotation = Rotation { max_size: None, max_file: 1 };
+    let Some(log) = log else { return Ok(Some(rotation)) };
+    let driver = log.typ.as_deref().unwrap_or_default();
+    match driver {
+        "" | "json-file" => {}
+        "none" => return Ok(None),
+        other => return Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
+    }
+    let options: BTreeMap<_, _> = log.config.iter().flatten().collect();
+    for (name, value) in options {
+        let bad = || Error::invalid(format!("invalid value for log opt '{name}': {value}"));
+        match name.as_str() {
+            "max-size" => rotation.max_size = Some(size(value).filter(|size| *size > 0).ok_or_else(bad)?),
+            "max-file" => {
+                rotation.max_file = value.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?
+            }
+            "mode" if value == "blocking" => {}
+            _ => return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver"))),
+        }
+    }
+    if rotation.max_file > 1 && rotation.max_size.is_none() {
+        return Err(Error::invalid("max-file cannot be specified without max-size"));
+    }
+    Ok(Some(rotation))
+}
+
+/// A size such as `10m`, in bytes.
+pub fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix("ib").or_else(|| text.strip_suffix('b')).unwrap_or(&text);
+    let (digits, shift) = match text.chars().last()? {
+        'k' => (&text[..text.len() - 1], 10),
+        'm' => (&text[..text.len() - 1], 20),
+        'g' => (&text[..text.len() - 1], 30),
+        't' => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let number: f64 = digits.trim().parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e12)?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Some((number * (1u64 << shift) as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Option<Vec<String>> {
+        Some(list.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    #[test]
+    fn the_request_goes_before_the_image() {
+        let image = ContainerConfig {
+            cmd: words(&["serve"]),
+            entrypoint: words(&["/entry"]),
+            env: words(&["A=image", "B=image"]),
+            user: Some("web".into()),
+            ..Default::default()
+        };
+        let plain = merge(ContainerConfig::default(), &image);
+        assert_eq!(
+            (plain.cmd, plain.entrypoint, plain.user),
+            (words(&["serve"]), words(&["/entry"]), Some("web".into()))
+        );
+        let command =
+            ContainerConfig { cmd: words(&["other"]), env: words(&["A=own"]), ..Default::default() };
+        let merged = merge(command, &image);
+        assert_eq!((merged.cmd, merged.entrypoint), (words(&["other"]), words(&["/entry"])));
+        assert_eq!(merged.env, words(&["A=own", "B=image"]));
+        let entry = ContainerConfig { entrypoint: words(&["sh"]), ..Default::default() };
+        let merged = merge(entry, &image);
+        assert_eq!((merged.cmd, merged.entrypoint), (None, words(&["sh"])));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let check = |text: &str| {
+            let raw: Value = serde_json::from_str(text).unwrap();
+            let host: HostConfig = serde_json::from_value(raw["HostConfig"].clone()).unwrap();
+            super::check(&ContainerConfig::default(), &host, &raw).map_err(|error| error.message)
+        };
+        assert_eq!(
+            check(r#"{"HostConfig":{"Memory":67108864,"MemorySwappiness":-1,"Isolation":""}}"#),
+            Ok(())
+        );
+        for (text, word) in [
+            (r#"{"HostConfig":{"KernelMemory":1}}"#, "KernelMemory"),
+            (r#"{"HostConfig":{"Runtime":"runc"}}"#, "runc"),
+            (r#"{"HostConfig":{"Memory":1024}}"#, "6MB"),
+            (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "syslog"),
+            (r#"{"HostConfig":{"LogConfig":{"Type":"json-file","Config":{"colour":"red"}}}}"#, "colour"),
+            (r#"{"HostConfig":{"AutoRemove":true,"RestartPolicy":{"Name":"always"}}}"#, "AutoRemove"),
+            (r#"{"HostConfig":{"Annotations":{"io.containerd.runc.v2.group":"x"}}}"#, "annotation"),
+        ] {
+            assert!(check(text).is_err_and(|message| message.contains(word)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(
+            [size("10"), size("1k"), size("1.5M"), size("2gb")],
+            [Some(10), Some(1024), Some(1_572_864), Some(2 << 30)]
+        );
+        assert_eq!([size("x"), size(""), size("-1")], [None; 3]);
+    }
+}

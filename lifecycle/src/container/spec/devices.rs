@@ -1,0 +1,136 @@
+//! Devices: the nodes a container gets, and the rules about them.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use bollard_stubs::models::HostConfig;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Names below /dev that are not devices of the host's, or not for others.
+const LEFT_OUT: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".udev", "console"];
+
+/// Devices and rules, in order.
+pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
+    let mut devices = Vec::new();
+    if host.privileged == Some(true) {
+        collect(Path::new("/dev"), Path::new("/dev"), &mut devices);
+        return Ok((devices, vec![json!({"allow": true, "access": "rwm"})]));
+    }
+    let mut rules = defaults();
+    for mapping in host.devices.iter().flatten() {
+        let from = PathBuf::from(mapping.path_on_host.clone().unwrap_or_default());
+        let to = mapping.path_in_container.clone().filter(|path| !path.is_empty());
+        let to = to.map_or_else(|| from.clone(), PathBuf::from);
+        let access = mapping.cgroup_permissions.clone().filter(|access| !access.is_empty());
+        let access = access.unwrap_or_else(|| "rwm".into());
+        if !access.chars().all(|c| "rwm".contains(c)) {
+            return Err(Error::invalid(format!("invalid device mode: {access}")));
+        }
+        let before = devices.len();
+        if from.is_dir() {
+            collect(&from, &to, &mut devices);
+        } else {
+            devices.extend(node(&from, &to));
+        }
+        if devices.len() == before {
+            let from = from.display();
+            return Err(Error::invalid(format!(
+                "error gathering device information while adding custom device \"{from}\": no such file or directory or not a device"
+            )));
+        }
+        for device in &devices[before..] {
+            let (kind, major, minor) = (&device["type"], &device["major"], &device["minor"]);
+            rules
+                .push(json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access}));
+        }
+    }
+    for rule in host.device_cgroup_rules.iter().flatten() {
+        rules.push(
+            parse_rule(rule)
+                .ok_or_else(|| Error::invalid(format!("invalid device cgroup rule format: '{rule}'")))?,
+        );
+    }
+    Ok((devices, rules))
+}
+
+/// Docker's rules: nodes may be made, a few devices used.
+fn defaults() -> Vec<Value> {
+    let allow = |kind: &str, major: Option<u32>, minor: Option<u32>, access: &str| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
+    let mut rules = vec![
+        json!({"allow": false, "access": "rwm"}),
+        allow("c", None, None, "m"),
+        allow("b", None, None, "m"),
+    ];
+    let used = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
+    rules.extend(used.map(|(major, minor)| allow("c", Some(major), Some(minor), "rwm")));
+    rules.push(allow("c", Some(136), None, "rwm"));
+    rules.iter_mut().for_each(|rule| {
+        if let Some(fields) = rule.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+    });
+    rules
+}
+
+fn parse_rule(text: &str) -> Option<Value> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, access] = words[..] else { return None };
+    let (major, minor) = numbers.split_once(':')?;
+    let number = |text: &str| if text == "*" { Some(-1) } else { text.parse::<u32>().ok().map(i64::from) };
+    let good =
+        matches!(kind, "a" | "b" | "c") && !access.is_empty() && access.chars().all(|c| "rwm".contains(c));
+    let (major, minor) = (number(major)?, number(minor)?);
+    good.then(|| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access}))
+}
+
+fn collect(from: &Path, to: &Path, devices: &mut Vec<Value>) {
+    let mut names: Vec<PathBuf> = files::entries(from);
+    names.sort();
+    for path in names {
+        let name = files::name_of(&path);
+        if LEFT_OUT.contains(&name.as_str()) {
+            continue;
+        }
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        if meta.is_dir() {
+            collect(&path, &to.join(name), devices);
+        } else if !meta.file_type().is_symlink() {
+            devices.extend(node(&path, &to.join(name)));
+        }
+    }
+}
+
+fn node(from: &Path, to: &Path) -> Option<Value> {
+    let meta = from.metadata().ok()?;
+    let kind = meta.file_type();
+    let kind = if kind.is_char_device() {
+        "c"
+    } else if kind.is_block_device() {
+        "b"
+    } else {
+        return None;
+    };
+    let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+    Some(json!({
+        "path": to, "type": kind, "major": major, "minor": minor,
+        "fileMode": meta.mode() & 0o777, "uid": meta.uid(), "gid": meta.gid(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read() {
+        assert_eq!(parse_rule("c 1:* rw").unwrap()["minor"], -1);
+        assert!(
+            ["c 1 rw", "x 1:2 r", "c 1:2 rx", "c 1:2", "c a:2 r"]
+                .iter()
+                .all(|text| parse_rule(text).is_none())
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! From a record to an OCI config.json, as Docker makes it.
+
+mod devices;
+mod mount;
+mod resources;
+mod security;
+
+use std::path::{Path, PathBuf};
+
+use bollard_stubs::models::HostConfigCgroupnsModeEnum;
+use serde_json::{Value, json};
+
+use super::record::Record;
+use super::user::User;
+use crate::error::{Error, Result};
+
+pub use resources::update as updated_resources;
+pub use security::capability_names;
+
+/// The variable that every container has.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the configuration needs and the record does not have.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Who the process is.
+    pub user: Option<User>,
+    /// The network namespace: of the host when empty.
+    pub network: Option<PathBuf>,
+    /// The IPC namespace of another container, and its /dev/shm.
+    pub ipc: Option<(PathBuf, PathBuf)>,
+    /// The PID namespace of another container.
+    pub pid: Option<PathBuf>,
+    /// A /dev/shm that others may join.
+    pub shm: Option<PathBuf>,
+    /// The folder of hostname, hosts and resolv.conf.
+    pub files: PathBuf,
+    /// The host name, unless it is the host's.
+    pub hostname: Option<String>,
+    /// The control group below which all containers are.
+    pub cgroup_parent: String,
+    /// The program for `--init`.
+    pub init: Option<PathBuf>,
+}
+
+/// Whether the host has only the second version of control groups.
+pub fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The configuration.
+///
+/// # Errors
+/// When an option of the record cannot be used here.
+pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
+    let host = &record.host;
+    let privileged = host.privileged.unwrap_or(false);
+    let own_cgroup = match host.cgroupns_mode {
+        Some(HostConfigCgroupnsModeEnum::HOST) => false,
+        Some(HostConfigCgroupnsModeEnum::PRIVATE) => true,
+        _ => is_unified() && !privileged,
+    };
+    let mut spec = json!({
+        "ociVersion": "1.0.2",
+        "process": process(record, around)?,
+        "root": {"path": "rootfs", "readonly": host.readonly_rootfs.unwrap_or(false)},
+        "mounts": mount::all(record, around, own_cgroup)?,
+        "annotations": host.annotations.clone().unwrap_or_default(),
+        "linux": {
+            "namespaces": namespaces(record, around, own_cgroup),
+            "cgroupsPath": cgroups_path(record, around)?,
+            "resources": resources::all(host)?,
+            "sysctl": sysctls(record)?,
+            "maskedPaths": security::masked(host),
+            "readonlyPaths": security::read_only(host),
+        },
+    });
+    if let Some(hostname) = &around.hostname {
+        spec["hostname"] = json!(hostname);
+        if let Some(domain) = record.config.domainname.as_ref().filter(|domain| !domain.is_empty()) {
+            spec["domainname"] = json!(domain);
+        }
+    }
+    let (devices, rules) = devices::all(host)?;
+    spec["linux"]["devices"] = json!(devices);
+    spec["linux"]["resources"]["devices"] = json!(rules);
+    if let Some(seccomp) = security::seccomp(host)? {
+        spec["linux"]["seccomp"] = seccomp;
+    }
+    Ok(spec)
+}
+
+fn process(record: &Record, around: &Surroundings) -> Result<Value> {
+    let (config, host) = (&record.config, &record.host);
+    let terminal = record.has_terminal();
+    let mut args = record.command.clone();
+    if around.init.is_some() {
+        args.splice(0..0, ["/sbin/docker-init".to_owned(), "--".to_owned()]);
+    }
+    let cwd = config.working_dir.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    if !cwd.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
+        )));
+    }
+    let mut process = json!({
+        "terminal": terminal,
+        "args": args,
+        "env": environment(record, around.hostname.as_deref(), terminal),
+        "cwd": cwd,
+        "capabilities": security::capabilities(host)?,
+        "noNewPrivileges": security::no_new_privileges(host)?,
+        "rlimits": resources::rlimits(host)?,
+        "oomScoreAdj": host.oom_score_adj.unwrap_or(0),
+    });
+    if let Some(user) = &around.user {
+        process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
+    }
+    if let Some(profile) = security::apparmor(host) {
+        process["apparmorProfile"] = json!(profile);
+    }
+    if let Some([height, width]) = host.console_size.as_deref().filter(|_| terminal)
+        && (*height, *width) != (0, 0)
+    {
+        process["consoleSize"] = json!({"height": height, "width": width});
+    }
+    Ok(process)
+}
+
+/// The environment: defaults, then what image and user say.
+pub fn environment(record: &Record, hostname: Option<&str>, terminal: bool) -> Vec<String> {
+    let mut all = vec![PATH.to_owned()];
+    all.extend(hostname.map(|name| format!("HOSTNAME={name}")));
+    if terminal {
+        all.push("TERM=xterm".into());
+    }
+    override_variables(&mut all, record.config.env.iter().flatten());
+    all
+}
+
+/// Sets variables, each at the place where it was; one without a value is taken away.
+pub fn override_variables<'a>(all: &mut Vec<String>, set: impl Iterator<Item = &'a String>) {
+    for variable in set {
+        let key = variable.split('=').next().unwrap_or_default();
+        let at = all.iter().position(|other| other.split('=').next() == Some(key));
+        match (at, variable.contains('=')) {
+            (Some(at), true) => all[at].clone_from(variable),
+            (Some(at), false) => drop(all.remove(at)),
+            (None, true) => all.push(variable.clone()),
+            (None, false) => {}
+        }
+    }
+}
+
+fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<Value> {
+    let host = &record.host;
+    let mut all = vec![json!({"type": "mount"})];
+    let mut add = |kind: &str, path: Option<&Path>| match path {
+        Some(path) => all.push(json!({"type": kind, "path": path})),
+        None => all.push(json!({"type": kind})),
+    };
+    if record.network_mode() != "host" {
+        add("network", around.network.as_deref());
+    }
+    if host.uts_mode.as_deref() != Some("host") {
+        add("uts", None);
+    }
+    if host.pid_mode.as_deref() != Some("host") {
+        add("pid", around.pid.as_deref());
+    }
+    if host.ipc_mode.as_deref() != Some("host") {
+        add("ipc", around.ipc.as_ref().map(|(namespace, _)| namespace.as_path()));
+    }
+    if own_cgroup {
+        add("cgroup", None);
+    }
+    all
+}
+
+fn cgroups_path(record: &Record, around: &Surroundings) -> Result<String> {
+    let parent = record.host.cgroup_parent.as_deref().filter(|parent| !parent.is_empty());
+    let parent = parent.unwrap_or(&around.cgroup_parent);
+    if Path::new(parent).components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(Error::invalid(format!("cgroup-parent {parent:?} must not contain \"..\"")));
+    }
+    Ok(format!("/{}/{}", parent.trim_matches('/'), record.id))
+}
+
+fn sysctls(record: &Record) -> Result<Value> {
+    let mut all = serde_json::Map::new();
+    let own_network = record.network_mode() != "host" && !record.network_mode().starts_with("container:");
+    if own_network {
+        all.insert("net.ipv4.ip_unprivileged_port_start".into(), json!("0"));
+        all.insert("net.ipv4.ping_group_range".into(), json!("0 2147483647"));
+    }
+    for (name, value) in record.host.sysctls.iter().flatten() {
+        if name.starts_with("net.") && !own_network {
+            return Err(Error::invalid(format!("sysctl '{name}' not allowed in this network mode")));
+        }
+        all.insert(name.clone(), json!(value));
+    }
+    Ok(Value::Object(all))
+}

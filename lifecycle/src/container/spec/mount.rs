@@ -1,0 +1,98 @@
+//! Mounts: those every container has, the engine's files, and the user's.
+
+use serde_json::{Value, json};
+
+use super::Surroundings;
+use crate::container::record::{MountPoint, Record};
+use crate::error::{Error, Result};
+
+/// The size of /dev/shm when nobody says one.
+const SHM_SIZE: i64 = 64 << 20;
+
+pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> Result<Vec<Value>> {
+    let host = &record.host;
+    let privileged = host.privileged.unwrap_or(false);
+    let access = if privileged { "rw" } else { "ro" };
+    let taken = |path: &str| record.mounts.iter().any(|mount| mount.destination == path);
+    let mount = |to: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": source, "options": options});
+    let mut all = vec![mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])];
+    let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+    all.push(mount("/dev", "tmpfs", "tmpfs", &dev));
+    let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    all.push(mount("/dev/pts", "devpts", "devpts", &pts));
+    if record.network_mode() == "host" {
+        // A sysfs needs a network namespace of its own; the host's is shown instead.
+        all.push(mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", access]));
+    } else {
+        all.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]));
+    }
+    if record.network_mode() != "host" || own_cgroup {
+        all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
+    }
+    all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    all.extend(shm(record, around).filter(|_| !taken("/dev/shm")));
+    for (name, path) in
+        [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
+    {
+        let source = around.files.join(name);
+        if !taken(path) && source.exists() {
+            all.push(mount(path, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]));
+        }
+    }
+    if let Some(init) = &around.init {
+        all.push(mount("/sbin/docker-init", "bind", &init.to_string_lossy(), &["bind", "ro"]));
+    }
+    for point in &record.mounts {
+        all.push(user_mount(point)?);
+    }
+    Ok(all)
+}
+
+fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
+    let bind = |source: &std::path::Path| json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["bind", "rw", "rprivate"]});
+    match record.host.ipc_mode.as_deref() {
+        Some("none") => None,
+        Some("host") => Some(bind(std::path::Path::new("/dev/shm"))),
+        _ => match (&around.ipc, &around.shm) {
+            (Some((_, shm)), _) | (None, Some(shm)) => Some(bind(shm)),
+            (None, None) => {
+                let size = record.host.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE);
+                let options = ["nosuid", "noexec", "nodev", "mode=1777", &format!("size={size}")];
+                Some(json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}))
+            }
+        },
+    }
+}
+
+fn user_mount(point: &MountPoint) -> Result<Value> {
+    let access = if point.writable { "rw" } else { "ro" };
+    if point.kind == "tmpfs" {
+        let mut options = vec!["noexec", "nosuid", "nodev", access];
+        for option in &point.options {
+            let opposite = match option.as_str() {
+                "exec" => "noexec",
+                "suid" => "nosuid",
+                "dev" => "nodev",
+                "rw" => "ro",
+                "ro" => "rw",
+                _ => "",
+            };
+            options.retain(|other| *other != opposite);
+            options.push(option);
+        }
+        return Ok(
+            json!({"destination": point.destination, "type": "tmpfs", "source": "tmpfs", "options": options}),
+        );
+    }
+    if point.source.is_empty() {
+        return Err(Error::internal(format!("the mount at {} has no source", point.destination)));
+    }
+    let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+    let bind = if point.shallow { "bind" } else { "rbind" };
+    Ok(json!({
+        "destination": point.destination,
+        "type": "bind",
+        "source": point.source,
+        "options": [bind, access, propagation],
+    }))
+}

@@ -1,0 +1,229 @@
+//! Capabilities, seccomp, and what is hidden of /proc and /sys.
+
+use bollard_stubs::models::HostConfig;
+use seccomp_profiles::docker::{Host, KernelVersion};
+use seccomp_profiles::{Arch, DockerProfile};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+/// What a container may do when nobody says anything.
+const DEFAULT: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+/// All capabilities of Linux 5.9 and later.
+const ALL: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+const MASKED: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+pub(super) fn masked(host: &HostConfig) -> Vec<String> {
+    paths(host, host.masked_paths.as_ref(), &MASKED)
+}
+
+pub(super) fn read_only(host: &HostConfig) -> Vec<String> {
+    paths(host, host.readonly_paths.as_ref(), &READ_ONLY)
+}
+
+fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &[&str]) -> Vec<String> {
+    match own {
+        Some(own) => own.clone(),
+        None if host.privileged == Some(true) => Vec::new(),
+        None => default.iter().map(|path| (*path).to_owned()).collect(),
+    }
+}
+
+/// The names of the capabilities that a container has.
+pub fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
+    if host.privileged == Some(true) {
+        return Ok(ALL.iter().map(|name| format!("CAP_{name}")).collect());
+    }
+    let known = |name: &String| -> Result<String> {
+        let upper = name.to_ascii_uppercase();
+        let short = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
+        match short == "ALL" || ALL.contains(&short.as_str()) {
+            true => Ok(short),
+            false => Err(Error::invalid(format!("invalid capability: {name:?}"))),
+        }
+    };
+    let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
+    let drop = host.cap_drop.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
+    let everything = add.iter().any(|name| name == "ALL");
+    let nothing = drop.iter().any(|name| name == "ALL");
+    let base: &[&str] = if everything {
+        &ALL
+    } else if nothing {
+        &[]
+    } else {
+        &DEFAULT
+    };
+    let has = |name: &str| {
+        let added = add.iter().any(|other| other == name);
+        let dropped = drop.iter().any(|other| other == name);
+        added || base.contains(&name) && !dropped
+    };
+    Ok(ALL.iter().filter(|name| has(name)).map(|name| format!("CAP_{name}")).collect())
+}
+
+pub(super) fn capabilities(host: &HostConfig) -> Result<Value> {
+    let names = capability_names(host)?;
+    Ok(json!({"bounding": names, "effective": names, "permitted": names}))
+}
+
+/// The value of a `--security-opt`, `key=value` or `key:value`.
+fn option<'a>(host: &'a HostConfig, key: &str) -> Option<&'a str> {
+    let options = host.security_opt.iter().flatten();
+    options.filter_map(|text| text.strip_prefix(key)).find_map(|rest| rest.strip_prefix(['=', ':']))
+}
+
+pub(super) fn no_new_privileges(host: &HostConfig) -> Result<bool> {
+    for text in host.security_opt.iter().flatten() {
+        let key = text.split(['=', ':']).next().unwrap_or_default();
+        match key {
+            "no-new-privileges" | "seccomp" | "apparmor" => {}
+            "label" | "disable"
+                if text == "label=disable" || text == "label:disable" || text == "disable" => {}
+            _ => return Err(Error::invalid(format!("invalid --security-opt: {text:?} is not offered"))),
+        }
+    }
+    let plain = host.security_opt.iter().flatten().any(|text| text == "no-new-privileges");
+    match option(host, "no-new-privileges") {
+        None => Ok(plain),
+        Some(value) => value
+            .parse()
+            .map_err(|_| Error::invalid(format!("invalid --security-opt: no-new-privileges={value}"))),
+    }
+}
+
+pub(super) fn apparmor(host: &HostConfig) -> Option<&str> {
+    option(host, "apparmor").filter(|profile| *profile != "unconfined")
+}
+
+/// The seccomp profile, resolved for this host; `None` when there is to be none.
+pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
+    let profile = match option(host, "seccomp") {
+        Some("unconfined") => return Ok(None),
+        None if host.privileged == Some(true) => return Ok(None),
+        None | Some("builtin") => seccomp_profiles::profile("default").unwrap_or_default().to_owned(),
+        Some(text) if text.trim_start().starts_with('{') => text.to_owned(),
+        Some(name) => match seccomp_profiles::profile(name) {
+            Some(text) => text.to_owned(),
+            None => {
+                return Err(Error::invalid(format!(
+                    "opening seccomp profile ({name}) failed: expected JSON, unconfined, or one of {}",
+                    seccomp_profiles::PROFILES.join(", ")
+                )));
+            }
+        },
+    };
+    let bad =
+        |error: &dyn std::fmt::Display| Error::invalid(format!("decoding seccomp profile failed: {error}"));
+    let profile = DockerProfile::from_json(&profile).map_err(|error| bad(&error))?;
+    let caps = capability_names(host)?;
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let kernel = KernelVersion::from_release(&release).unwrap_or(KernelVersion { version: 5, revision: 12 });
+    let arch = Arch::from_docker(crate::image::config::architecture());
+    let arch =
+        arch.ok_or_else(|| Error::not_implemented("seccomp profiles are not offered on this machine"))?;
+    let resolved = profile.resolve(&Host { arch, caps: &caps, kernel }).map_err(|error| bad(&error))?;
+    Ok(Some(serde_json::to_value(resolved)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(add: &[&str], drop: &[&str]) -> HostConfig {
+        let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        HostConfig { cap_add: list(add), cap_drop: list(drop), ..Default::default() }
+    }
+
+    #[test]
+    fn capabilities_are_added_and_dropped() {
+        let count = |add: &[&str], drop: &[&str]| capability_names(&host(add, drop)).map(|names| names.len());
+        assert_eq!(count(&[], &[]).unwrap(), 14);
+        assert_eq!(count(&["NET_ADMIN"], &["CAP_CHOWN", "kill"]).unwrap(), 13);
+        assert_eq!(count(&["chown"], &["ALL"]).unwrap(), 1);
+        assert_eq!(count(&["ALL"], &["SYS_ADMIN"]).unwrap(), 40);
+        assert!(count(&["FLY"], &[]).is_err());
+    }
+
+    #[test]
+    fn the_default_profile_is_resolved() {
+        let profile = seccomp(&HostConfig::default()).unwrap().unwrap();
+        assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+        let off = HostConfig { security_opt: Some(vec!["seccomp=unconfined".into()]), ..Default::default() };
+        assert_eq!(seccomp(&off).unwrap(), None);
+        let bad = HostConfig { security_opt: Some(vec!["colour=red".into()]), ..Default::default() };
+        assert!(no_new_privileges(&bad).is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! Starting a container: bundle, shim, task.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use prost::Message;
+use serde_json::Value;
+use shim::proto::runc_options::Options;
+use shim::proto::task::{
+    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, ShutdownRequest, StartRequest,
+    StartResponse,
+};
+use shim::proto::types::Mount;
+use shim::proto::well_known::Any;
+
+use super::record::Status;
+use super::spec::{self, Surroundings};
+use super::{Container, create, exit, settings, user};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::task::Client;
+use crate::{files, logger, time, tree};
+
+/// How long the shim may take for one step.
+pub(super) const STEP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Starts a container that a user wants to run.
+///
+/// # Errors
+/// When it runs already, or cannot be started.
+pub async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let _busy = container.busy.lock().await;
+    let id = &container.id;
+    match container.record().state.status {
+        Status::Running => return Err(Error::not_modified()),
+        Status::Paused => {
+            return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+        }
+        Status::Removing | Status::Dead => {
+            return Err(Error::conflict(format!(
+                "container {id} is marked for removal and cannot be started"
+            )));
+        }
+        Status::Created | Status::Exited | Status::Restarting => {}
+    }
+    container.update(|record| {
+        record.stopped_by_user = false;
+        record.restart_count = 0;
+    })?;
+    start_locked(engine, container).await
+}
+
+/// Starts a container that does not run; the caller holds `busy`.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) async fn start_locked(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let result = try_start(engine, container).await;
+    if let Err(error) = &result {
+        exit::clean_up(engine, container).await;
+        container.streams.give_up();
+        container.update(|record| {
+            record.state.status =
+                if record.state.started == time::NEVER { Status::Created } else { Status::Exited };
+            record.state.exit_code = exit_code_of(&error.message);
+            record.state.error.clone_from(&error.message);
+            record.state.pid = 0;
+            record.state.socket = None;
+        })?;
+        if container.record().host.auto_remove == Some(true) {
+            container.count_exit();
+            create::remove_locked(engine, container, true)?;
+        }
+    }
+    result.map_err(|error| match exit_code_of(&error.message) {
+        126 | 127 => Error { kind: Kind::Invalid, ..error },
+        _ => error,
+    })
+}
+
+/// What a shell would say of such an error; clients look for the same words.
+fn exit_code_of(message: &str) -> i64 {
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if has(&["executable file not found", "no such file or directory", "No such file or directory"]) {
+        127
+    } else if has(&["permission denied", "is a directory", "Permission denied", "Is a directory"]) {
+        126
+    } else {
+        128
+    }
+}
+
+async fn try_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let network = engine.networks.connect(engine, container).await?;
+    let preparing = {
+        let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+        tokio::task::spawn_blocking(move || prepare(&engine, &container, network))
+    };
+    preparing.await??;
+    let (socket, client) = engine.shims.start(&container.id, &container.bundle()).await?;
+    container.set_shim(Some(Arc::clone(&client)));
+    // From here on a restarted engine finds the shim.
+    container.update(|record| record.state.socket = Some(socket))?;
+    let request = create_request(engine, container)?;
+    let created: CreateTaskResponse =
+        client.call("Create", &request, Some(STEP_LIMIT)).await.map_err(explain)?;
+    if container.log_socket().exists() {
+        container.streams.connect(&container.log_socket()).await?;
+    }
+    let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
+    let _started: StartResponse = client.call("Start", &request, Some(STEP_LIMIT)).await.map_err(explain)?;
+    container.update(|record| {
+        let state = &mut record.state;
+        state.status = Status::Running;
+        state.pid = created.pid;
+        state.exit_code = 0;
+        state.error.clear();
+        state.started = time::now();
+        state.oom_killed = false;
+        state.health = super::health::initial(&record.config);
+    })?;
+    container.publish(engine, "start", &[]);
+    exit::watch(engine, container, client);
+    super::health::watch(engine, container);
+    Ok(())
+}
+
+fn explain(error: crate::task::CallError) -> Error {
+    Error::internal(format!("failed to create task for container: {error}"))
+}
+
+/// Everything the shim needs to find.
+fn prepare(engine: &Arc<Engine>, container: &Arc<Container>, network: Option<PathBuf>) -> Result<()> {
+    let bundle = container.bundle();
+    files::remove_dir(&bundle)?;
+    files::make_dir(&container.run, 0o711)?;
+    files::make_dir(&bundle, 0o711)?;
+    let record = container.record().clone();
+    let around = surroundings(engine, container, network)?;
+    let spec: Value = spec::build(&record, &around)?;
+    files::write(&bundle.join("config.json"), &serde_json::to_vec(&spec)?, 0o600)?;
+    let rotation = settings::rotation(record.host.log_config.as_ref())?;
+    let config = logger::Config {
+        log: rotation.map(|_| container.log()),
+        rotation: rotation.unwrap_or(logger::Rotation { max_size: None, max_file: 1 }),
+        socket: container.log_socket(),
+    };
+    files::write_json(&container.run.join("logger.json"), &config)?;
+    let stdin = container.stdin();
+    let _old = std::fs::remove_file(&stdin);
+    if record.config.open_stdin == Some(true) {
+        mkfifo(&stdin, Mode::from_bits_truncate(0o600)).map_err(Error::at("make", &stdin))?;
+    }
+    Ok(())
+}
+
+fn surroundings(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    network: Option<PathBuf>,
+) -> Result<Surroundings> {
+    let record = container.record().clone();
+    let host = &record.host;
+    let other = |mode: &Option<String>| -> Result<Option<Arc<Container>>> {
+        let Some(name) = mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
+            return Ok(None);
+        };
+        let other = engine.container(name)?;
+        if !other.record().state.status.is_up() {
+            return Err(Error::conflict(format!(
+                "cannot join the namespace of container {name}: it is not running"
+            )));
+        }
+        Ok(Some(other))
+    };
+    let namespace = |other: &Container, kind: &str| {
+        PathBuf::from(format!("/proc/{}/ns/{kind}", other.record().state.pid))
+    };
+    let root = tree::mount(&container.overlay(engine)?)?;
+    let wanted = record.config.user.clone().unwrap_or_default();
+    let user = user::find(&root, &wanted, host.group_add.as_deref().unwrap_or_default())?;
+    drop(root);
+    let shareable = host.ipc_mode.as_deref() == Some("shareable");
+    let shm = if shareable { Some(mount_shm(container, host.shm_size)?) } else { None };
+    let files_folder = match record.network_mode().strip_prefix("container:") {
+        Some(name) => engine.container(name)?.folder.clone(),
+        None => container.folder.clone(),
+    };
+    let own_uts = host.uts_mode.as_deref() != Some("host");
+    let init = match host.init {
+        Some(true) => Some(init_program()?),
+        _ => None,
+    };
+    Ok(Surroundings {
+        user: Some(user),
+        network,
+        ipc: other(&host.ipc_mode)?.map(|other| (namespace(&other, "ipc"), other.run.join("shm"))),
+        pid: other(&host.pid_mode)?.map(|other| namespace(&other, "pid")),
+        shm,
+        files: files_folder,
+        hostname: record.config.hostname.clone().filter(|_| own_uts),
+        cgroup_parent: engine.settings.cgroup_parent.clone(),
+        init,
+    })
+}
+
+/// A /dev/shm that other containers may join.
+fn mount_shm(container: &Container, size: Option<i64>) -> Result<PathBuf> {
+    use nix::mount::{MsFlags, mount};
+    let path = container.run.join("shm");
+    files::make_dir(&path, 0o1777)?;
+    let options = format!("mode=1777,size={}", size.filter(|size| *size > 0).unwrap_or(64 << 20));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    mount(Some("shm"), &path, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(Error::at("mount", &path))?;
+    Ok(path)
+}
+
+/// A static program that reaps, as the first process of a container.
+fn init_program() -> Result<PathBuf> {
+    let known = [
+        "/usr/libexec/docker/docker-init",
+        "/usr/bin/docker-init",
+        "/usr/bin/tini-static",
+        "/usr/bin/catatonit",
+    ];
+    let found = known.iter().map(PathBuf::from).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Error::internal("--init needs one of docker-init, tini-static or catatonit on this host")
+    })
+}
+
+fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRequest> {
+    let record = container.record().clone();
+    let overlay = container.overlay(engine)?;
+    let lower: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
+    let mut options = vec![format!("lowerdir={}", lower.join(":"))];
+    if let Some((upper, work)) = overlay.upper {
+        options.push(format!("upperdir={}", upper.display()));
+        options.push(format!("workdir={}", work.display()));
+    }
+    let config = container.run.join("logger.json");
+    let output = format!("binary-v2://{}?logger={}", escaped(&engine.settings.own), escaped(&config));
+    let runtime = Options {
+        root: engine.settings.exec_root.join("r").to_string_lossy().into_owned(),
+        ..Default::default()
+    };
+    let stdin = match record.config.open_stdin {
+        Some(true) => container.stdin().to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
+    Ok(CreateTaskRequest {
+        id: container.id.clone(),
+        bundle: container.bundle().to_string_lossy().into_owned(),
+        rootfs: vec![Mount {
+            r#type: "overlay".into(),
+            source: "overlay".into(),
+            target: String::new(),
+            options,
+        }],
+        terminal: record.has_terminal(),
+        stdin,
+        stdout: output.clone(),
+        stderr: output,
+        options: Some(Any { type_url: "containerd.runc.v1.Options".into(), value: runtime.encode_to_vec() }),
+        ..Default::default()
+    })
+}
+
+/// A path in a URI.
+fn escaped(path: &std::path::Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    bytes
+        .map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Ends a task and its shim, as far as they are there.
+pub(super) async fn end_task(client: &Client, id: &str) {
+    let request = DeleteRequest { id: id.to_owned(), exec_id: String::new() };
+    let _gone: Result<DeleteResponse, _> = client.call("Delete", &request, Some(STEP_LIMIT)).await;
+    let request = ShutdownRequest { id: id.to_owned(), now: false };
+    let _gone: Result<shim::proto::rpc::Status, _> =
+        client.call("Shutdown", &request, Some(STEP_LIMIT)).await;
+}

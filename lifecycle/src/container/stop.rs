@@ -1,0 +1,218 @@
+//! Signals, and ways to end, freeze and restart a container.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shim::proto::rpc;
+use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
+
+use super::record::Status;
+use super::start::{self, STEP_LIMIT};
+use super::{Container, signal};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// How long a container may take after its stop signal, when nobody says.
+const PATIENCE: i64 = 10;
+
+/// How long a killed container may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+
+const SIGKILL: u32 = 9;
+
+/// Sends a signal to the container's first process.
+async fn send(container: &Container, signal: u32) -> Result<()> {
+    let request = KillRequest { id: container.id.clone(), signal, ..Default::default() };
+    match container.shim()?.call::<_, rpc::Status>("Kill", &request, Some(STEP_LIMIT)).await {
+        Err(error) if error.is_not_found() => Err(container.not_running()),
+        other => other.map(drop).map_err(Error::from),
+    }
+}
+
+/// Waits until the run that was the `exits`th to come has ended.
+async fn wait_for_exit(container: &Container, exits: u64, limit: Option<Duration>) -> bool {
+    let waiting = container.wait_until(|container| container.exits() > exits || container.is_removed());
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, waiting).await.is_ok(),
+        None => {
+            waiting.await;
+            true
+        }
+    }
+}
+
+/// Ends a container: its stop signal, time to react, and SIGKILL.
+///
+/// # Errors
+/// [`crate::error::Kind::NotModified`] when it does not run.
+pub async fn stop(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    wish: Option<&str>,
+    timeout: Option<i64>,
+) -> Result<()> {
+    let (status, exits) = (container.record().state.status, container.exits());
+    if status == Status::Restarting {
+        container.update(|record| record.stopped_by_user = true)?;
+        container.hurry.notify_one();
+        container
+            .wait_until(|container| {
+                container.record().state.status != Status::Restarting || container.is_removed()
+            })
+            .await;
+        return Ok(());
+    }
+    if !status.is_up() {
+        return Err(Error::not_modified());
+    }
+    let (own, patience) = {
+        let record = container.record();
+        (record.config.stop_signal.clone(), record.config.stop_timeout)
+    };
+    let word = wish.map(str::to_owned).or(own).filter(|word| !word.is_empty());
+    let number = signal::parse(word.as_deref().unwrap_or("TERM"))?;
+    let patience = timeout.or(patience).unwrap_or(PATIENCE);
+    container.update(|record| record.stopped_by_user = true)?;
+    let sent = send(container, number).await;
+    if sent.is_ok() {
+        container.publish(engine, "kill", &[("signal", number.to_string())]);
+    }
+    // Frozen processes see no signal but the last one.
+    let limit = (patience >= 0).then(|| Duration::from_secs(u64::try_from(patience).unwrap_or(0)));
+    let gone = match sent {
+        Ok(()) => wait_for_exit(container, exits, limit).await,
+        Err(_) => false,
+    };
+    if !gone {
+        kill_and_wait(engine, container, exits).await?;
+    }
+    container.publish(engine, "stop", &[]);
+    Ok(())
+}
+
+async fn kill_and_wait(engine: &Arc<Engine>, container: &Arc<Container>, exits: u64) -> Result<()> {
+    match send(container, SIGKILL).await {
+        Ok(()) => container.publish(engine, "kill", &[("signal", SIGKILL.to_string())]),
+        // It ended by itself just now.
+        Err(_) if !container.record().state.status.is_up() => return Ok(()),
+        Err(error) if error.kind == crate::error::Kind::Conflict => {}
+        Err(error) => return Err(error),
+    }
+    if wait_for_exit(container, exits, Some(KILL_LIMIT)).await {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL",
+        container.id
+    )))
+}
+
+/// Ends a container at once, for its removal.
+///
+/// # Errors
+/// When it does not end.
+pub(super) async fn kill_now(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let exits = container.exits();
+    container.update(|record| record.stopped_by_user = true)?;
+    if container.record().state.status == Status::Restarting {
+        container.hurry.notify_one();
+        container
+            .wait_until(|container| {
+                container.record().state.status != Status::Restarting || container.is_removed()
+            })
+            .await;
+        return Ok(());
+    }
+    kill_and_wait(engine, container, exits).await
+}
+
+/// `docker kill`.
+///
+/// # Errors
+/// When it does not run.
+pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, word: Option<&str>) -> Result<()> {
+    let number = signal::parse(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
+    if !container.record().state.status.is_up() {
+        return Err(Error::conflict(format!(
+            "Cannot kill container: {}: {}",
+            container.id,
+            container.not_running()
+        )));
+    }
+    let exits = container.exits();
+    let own = container.record().config.stop_signal.clone().and_then(|word| signal::parse(&word).ok());
+    if number == SIGKILL || number == own.unwrap_or(15) {
+        container.update(|record| record.stopped_by_user = true)?;
+    }
+    send(container, number).await?;
+    container.publish(engine, "kill", &[("signal", number.to_string())]);
+    if number == SIGKILL {
+        wait_for_exit(container, exits, Some(KILL_LIMIT)).await;
+    }
+    Ok(())
+}
+
+/// `docker restart`.
+///
+/// # Errors
+/// When it does not end, or cannot be started.
+pub async fn restart(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    wish: Option<&str>,
+    timeout: Option<i64>,
+) -> Result<()> {
+    // One that is removed when it ends would not be there any more.
+    let keep = container.record().host.auto_remove;
+    if keep == Some(true) {
+        container.update(|record| record.host.auto_remove = Some(false))?;
+    }
+    let stopped = stop(engine, container, wish, timeout).await;
+    let result = match stopped {
+        Err(error) if error.kind != crate::error::Kind::NotModified => Err(error),
+        _ => match start::start(engine, container).await {
+            Err(error) if error.kind == crate::error::Kind::NotModified => Ok(()),
+            other => other,
+        },
+    };
+    if keep == Some(true) {
+        container.update(|record| record.host.auto_remove = keep)?;
+    }
+    result?;
+    container.publish(engine, "restart", &[]);
+    Ok(())
+}
+
+/// `docker pause`.
+///
+/// # Errors
+/// When it does not run, or is frozen already.
+pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    match container.record().state.status {
+        Status::Running => {}
+        Status::Paused => {
+            return Err(Error::conflict(format!("Container {} is already paused", container.id)));
+        }
+        _ => return Err(Error::conflict(format!("Container {} is not running", container.id))),
+    }
+    let request = PauseRequest { id: container.id.clone() };
+    let _done: rpc::Status = container.shim()?.call("Pause", &request, Some(STEP_LIMIT)).await?;
+    container.update(|record| record.state.status = Status::Paused)?;
+    container.publish(engine, "pause", &[]);
+    Ok(())
+}
+
+/// `docker unpause`.
+///
+/// # Errors
+/// When it is not frozen.
+pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    if container.record().state.status != Status::Paused {
+        return Err(Error::conflict(format!("Container {} is not paused", container.id)));
+    }
+    let request = ResumeRequest { id: container.id.clone() };
+    let _done: rpc::Status = container.shim()?.call("Resume", &request, Some(STEP_LIMIT)).await?;
+    container.update(|record| record.state.status = Status::Running)?;
+    container.publish(engine, "unpause", &[]);
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Who a container's process is: a user and groups of the image's own files.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::tree::Root;
+
+/// The numbers of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
+/// Finds `name[:group]`, names or numbers, in an image; `more` are groups to be added.
+///
+/// # Errors
+/// When a name is not in the image.
+pub fn find(root: &Root, name: &str, more: &[String]) -> Result<User> {
+    let passwd = root.text("etc/passwd")?.unwrap_or_default();
+    let group = root.text("etc/group")?.unwrap_or_default();
+    resolve(&passwd, &group, name, more)
+}
+
+fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<User> {
+    let (user, wanted_group) = name.split_once(':').map_or((name, None), |(user, group)| (user, Some(group)));
+    let user = if user.is_empty() { "0" } else { user };
+    let rows = || passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|row| row.len() >= 4);
+    // A name goes before a number, as a name may consist of digits.
+    let row = rows().find(|row| row[0] == user).or_else(|| rows().find(|row| row[2] == user));
+    let (uid, gid, login) = match row {
+        Some(row) => (number(row[2])?, number(row[3])?, Some(row[0].to_owned())),
+        None => match user.parse::<u32>() {
+            Ok(uid) => (uid, 0, None),
+            Err(_) => return Err(missing("user", user, "passwd")),
+        },
+    };
+    let gid = match wanted_group.filter(|group| !group.is_empty()) {
+        Some(wanted) => group_id(group, wanted)?,
+        None => gid,
+    };
+    let mut groups = BTreeSet::from([gid]);
+    if let Some(login) = login.filter(|_| wanted_group.is_none()) {
+        for row in group.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|row| row.len() >= 4)
+        {
+            if row[3].split(',').any(|member| member.trim() == login) {
+                groups.insert(number(row[2])?);
+            }
+        }
+    }
+    for name in more {
+        groups.insert(group_id(group, name)?);
+    }
+    Ok(User { uid, gid, groups: groups.into_iter().collect() })
+}
+
+fn group_id(group: &str, name: &str) -> Result<u32> {
+    let row = group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|row| row[0] == name && row.len() >= 3);
+    match row {
+        Some(row) => number(row[2]),
+        None => name.parse().map_err(|_| missing("group", name, "group")),
+    }
+}
+
+fn number(text: &str) -> Result<u32> {
+    text.parse()
+        .map_err(|_| Error::invalid(format!("{text:?} in the image's passwd or group file is not a number")))
+}
+
+fn missing(what: &str, name: &str, file: &str) -> Error {
+    Error::invalid(format!("unable to find {what} {name}: no matching entries in {file} file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/false\n";
+        let group = "root:x:0:\nwww:x:34:\nlog:x:40:web,other\ndisk:x:6:root\n";
+        let find = |name| resolve(passwd, group, name, &[]).map(|user| (user.uid, user.gid, user.groups));
+        assert_eq!(find("").unwrap(), (0, 0, vec![0, 6]));
+        assert_eq!(find("web").unwrap(), (33, 34, vec![34, 40]));
+        assert_eq!(find("33").unwrap(), (33, 34, vec![34, 40]));
+        assert_eq!(find("web:root").unwrap(), (33, 0, vec![0]));
+        assert_eq!(find("1000:1000").unwrap(), (1000, 1000, vec![1000]));
+        assert_eq!(find("1000").unwrap(), (1000, 0, vec![0]));
+        assert!(find("nobody").unwrap_err().message.contains("no matching entries in passwd file"));
+        assert!(find("web:nogroup").unwrap_err().message.contains("no matching entries in group file"));
+        let more = resolve(passwd, group, "web", &["disk".into(), "99".into()]).unwrap();
+        assert_eq!(more.groups, [6, 34, 40, 99]);
+    }
+}

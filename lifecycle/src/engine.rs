@@ -1,0 +1,256 @@
+//! The engine: everything there is, and the directories it is in.
+//!
+//! ```text
+//! ROOT/blobs layers images repositories.json      images
+//! ROOT/containers/ID/{container.json,upper,work,…} containers, their files and logs
+//! ROOT/volumes networks                            volumes and networks
+//! EXEC/c/ID16/{bundle,log.sock,stdin,…}            what is needed while a container runs
+//! EXEC/s                                           sockets of shims
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::container::{Container, Exec};
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::files;
+use crate::image::Store;
+use crate::network::Networks;
+use crate::task::{self, Shims};
+use crate::volume::Volumes;
+
+/// What the engine was started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub root: PathBuf,
+    /// Where everything is that does not outlive the machine's uptime.
+    pub exec_root: PathBuf,
+    /// The control group below which containers are.
+    pub cgroup_parent: String,
+    /// The shim.
+    pub shim: PathBuf,
+    /// This program, which is the logger too.
+    pub own: PathBuf,
+}
+
+/// All there is.
+#[derive(Debug)]
+pub struct Engine {
+    /// How it was started.
+    pub settings: Settings,
+    /// Its own id.
+    pub id: String,
+    /// Images.
+    pub images: Store,
+    /// Volumes.
+    pub volumes: Volumes,
+    /// Networks.
+    pub networks: Networks,
+    /// Events.
+    pub events: Events,
+    /// Shims.
+    pub shims: Shims,
+    containers: Mutex<BTreeMap<String, Arc<Container>>>,
+    execs: Mutex<HashMap<String, Arc<Exec>>>,
+}
+
+impl Engine {
+    /// Opens the directories, and takes up the containers that are there.
+    ///
+    /// # Errors
+    /// When a directory cannot be used.
+    pub async fn open(settings: Settings) -> Result<Arc<Self>> {
+        let (root, exec) = (&settings.root, &settings.exec_root);
+        files::make_dir(&root.join("containers"), 0o711)?;
+        files::make_dir(&root.join("empty"), 0o755)?;
+        files::make_dir(&exec.join("c"), 0o711)?;
+        files::make_dir(&exec.join("s"), 0o700)?;
+        let id_file = root.join("id.json");
+        let id = match files::read_json::<String>(&id_file)? {
+            Some(id) => id,
+            None => {
+                let id = files::random_hex(16);
+                files::write_json(&id_file, &id)?;
+                id
+            }
+        };
+        let shims = Shims {
+            program: settings.shim.clone(),
+            sockets: exec.join("s"),
+            events: exec.join("events.sock"),
+        };
+        let (oom_sender, mut oom) = mpsc::unbounded_channel();
+        task::listen(&shims.events, oom_sender)?;
+        let engine = Arc::new(Self {
+            id,
+            images: Store::open(root)?,
+            volumes: Volumes::open(root)?,
+            networks: Networks::open(root, exec)?,
+            events: Events::default(),
+            shims,
+            containers: Mutex::default(),
+            execs: Mutex::default(),
+            settings,
+        });
+        engine.load_containers()?;
+        let weak = Arc::downgrade(&engine);
+        tokio::spawn(async move {
+            while let Some(id) = oom.recv().await {
+                if let Some(engine) = weak.upgrade()
+                    && let Ok(container) = engine.container(&id)
+                {
+                    container.ran_out_of_memory(&engine);
+                }
+            }
+        });
+        crate::container::restore_all(&engine).await;
+        engine.collect()?;
+        Ok(engine)
+    }
+
+    fn load_containers(self: &Arc<Self>) -> Result<()> {
+        for folder in files::entries(&self.settings.root.join("containers")) {
+            match files::read_json(&folder.join("container.json")) {
+                Ok(Some(record)) => {
+                    let container = Container::new(&self.settings, record);
+                    self.containers().insert(container.id.clone(), container);
+                }
+                // Created half, or removed half: nobody has heard of it.
+                Ok(None) => files::remove_dir(&folder)?,
+                Err(error) => eprintln!("cortend: a container cannot be used: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn containers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Container>>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execs(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All containers, the newest first.
+    pub fn all_containers(&self) -> Vec<Arc<Container>> {
+        let mut all: Vec<_> = self.containers().values().cloned().collect();
+        all.sort_by_key(|container| std::cmp::Reverse(container.record().created.clone()));
+        all
+    }
+
+    /// The container that a user means: by id, name, or the beginning of an id.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn container(&self, text: &str) -> Result<Arc<Container>> {
+        let all = self.containers();
+        if let Some(container) = all.get(text) {
+            return Ok(Arc::clone(container));
+        }
+        let name = text.strip_prefix('/').unwrap_or(text);
+        if let Some(container) = all.values().find(|container| container.record().name == name) {
+            return Ok(Arc::clone(container));
+        }
+        let mut of =
+            all.range(text.to_owned()..).take_while(|(id, _)| !text.is_empty() && id.starts_with(text));
+        match (of.next(), of.next()) {
+            (Some((_, container)), None) => Ok(Arc::clone(container)),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid(format!("Multiple IDs found with provided prefix: {text}")))
+            }
+            _ => Err(Error::not_found(format!("No such container: {text}"))),
+        }
+    }
+
+    /// Adds a container, unless its name is taken.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn add_container(&self, container: &Arc<Container>) -> Result<()> {
+        let mut all = self.containers();
+        let name = container.record().name.clone();
+        if let Some(other) = all.values().find(|other| other.record().name == name) {
+            let other = &other.id;
+            return Err(Error::conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{other}\". You have to remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        all.insert(container.id.clone(), Arc::clone(container));
+        Ok(())
+    }
+
+    /// Gives a container another name, unless that is taken.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn rename_container(&self, container: &Container, name: &str) -> Result<()> {
+        let all = self.containers();
+        if let Some(other) = all.values().find(|other| other.record().name == name) {
+            let other = &other.id;
+            return Err(Error::conflict(format!(
+                "Error when allocating new name: Conflict. The container name \"/{name}\" is already in use by container \"{other}\". You have to remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        container.update(|record| record.name = name.to_owned())
+    }
+
+    /// Forgets a container.
+    pub fn drop_container(&self, id: &str) {
+        self.containers().remove(id);
+        self.execs().retain(|_, exec| exec.container != id);
+    }
+
+    /// A name that no container has.
+    pub fn free_name(&self) -> String {
+        loop {
+            let name = crate::names::random();
+            if !self.containers().values().any(|container| container.record().name == name) {
+                return name;
+            }
+        }
+    }
+
+    /// Adds a process that is to run in a container.
+    pub fn add_exec(&self, exec: &Arc<Exec>) {
+        self.execs().insert(exec.id.clone(), Arc::clone(exec));
+    }
+
+    /// Such a process.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn exec(&self, id: &str) -> Result<Arc<Exec>> {
+        self.execs().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    /// The ids of a container's processes.
+    pub fn execs_of(&self, container: &str) -> Vec<String> {
+        let all = self.execs();
+        all.values()
+            .filter(|exec| exec.container == container && exec.is_running())
+            .map(|exec| exec.id.clone())
+            .collect()
+    }
+
+    /// Forgets a process.
+    pub fn drop_exec(&self, id: &str) {
+        self.execs().remove(id);
+    }
+
+    /// Removes what no image and no container needs.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn collect(&self) -> Result<(Vec<String>, u64)> {
+        let mut kept = BTreeSet::new();
+        for container in self.containers().values() {
+            kept.extend(container.record().layers.iter().cloned());
+        }
+        self.images.collect(&kept)
+    }
+}

@@ -1,0 +1,92 @@
+//! Small files that must survive a crash, and names that nobody can guess.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// Replaces a file as a whole: after a crash it has its old or its new content.
+///
+/// # Errors
+/// With the path.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let temporary = folder.join(format!(".{}-{}", random_hex(4), name_of(path)));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = options
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _gone = fs::remove_file(&temporary);
+    }
+    written.map_err(Error::at("write", path))
+}
+
+/// [`write()`] of a value as JSON.
+///
+/// # Errors
+/// With the path.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write(path, &serde_json::to_vec(value)?, 0o600)
+}
+
+/// Reads a value; `None` when there is no such file.
+///
+/// # Errors
+/// With the path.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(Error::at("understand", path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::at("read", path)(error)),
+    }
+}
+
+/// Makes a directory with those above it.
+///
+/// # Errors
+/// With the path.
+pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::at("make", path))
+}
+
+/// Removes a directory and all in it; none is fine.
+///
+/// # Errors
+/// With the path.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The last part of a path.
+pub fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The paths in a directory; none when it cannot be read.
+pub fn entries(path: &Path) -> Vec<PathBuf> {
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// `count` bytes from the kernel, in hexadecimal.
+pub fn random_hex(count: usize) -> String {
+    let mut bytes = vec![0; count];
+    // The device cannot fail once the machine is up; equal names would be refused where they matter.
+    let _read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    hex(&bytes)
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

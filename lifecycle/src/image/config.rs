@@ -1,0 +1,117 @@
+//! The configuration of an image: what its containers run, and of which layers it is made.
+
+use bollard_stubs::models::ContainerConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// An image's configuration, Docker's and OCI's being the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// The machine it is for, as Go names it.
+    #[serde(default)]
+    pub architecture: String,
+    /// The variant of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// `linux`.
+    #[serde(default)]
+    pub os: String,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What containers run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ContainerConfig>,
+    /// The layers.
+    #[serde(default)]
+    pub rootfs: RootFs,
+    /// How it was made, step by step.
+    #[serde(default, deserialize_with = "nullable")]
+    pub history: Vec<History>,
+}
+
+/// The layers of an image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RootFs {
+    /// `layers`.
+    #[serde(rename = "type", default = "layers")]
+    pub kind: String,
+    /// Digests of the layers as plain tar, the lowest first.
+    #[serde(default, deserialize_with = "nullable")]
+    pub diff_ids: Vec<String>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: layers(), diff_ids: Vec::new() }
+    }
+}
+
+/// One step in which an image was made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct History {
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// By what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// By whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// It made no layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+}
+
+fn layers() -> String {
+    "layers".into()
+}
+
+fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+impl ConfigFile {
+    /// Understands a configuration, and refuses one that is not for this machine.
+    ///
+    /// # Errors
+    /// When it is malformed or for another machine.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let config: Self = serde_json::from_slice(text)
+            .map_err(|error| Error::invalid(format!("the image's configuration: {error}")))?;
+        if !config.rootfs.diff_ids.iter().all(|id| super::reference::is_digest(id)) {
+            return Err(Error::invalid("the image's configuration: diff_ids are not sha256 digests"));
+        }
+        if !config.os.is_empty() && config.os != "linux" {
+            return Err(Error::invalid(format!(
+                "image operating system {:?} cannot be used on this platform",
+                config.os
+            )));
+        }
+        Ok(config)
+    }
+
+    /// What containers run.
+    pub fn container(&self) -> ContainerConfig {
+        self.config.clone().unwrap_or_default()
+    }
+}
+
+/// The machine's name in images.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}

@@ -1,0 +1,20 @@
+//! Images: names, configurations, layers, and the archives they travel in.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`reference`] | names |
+//! | [`content`] | blobs by digest |
+//! | [`layer`] | blobs, unpacked for overlayfs |
+//! | [`store`] | which images there are, what they are called, what may be removed |
+//! | [`archive`] | `save` and `load` |
+
+pub mod archive;
+pub mod config;
+pub mod content;
+pub mod layer;
+pub mod reference;
+pub mod store;
+
+pub use config::ConfigFile;
+pub use reference::Reference;
+pub use store::{Image, Store};

@@ -1,0 +1,303 @@
+//! Which images there are and what they are called.
+//!
+//! On disk: `images/HASH.json` for each image, `repositories.json` for all names. Nothing else is written down: what
+//! neither an image nor a container needs is garbage, and found by looking.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::ConfigFile;
+use super::content::Content;
+use super::layer::{Layer, Layers};
+use super::reference::Reference;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::time;
+
+/// An image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: String,
+    /// Its configuration.
+    pub config: ConfigFile,
+    /// When it was named last.
+    pub tagged: Option<String>,
+    /// The image it was made from, when it was made here.
+    pub parent: Option<String>,
+}
+
+/// What is on disk of an image.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    id: String,
+    #[serde(default)]
+    tagged: Option<String>,
+    #[serde(default)]
+    parent: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    images: BTreeMap<String, Arc<Image>>,
+    /// Full names with a tag or a digest, and the image's id.
+    names: BTreeMap<String, String>,
+}
+
+/// All images.
+#[derive(Debug)]
+pub struct Store {
+    /// Blobs.
+    pub content: Content,
+    /// Unpacked layers.
+    pub layers: Layers,
+    images: PathBuf,
+    names: PathBuf,
+    state: Mutex<State>,
+    leases: AtomicUsize,
+}
+
+/// While it lives nothing is removed as garbage: something is being put together.
+#[derive(Debug)]
+pub struct Lease<'a>(&'a AtomicUsize);
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Store {
+    /// The store below a directory.
+    ///
+    /// # Errors
+    /// When it cannot be made or read.
+    pub fn open(root: &Path) -> Result<Self> {
+        let content = Content::open(root)?;
+        let layers = Layers::open(root)?;
+        let store = Self {
+            content,
+            layers,
+            images: root.join("images"),
+            names: root.join("repositories.json"),
+            state: Mutex::default(),
+            leases: AtomicUsize::new(0),
+        };
+        files::make_dir(&store.images, 0o700)?;
+        {
+            let mut state = store.state();
+            for path in files::entries(&store.images) {
+                // A blob that is gone makes the image unusable, not the engine.
+                if let Ok(Some(record)) = files::read_json::<Record>(&path)
+                    && let Ok(config) =
+                        store.content.read(&record.id).and_then(|text| ConfigFile::parse(&text))
+                {
+                    let Record { id, tagged, parent } = record;
+                    state.images.insert(id.clone(), Arc::new(Image { id, config, tagged, parent }));
+                }
+            }
+            let names: BTreeMap<String, String> = files::read_json(&store.names)?.unwrap_or_default();
+            state.names = names.into_iter().filter(|(_, id)| state.images.contains_key(id)).collect();
+        }
+        Ok(store)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Keeps everything that is in the store until it is dropped.
+    pub fn lease(&self) -> Lease<'_> {
+        self.leases.fetch_add(1, Ordering::SeqCst);
+        Lease(&self.leases)
+    }
+
+    /// Makes an image of a configuration whose layers are all here; returns its id.
+    ///
+    /// # Errors
+    /// When a layer is missing.
+    pub fn add(&self, config: &[u8], parent: Option<String>) -> Result<String> {
+        let parsed = ConfigFile::parse(config)?;
+        for diff_id in &parsed.rootfs.diff_ids {
+            if self.layers.get(diff_id).is_none() {
+                return Err(Error::invalid(format!("layer {diff_id} is missing")));
+            }
+        }
+        let id = self.content.add(config, None)?.digest;
+        if self.state().images.contains_key(&id) {
+            return Ok(id);
+        }
+        let record = Record { id: id.clone(), tagged: None, parent: parent.clone() };
+        files::write_json(&self.record_path(&id), &record)?;
+        let image = Image { id: id.clone(), config: parsed, tagged: None, parent };
+        self.state().images.insert(id.clone(), Arc::new(image));
+        Ok(id)
+    }
+
+    fn record_path(&self, id: &str) -> PathBuf {
+        self.images.join(format!("{}.json", id.trim_start_matches("sha256:")))
+    }
+
+    /// Gives an image a name, which another image may lose by that; returns that one's id.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn tag(&self, reference: &Reference, id: &str) -> Result<Option<String>> {
+        let mut state = self.state();
+        let Some(image) = state.images.get(id).cloned() else {
+            return Err(Error::not_found(format!("No such image: {id}")));
+        };
+        let before = state.names.insert(reference.to_string(), id.to_owned());
+        files::write_json(&self.names, &state.names)?;
+        let tagged = Some(time::now());
+        let record = Record { id: id.to_owned(), tagged: tagged.clone(), parent: image.parent.clone() };
+        files::write_json(&self.record_path(id), &record)?;
+        state.images.insert(id.to_owned(), Arc::new(Image { tagged, ..(*image).clone() }));
+        Ok(before.filter(|before| before != id))
+    }
+
+    /// Takes a name away; returns the image that had it.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn untag(&self, reference: &Reference) -> Result<Option<String>> {
+        let mut state = self.state();
+        let had = state.names.remove(&reference.to_string());
+        files::write_json(&self.names, &state.names)?;
+        Ok(had)
+    }
+
+    /// All images, the newest first.
+    pub fn all(&self) -> Vec<Arc<Image>> {
+        let mut all: Vec<_> = self.state().images.values().cloned().collect();
+        all.sort_by(|a, b| b.config.created.cmp(&a.config.created));
+        all
+    }
+
+    /// The names of an image: those with tags, and those with digests.
+    pub fn names(&self, id: &str) -> (Vec<Reference>, Vec<Reference>) {
+        let state = self.state();
+        let of = state.names.iter().filter(|(_, named)| *named == id);
+        of.filter_map(|(name, _)| Reference::parse_exact(name).ok()).partition(|name| name.tag.is_some())
+    }
+
+    /// The image that a user means: by id, the beginning of one, or name.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(&self, text: &str) -> Result<Arc<Image>> {
+        let missing = || Error::not_found(format!("No such image: {text}"));
+        let state = self.state();
+        if let Some(image) = state.images.get(text) {
+            return Ok(Arc::clone(image));
+        }
+        if let Ok(mut reference) = Reference::parse(text) {
+            if reference.digest.is_some() {
+                reference.tag = None;
+            }
+            let named = state.names.get(&reference.to_string());
+            if let Some(image) = named.and_then(|id| state.images.get(id)) {
+                return Ok(Arc::clone(image));
+            }
+        }
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing_named(text));
+        }
+        let mut of = state.images.values().filter(|image| image.id["sha256:".len()..].starts_with(prefix));
+        match (of.next(), of.next()) {
+            (Some(image), None) => Ok(Arc::clone(image)),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid(format!("multiple IDs found with provided prefix: {text}")))
+            }
+            _ => Err(missing()),
+        }
+    }
+
+    /// The layers of an image, the lowest first.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn layers_of(&self, image: &Image) -> Result<Vec<Layer>> {
+        let get = |diff_id: &String| {
+            self.layers.get(diff_id).ok_or_else(|| Error::internal(format!("layer {diff_id} is missing")))
+        };
+        image.config.rootfs.diff_ids.iter().map(get).collect()
+    }
+
+    /// Bytes of all files of an image.
+    pub fn size(&self, image: &Image) -> u64 {
+        image.config.rootfs.diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
+    }
+
+    /// The directories to mount for these layers, the uppermost first.
+    ///
+    /// # Errors
+    /// When a diff id is none.
+    pub fn lower(&self, diff_ids: &[String]) -> Result<Vec<PathBuf>> {
+        diff_ids.iter().rev().map(|diff_id| self.layers.files(diff_id)).collect()
+    }
+
+    /// Forgets an image; its content goes with [`Store::collect`].
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn forget(&self, id: &str) -> Result<()> {
+        let mut state = self.state();
+        state.names.retain(|_, named| named != id);
+        files::write_json(&self.names, &state.names)?;
+        state.images.remove(id);
+        std::fs::remove_file(self.record_path(id)).map_err(Error::at("remove image", id))
+    }
+
+    /// The images that were made from this one here.
+    pub fn children(&self, id: &str) -> Vec<String> {
+        let state = self.state();
+        let of = state.images.values().filter(|image| image.parent.as_deref() == Some(id));
+        of.map(|image| image.id.clone()).collect()
+    }
+
+    /// Removes blobs and layers that no image needs and that are not among `kept` (layers of containers whose image
+    /// is gone). Does nothing while somebody holds a lease. Returns the removed layers and bytes.
+    ///
+    /// # Errors
+    /// When a layer cannot be removed.
+    pub fn collect(&self, kept: &BTreeSet<String>) -> Result<(Vec<String>, u64)> {
+        let state = self.state();
+        if self.leases.load(Ordering::SeqCst) > 0 {
+            return Ok((Vec::new(), 0));
+        }
+        let mut layers = kept.clone();
+        let mut blobs = BTreeSet::new();
+        for image in state.images.values() {
+            blobs.insert(image.id.clone());
+            layers.extend(image.config.rootfs.diff_ids.iter().cloned());
+        }
+        blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
+        let (mut removed, mut freed) = (Vec::new(), 0);
+        for diff_id in self.layers.all() {
+            if !layers.contains(&diff_id) {
+                freed += self.layers.get(&diff_id).map_or(0, |layer| layer.size);
+                self.layers.remove(&diff_id, &self.content)?;
+                removed.push(diff_id);
+            }
+        }
+        for digest in self.content.all() {
+            if !blobs.contains(&digest) {
+                self.content.remove(&digest);
+            }
+        }
+        Ok((removed, freed))
+    }
+}
+
+fn missing_named(text: &str) -> Error {
+    match Reference::parse(text) {
+        Ok(reference) => Error::not_found(format!("No such image: {}", reference.familiar_full())),
+        Err(_) => Error::not_found(format!("No such image: {text}")),
+    }
+}

@@ -1,0 +1,40 @@
+//! Corten's thin engine: images, containers, networks and volumes behind the Docker Engine API.
+//!
+//! It keeps nothing running that it need not. A container belongs to its shim, its log to a logger of its own; this
+//! program can be killed and started again at any time, and takes up what it finds.
+//!
+//! ```text
+//! docker ── HTTP ──► api ──► container, image, network, volume ──► task ── ttrpc ──► shim ──► runtime ──► container
+//!                                          logs, attach ◄── logger ◄──────────────── pipes ◄──────────────┘
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`api`] | requests and answers |
+//! | [`engine`] | everything there is, and where it is on disk |
+//! | [`container`] | containers |
+//! | [`image`] | images and their layers |
+//! | [`network`], [`volume`] | networks and volumes |
+//! | [`task`] | shims |
+//! | [`logger`] | the process that writes a container's log |
+//! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
+//! | [`events`], [`error`], [`time`], [`files`], [`names`] | what all of them need |
+//! | [`sys`] | every unsafe line |
+#![deny(unsafe_code)]
+#![recursion_limit = "256"]
+
+pub mod api;
+pub mod container;
+pub mod engine;
+pub mod error;
+pub mod events;
+pub mod files;
+pub mod image;
+pub mod logger;
+pub mod names;
+pub mod network;
+pub mod sys;
+pub mod task;
+pub mod time;
+pub mod tree;
+pub mod volume;

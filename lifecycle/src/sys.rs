@@ -1,0 +1,117 @@
+//! Every unsafe line of the engine: the mount API, which nix does not have.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+fn check(result: libc::c_long) -> io::Result<libc::c_int> {
+    match libc::c_int::try_from(result) {
+        Ok(value) if value >= 0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn owned(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: only called with a descriptor that a system call of this file has just returned.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// fsopen(2): a context in which a file system is configured.
+///
+/// # Errors
+/// The errno of fsopen(2).
+pub fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: `kind` is NUL-terminated and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) }).map(owned)
+}
+
+/// fsconfig(2), `FSCONFIG_SET_STRING`.
+///
+/// # Errors
+/// The errno of fsconfig(2).
+pub fn fsconfig_string(context: BorrowedFd<'_>, key: &CStr, value: &CStr) -> io::Result<()> {
+    let command = libc::FSCONFIG_SET_STRING;
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value.as_ptr(), 0)
+    })
+    .map(drop)
+}
+
+/// fsconfig(2), `FSCONFIG_CMD_CREATE`, and fsmount(2): a mount that is attached nowhere.
+///
+/// # Errors
+/// The errno of either call.
+pub fn fsmount(context: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let none = std::ptr::null::<libc::c_char>();
+    let fd = context.as_raw_fd();
+    // SAFETY: FSCONFIG_CMD_CREATE takes neither key nor value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, libc::FSCONFIG_CMD_CREATE, none, none, 0) })?;
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::syscall(libc::SYS_fsmount, fd, libc::FSMOUNT_CLOEXEC, 0) }).map(owned)
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no argument and changes nothing.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    // SAFETY: the descriptor is open, and each number is taken over once, at the start of the program, before
+    // anything else could own it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// lsetxattr(2) or lgetxattr(2)-free: sets an extended attribute through a path that is not followed.
+///
+/// # Errors
+/// The errno of lsetxattr(2).
+pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the strings are NUL-terminated, and `value` is as long as is said.
+    let result =
+        unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    check(result.into()).map(drop)
+}
+
+/// getxattr(2) of a path, which is followed; `None` when there is no such attribute.
+///
+/// # Errors
+/// The errno of getxattr(2).
+pub fn get_xattr(path: &CStr, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; 65536];
+    // SAFETY: the strings are NUL-terminated, and the kernel writes no more than `value` has room for.
+    let size =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    match usize::try_from(size) {
+        Ok(size) => {
+            value.truncate(size);
+            Ok(Some(value))
+        }
+        Err(_) => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENODATA) => Ok(None),
+            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+/// The names of a path's extended attributes; the path is followed.
+///
+/// # Errors
+/// The errno of listxattr(2).
+pub fn list_xattrs(path: &CStr) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = vec![0u8; 65536];
+    // SAFETY: the path is NUL-terminated, and the kernel writes no more than `names` has room for.
+    let size = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    match usize::try_from(size) {
+        Ok(size) => {
+            Ok(names[..size].split(|byte| *byte == 0).filter(|n| !n.is_empty()).map(Vec::from).collect())
+        }
+        Err(_) => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
+            error => Err(error),
+        },
+    }
+}

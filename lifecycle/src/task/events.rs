@@ -1,0 +1,61 @@
+//! Events that shims send by themselves. Only one of them cannot be found out otherwise: that the kernel has killed
+//! for want of memory. The rest is acknowledged, so that shims do not keep it.
+
+use std::path::Path;
+
+use prost::Message;
+use shim::proto::events::TaskOOM;
+use shim::proto::forward::ForwardRequest;
+use shim::proto::ttrpc::{Request, Response};
+use shim::ttrpc::frame::{self, Decoder, Kind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::error::{Error, Result};
+
+/// Serves shims at `socket`; the ids of containers that ran out of memory go to `oom`.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn listen(socket: &Path, oom: UnboundedSender<String>) -> Result<()> {
+    let _old = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).map_err(Error::at("listen on", socket))?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, oom.clone()));
+        }
+    });
+    Ok(())
+}
+
+async fn serve(mut stream: UnixStream, oom: UnboundedSender<String>) {
+    let mut decoder = Decoder::default();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => decoder.push(&buffer[..count]),
+        }
+        while let Some(frame) = decoder.next_frame() {
+            if frame.kind != Kind::Request {
+                continue;
+            }
+            if let Some(id) = frame.message.ok().and_then(|message| out_of_memory(&message)) {
+                let _ending = oom.send(id);
+            }
+            let mut answer = Vec::new();
+            frame::encode(frame.stream, Kind::Response, &Response::default().encode_to_vec(), &mut answer);
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn out_of_memory(request: &[u8]) -> Option<String> {
+    let request = Request::decode(request).ok()?;
+    let envelope = ForwardRequest::decode(&request.payload[..]).ok()?.envelope?;
+    let event = envelope.event.filter(|_| envelope.topic == "/tasks/oom")?;
+    Some(TaskOOM::decode(&event.value[..]).ok()?.container_id)
+}

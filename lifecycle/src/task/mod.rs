@@ -1,0 +1,10 @@
+//! The task API as its caller sees it: shims are started, asked, and reconnected to. A container has a shim of its
+//! own, which is its processes' parent and outlives this program.
+
+mod client;
+mod events;
+mod shim;
+
+pub use client::{CallError, Client};
+pub use events::listen;
+pub use shim::{NAMESPACE, Shims};

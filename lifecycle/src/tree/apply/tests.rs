@@ -1,0 +1,100 @@
+//! Hostile streams, unpacked.
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use tar::{Builder, Header};
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_uid(nix::unistd::geteuid().as_raw().into());
+    header.set_gid(nix::unistd::getegid().as_raw().into());
+    header
+}
+
+/// Writes a name as it is: the builder would refuse the ones these tests are about.
+fn raw(header: &mut Header, name: &str, link: &str) {
+    let old = header.as_old_mut();
+    old.name[..name.len()].copy_from_slice(name.as_bytes());
+    old.linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_cksum();
+}
+
+fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (kind, name, rest) in entries {
+        let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+        let content = if is_link { "" } else { rest };
+        let mut header = header(*kind, content.len() as u64);
+        if *kind == EntryType::Directory {
+            header.set_mode(0o755);
+        }
+        raw(&mut header, name, if is_link { rest } else { "" });
+        builder.append(&header, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn apply(root: &Path, whiteouts: Whiteouts, entries: &[(EntryType, &str, &str)]) -> Result<Applied> {
+    let apply = Apply { whiteouts, ..Apply::default() };
+    apply.run(&Root::open(root).unwrap(), &archive(entries)[..])
+}
+
+#[test]
+fn nothing_leaves_the_tree() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(outer.path().join("victim"), "safe").unwrap();
+    symlink("..", root.join("up")).unwrap();
+    symlink(outer.path(), root.join("absolute")).unwrap();
+    let file = EntryType::Regular;
+    for name in ["../victim", "up/victim", "absolute/victim", "/victim", "a/../../victim"] {
+        let _any = apply(&root, Whiteouts::Plain, &[(file, name, "bad")]);
+    }
+    let _any = apply(&root, Whiteouts::Plain, &[(EntryType::Symlink, "l", "../victim"), (file, "l", "bad")]);
+    let links = [(EntryType::Link, "h", "../victim"), (file, "h", "bad")];
+    let _any = apply(&root, Whiteouts::Plain, &links);
+    let _any = apply(&root, Whiteouts::Overlay, &[(file, "up/.wh.victim", "")]);
+    let swap = [(EntryType::Directory, "d", ""), (EntryType::Symlink, "d", ".."), (file, "d/victim", "bad")];
+    let _any = apply(&root, Whiteouts::Plain, &swap);
+    assert_eq!(fs::read_to_string(outer.path().join("victim")).unwrap(), "safe");
+    assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn whiteouts_become_those_of_overlayfs() {
+    let root = tempfile::tempdir().unwrap();
+    let file = EntryType::Regular;
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let entries = [(file, "d/.wh.gone", ""), (file, "o/.wh..wh..opq", ""), (file, ".wh..wh.aufs", "")];
+    apply(root.path(), Whiteouts::Overlay, &entries).unwrap();
+    let gone = fs::symlink_metadata(root.path().join("d/gone")).unwrap();
+    assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    let opaque = Root::open(&root.path().join("o")).unwrap();
+    assert!(crate::tree::overlay::is_opaque(&opaque));
+}
+
+#[test]
+fn a_later_entry_replaces_an_earlier_one() {
+    let root = tempfile::tempdir().unwrap();
+    let file = EntryType::Regular;
+    let entries = [
+        (EntryType::Directory, "x", ""),
+        (file, "x/inside", "1"),
+        (file, "x", "file now"),
+        (file, "y", "old"),
+        (EntryType::Link, "z", "y"),
+        (file, "y", "new"),
+    ];
+    let applied = apply(root.path(), Whiteouts::Plain, &entries).unwrap();
+    let text = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();
+    assert_eq!((text("x"), text("y"), text("z")), ("file now".into(), "new".into(), "old".into()));
+    assert_eq!(applied.bytes, 1 + 8 + 3 + 3);
+}

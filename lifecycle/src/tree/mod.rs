@@ -1,0 +1,162 @@
+//! A directory tree of which nothing outside can be reached: every path is resolved by the kernel below one
+//! descriptor (`openat2(2)`, `RESOLVE_IN_ROOT`), so a link in a layer, or one that a running container swaps in, ends
+//! inside it (CVE-2018-15664, CVE-2019-14271, CVE-2021-30465 are of this kind).
+
+mod apply;
+mod overlay;
+mod pack;
+
+pub use apply::{Applied, Apply, Whiteouts};
+pub use overlay::{Change, Lower, changes, mount};
+pub use pack::{Pack, Source};
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode};
+
+use crate::error::{Error, Result};
+
+/// The longest file that is read as a whole, such as /etc/passwd of an image.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// The root of a tree.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// The tree below a directory of the host.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::open(path, flags, Mode::empty()).map(Self).map_err(Error::at("open", path))
+    }
+
+    /// The tree of a mount or directory that is open.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Opens a path inside.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn get(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        self.make(path, flags, 0)
+    }
+
+    /// Opens or makes a path inside.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn make(&self, path: &Path, flags: OFlag, mode: u32) -> nix::Result<OwnedFd> {
+        let mode = if flags.contains(OFlag::O_CREAT) { mode } else { 0 };
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(Mode::from_bits_truncate(mode))
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // A rename elsewhere in the tree makes the kernel unsure for a moment.
+        for _ in 0..64 {
+            match openat2(self.0.as_fd(), path, how) {
+                Err(Errno::EAGAIN) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// The directory that holds `path`, and its name in it; `None` for the root itself.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn parent(&self, path: &Path) -> nix::Result<Option<(OwnedFd, PathBuf)>> {
+        let clean = clean(path);
+        let Some(name) = clean.file_name() else { return Ok(None) };
+        let folder = clean.parent().unwrap_or(Path::new(""));
+        Ok(Some((self.get(folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?, PathBuf::from(name))))
+    }
+
+    /// Makes a directory and those above it, and opens it. Existing ones and links to them are followed.
+    ///
+    /// # Errors
+    /// The errno of what failed.
+    pub fn make_dirs(&self, path: &Path, mode: u32) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        match self.get(path, flags) {
+            Err(Errno::ENOENT) => {}
+            other => return other,
+        }
+        let mut done = PathBuf::new();
+        let mut here = self.get(Path::new(""), flags)?;
+        for part in clean(path).components() {
+            let above = done.clone();
+            done.push(part);
+            here = match self.get(&done, flags) {
+                Err(Errno::ENOENT) => {
+                    let above = self.get(&above, flags)?;
+                    let name = Path::new(part.as_os_str());
+                    match nix::sys::stat::mkdirat(above.as_fd(), name, Mode::from_bits_truncate(mode)) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                    self.get(&done, flags)?
+                }
+                other => other?,
+            };
+        }
+        Ok(here)
+    }
+
+    /// Reads a file of modest size; `None` when there is none.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn text(&self, path: &str) -> Result<Option<String>> {
+        let fd = match self.get(Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            other => other.map_err(Error::at("open in the image", path))?,
+        };
+        let mut bytes = Vec::new();
+        let failed = Error::at("read in the image", path);
+        File::from(fd).take(MAX_TEXT).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The path by which calls without a descriptor variant reach an open file.
+pub fn by_descriptor(fd: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+}
+
+/// A path without `..`, `.` and leading slashes: as it is seen from the root of a tree whose links are not looked at.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+/// Whether a stat is of this kind of file (`S_IF…`).
+pub fn is_kind(stat: &FileStat, kind: libc::mode_t) -> bool {
+    stat.st_mode & libc::S_IFMT == kind
+}

@@ -1,0 +1,208 @@
+//! Writing a part of a [`Root`] as a tar stream.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstatat, major, minor};
+use tar::{Builder, EntryType, Header};
+
+use super::overlay::{is_opaque, is_whiteout};
+use super::{Root, by_descriptor, is_kind};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// What the files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Files as they are seen.
+    Tree,
+    /// An overlay's upper directory: what is hidden becomes `.wh.` entries, as layers of images have it.
+    Upper,
+}
+
+/// Writes trees into one archive.
+pub struct Pack<W: Write> {
+    builder: Builder<W>,
+    source: Source,
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl<W: Write> Pack<W> {
+    /// An empty archive.
+    pub fn new(writer: W, source: Source) -> Self {
+        Self { builder: Builder::new(writer), source, links: HashMap::new() }
+    }
+
+    /// Adds `path` of a tree, with all below it, under the name `name`; the name `""` leaves out the directory itself.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn add(&mut self, root: &Root, path: &Path, name: &Path) -> Result<()> {
+        let failed = Error::at("pack", path);
+        self.add_path(root, path, name).map_err(failed)
+    }
+
+    /// Ends the archive.
+    ///
+    /// # Errors
+    /// When the end cannot be written.
+    pub fn finish(self) -> Result<W> {
+        let mut writer = self.builder.into_inner()?;
+        writer.flush()?;
+        Ok(writer)
+    }
+
+    fn add_path(&mut self, root: &Root, path: &Path, name: &Path) -> io::Result<()> {
+        match root.parent(path)? {
+            None => {
+                let here = root.get(Path::new(""), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+                let stat = nix::sys::stat::fstat(here.as_fd())?;
+                self.directory(&here, &stat, name)
+            }
+            Some((folder, last)) => self.one(&folder, &last, name),
+        }
+    }
+
+    fn one(&mut self, folder: &OwnedFd, last: &Path, name: &Path) -> io::Result<()> {
+        let stat = fstatat(folder.as_fd(), last, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if self.source == Source::Upper && is_whiteout(&stat) {
+            let mut hidden = std::ffi::OsString::from(".wh.");
+            hidden.push(name.file_name().unwrap_or_default());
+            return self.marker(&name.with_file_name(hidden));
+        }
+        let mut header = header_of(&stat);
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => {
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let here = nix::fcntl::openat(folder.as_fd(), last, flags, Mode::empty())?;
+                self.directory(&here, &stat, name)
+            }
+            libc::S_IFREG => self.file(folder, last, &stat, &mut header, name),
+            libc::S_IFLNK => {
+                let target = readlinkat(folder.as_fd(), last)?;
+                header.set_entry_type(EntryType::Symlink);
+                self.builder.append_link(&mut header, name, Path::new(&target))
+            }
+            libc::S_IFIFO => {
+                header.set_entry_type(EntryType::Fifo);
+                self.builder.append_data(&mut header, name, io::empty())
+            }
+            kind @ (libc::S_IFCHR | libc::S_IFBLK) => {
+                let entry = if kind == libc::S_IFCHR { EntryType::Char } else { EntryType::Block };
+                header.set_entry_type(entry);
+                let number = |value: u64| u32::try_from(value).map_err(io::Error::other);
+                header.set_device_major(number(major(stat.st_rdev))?)?;
+                header.set_device_minor(number(minor(stat.st_rdev))?)?;
+                self.builder.append_data(&mut header, name, io::empty())
+            }
+            // Sockets mean nothing outside of their host.
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(&mut self, here: &OwnedFd, stat: &FileStat, name: &Path) -> io::Result<()> {
+        if !name.as_os_str().is_empty() {
+            let mut header = header_of(stat);
+            header.set_entry_type(EntryType::Directory);
+            self.xattrs(here)?;
+            let mut with_slash = name.as_os_str().to_owned();
+            with_slash.push("/");
+            self.builder.append_data(&mut header, Path::new(&with_slash), io::empty())?;
+        }
+        if self.source == Source::Upper && is_opaque(here) {
+            self.marker(&name.join(".wh..wh..opq"))?;
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(by_descriptor(here))? {
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        for entry in names {
+            match self.one(here, Path::new(&entry), &name.join(&entry)) {
+                // A running container goes on working.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        folder: &OwnedFd,
+        last: &Path,
+        stat: &FileStat,
+        header: &mut Header,
+        name: &Path,
+    ) -> io::Result<()> {
+        if stat.st_nlink > 1 {
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
+                header.set_entry_type(EntryType::Link);
+                return self.builder.append_link(header, name, first.clone());
+            }
+            self.links.insert((stat.st_dev, stat.st_ino), name.to_owned());
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(nix::fcntl::openat(folder.as_fd(), last, flags, Mode::empty())?);
+        // Of what is open: it may have been swapped since.
+        let stat = nix::sys::stat::fstat(file.as_fd())?;
+        if !is_kind(&stat, libc::S_IFREG) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        header.set_size(size);
+        self.xattrs(&file)?;
+        // It may also shrink or grow while it is read: the entry keeps the size that was announced.
+        let content = io::Read::take(io::Read::chain(&file, io::repeat(0)), size);
+        self.builder.append_data(header, name, content)
+    }
+
+    fn marker(&mut self, name: &Path) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0);
+        header.set_size(0);
+        self.builder.append_data(&mut header, name, io::empty())
+    }
+
+    /// Attributes that belong to a file: capabilities and the user's own.
+    fn xattrs(&mut self, fd: &impl AsFd) -> io::Result<()> {
+        let path = CString::new(by_descriptor(fd).into_os_string().into_encoded_bytes())?;
+        let mut records = Vec::new();
+        for name in sys::list_xattrs(&path)? {
+            if name != b"security.capability" && !name.starts_with(b"user.")
+                || name.starts_with(b"user.overlay.")
+            {
+                continue;
+            }
+            if let Some(value) = sys::get_xattr(&path, &CString::new(name.clone())?)? {
+                records.push((format!("SCHILY.xattr.{}", String::from_utf8_lossy(&name)), value));
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), &value[..])))
+    }
+}
+
+fn header_of(stat: &FileStat) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header.set_size(0);
+    header
+}
+
+impl<W: Write> std::fmt::Debug for Pack<W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pack").field("source", &self.source).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Volumes: directories that outlive containers. Each is `volumes/NAME/_data`, with what is known of it beside.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::{files, time};
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: HashMap<String, String>,
+    /// It was made for a container, without a name.
+    #[serde(default)]
+    pub anonymous: bool,
+}
+
+/// All volumes.
+#[derive(Debug)]
+pub struct Volumes {
+    folder: PathBuf,
+    all: Mutex<BTreeMap<String, Volume>>,
+}
+
+impl Volumes {
+    /// Below a directory.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(root: &Path) -> Result<Self> {
+        let folder = root.join("volumes");
+        files::make_dir(&folder, 0o711)?;
+        let mut all = BTreeMap::new();
+        for path in files::entries(&folder) {
+            if let Some(volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
+                all.insert(volume.name.clone(), volume);
+            }
+        }
+        Ok(Self { folder, all: Mutex::new(all) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Volume>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a volume's files are.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.folder.join(name).join("_data")
+    }
+
+    /// Makes a volume, or finds the one of this name.
+    ///
+    /// # Errors
+    /// When the name or an option cannot be used.
+    pub fn create(
+        &self,
+        name: Option<&str>,
+        labels: HashMap<String, String>,
+        options: HashMap<String, String>,
+    ) -> Result<Volume> {
+        if let Some(option) = options.keys().next() {
+            return Err(Error::invalid(format!(
+                "create {}: option {option:?} of driver local is not offered",
+                name.unwrap_or_default()
+            )));
+        }
+        let anonymous = name.is_none();
+        let name = name.map_or_else(|| files::random_hex(32), str::to_owned);
+        check_name(&name)?;
+        let mut all = self.lock();
+        if let Some(volume) = all.get(&name) {
+            return Ok(volume.clone());
+        }
+        let volume = Volume { name: name.clone(), created: time::now(), labels, anonymous };
+        files::make_dir(&self.data(&name), 0o755)?;
+        files::write_json(&self.folder.join(&name).join("volume.json"), &volume)?;
+        all.insert(name, volume.clone());
+        Ok(volume)
+    }
+
+    /// A volume by name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, name: &str) -> Result<Volume> {
+        self.lock().get(name).cloned().ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Volume> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Removes a volume with its files.
+    ///
+    /// # Errors
+    /// When there is none, or its files cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let mut all = self.lock();
+        if all.remove(name).is_none() {
+            return Err(Error::not_found(format!("get {name}: no such volume")));
+        }
+        files::remove_dir(&self.folder.join(name))
+    }
+}
+
+/// Names of volumes and containers.
+///
+/// # Errors
+/// When it is not one.
+pub fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if first && name.len() >= 2 && name.len() <= 255 && name.chars().all(good) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("Invalid name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+}
