@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`reference`] | names |
+//! | [`mod@reference`] | names |
 //! | [`content`] | blobs by digest |
 //! | [`layer`] | blobs, unpacked for overlayfs |
 //! | [`store`] | which images there are, what they are called, what may be removed |
