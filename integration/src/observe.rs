@@ -6,8 +6,8 @@
 use crate::proc::Status;
 use crate::sys;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::kill;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::process::{Command, Stdio};
@@ -113,38 +113,41 @@ impl Session {
         ptrace::setoptions(self.program, options).unwrap();
         ptrace::syscall(self.program, None).unwrap();
         loop {
-            match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)).unwrap() {
-                WaitStatus::Exited(pid, status) if pid == self.program => {
-                    return self.end(status);
-                }
-                WaitStatus::Signaled(pid, signal, _) if pid == self.program => {
-                    return self.end(128 + signal as i32);
-                }
-                status => self.handle(status),
+            let (pid, status) = sys::wait_traced(0).unwrap().unwrap_or_default();
+            if pid == self.program.as_raw() && libc::WIFEXITED(status) {
+                return self.end(libc::WEXITSTATUS(status));
             }
+            if pid == self.program.as_raw() && libc::WIFSIGNALED(status) {
+                return self.end(128 + libc::WTERMSIG(status));
+            }
+            self.handle(Pid::from_raw(pid), status);
         }
     }
 
-    fn handle(&mut self, status: WaitStatus) {
-        let (pid, signal) = match status {
-            WaitStatus::PtraceSyscall(pid) => {
+    /// A process has stopped, and goes on; or it has ended.
+    fn handle(&mut self, pid: Pid, status: i32) {
+        if !libc::WIFSTOPPED(status) {
+            return;
+        }
+        let signal = match (libc::WSTOPSIG(status), status >> 16) {
+            (signal, 0) if signal == libc::SIGTRAP | 0x80 => {
                 self.at_call(pid);
-                (pid, None)
+                0
             }
-            WaitStatus::PtraceEvent(pid, _, event) => {
+            // A new process begins with a stop of its own.
+            (libc::SIGSTOP | libc::SIGTRAP, 0) => 0,
+            (signal, 0) => signal,
+            (_, event) => {
                 match event {
                     libc::PTRACE_EVENT_EXIT => self.look(pid),
                     libc::PTRACE_EVENT_EXEC => self.became(pid),
                     _ => {}
                 }
-                (pid, None)
+                0
             }
-            // A new process begins with a stop of its own.
-            WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => (pid, None),
-            WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
-            _ => return,
         };
-        let _ = ptrace::syscall(pid, signal);
+        // It may have been killed meanwhile.
+        let _ = sys::go_on_to_next_call(pid.as_raw(), signal);
     }
 
     fn at_call(&mut self, pid: Pid) {
@@ -184,11 +187,10 @@ impl Session {
     fn settle(&mut self) {
         let mut quiet = Instant::now();
         while quiet.elapsed() < SETTLED {
-            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
-            match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::StillAlive) => thread::sleep(Duration::from_millis(1)),
-                Ok(status) => {
-                    self.handle(status);
+            match sys::wait_traced(libc::WNOHANG) {
+                Ok(None) => thread::sleep(Duration::from_millis(1)),
+                Ok(Some((pid, status))) => {
+                    self.handle(Pid::from_raw(pid), status);
                     quiet = Instant::now();
                 }
                 // Nobody is left.

@@ -247,6 +247,22 @@ pub fn trace_me(command: &mut Command) {
     }
 }
 
+/// Waits for a process that this thread traces: its pid and wait status, whatever signal is in it (nix knows none of the
+/// real-time ones). `None`: none has stopped, and `WNOHANG` was asked for.
+pub fn wait_traced(flags: i32) -> io::Result<Option<(i32, i32)>> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the result.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, flags | libc::__WALL | libc::__WNOTHREAD) };
+    check(libc::c_long::from(pid))?;
+    Ok((pid != 0).then_some((pid, status)))
+}
+
+/// Lets a traced process go on to its next system call, with a signal (0: none).
+pub fn go_on_to_next_call(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: PTRACE_SYSCALL takes no address; the signal goes where an address would be.
+    check(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, libc::c_long::from(signal)) }).map(drop)
+}
+
 /// Makes the child of `command` inherit the descriptors as 3, 4 and so on.
 pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
     // SAFETY: only fcntl and dup2 run between fork and exec; the vector was allocated before and is not changed.

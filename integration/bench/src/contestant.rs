@@ -88,6 +88,15 @@ impl Contestant {
         command
     }
 
+    /// `run` of Corten's, with a trace of it in a file.
+    pub(crate) fn traced_run(&self, ground: &Ground, container: &str, trace: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("--root").arg(self.state(ground)).arg("--trace").arg(trace);
+        command.arg("run").arg("--bundle").arg(bundle(ground, container)).arg(container);
+        command
+    }
+
     /// `create`; [`Contestant::pid`] knows the pid afterwards.
     pub(crate) fn create(&self, ground: &Ground, container: &str, shape: Shape, program: &[&str]) -> Command {
         let bundle = bundle(ground, container);

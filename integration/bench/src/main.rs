@@ -105,7 +105,12 @@ fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
     }
     report.finish();
     if arguments.write {
-        report.write();
+        report.write(arguments.v2);
+        if !arguments.v2 {
+            measure::pin(arguments.cpu);
+            let picture = picture::of_a_start(&ground, &contestants[0]);
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/start.svg"), picture).unwrap();
+        }
     }
     ExitCode::SUCCESS
 }

@@ -1,5 +1,8 @@
 //! A trace of `corten --trace` as a picture: a row a step, the runtime and the container's process on one clock.
 
+use crate::contestant::Contestant;
+use crate::ground::{Ground, Shape};
+use crate::measure;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
@@ -22,6 +25,23 @@ struct Step {
 
 /// Steps shorter than this share of the whole are left out when they are part of another.
 const LEAST: f64 = 0.004;
+
+/// How many starts are traced to draw one.
+const STARTS: usize = 40;
+
+/// The picture of a start: of the fastest of some, so that it shows what a start takes and not what else the machine does.
+///
+/// # Panics
+/// When Corten fails.
+pub(crate) fn of_a_start(ground: &Ground, corten: &Contestant) -> String {
+    let file = ground.directory.join("trace.json");
+    ground.bundle("traced", Shape::Docker, &["/bin/true"], |_| {});
+    let traced = (0..STARTS).map(|_| {
+        let sample = measure::run(&mut corten.traced_run(ground, "traced", &file));
+        (sample.wall, of(&file))
+    });
+    traced.min_by_key(|(wall, _)| *wall).map(|(_, picture)| picture).unwrap_or_default()
+}
 
 /// The picture of a trace file.
 ///

@@ -41,18 +41,12 @@ impl Report {
         print!("\n{}", targets::table(self));
     }
 
-    /// Writes RESULTS.md and the picture.
-    pub(crate) fn write(&self) {
+    /// Writes RESULTS.md and its picture, under another name for the view of version 2.
+    pub(crate) fn write(&self, v2: bool) {
         let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut text = String::from(
-            "# Results\n\nWritten by `integration/bench/run.sh`, which runs all contestants in turn in each round, on one \
-             processor and one\ntmpfs. Times are in milliseconds. *Cold* is after a pause of 60 ms: what the kernel has \
-             put off, above all RCU grace\nperiods, is over by then. × is the ratio of the least times to Corten's. CPU \
-             time, page faults: the middle of the warm\nrounds. System calls and peak memory (of one process) are counted \
-             in a run of their own; those of the container's\nprogram are not counted.\n\n`floor` is \
-             [`floor.c`](floor.c): the same kernel work in a straight line, with no configuration, checks or state. What\n\
-             its containers see is compared with what Corten's see before each run.\n\n![times](results.svg)\n\n",
-        );
+        let [results, bars] =
+            if v2 { ["RESULTS-v2.md", "results-v2.svg"] } else { ["RESULTS.md", "results.svg"] };
+        let mut text = format!("{HOW}![times]({bars})\n\n");
         text.push_str(&self.about);
         write!(
             text,
@@ -64,9 +58,9 @@ impl Report {
         if !self.figures.is_empty() {
             write!(text, "\n## Sizes\n{}", figure_table(&self.figures)).unwrap();
         }
-        std::fs::write(home.join("RESULTS.md"), text).unwrap();
-        std::fs::write(home.join("results.svg"), plot::bars(&self.rows)).unwrap();
-        println!("written: {}", home.join("RESULTS.md").display());
+        std::fs::write(home.join(results), text).unwrap();
+        std::fs::write(home.join(bars), plot::bars(&self.rows)).unwrap();
+        println!("written: {}", home.join(results).display());
     }
 }
 
@@ -93,6 +87,21 @@ fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usiz
         versions.join(", "),
     )
 }
+
+/// The beginning of RESULTS.md.
+const HOW: &str = "\
+# Results
+
+Written by `integration/bench/run.sh`, which runs all contestants in turn in each round, on one processor and one tmpfs.
+Times are in milliseconds. *Cold* is after a pause of 60 ms: what the kernel has put off, above all RCU grace periods, is
+over by then. × is the ratio of the least times to Corten's. CPU time and page faults: the middle of the warm rounds.
+System calls and peak memory (of one process) are counted in a run of their own; those of the container's program are not
+counted.
+
+`floor` is [`floor.c`](floor.c): the same kernel work in a straight line, with no configuration, checks or state. What its
+containers see is compared with what Corten's see before each run.
+
+";
 
 const HEAD: &str = "\
 |                      |    warm |  median |     p95 |     × |    cold |  median |     × |    CPU |  faults |   calls |      kB |
