@@ -139,3 +139,30 @@ fn draw(steps: &[&Step], whole: f64) -> String {
          {grid}{body}</svg>\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_parts_of_those_of_the_same_process_that_last_longer() {
+        let event = |kind: &str, tid: u64, name: &str, ts: f64, dur: f64| serde_json::json!({ "ph": kind, "tid": tid, "name": name, "ts": ts, "dur": dur });
+        let events = serde_json::json!([
+            event("M", 1, "thread_name", 0.0, 0.0),
+            event("B", 1, "again", 1000.0, 0.0),
+            event("E", 1, "again", 1200.0, 0.0),
+            event("X", 1, "whole", 1300.0, 500.0),
+            event("X", 1, "part", 1300.0, 100.0),
+            event("X", 2, "of the child", 1350.0, 20.0),
+        ]);
+        let found: Vec<(String, f64, f64, usize)> =
+            steps(&events).into_iter().map(|step| (step.name, step.begin, step.end, step.depth)).collect();
+        let expected = [
+            ("again", 0.0, 200.0, 0),
+            ("whole", 300.0, 800.0, 0),
+            ("part", 300.0, 400.0, 1),
+            ("of the child", 350.0, 370.0, 0),
+        ];
+        assert_eq!(found, expected.map(|(name, begin, end, depth)| (name.to_owned(), begin, end, depth)));
+    }
+}

@@ -15,7 +15,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// What is no time.
     pub(crate) figures: Vec<Figure>,
-    about: String,
+    /// Machine, versions and commit.
+    pub(crate) about: String,
 }
 
 impl Report {

@@ -70,11 +70,15 @@ fn to_f64(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
+/// Whether a contestant is a release of a runtime (`crun`, `crun-1.28`), or an engine with it.
+fn is_release(name: &str, runtime: &str) -> bool {
+    name.strip_prefix(runtime).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ' ']))
+}
+
 /// Of the releases of a runtime that took part (`crun`, `crun-1.28`) the fastest counts.
 fn least(report: &Report, case: &str, part: &str, who: &str, when: When) -> Option<f64> {
-    let release =
-        |name: &str| name.strip_prefix(who).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    let rows = report.rows.iter().filter(|row| row.case == case && row.part == part && release(&row.who));
+    let rows =
+        report.rows.iter().filter(|row| row.case == case && row.part == part && is_release(&row.who, who));
     let times =
         rows.filter_map(|row| Row::times(if when == Warm { &row.warm } else { &row.cold }).first().copied());
     times.min_by(f64::total_cmp)
@@ -90,7 +94,7 @@ fn slower(report: &Report) -> Vec<(&Row, &Row)> {
     let mut found = Vec::new();
     for row in report.rows.iter().filter(|row| row.who.starts_with("corten")) {
         let others = report.rows.iter().filter(|other| (other.case, other.part) == (row.case, row.part));
-        let others = others.filter(|other| other.who.starts_with("runc") || other.who.starts_with("crun"));
+        let others = others.filter(|other| ["runc", "crun"].iter().any(|name| is_release(&other.who, name)));
         found.extend(others.filter(|other| ratio(row, other) > 1.0).map(|other| (row, other)));
     }
     found
@@ -99,8 +103,36 @@ fn slower(report: &Report) -> Vec<(&Row, &Row)> {
 fn limits(report: &Report) -> Option<(f64, f64)> {
     let figure = report.figures.iter().find(|figure| figure.name == "limit")?;
     let of = |name: &str| {
-        let all = figure.values.iter().filter(|(who, _)| who.starts_with(name));
+        let all = figure.values.iter().filter(|(who, _)| is_release(who, name));
         all.filter_map(|(_, value)| *value).min_by(f64::total_cmp)
     };
     Some((of("corten")?, of("crun")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Sample;
+    use std::time::Duration;
+
+    fn row(who: &str, case: &'static str, millis: u64) -> Row {
+        let sample = Sample { wall: Duration::from_millis(millis), ..Sample::default() };
+        let warm = vec![sample];
+        Row { case, title: "", part: "", who: who.into(), warm, cold: Vec::new(), counted: None }
+    }
+
+    #[test]
+    fn the_fastest_release_of_a_runtime_counts_and_what_is_slower_is_said() {
+        let rows = vec![
+            row("corten", "state", 2),
+            row("crun", "state", 16),
+            row("crun-1.28", "state", 4),
+            row("crunchy", "state", 1),
+            row("corten", "run", 9),
+            row("runc", "run", 8),
+        ];
+        let text = table(&Report { rows, figures: Vec::new(), about: String::new() });
+        assert!(text.contains("| state, warm: × crun | 0.25 | 0.5 | **not met** |"), "{text}");
+        assert!(text.contains("| run : not slower than runc | 1 | 1.13 | **not met** |"), "{text}");
+    }
 }
