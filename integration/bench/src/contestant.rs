@@ -17,6 +17,8 @@ pub(crate) struct Contestant {
     pub(crate) version: String,
     /// Whether it is the floor, which has a command line of its own.
     pub(crate) floor: bool,
+    /// Whether no failure of it is to be overlooked: Corten, and the floor.
+    pub(crate) ours: bool,
 }
 
 impl Contestant {
@@ -54,7 +56,8 @@ impl Contestant {
         let output = Command::new(&path).arg("--version").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.lines().next().unwrap_or_default().replace(" version ", " ");
-        Contestant { name, path, version, floor: false }
+        let ours = version.starts_with("corten");
+        Contestant { name, path, version, floor: false, ours }
     }
 
     fn verb(&self, ground: &Ground, verb: &str) -> Command {
@@ -186,5 +189,5 @@ fn floor(ground: &Ground) -> Option<Contestant> {
         println!("no floor: needs gcc and libc6-dev");
         return None;
     }
-    Some(Contestant { name: "floor".into(), path, version: "floor.c".into(), floor: true })
+    Some(Contestant { name: "floor".into(), path, version: "floor.c".into(), floor: true, ours: true })
 }

@@ -69,14 +69,15 @@ fn outer() -> ExitCode {
     let name = ground::name(std::process::id());
     let directory = std::env::temp_dir().join(&name);
     std::fs::create_dir_all(&directory).unwrap();
-    // An interrupt is for the process that measures; this one has to live to clean up.
-    sys::ignore_interrupts();
+    sys::pass_signals_on();
     let own = std::env::current_exe().unwrap();
     let mut inner = Command::new(own);
     inner.args(std::env::args_os().skip(1)).env(INNER, &directory);
     // Where the harness of engines looks for the shim.
     inner.env("SHIM", contestant::released("containerd-shim-corten-v2"));
-    let status = inner.status().unwrap();
+    let mut inner = inner.spawn().unwrap();
+    sys::passed_on_to(inner.id().cast_signed());
+    let status = inner.wait().unwrap();
     ground::clear(&name);
     std::fs::remove_dir(&directory).unwrap_or_else(|error| eprintln!("{}: {error}", directory.display()));
     if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

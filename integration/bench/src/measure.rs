@@ -35,12 +35,16 @@ impl Sample {
 /// # Panics
 /// When it fails: a time would mean nothing then.
 pub(crate) fn run(command: &mut Command) -> Sample {
+    attempt(command).unwrap_or_else(|status| panic!("{command:?} ended with wait status {status:#x}"))
+}
+
+/// Runs a command to its end; `Err` is the wait status of one that fails.
+pub(crate) fn attempt(command: &mut Command) -> Result<Sample, i32> {
     let begun = Instant::now();
     let pid = start(command);
     let (_, status, usage) = sys::wait(Some(pid)).unwrap();
     let wall = begun.elapsed();
-    assert!(status == 0, "{command:?} ended with wait status {status:#x}");
-    Sample { wall, usage }
+    if status == 0 { Ok(Sample { wall, usage }) } else { Err(status) }
 }
 
 /// Runs all commands to their end, so many at a time: the time of all together.

@@ -1,5 +1,6 @@
 //! System calls that neither the standard library nor nix wraps. The crate's only unsafe code.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// What a process and those that it waited for have used.
@@ -33,10 +34,27 @@ pub(crate) fn wait(pid: Option<i32>) -> Option<(i32, i32, Usage)> {
     Some((pid, status, usage))
 }
 
-/// Ignores SIGINT. Programs that this one starts would ignore it too: the standard library does not reset it.
-pub(crate) fn ignore_interrupts() {
-    // SAFETY: SIG_IGN is no function of ours; nothing runs when the signal comes.
-    unsafe {
-        libc::signal(libc::SIGINT, libc::SIG_IGN);
+/// The process that signals are passed on to; 0: none.
+static INNER: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn pass_on(signal: libc::c_int) {
+    let pid = INNER.load(Ordering::Relaxed);
+    if pid > 0 {
+        // SAFETY: kill(2) takes numbers, and is safe in a signal handler.
+        unsafe { libc::kill(pid, signal) };
     }
+}
+
+/// From here on SIGINT and SIGTERM are for the process whose pid goes into [`passed_on_to`]: this one has to live to
+/// clean up after it.
+pub(crate) fn pass_signals_on() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler makes one system call and touches nothing but an atomic.
+        unsafe { libc::signal(signal, pass_on as *const () as usize) };
+    }
+}
+
+/// Whom [`pass_signals_on`] means.
+pub(crate) fn passed_on_to(pid: i32) {
+    INNER.store(pid, Ordering::Relaxed);
 }
