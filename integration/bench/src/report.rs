@@ -74,15 +74,18 @@ fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usiz
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // Times mean less on a machine that has much else to do; counts do not.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
     let versions: Vec<String> =
         contestants.iter().map(|who| format!("{} ({})", who.name, who.version)).collect();
     format!(
-        "| | |\n|---|---|\n| machine | {processors} × {} |\n| kernel | {} |\n| control groups | {} |\n| commit | {}{} |\n\
+        "| | |\n|---|---|\n| machine | {processors} × {} |\n| kernel | {} |\n| control groups | {} |\n| load before | {} |\n| commit | {}{} |\n\
          | rounds | {warm} warm, {cold} cold |\n| contestants | {} |\n",
         model.unwrap_or("?"),
         said("uname", &["-r"]),
         ground.layout,
+        load.split(' ').next().unwrap_or_default(),
         said("git", &["rev-parse", "--short=10", "HEAD"]),
         if changed { " and changes" } else { "" },
         versions.join(", "),
