@@ -26,11 +26,11 @@ fn start(engine: &mut Engine) {
 }
 
 /// A script, its status, and what its output contains.
-type Check = (&'static str, i32, &'static [&'static str]);
+type Check<'a> = (&'a str, i32, &'a [&'a str]);
 
 /// Runs all of them, and fails with all that went wrong.
 #[track_caller]
-fn hold(engine: &Engine, checks: &[Check]) {
+fn hold(engine: &Engine, checks: &[Check<'_>]) {
     let mut failures = Vec::new();
     for (script, status, parts) in checks {
         let said = engine.docker_command(script);
@@ -132,7 +132,7 @@ fn containers_are_run_as_they_are_asked_for() {
 #[test]
 fn containers_live_and_end() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
-    let checks: &[Check] = &[
+    let checks: &[Check<'_>] = &[
         (
             "docker run -d --network none --name live -l kind=test busybox sh -c 'trap \"exit 3\" TERM; echo started; echo oops >&2; while :; do sleep 0.1; done'",
             0,
@@ -235,7 +235,7 @@ fn containers_live_and_end() {
 #[test]
 fn files_go_in_and_out() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
-    let checks: &[Check] = &[
+    let checks: &[Check<'_>] = &[
         (
             "docker run -d --network none --name box -v data:/data busybox sh -c 'mkdir /new; echo x > /new/file; rm /bin/dd; echo y >> /etc/group; sleep 60' && sleep 0.3",
             0,
@@ -303,4 +303,177 @@ fn files_go_in_and_out() {
     hold(&engine, checks);
     let layers = std::fs::read_dir(engine.directory.join("data/layers")).unwrap().count();
     assert_eq!(layers, 0, "nothing of removed images is left");
+}
+
+#[test]
+fn containers_find_each_other() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    if !std::path::Path::new("/usr/lib/podman/netavark").exists() {
+        return integration::skip::say("needs netavark and aardvark-dns");
+    }
+    let serve = "sh -c 'while :; do echo served | nc -l -p 80; done'";
+    let web = format!("docker run -d --name web -p 127.0.0.1:8080:80 -p 9000:80 -p 7000 busybox {serve}");
+    let peer = format!("docker run -d --name peer --network mine --network-alias other busybox {serve}");
+    let knock = "sleep 0.3; docker run --rm --network host busybox nc -w 2";
+    let [first, second] = [format!("{knock} 127.0.0.1 8080"), format!("{knock} 127.0.0.1 9000")];
+    let checks: &[Check<'_>] = &[
+        (
+            "docker run --rm busybox sh -c 'ip -4 addr show eth0; ip route; cat /etc/hosts'",
+            0,
+            &["inet 172.", "default via 172.", "172.17.0.2\t"],
+        ),
+        (
+            "docker run --rm --dns 1.2.3.4 --dns-search here busybox cat /etc/resolv.conf",
+            0,
+            &["nameserver 1.2.3.4", "search here"],
+        ),
+        (&web, 0, &[]),
+        (
+            "docker port web",
+            0,
+            &["80/tcp -> 127.0.0.1:8080", "80/tcp -> 0.0.0.0:9000", "7000/tcp -> 0.0.0.0:"],
+        ),
+        (&first, 0, &["served"]),
+        (&second, 0, &["served"]),
+        ("docker run --rm -p 127.0.0.1:8080:80 busybox true", 125, &["port is already allocated"]),
+        (
+            "docker network create --subnet 10.99.0.0/24 --label kind=test mine && docker network inspect mine",
+            0,
+            &["10.99.0.0/24", "10.99.0.1"],
+        ),
+        ("docker network create --subnet 10.99.0.0/16 more", 1, &["Pool overlaps"]),
+        ("docker network create -d overlay more", 1, &["overlay"]),
+        ("docker network create mine", 1, &["already exists"]),
+        (&peer, 0, &[]),
+        (
+            "sleep 0.3; docker run --rm --network mine busybox sh -c 'nc -w 2 peer 80; sleep 0.5; nc -w 2 other 80'",
+            0,
+            &["served\nserved"],
+        ),
+        (
+            "docker run --rm --network mine --ip 10.99.0.77 busybox ip -4 addr show eth0",
+            0,
+            &["10.99.0.77/24"],
+        ),
+        ("docker run --rm --network mine --ip 10.98.0.1 busybox true", 125, &["does not belong"]),
+        (
+            "docker network connect mine web && docker exec web ip -4 addr show eth1 && docker run --rm --network mine busybox nc -w 2 web 80 && docker network disconnect mine web && docker exec web ip -4 addr show eth1",
+            1,
+            &["10.99.0.", "served"],
+        ),
+        ("docker network rm mine", 1, &["active endpoints"]),
+        ("docker network rm bridge", 1, &["pre-defined"]),
+        ("docker restart -t 0 web && docker port web 80", 0, &["127.0.0.1:8080"]),
+        (
+            "docker rm -f web peer && docker network prune -f && docker network ls -q | wc -l",
+            0,
+            &["Deleted Networks:\nmine", "3"],
+        ),
+    ];
+    hold(&engine, checks);
+    let left = engine.run(&["sh", "-c", "ip -br link | grep -v '^lo '; iptables-save -t nat | grep -E 'DNAT.*to-dest'; ls /run/corten/n /run/corten/c"]);
+    assert_eq!(
+        left.out.replace("/run/corten/n:\n", "").replace("/run/corten/c:\n", "").trim(),
+        "",
+        "left behind"
+    );
+}
+
+#[test]
+fn containers_outlive_the_daemon() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    let n = "docker run -d --network none";
+    let count =
+        "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; printf unfinished; exit 5";
+    engine.docker_command(&format!("{n} --name counts busybox sh -c '{count}'")).ok();
+    engine
+        .docker_command(&format!("{n} --name stays busybox sh -c 'while :; do echo tick; sleep 0.1; done'"))
+        .ok();
+    engine.docker_command(&format!("{n} --name again --restart always busybox sh -c 'sleep 3; exit 1'")).ok();
+    engine.docker_command(&format!("{n} --name gone --rm busybox sleep 2")).ok();
+    let pid = engine.docker_command("docker inspect -f '{{.State.Pid}}' stays").ok();
+    let shims = engine.shims();
+    assert_eq!(shims.len(), 4);
+    engine.kill("cortend", nix::sys::signal::Signal::SIGKILL);
+    // Three of them end while nobody is there.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    start(&mut engine);
+    hold(
+        &engine,
+        &[
+            ("docker wait counts", 0, &["5"]),
+            ("docker logs counts | wc -l", 0, &["300"]),
+            ("docker logs --tail 1 counts", 0, &["unfinished"]),
+            ("docker exec stays echo inside", 0, &["inside"]),
+            (
+                "until docker inspect -f '{{.State.Status}} {{.RestartCount}}' again | grep 'running [1-9]'; do sleep 0.1; done",
+                0,
+                &[],
+            ),
+            ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
+            ("docker logs --tail 1 -f stays & sleep 0.5; docker stop -t 0 stays; wait", 0, &["tick\ntick"]),
+            ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
+        ],
+    );
+    assert!(!pid.trim().is_empty() && pid.trim() != "0");
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+#[test]
+fn images_go_to_registries_and_come_back() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    if Release::Distribution.find("docker-registry").is_none() {
+        return integration::skip::say("needs docker-registry");
+    }
+    let dir = engine.directory.display().to_string();
+    let config = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n"
+    );
+    std::fs::write(engine.directory.join("registry.yml"), config).unwrap();
+    let file = format!("{dir}/registry.yml");
+    engine.daemon("docker-registry", &["docker-registry", "serve", &file]);
+    until("the registry answers", || {
+        engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
+    });
+    let archive = image("docker-archive").display().to_string();
+    let copy = format!(
+        "skopeo copy -q --dest-tls-verify=false --format oci docker-archive:{archive} docker://127.0.0.1:5000/oci/app:2"
+    );
+    let digest = "skopeo inspect --tls-verify=false -f '{{.Digest}}' docker://127.0.0.1:5000/oci/app:2";
+    let by_digest = format!("docker pull 127.0.0.1:5000/oci/app@$({digest}) && docker images --digests");
+    // A layer of the registry's that is not what its name says.
+    let spoil = format!(
+        "cd {dir}/registry/docker/registry/v2/blobs/sha256; for f in */*/data; do if [ $(stat -c %s $f) -gt 100000 ]; then printf x | dd of=$f bs=1 seek=5000 conv=notrunc 2>/dev/null; fi; done"
+    );
+    let checks: &[Check<'_>] = &[
+        (
+            "docker tag busybox 127.0.0.1:5000/me/app:1 && docker push 127.0.0.1:5000/me/app:1",
+            0,
+            &["1: digest: sha256:"],
+        ),
+        ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
+        ("docker pull 127.0.0.1:5000/me/app:1", 0, &["Image is up to date"]),
+        ("docker rmi -f busybox 127.0.0.1:5000/me/app:1 && docker images -aq | wc -l", 0, &["0"]),
+        (
+            "docker run --rm --network none 127.0.0.1:5000/me/app:1 echo pulled",
+            0,
+            &["Pull complete", "Downloaded newer image", "pulled"],
+        ),
+        ("docker rmi -f $(docker images -q)", 0, &["Deleted: sha256:"]),
+        (&copy, 0, &[]),
+        (
+            "docker pull 127.0.0.1:5000/oci/app:2 && docker run --rm --network none 127.0.0.1:5000/oci/app:2 echo oci",
+            0,
+            &["oci"],
+        ),
+        (&by_digest, 0, &["127.0.0.1:5000/oci/app", "sha256:"]),
+        ("docker pull 127.0.0.1:5000/no/such", 1, &["not found"]),
+        ("docker pull 127.0.0.1:5001/no/server", 1, &["refused"]),
+        ("docker pull Bad/name", 1, &["invalid reference format"]),
+        ("docker push 127.0.0.1:5000/not/here", 1, &["does not exist locally"]),
+        ("docker rmi -f $(docker images -q)", 0, &[]),
+        (&spoil, 0, &[]),
+        ("docker pull 127.0.0.1:5000/oci/app:2; docker images -q | wc -l", 0, &["expected sha256:", "0"]),
+    ];
+    hold(&engine, checks);
 }

@@ -14,6 +14,7 @@
 //! | [`engine`] | everything there is, and where it is on disk |
 //! | [`container`] | containers |
 //! | [`image`] | images and their layers |
+//! | [`registry`] | pull and push |
 //! | [`network`], [`volume`] | networks and volumes |
 //! | [`task`] | shims |
 //! | [`logger`] | the process that writes a container's log |
@@ -33,6 +34,7 @@ pub mod image;
 pub mod logger;
 pub mod names;
 pub mod network;
+pub mod registry;
 pub mod sys;
 pub mod task;
 pub mod time;

@@ -138,7 +138,7 @@ fn describe(root: &Root, path: &Path, stat: &FileStat) -> Result<String> {
     let value = json!({
         "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time.rfc3339(), "linkTarget": target,
     });
-    Ok(base64(value.to_string().as_bytes()))
+    Ok(crate::files::base64(value.to_string().as_bytes()))
 }
 
 /// A mode as Go has it.
@@ -158,20 +158,6 @@ fn go_mode(stat: &FileStat) -> u32 {
         .filter(|(bit, _)| stat.st_mode & bit != 0)
         .fold(0, |mode, (_, shift)| mode | 1 << shift);
     kind | special | stat.st_mode & 0o777
-}
-
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let number =
-            chunk.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (number >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    text
 }
 
 pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut call: Call) -> Result<Answer> {
@@ -218,15 +204,4 @@ pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut ca
     });
     applying.await??;
     Ok(answer::empty(StatusCode::OK))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_is_padded() {
-        let texts = ["", "a", "ab", "abc", "abcd"].map(|text| base64(text.as_bytes()));
-        assert_eq!(texts, ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="]);
-    }
 }

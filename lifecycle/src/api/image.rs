@@ -28,6 +28,7 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Re
         ["create"] if method == POST && call.text("fromSrc").is_some() => {
             return super::import::import(engine, call).await;
         }
+        ["create"] if method == POST => return super::registry::pull(engine, &call),
         ["prune"] if method == POST => return prune(engine, &call),
         ["search"] if method == GET => {
             return Err(Error::unavailable(
@@ -51,6 +52,11 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Re
         && method == GET
     {
         return save(engine, vec![name.join("/")]);
+    }
+    if let [name @ .., "push"] = path
+        && method == POST
+    {
+        return super::registry::push(engine, &call, &name.join("/"));
     }
     if let [name @ .., "tag"] = path
         && method == POST

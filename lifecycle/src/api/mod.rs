@@ -9,6 +9,7 @@ mod image;
 mod import;
 mod inspect;
 mod network;
+mod registry;
 pub mod request;
 pub mod server;
 mod stats;
@@ -47,6 +48,7 @@ async fn route(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
         ("containers", rest) => container::route(engine, call, rest).await,
         ("exec", rest) => exec::route(engine, call, rest).await,
         ("images", rest) => image::route(engine, call, rest).await,
+        ("networks", rest) => network::route(engine, call, rest).await,
         ("volumes", rest) => volume::route(engine, call, rest).await,
         (first, rest) => system::route(engine, call, first, rest).await,
     }

@@ -23,6 +23,7 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &
         ("version", []) if method == GET => version(),
         ("info", []) if method == GET => info(engine),
         ("events", []) if method == GET => events(engine, &call),
+        ("auth", []) if method == POST => super::registry::log_in(call).await,
         ("system", ["df"]) if method == GET => disk_usage(engine),
         ("commit", []) if method == POST => super::import::commit(engine, call).await,
         ("swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(

@@ -102,6 +102,7 @@ fn networks_of(
 ) -> Result<BTreeMap<String, EndpointSettings>> {
     let mut networks = BTreeMap::new();
     for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
+        let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
         networks.insert(name, endpoint);
     }

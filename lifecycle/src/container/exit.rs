@@ -13,6 +13,7 @@ use super::{Container, create};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::files;
+use crate::network::{self, Network};
 use crate::task::{CallError, Client};
 use crate::time::{self, Time};
 
@@ -52,7 +53,7 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
     let ran = Time::parse(&container.record().state.started).map_or(Duration::ZERO, |start| {
         Duration::from_nanos(u64::try_from(when.total_nanos() - start.total_nanos()).unwrap_or(0))
     });
-    clean_up(engine, container).await;
+    let networks = clean_up(engine, container).await;
     let again = should_restart(container, code);
     let written = container.update(|record| {
         container.count_exit();
@@ -74,6 +75,9 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
     }
     let seconds = ran.as_secs().to_string();
     container.publish(engine, "die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
+    for left in networks {
+        network::publish(engine, &left, "disconnect", &container.id);
+    }
     if again {
         restart_later(engine, container, pause_after(container, ran));
     } else if container.record().host.auto_remove == Some(true)
@@ -83,13 +87,13 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
     }
 }
 
-/// Removes what only a running container needs.
-pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) {
+/// Removes what only a running container needs; returns the networks it was in.
+pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) -> Vec<Network> {
     if let Ok(client) = container.shim() {
         end_task(&client, &container.id).await;
     }
     container.set_shim(None);
-    engine.networks.disconnect(engine, container).await;
+    let networks = engine.networks.disconnect(container).await;
     let shm = container.run.join("shm");
     if shm.exists() {
         let _unmounted = nix::mount::umount2(&shm, nix::mount::MntFlags::MNT_DETACH);
@@ -97,6 +101,7 @@ pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) {
     if let Err(error) = files::remove_dir(&container.run) {
         eprintln!("cortend: {error}");
     }
+    networks
 }
 
 fn should_restart(container: &Container, code: i64) -> bool {
@@ -164,6 +169,7 @@ async fn restore(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()>
         return create::remove_locked(engine, container, false);
     }
     if let Some(socket) = &state.socket {
+        engine.networks.reclaim(&container.record());
         return match adopt(engine, container, socket).await {
             Some(()) => Ok(()),
             None => {

@@ -1,0 +1,77 @@
+//! Pull, push and login.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::image::Reference;
+use crate::registry::{self, Credentials, Registry};
+
+/// `POST /images/create?fromImage=`
+pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+    let name = call.text("fromImage").ok_or_else(|| Error::invalid("fromImage is missing"))?;
+    let mut reference = Reference::parse_exact(name)?;
+    match call.text("tag") {
+        Some(digest) if digest.contains(':') => reference.digest = Some(digest.to_owned()),
+        Some(tag) => reference.tag = Some(tag.to_owned()),
+        None if reference.tag.is_none() && reference.digest.is_none() => {
+            return Err(Error::not_implemented("pulling all tags of a repository is not offered: name one"));
+        }
+        None => {}
+    }
+    let reference = Reference::parse(&reference.to_string())?;
+    if let Some(platform) = call.text("platform").filter(|platform| !super::container::is_ours(platform)) {
+        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
+    }
+    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    let remote = Arc::new(Registry::new(&reference.domain, credentials));
+    let (pusher, answer) = answer::stream("application/json");
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        if let Err(error) = registry::pull(&engine, remote, &reference, &pusher).await {
+            pusher.fail(&error).await;
+        }
+    });
+    Ok(answer)
+}
+
+/// `POST /images/NAME/push`
+pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answer> {
+    let mut reference = Reference::parse_exact(name)?;
+    if let Some(tag) = call.text("tag") {
+        reference.tag = Some(tag.to_owned());
+    }
+    let reference = Reference::parse(&reference.to_string())?;
+    let missing = |error: Error| match error.kind {
+        Kind::NotFound => Error::not_found(format!(
+            "An image does not exist locally with the tag: {}",
+            reference.familiar()
+        )),
+        _ => error,
+    };
+    let image = engine.images.find(&reference.to_string()).map_err(missing)?;
+    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    let remote = Registry::new(&reference.domain, credentials);
+    let (pusher, answer) = answer::stream("application/json");
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        if let Err(error) = registry::push(&engine, &remote, &image, &reference, &pusher).await {
+            pusher.fail(&error).await;
+        }
+    });
+    Ok(answer)
+}
+
+/// `POST /auth`
+pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
+    let credentials: Credentials = call.json().await?.unwrap_or_default();
+    let server = credentials.server.trim_start_matches("https://").trim_start_matches("http://");
+    let domain = server.split('/').next().filter(|domain| !domain.is_empty() && *domain != "index.docker.io");
+    let remote = Registry::new(domain.unwrap_or("docker.io"), credentials.clone());
+    remote.log_in().await.map_err(|error| Error { kind: Kind::Forbidden, message: error.message })?;
+    answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
+}

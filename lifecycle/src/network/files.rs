@@ -1,0 +1,98 @@
+//! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of containers.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use crate::container::{Container, Record};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// Writes them.
+///
+/// # Errors
+/// When an entry is malformed or writing fails.
+pub(super) fn write(engine: &Engine, container: &Container) -> Result<()> {
+    let record = container.record().clone();
+    let hostname = record.config.hostname.clone().unwrap_or_default();
+    rewrite(&container.folder.join("hostname"), &format!("{hostname}\n"))?;
+    rewrite(&container.folder.join("hosts"), &hosts(engine, &record, &hostname)?)?;
+    rewrite(&container.folder.join("resolv.conf"), &resolv(engine, &record))
+}
+
+/// In place: a running container has the file itself mounted, not its name.
+fn rewrite(path: &Path, text: &str) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(Error::at("write", path))
+}
+
+fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
+    let mut text = match record.network_mode() {
+        "host" => std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
+        _ => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n".to_owned(),
+    };
+    for entry in record.host.extra_hosts.iter().flatten() {
+        let split = entry.split_once(':').or_else(|| entry.split_once('='));
+        let (name, address) =
+            split.ok_or_else(|| Error::invalid(format!("bad format for add-host: {entry:?}")))?;
+        let address = match address {
+            "host-gateway" => {
+                engine.networks.get("bridge")?.gateway.map(|gateway| gateway.to_string()).unwrap_or_default()
+            }
+            other => other.to_owned(),
+        };
+        text += &format!("{address}\t{name}\n");
+    }
+    let domain = record.config.domainname.as_deref().filter(|domain| !domain.is_empty());
+    let full = domain.map(|domain| format!("{hostname}.{domain} ")).unwrap_or_default();
+    for address in record.networks.values().filter_map(|endpoint| endpoint.ip_address.as_ref()) {
+        text += &format!("{address}\t{full}{hostname}\n");
+    }
+    Ok(text)
+}
+
+fn resolv(engine: &Engine, record: &Record) -> String {
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let own = &record.host;
+    let mut servers = Vec::new();
+    // Names of containers are known to the resolver of their own networks.
+    for (name, endpoint) in record.networks.iter().filter(|(_, endpoint)| endpoint.ip_address.is_some()) {
+        let internal = engine.networks.get(name).is_ok_and(|network| network.internal);
+        if name != "bridge" && !internal {
+            servers.extend(endpoint.gateway.clone());
+        }
+    }
+    servers.extend(own.dns.iter().flatten().cloned());
+    let set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let mut text = String::new();
+    for line in host.lines() {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        let keep = match word {
+            // A resolver on the host's loopback is out of reach.
+            "nameserver" => {
+                let loopback =
+                    line.split_whitespace().nth(1).is_some_and(|server| server.starts_with("127."));
+                servers.is_empty() && (!loopback || record.network_mode() == "host")
+            }
+            "search" | "domain" => !set(&own.dns_search),
+            "options" => !set(&own.dns_options),
+            _ => false,
+        };
+        if keep {
+            text += &format!("{line}\n");
+        }
+    }
+    for server in servers {
+        text += &format!("nameserver {server}\n");
+    }
+    if set(&own.dns_search) {
+        text +=
+            &format!("search {}\n", own.dns_search.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
+    }
+    if set(&own.dns_options) {
+        text +=
+            &format!("options {}\n", own.dns_options.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
+    }
+    text
+}

@@ -1,0 +1,62 @@
+//! netavark: the program that makes bridges, interfaces, address translation and, with aardvark-dns, names.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Where distributions put these programs.
+const FOLDERS: [&str; 5] = [
+    "/usr/lib/podman",
+    "/usr/libexec/podman",
+    "/usr/local/libexec/podman",
+    "/usr/local/lib/podman",
+    "/usr/bin",
+];
+
+/// A program of netavark's family.
+fn find(name: &str) -> Option<PathBuf> {
+    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+}
+
+/// Whether networks can be made here.
+///
+/// # Errors
+/// With what is missing.
+pub(super) fn check() -> Result<()> {
+    match find("netavark") {
+        Some(_) => Ok(()),
+        None => Err(Error::internal(
+            "networks need the program netavark, which is not on this host (apt-get install netavark aardvark-dns); containers can run with --network none or host",
+        )),
+    }
+}
+
+/// Runs `netavark setup` or `teardown` for a network namespace.
+///
+/// # Errors
+/// With what netavark says.
+pub(super) fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<Value> {
+    check()?;
+    let mut command = Command::new(find("netavark").unwrap_or_default());
+    command.arg("--config").arg(state);
+    if let Some(dns) = find("aardvark-dns") {
+        command.arg("--aardvark-binary").arg(dns);
+    }
+    command.arg(verb).arg(namespace).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(Error::step("run netavark"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(&serde_json::to_vec(options)?).map_err(Error::step("tell netavark"))?;
+    }
+    let output = child.wait_with_output().map_err(Error::step("run netavark"))?;
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let reason = said["error"].as_str().unwrap_or(stderr.trim());
+    Err(Error::internal(format!("netavark {verb}: {reason}")))
+}

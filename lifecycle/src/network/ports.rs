@@ -1,0 +1,96 @@
+//! Published ports: which of the host's are meant, and whether they are free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use bollard_stubs::models::PortBinding;
+use serde_json::{Value, json};
+
+use crate::container::Record;
+use crate::error::{Error, Result};
+
+/// Ports of a container, such as `80/tcp`, and where each is on the host.
+pub(super) type Published = BTreeMap<String, Vec<(String, u16)>>;
+
+/// Chooses the ports of the host for a container; `taken` are those of other containers.
+///
+/// # Errors
+/// When a port is in use or malformed.
+pub(super) fn choose(record: &Record, taken: &BTreeSet<(String, u16)>) -> Result<Published> {
+    let mut taken = taken.clone();
+    let mut wanted: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
+    for (port, bindings) in record.host.port_bindings.iter().flatten() {
+        let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+        wanted.entry(port).or_default().extend(bindings.iter().flatten().cloned());
+    }
+    if record.host.publish_all_ports == Some(true) {
+        for port in record.config.exposed_ports.iter().flatten() {
+            wanted.entry(port.clone()).or_insert_with(|| vec![PortBinding::default()]);
+        }
+    }
+    let mut published = Published::new();
+    for (port, bindings) in wanted {
+        let kind = split(&port)?.1;
+        for binding in bindings {
+            let ip = binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into());
+            let address: Ipv4Addr = match ip.as_str() {
+                "::" | "[::]" => Ipv4Addr::UNSPECIFIED,
+                other => other.parse().map_err(|_| {
+                    Error::invalid(format!("invalid publish address {ip}: only IPv4 is offered"))
+                })?,
+            };
+            let number = pick(address, &binding.host_port.unwrap_or_default(), kind, &taken)?;
+            taken.insert((kind.to_owned(), number));
+            published.entry(port.clone()).or_default().push((address.to_string(), number));
+        }
+    }
+    Ok(published)
+}
+
+fn split(port: &str) -> Result<(u16, &str)> {
+    let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+    let bad = || Error::invalid(format!("invalid port {port:?}"));
+    let number = number.parse().ok().filter(|number| *number > 0).ok_or_else(bad)?;
+    if matches!(kind, "tcp" | "udp") { Ok((number, kind)) } else { Err(bad()) }
+}
+
+fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16)>) -> Result<u16> {
+    let free = |number: u16| {
+        !taken.contains(&(kind.to_owned(), number)) && bindable(address, number, kind).is_some()
+    };
+    if matches!(text, "" | "0") {
+        // What the kernel gives may still be a container's, as nobody listens for those.
+        let mut offered = (0..64).filter_map(|_| bindable(address, 0, kind));
+        return offered
+            .find(|number| free(*number))
+            .ok_or_else(|| Error::internal("no free port on the host"));
+    }
+    let bad = || Error::invalid(format!("invalid host port {text:?}"));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+    (first..=last).find(|number| free(*number)).ok_or_else(|| {
+        Error::internal(format!("driver failed programming external connectivity: Bind for {address}:{text} failed: port is already allocated"))
+    })
+}
+
+/// The port, when it could be listened on.
+fn bindable(address: Ipv4Addr, number: u16, kind: &str) -> Option<u16> {
+    let bound = match kind {
+        "udp" => UdpSocket::bind((address, number)).and_then(|socket| socket.local_addr()),
+        _ => TcpListener::bind((address, number)).and_then(|socket| socket.local_addr()),
+    };
+    bound.ok().map(|address| address.port())
+}
+
+/// As netavark wants them.
+pub(super) fn mappings(published: &Published) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (port, bindings) in published {
+        let Ok((number, kind)) = split(port) else { continue };
+        for (ip, host) in bindings {
+            let ip = if ip == "0.0.0.0" { "" } else { ip };
+            all.push(json!({"container_port": number, "host_ip": ip, "host_port": host, "protocol": kind, "range": 1}));
+        }
+    }
+    all
+}
