@@ -41,6 +41,20 @@ async fn wait_for_exit(container: &Container, exits: u64, limit: Option<Duration
     }
 }
 
+/// Sees that a container which is between two runs does not go on by itself; whether it runs after that: the restart
+/// may have been under way.
+async fn settle(container: &Container) -> Result<bool> {
+    container.update(|record| record.stopped_by_user = true)?;
+    if container.record().state.status == Status::Restarting {
+        container.hurry.notify_one();
+        let settled = |container: &Container| {
+            container.record().state.status != Status::Restarting || container.is_removed()
+        };
+        container.wait_until(settled).await;
+    }
+    Ok(container.record().state.status.is_up() && !container.is_removed())
+}
+
 /// Ends a container: its stop signal, time to react, and SIGKILL.
 ///
 /// # Errors
@@ -51,18 +65,8 @@ pub async fn stop(
     wish: Option<&str>,
     timeout: Option<i64>,
 ) -> Result<()> {
-    let (status, exits) = (container.record().state.status, container.exits());
-    if status == Status::Restarting {
-        container.update(|record| record.stopped_by_user = true)?;
-        container.hurry.notify_one();
-        container
-            .wait_until(|container| {
-                container.record().state.status != Status::Restarting || container.is_removed()
-            })
-            .await;
-        return Ok(());
-    }
-    if !status.is_up() {
+    let status = container.record().state.status;
+    if !status.is_up() && status != Status::Restarting {
         return Err(Error::not_modified());
     }
     let (own, patience) = {
@@ -72,19 +76,24 @@ pub async fn stop(
     let word = wish.map(str::to_owned).or(own).filter(|word| !word.is_empty());
     let number = signal::parse(word.as_deref().unwrap_or("TERM"))?;
     let patience = timeout.or(patience).unwrap_or(PATIENCE);
-    container.update(|record| record.stopped_by_user = true)?;
-    let sent = send(container, number).await;
-    if sent.is_ok() {
-        container.publish(engine, "kill", &[("signal", number.to_string())]);
-    }
-    // Frozen processes see no signal but the last one.
     let limit = (patience >= 0).then(|| Duration::from_secs(u64::try_from(patience).unwrap_or(0)));
-    let gone = match sent {
-        Ok(()) => wait_for_exit(container, exits, limit).await,
-        Err(_) => false,
-    };
-    if !gone {
-        kill_and_wait(engine, container, exits).await?;
+    while settle(container).await? {
+        let exits = container.exits();
+        // Frozen processes see no signal but the last one.
+        let gone = match send(container, number).await {
+            Ok(()) => {
+                container.publish(engine, "kill", &[("signal", number.to_string())]);
+                wait_for_exit(container, exits, limit).await
+            }
+            Err(_) => false,
+        };
+        if !gone {
+            kill_and_wait(engine, container, exits).await?;
+        }
+        // Its end may have been noticed just before it was known to be wanted.
+        if container.record().state.status != Status::Restarting {
+            break;
+        }
     }
     container.publish(engine, "stop", &[]);
     Ok(())
@@ -112,18 +121,14 @@ async fn kill_and_wait(engine: &Arc<Engine>, container: &Arc<Container>, exits: 
 /// # Errors
 /// When it does not end.
 pub(super) async fn kill_now(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
-    let exits = container.exits();
-    container.update(|record| record.stopped_by_user = true)?;
-    if container.record().state.status == Status::Restarting {
-        container.hurry.notify_one();
-        container
-            .wait_until(|container| {
-                container.record().state.status != Status::Restarting || container.is_removed()
-            })
-            .await;
-        return Ok(());
+    while settle(container).await? {
+        let exits = container.exits();
+        kill_and_wait(engine, container, exits).await?;
+        if container.record().state.status != Status::Restarting {
+            break;
+        }
     }
-    kill_and_wait(engine, container, exits).await
+    Ok(())
 }
 
 /// `docker kill`.
