@@ -14,8 +14,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-/// A process that has made no call for so long waits for something.
-const SETTLED: Duration = Duration::from_millis(20);
+/// How often in a row all processes are found waiting before that is believed.
+const SURE: usize = 5;
+
+/// How long that may take on a machine that is very busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What processes have cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -185,13 +188,17 @@ impl Session {
 
     /// A created container's process still has to arrive where it waits for its start.
     fn settle(&mut self) {
-        let mut quiet = Instant::now();
-        while quiet.elapsed() < SETTLED {
+        let deadline = Instant::now() + PATIENCE;
+        let mut waiting = 0;
+        while waiting < SURE && Instant::now() < deadline {
             match sys::wait_traced(libc::WNOHANG) {
-                Ok(None) => thread::sleep(Duration::from_millis(1)),
+                Ok(None) => {
+                    waiting = if self.tasks.keys().all(|pid| waits(*pid)) { waiting + 1 } else { 0 };
+                    thread::sleep(Duration::from_millis(1));
+                }
                 Ok(Some((pid, status))) => {
                     self.handle(Pid::from_raw(pid), status);
-                    quiet = Instant::now();
+                    waiting = 0;
                 }
                 // Nobody is left.
                 Err(_) => return,
@@ -212,6 +219,13 @@ impl Session {
         self.observed.status = status;
         self.observed
     }
+}
+
+/// Whether a process sleeps or is no more (`state` of proc_pid_stat(5)): one that could run has not come to its end yet.
+fn waits(pid: Pid) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    matches!(state, None | Some("" | "S" | "Z" | "X"))
 }
 
 /// `minflt` of proc_pid_stat(5).
