@@ -311,6 +311,32 @@ pub fn drop_bounding(command: &mut Command, drop: Vec<u8>) {
     }
 }
 
+/// Makes system call `number` fail with `error` in the child of `command` and in all that it starts, by a seccomp filter.
+pub fn refuse(command: &mut Command, number: i64, error: i32) {
+    let jump = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt,
+        jf,
+        k,
+    };
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    let filter = [
+        // The number is the first field of seccomp_data.
+        jump(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        jump(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error.cast_unsigned()),
+        jump(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    // SAFETY: one system call between fork and exec; the array moves into the closure and outlives it.
+    unsafe {
+        command.pre_exec(move || {
+            let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
+            let mode = libc::SECCOMP_SET_MODE_FILTER;
+            check(libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program)).map(drop)
+        });
+    }
+}
+
 /// Runs `handler` when this program ends by returning from `main` or calling exit(3).
 pub fn at_exit(handler: extern "C" fn()) {
     // SAFETY: `handler` is a plain function that lives as long as the program.

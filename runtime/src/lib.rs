@@ -18,4 +18,5 @@ pub mod state;
 pub mod sys;
 pub mod time;
 pub mod trace;
+pub mod weak;
 pub mod wire;

@@ -99,6 +99,9 @@ impl Log {
     /// Writes the error that ends the command. With a log file it goes to standard error too, as it does in runc, so
     /// that a person at a terminal sees it.
     pub fn fatal(&self, message: &str) {
+        // A path or a value of the configuration is quoted in it, however long that is.
+        const LONGEST: usize = 4096;
+        let message = message.get(..message.floor_char_boundary(LONGEST)).unwrap_or(message);
         self.write(Level::Error, message);
         if self.file.is_some() {
             let _ = writeln!(std::io::stderr(), "{message}");

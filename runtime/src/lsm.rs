@@ -66,12 +66,6 @@ impl ExecLabel {
         Err(last)
     }
 
-    /// The descriptor of the file.
-    #[must_use]
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
     /// The label in words, for messages.
     #[must_use]
     pub fn describe(&self) -> String {

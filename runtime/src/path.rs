@@ -7,6 +7,7 @@
 
 use crate::sys::fd::LazyFd;
 use crate::sys::{Errno, Result, fd};
+use crate::weak;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use std::collections::VecDeque;
@@ -40,6 +41,10 @@ pub fn file_type(stat: &FileStat) -> SFlag {
 /// # Errors
 /// The errno of the lookup; `ELOOP` for a magic link.
 pub fn resolve(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
+    #[cfg(debug_assertions)]
+    if weak::off("in-root") {
+        return weak::resolve_by_name(root, path, missing);
+    }
     let c_path = CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)?;
     match open_in_root(root, &c_path, libc::O_PATH) {
         Err(Errno::ENOENT) if missing != Missing::Fail => make(root, path, missing),
@@ -97,6 +102,15 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<Own
 /// # Errors
 /// The errno of openat2(2); `EXDEV` when something is mounted on the way.
 pub fn open_in_proc(proc: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    if weak::off("procfs") {
+        let name = OsString::from_vec([b"/proc/", path.to_bytes()].concat());
+        return openat(
+            proc,
+            name.as_os_str(),
+            OFlag::from_bits_truncate(flags | libc::O_CLOEXEC),
+            Mode::empty(),
+        );
+    }
     let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS;
     match open_scoped(proc, path, flags, resolve) {
         Err(Errno::ENOSYS) => open_beneath_by_parts(proc, path, flags),

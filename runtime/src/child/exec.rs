@@ -7,13 +7,13 @@
 use super::{
     OrFail, Step, apply_label, console, identity, join, prepare_label, program, session_keyring, stdio,
 };
-use crate::lsm::ExecLabel;
 use crate::path;
 use crate::plan::ProcessPlan;
 use crate::plan::namespaces::NEWTIME;
 use crate::seccomp::Filter;
 use crate::sys::{clone, fd, process, sched};
 use crate::trace::{self, Steps};
+use crate::weak;
 use crate::wire::{FromChild, Wire};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -54,7 +54,6 @@ pub struct Entering<'a> {
 pub struct Prepared {
     terminal: Option<OwnedFd>,
     env: Vec<CString>,
-    label: Option<ExecLabel>,
     /// The identity has been taken on already.
     identified: bool,
 }
@@ -106,6 +105,10 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let mut env = plan.env.clone();
     program::add_home(&mut env, plan.identity.uid, root.as_fd());
     program::enter_directory(&plan.cwd)?;
+    // The file is this process's, and what is written to it goes on to the next one.
+    if let Some(label) = label {
+        apply_label(&label)?;
+    }
     // Only the very last process may give up what the time namespace needs, and a scheduling policy that is reset on
     // fork would be lost before it counts.
     let early = entering.time_namespace.is_none() && plan.scheduler.is_none();
@@ -113,7 +116,20 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some())?;
     }
-    Ok(Prepared { terminal, env, label, identified: early })
+    Ok(Prepared { terminal, env, identified: early })
+}
+
+/// Closes what was opened on the host, in this process and for its child: a process of the container sees that one from
+/// its first moment on, and one with `CAP_SYS_PTRACE` can take what it has open (CVE-2016-9962).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn let_go(entering: &Entering<'_>, prepared: &Prepared) -> Step<()> {
+    if weak::off("descriptors") {
+        return Ok(());
+    }
+    fd::close_all_but(3 + entering.preserve_fds, &kept(entering, prepared.terminal.as_ref()))
+        .or_fail(|| "close descriptors".into())
 }
 
 /// A terminal of the container's own devpts.
@@ -143,12 +159,9 @@ pub fn become_program(entering: &Entering<'_>, prepared: Prepared) -> ! {
 
 fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infallible> {
     let plan = entering.process;
-    let Prepared { terminal, env, label, identified } = prepared;
-    let step = trace::span("close descriptors, session, find the program");
+    let Prepared { terminal, env, identified } = prepared;
+    let step = trace::span("session, find the program");
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
-    // What was opened on the host is of no use here, and nobody else may find one.
-    fd::close_all_but(3 + entering.preserve_fds, &kept(entering, terminal.as_ref(), label.as_ref()))
-        .or_fail(|| "close descriptors".into())?;
     if let Some(cpus) = &plan.affinity.1 {
         sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.final".into())?;
     }
@@ -157,9 +170,6 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     }
     process::new_session().or_fail(|| "create a session".into())?;
     stdio::attach(terminal, None, plan.identity.uid)?;
-    if let Some(label) = label {
-        apply_label(&label)?;
-    }
     if !identified {
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some())?;
@@ -193,14 +203,9 @@ fn load_filter(entering: &Entering<'_>) -> Step<()> {
     Ok(())
 }
 
-fn kept(entering: &Entering<'_>, terminal: Option<&OwnedFd>, label: Option<&ExecLabel>) -> Vec<u32> {
+fn kept(entering: &Entering<'_>, terminal: Option<&OwnedFd>) -> Vec<u32> {
     use std::os::fd::AsRawFd;
-    let fds = [
-        Some(entering.wire.as_fd()),
-        entering.time_namespace,
-        terminal.map(AsFd::as_fd),
-        label.map(ExecLabel::as_fd),
-    ];
+    let fds = [Some(entering.wire.as_fd()), entering.time_namespace, terminal.map(AsFd::as_fd)];
     let mut numbers: Vec<u32> = fds.iter().flatten().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
     numbers.sort_unstable();
     numbers

@@ -4,6 +4,7 @@ use super::{OrFail, Step};
 use crate::plan::identity::Identity;
 use crate::plan::{ProcessPlan, capabilities, rlimits};
 use crate::sys::{Errno, capability, process, sched};
+use crate::weak;
 use nix::sys::stat::Mode;
 
 /// `CAP_SYS_ADMIN`.
@@ -46,7 +47,7 @@ pub fn scheduling(plan: &ProcessPlan) -> Step<()> {
 /// # Errors
 /// The kernel refuses an id or a capability.
 pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
-    if identity.no_new_privileges {
+    if identity.no_new_privileges && !weak::off("no-new-privileges") {
         process::set_no_new_privileges().or_fail(|| "process.noNewPrivileges".into())?;
     }
     let sets = &identity.capabilities;
@@ -57,14 +58,15 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     }
     nix::sys::stat::umask(Mode::from_bits_truncate(identity.umask));
     process::set_keep_capabilities(true).or_fail(|| "keep capabilities".into())?;
-    if !identity.keep_groups {
+    if !identity.keep_groups && !weak::off("groups") {
         groups(&identity.groups)?;
     }
     process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
     process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
     process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;
     let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
-    capability::set(sets.effective | kept, sets.permitted | kept, sets.inheritable)
+    let inheritable = if weak::off("inheritable") { sets.permitted } else { sets.inheritable };
+    capability::set(sets.effective | kept, sets.permitted | kept, inheritable)
         .or_fail(|| "process.capabilities".into())?;
     ambient(sets.ambient)
 }

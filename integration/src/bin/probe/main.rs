@@ -8,6 +8,7 @@
 
 mod attempt;
 mod look;
+mod spy;
 
 use nix::sys::signal::{SigSet, Signal};
 use std::io::{Read, Write};
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["fetch", address] => say(&fetch(address)),
         ["orphans", count] => orphans(count.parse().unwrap()),
         ["storm", count] => storm(count.parse().unwrap()),
+        ["spy", sentinel, name] => spy::spy(sentinel, name),
         ["spin"] => loop {
             std::hint::spin_loop();
         },

@@ -1,0 +1,195 @@
+//! What of the host a runtime leaves open, or lets itself be caught with.
+
+use crate::Sentinel;
+use integration::container::Container;
+use integration::runtime::runtime;
+use integration::{outcome, since, sys};
+use serde_json::json;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+
+/// Descriptors that a careless caller leaves open, as one would.
+fn careless(c: &Container) -> Vec<OwnedFd> {
+    (0..8).map(|_| File::open(c.bundle()).unwrap().into()).collect()
+}
+
+#[test]
+fn the_program_has_its_standard_streams_alone() {
+    let mut c = Container::new();
+    c.args(&["/probe", "report"]);
+    let run = c.run_with(&[], |command| sys::pass_fds(command, careless(&c)));
+    let report = integration::container::parse_report(&run.ok());
+    assert_eq!(report.fds.keys().collect::<Vec<_>>(), [&0, &1, &2], "{:#?}", report.fds);
+}
+
+#[test]
+fn an_executed_program_has_its_standard_streams_alone() {
+    let mut c = Container::new();
+    c.sleeping();
+    let exec = c.call_with(&["exec", &c.id, "/probe", "report"], |command| {
+        sys::pass_fds(command, careless(&c));
+    });
+    let report = integration::container::parse_report(&exec.ok());
+    assert_eq!(report.fds.keys().collect::<Vec<_>>(), [&0, &1, &2], "{:#?}", report.fds);
+}
+
+#[test]
+fn hooks_have_their_standard_streams_alone() {
+    let mut c = Container::new();
+    // The listing itself has one open: the fourth.
+    let inside = ["createContainer", "startContainer"];
+    let all = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for kind in all {
+        let file = c.text_path(&format!("hook-{kind}"));
+        let script = format!("ls /proc/self/fd > {file}");
+        c.put(&format!("/hooks/{kind}/-"), json!({ "path": "/bin/sh", "args": ["sh", "-c", script] }));
+    }
+    c.put("/root/readonly", json!(false));
+    c.put(
+        "/hooks/startContainer/-",
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", "ls /proc/self/fd > /tmp/hook-startContainer"] }),
+    );
+    c.args(&["/bin/true"]);
+    c.run_with(&[], |command| sys::pass_fds(command, careless(&c))).ok();
+    let read = |path| fs::read_to_string(path).unwrap().split_whitespace().count();
+    for kind in all.iter().filter(|kind| !inside.contains(kind)) {
+        assert_eq!(read(c.path(&format!("hook-{kind}"))), 4, "{kind}");
+    }
+    assert_eq!(read(c.rootfs("tmp/hook-startContainer")), 4, "startContainer");
+}
+
+/// Looks for the host from a working directory, upwards.
+fn climb(host: &Sentinel) -> String {
+    let file = host.path("file");
+    let file = file.trim_start_matches('/');
+    format!("for p in . .. ../.. ../../.. ../../../../..; do cat $p/{file} 2>/dev/null; done; true")
+}
+
+/// A descriptor that is still open when the working directory is entered leads out (CVE-2024-21626).
+#[test]
+fn a_working_directory_is_never_one_of_the_hosts() {
+    for number in 3..20 {
+        let mut c = Container::new();
+        let host = Sentinel::beside(&c);
+        c.put("/process/cwd", json!(format!("/proc/self/fd/{number}"))).shell(&climb(&host));
+        let run = c.run(&[]);
+        assert!(!run.stdout.contains("the host's"), "descriptor {number} leads out: {run:#?}");
+    }
+}
+
+#[test]
+fn a_working_directory_of_an_exec_is_never_one_of_the_hosts() {
+    let mut c = Container::new();
+    c.sleeping();
+    let host = Sentinel::beside(&c);
+    for number in 3..20 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let exec = c.call_with(&["exec", "--cwd", &cwd, &c.id, "/bin/sh", "-c", &climb(&host)], |command| {
+            sys::pass_fds(command, careless(&c));
+        });
+        assert!(!exec.stdout.contains("the host's"), "descriptor {number} leads out: {exec:#?}");
+    }
+}
+
+/// A container that looks into each process that appears in its PID namespace, with `CAP_SYS_PTRACE`.
+fn spying() -> (Container, Sentinel) {
+    let mut spy = Container::new();
+    let host = Sentinel::beside(&spy);
+    spy.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let name = runtime().path.file_name().unwrap().to_str().unwrap().to_owned();
+    let sentinel = host.path("file");
+    spy.args(&["/probe", "spy", sentinel.trim_start_matches('/'), &name]);
+    spy.run_detached();
+    spy.await_line("ready");
+    (spy, host)
+}
+
+/// What a spy may see of a process: pipes and files of its standard streams, and a socket that it cannot open.
+fn assert_nothing_seen(spy: &Container) {
+    let seen = spy.output();
+    let innocent = |line: &str| {
+        let target = line.rsplit(' ').next().unwrap_or_default();
+        let stream = target.starts_with(spy.bundle().to_str().unwrap()) && !target.ends_with("/state");
+        line == "ready"
+            || stream
+            || target == "/dev/null"
+            || target.starts_with("socket:")
+            || target == "/null"
+    };
+    let bad: Vec<&str> = seen.lines().filter(|line| !innocent(line)).collect();
+    assert!(bad.is_empty(), "a neighbour has seen {bad:#?}");
+}
+
+/// The first weakness of all (CVE-2016-9962): a process that enters a container brings descriptors of the host along.
+#[test]
+fn a_neighbour_finds_nothing_of_the_host_in_an_exec() {
+    let (spy, _host) = spying();
+    for _ in 0..30 {
+        spy.exec(&[], &["/bin/true"]).ok();
+    }
+    assert_nothing_seen(&spy);
+}
+
+/// The program of the runtime is caught by `/proc/PID/exe` and written to when it has ended (CVE-2019-5736).
+#[test]
+fn a_neighbour_cannot_overwrite_the_runtime() {
+    let (spy, _host) = spying();
+    let before = fs::read(&runtime().path).unwrap();
+    for program in ["/proc/self/exe", "/bin/true"] {
+        for _ in 0..10 {
+            let _ = spy.exec(&[], &[program, "--version"]);
+        }
+    }
+    // The spy tries again and again; give it the time of some rounds after the last of them has ended.
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        assert!(!spy.output().contains("overwritten"), "the runtime's program was opened for writing");
+    }
+    assert!(before == fs::read(&runtime().path).unwrap(), "the runtime's program has changed");
+}
+
+/// The same from the image: the container's own program is the runtime's, which then opens itself (CVE-2019-5736).
+#[test]
+fn a_container_that_executes_the_runtime_gets_a_sealed_one() {
+    since!("a sealed program that can be looked at", "runc -", "crun -");
+    let mut c = Container::new();
+    c.capabilities(&["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"]);
+    c.args(&["/probe", "ready-then-sleep"]);
+    c.create();
+    // Between create and start the container's first process is the runtime.
+    let pid = c.pid();
+    let exe = format!("/proc/{pid}/exe");
+    let refused =
+        |path: &str| fs::File::options().write(true).open(path).unwrap_err().raw_os_error().unwrap();
+    assert_eq!(refused(&exe), libc::EROFS, "the runtime's program could be written to");
+    c.start();
+    c.await_line("ready");
+}
+
+/// What a container's first process keeps open while it waits for its start.
+#[test]
+fn a_created_container_keeps_nothing_of_the_host_open() {
+    since!("a created container that can be looked at", "runc -", "crun -");
+    let mut c = Container::new();
+    c.args(&["/probe", "ready-then-sleep"]);
+    c.create();
+    let pid = c.pid();
+    let mut open = Vec::new();
+    outcome::until("wait for start", || {
+        let names = integration::proc::entries(format!("/proc/{pid}/fd"));
+        open = names
+            .iter()
+            .filter_map(|name| fs::read_link(format!("/proc/{pid}/fd/{name}")).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect();
+        fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|call| call.contains("read"))
+    });
+    let own = |target: &&String| {
+        !target.starts_with(c.bundle().to_str().unwrap())
+            && !target.starts_with("socket:")
+            && !target.contains("null")
+    };
+    let others: Vec<&String> = open.iter().filter(own).collect();
+    assert!(others.is_empty(), "{others:?} of {open:?}");
+    assert!(open.iter().any(|target| target.ends_with("exec.fifo")), "{open:?}");
+}

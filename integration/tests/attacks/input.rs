@@ -1,0 +1,134 @@
+//! Input that is meant to exhaust: bounded time and memory, one clear error or success.
+
+use integration::container::Container;
+use integration::outcome::Outcome;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::fs;
+
+/// Runs the runtime with at most this much address space: more than it may ever need, less than the machine has.
+fn bounded(c: &mut Container, megabytes: u64) {
+    let words = ["prlimit".to_owned(), format!("--as={}", megabytes << 20), "--".to_owned()];
+    c.via.splice(0..0, words.map(OsString::from));
+}
+
+/// Success, or one clear error: no death by a signal, no message of many pages.
+#[track_caller]
+fn assert_orderly(run: &Outcome) {
+    let end = (run.status, run.stderr.chars().take(500).collect::<String>());
+    assert!(run.status.code().is_some(), "{end:?}");
+    if !run.status.success() {
+        let error = run.error();
+        assert!(error.len() < 8192, "an error of {} bytes: {}…", error.len(), &error[..200]);
+    }
+}
+
+fn run_text(c: &mut Container, text: &str) -> Outcome {
+    fs::write(c.path("config.json"), text).unwrap();
+    c.call(&["run", "--bundle", c.bundle().to_str().unwrap(), &c.id])
+}
+
+#[test]
+fn json_that_is_deep() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let depth = 1_000_000;
+        let mut c = Container::new();
+        bounded(&mut c, 512);
+        let text =
+            format!("{{\"ociVersion\":\"1.0.2\",\"x\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+        let run = run_text(&mut c, &text);
+        assert_orderly(&run);
+        assert!(!run.status.success());
+    }
+}
+
+#[test]
+fn json_that_is_huge() {
+    let mut c = Container::new();
+    bounded(&mut c, 1024);
+    c.put("/annotations/x", json!("y".repeat(16 << 20))).args(&["/bin/true"]);
+    assert_orderly(&c.run(&[]));
+}
+
+#[test]
+fn mounts_without_number() {
+    let mut c = Container::new();
+    bounded(&mut c, 1024);
+    let many: Vec<Value> = (0..100_000)
+        .map(|number| json!({ "destination": format!("/tmp/{number}"), "type": "bind", "source": "/nonexistent", "options": ["bind"] }))
+        .collect();
+    let mounts = c.config["mounts"].as_array_mut().unwrap();
+    mounts.extend(many);
+    c.args(&["/bin/true"]);
+    let run = c.run(&[]);
+    assert_orderly(&run);
+    assert!(!run.status.success());
+}
+
+#[test]
+fn variables_without_number() {
+    let mut c = Container::new();
+    bounded(&mut c, 1024);
+    c.args(&["/bin/true"]).put("/process/env", json!(["@"]));
+    let many: Vec<String> = (0..1_000_000).map(|number| format!("\"V{number}=x\"")).collect();
+    let text = c.config.to_string().replace("\"@\"", &many.join(","));
+    // More than the kernel takes: an error, after all of them were looked at.
+    let run = run_text(&mut c, &text);
+    assert_orderly(&run);
+    assert!(!run.status.success());
+}
+
+/// More than 64 KiB of id maps, whose length another runtime kept in 16 bits (CVE-2021-43784).
+#[test]
+fn id_maps_of_thousands_of_lines() {
+    for lines in [200_u32, 10_000] {
+        let mut c = Container::new();
+        bounded(&mut c, 1024);
+        let map: Vec<Value> = (0..lines)
+            .map(|line| json!({ "containerID": line * 2, "hostID": 200_000 + line * 2, "size": 1 }))
+            .collect();
+        c.namespace("user", None);
+        c.put("/linux/uidMappings", json!(map)).put("/linux/gidMappings", json!(map));
+        c.give_rootfs_to(200_000);
+        // Its group is not mapped.
+        c.unmount("/dev/pts");
+        c.args(&["/bin/cat", "/proc/self/uid_map"]);
+        let run = c.run(&[]);
+        assert_orderly(&run);
+        // The kernel takes 340 lines, and a page of text (user_namespaces(7)); what comes out is what went in.
+        assert!(run.status.success() == (lines <= 340), "{lines} lines: {run:#?}");
+        if run.status.success() {
+            assert_eq!(run.stdout.lines().count(), lines as usize);
+        }
+    }
+}
+
+#[test]
+fn namespace_paths_of_any_length() {
+    let mut c = Container::new();
+    bounded(&mut c, 512);
+    c.namespace("network", Some(&format!("/{}", "x/".repeat(70_000)))).args(&["/bin/true"]);
+    let run = c.run(&[]);
+    assert_orderly(&run);
+    assert!(!run.status.success());
+}
+
+#[test]
+fn lists_of_every_kind_without_number() {
+    let fill = |value: Value| json!(vec![value; 50_000]);
+    for (pointer, value) in [
+        ("/process/args", fill(json!("x"))),
+        ("/process/user/additionalGids", fill(json!(1))),
+        ("/process/capabilities/bounding", fill(json!("CAP_KILL"))),
+        ("/process/rlimits", fill(json!({ "type": "RLIMIT_CORE", "soft": 1, "hard": 1 }))),
+        ("/linux/maskedPaths", fill(json!("/nonexistent"))),
+        ("/linux/readonlyPaths", fill(json!("/nonexistent"))),
+        ("/linux/resources/devices", fill(json!({ "allow": false, "access": "rwm" }))),
+        ("/linux/namespaces", fill(json!({ "type": "pid" }))),
+    ] {
+        let mut c = Container::new();
+        bounded(&mut c, 1024);
+        c.args(&["/bin/true"]).put(pointer, value);
+        assert_orderly(&c.run(&[]));
+    }
+}

@@ -1,0 +1,121 @@
+//! Races: somebody swaps what a runtime looks at while it looks, for a bounded number of rounds.
+
+use crate::Sentinel;
+use integration::container::Container;
+use nix::fcntl::{RenameFlags, renameat2};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// How often a container is run while names are swapped.
+const ROUNDS: usize = 25;
+
+/// Exchanges two names as fast as the kernel can, while `action` runs.
+fn while_swapping(one: &Path, other: &Path, action: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let here = nix::fcntl::AT_FDCWD;
+            while !stop.load(Ordering::Relaxed) {
+                let _ = renameat2(here, one, here, other, RenameFlags::RENAME_EXCHANGE);
+            }
+        });
+        let guard = Stop(&stop);
+        action();
+        drop(guard);
+    });
+}
+
+/// Ends the swapping, also when an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a container while `name` in its root is now itself and now a link to the host.
+fn swap(c: &mut Container, name: &str, target: &str) {
+    let host = Sentinel::beside(c);
+    let place = c.rootfs(name);
+    fs::create_dir_all(&place).unwrap();
+    let link = c.rootfs("swapped");
+    std::os::unix::fs::symlink(host.path(target), &link).unwrap();
+    c.put("/root/readonly", json!(false)).args(&["/bin/true"]);
+    while_swapping(&place, &link, || {
+        for round in 0..ROUNDS {
+            let _ = c.run(&[]);
+            host.assert_unchanged(&format!("round {round} with /{name}"));
+        }
+    });
+}
+
+/// The destination of a mount (CVE-2021-30465).
+#[test]
+fn a_destination_that_is_swapped_stays_in_the_root() {
+    let mut c = Container::new();
+    c.mount(json!({ "destination": "/volume/inner", "type": "tmpfs", "source": "tmpfs" }));
+    c.mount(json!({ "destination": "/volume/made/deep", "type": "bind", "source": "/bin/busybox", "options": ["bind"] }));
+    swap(&mut c, "volume", "directory");
+}
+
+/// A directory that is made on the way to a mount (CVE-2024-45310).
+#[test]
+fn nothing_is_made_outside_while_names_are_swapped() {
+    let mut c = Container::new();
+    for number in 0..8 {
+        let destination = format!("/volume/a{number}/b/c");
+        c.mount(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
+    }
+    swap(&mut c, "volume", "directory");
+}
+
+/// `/dev` (CVE-2025-52565, CVE-2026-41579, CVE-2026-47766).
+#[test]
+fn a_dev_that_is_swapped_changes_nothing_outside() {
+    let mut c = Container::new();
+    c.unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev");
+    swap(&mut c, "dev", "directory");
+}
+
+/// `/proc`: whoever gets a masked or a fake one sees it in the settings that are written (CVE-2019-19921).
+#[test]
+fn a_setting_never_goes_to_a_proc_that_is_swapped() {
+    let mut c = Container::new();
+    let fake = c.rootfs("fake");
+    fs::create_dir_all(fake.join("sys/kernel")).unwrap();
+    fs::write(fake.join("sys/kernel/shm_rmid_forced"), "fake").unwrap();
+    fs::create_dir_all(c.rootfs("elsewhere")).unwrap();
+    let link = c.rootfs("swapped");
+    std::os::unix::fs::symlink("fake", &link).unwrap();
+    c.put("/root/readonly", json!(false)).put("/linux/sysctl", json!({ "kernel.shm_rmid_forced": "1" }));
+    c.args(&["/bin/true"]);
+    let place = c.rootfs("proc");
+    while_swapping(&place, &link, || (0..ROUNDS).for_each(|_| drop(c.run(&[]))));
+    assert_eq!(fs::read_to_string(fake.join("sys/kernel/shm_rmid_forced")).unwrap(), "fake");
+}
+
+/// Two containers with one volume: one swaps names in it, the other mounts through them (CVE-2019-19921).
+#[test]
+fn a_volume_that_another_container_changes_leads_nowhere() {
+    let mut victim = Container::new();
+    let host = Sentinel::beside(&victim);
+    let volume = victim.path("volume");
+    fs::create_dir_all(volume.join("place")).unwrap();
+    std::os::unix::fs::symlink(host.path("directory"), volume.join("link")).unwrap();
+    let bind = |destination: &str| json!({ "destination": destination, "type": "bind", "source": volume, "options": ["rbind", "rw"] });
+    let mut attacker = Container::new();
+    attacker.put("/root/readonly", json!(false)).mount(bind("/volume"));
+    attacker.shell("cd /volume; while :; do mv place x; mv link place; mv place link; mv x place; done");
+    attacker.run_detached();
+    victim.put("/root/readonly", json!(false)).mount(bind("/volume"));
+    victim.mount(json!({ "destination": "/volume/place/inner", "type": "tmpfs", "source": "tmpfs" }));
+    victim.args(&["/bin/true"]);
+    for round in 0..ROUNDS {
+        let _ = victim.run(&[]);
+        host.assert_unchanged(&format!("round {round}"));
+    }
+}

@@ -1,0 +1,186 @@
+//! Proof that the attacks are attacks: each test fails when the protection it is about is gone.
+//!
+//! The runtime without it is Corten with one protection off (a switch that only debug builds have, see its `weak` module),
+//! a release of runc or crun that is known to be affected, or a script around Corten that does what another runtime did.
+
+use integration::rootfs;
+use integration::runtime::runtime;
+use integration::skip;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A runtime that is worse than Corten.
+enum Worse {
+    /// Corten without one protection.
+    Without(&'static str),
+    /// A program of the host, if it is of this version.
+    Known(&'static str, &'static str),
+    /// Shell commands before Corten is run; `$bundle` is the bundle.
+    Script(&'static str),
+}
+
+use Worse::{Known, Script, Without};
+
+const RUNC: Worse = Known("runc", "runc version 1.1.5");
+const CRUN: Worse = Known("crun", "crun version 1.8.1");
+/// Dies, where it should have said what is wrong.
+const CRASHING: Worse = Script("kill -SEGV $$");
+
+/// Every attack, and a runtime on which it succeeds.
+const ATTACKS: &[(&str, Worse)] = &[
+    ("descriptors::a_container_that_executes_the_runtime_gets_a_sealed_one", Without("seal")),
+    ("descriptors::a_created_container_keeps_nothing_of_the_host_open", Without("descriptors")),
+    ("descriptors::a_neighbour_cannot_overwrite_the_runtime", Without("seal")),
+    ("descriptors::a_neighbour_finds_nothing_of_the_host_in_an_exec", Without("descriptors")),
+    ("descriptors::a_working_directory_is_never_one_of_the_hosts", Without("cwd")),
+    ("descriptors::a_working_directory_of_an_exec_is_never_one_of_the_hosts", CRUN),
+    ("descriptors::an_executed_program_has_its_standard_streams_alone", Without("descriptors")),
+    ("descriptors::hooks_have_their_standard_streams_alone", Without("descriptors")),
+    ("descriptors::the_program_has_its_standard_streams_alone", Without("descriptors")),
+    ("host::a_bind_with_a_namespace_below_is_the_right_tree_or_refused", Without("tree")),
+    ("host::a_process_is_never_put_into_another_containers_cgroup", Without("cgroup")),
+    ("host::a_restore_takes_no_names_from_an_image", Script("echo x >> $bundle/host/file")),
+    ("host::a_rootless_container_cannot_write_its_users_cgroup", Without("read-only")),
+    ("host::a_setting_is_never_written_through_a_link", Without("procfs")),
+    ("host::a_setting_is_never_written_to_a_false_proc", Without("procfs")),
+    (
+        "host::an_annotation_makes_nobody_write_into_the_root",
+        Script("echo x >> $bundle/rootfs/.krun_config.json"),
+    ),
+    ("host::bpf_always_gets_its_full_size", RUNC),
+    ("host::the_hosts_mounts_stay_as_they_are", Without("propagation")),
+    ("host::the_hosts_mounts_stay_as_they_are_without_a_mount_namespace", RUNC),
+    ("host::what_is_read_only_is_so_from_the_first_moment", Without("read-only")),
+    ("identity::a_label_is_applied_or_nothing_starts", Without("label")),
+    ("identity::an_apparmor_profile_confines_every_program", Without("label")),
+    ("identity::an_apparmor_profile_is_not_written_to_a_false_proc", Without("label")),
+    ("identity::an_odd_user_is_never_root", RUNC),
+    ("identity::every_program_is_as_confined_as_was_asked", Without("no-new-privileges")),
+    ("identity::groups_of_the_caller_reach_no_program", Without("groups")),
+    ("identity::no_program_has_the_keyring_of_the_caller", CRUN),
+    ("identity::nothing_is_inheritable_that_was_not_asked_for", Without("inheritable")),
+    ("input::id_maps_of_thousands_of_lines", CRASHING),
+    ("input::json_that_is_deep", CRASHING),
+    ("input::json_that_is_huge", CRASHING),
+    ("input::lists_of_every_kind_without_number", CRASHING),
+    ("input::mounts_without_number", CRASHING),
+    ("input::namespace_paths_of_any_length", CRASHING),
+    ("input::variables_without_number", CRASHING),
+    ("kernel::a_filter_that_refuses_a_call_weakens_nothing", Without("no-new-privileges")),
+    ("kernel::a_kernel_that_does_not_know_a_call_weakens_nothing", Without("no-new-privileges")),
+    ("races::a_destination_that_is_swapped_stays_in_the_root", Without("in-root")),
+    ("races::a_dev_that_is_swapped_changes_nothing_outside", Without("in-root")),
+    ("races::a_setting_never_goes_to_a_proc_that_is_swapped", Without("procfs")),
+    ("races::a_volume_that_another_container_changes_leads_nowhere", Without("in-root")),
+    ("races::nothing_is_made_outside_while_names_are_swapped", Without("in-root")),
+    ("rootfs::a_console_is_never_made_through_a_link", Without("console")),
+    ("rootfs::a_mask_does_not_open_the_kernels_settings", Without("masks")),
+    ("rootfs::a_mask_is_never_the_images_own_null_device", Without("masks")),
+    ("rootfs::a_mount_on_a_link_stays_in_the_root", Without("in-root")),
+    ("rootfs::a_mount_through_a_link_stays_in_the_root", Without("in-root")),
+    ("rootfs::a_terminal_comes_from_a_true_devpts", Without("console")),
+    ("rootfs::a_working_directory_through_a_link_stays_in_the_root", Without("in-root")),
+    ("rootfs::dev_as_a_link_to_the_host", Without("in-root")),
+    ("rootfs::dev_as_a_link_to_the_host_that_is_mounted_on", RUNC),
+    ("rootfs::names_of_destinations_may_be_anything", Without("in-root")),
+    ("rootfs::names_that_a_runtime_looks_for_may_be_anything", RUNC),
+    ("rootfs::proc_and_sys_as_links_are_refused", Without("links")),
+    ("rootfs::proc_and_sys_as_links_to_the_host", Without("links")),
+    ("rootfs::standard_streams_are_never_the_images_own_null_device", Without("null")),
+];
+
+/// A test of this program against another runtime.
+fn try_against(test: &str, path: &PathBuf, weakened: &str) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env("RUNTIME", path).env("CORTEN_WEAKEN", weakened);
+    command.output().unwrap()
+}
+
+/// The runtime under test under another name: what is attacked is a copy.
+fn copy() -> PathBuf {
+    let path = rootfs::base().join("corten-weakened");
+    fs::copy(&runtime().path, &path).unwrap();
+    path
+}
+
+/// A program that does a few things and then is Corten, whose version it tells.
+fn script(number: usize, commands: &str) -> PathBuf {
+    let path = rootfs::base().join(format!("script-{number}"));
+    let real = runtime().path.display();
+    let text = format!(
+        "#!/bin/sh\nfor word; do [ \"$before\" = --bundle ] && bundle=$word; before=$word; done\n\
+         if [ \"$1\" != --version ] && [ -n \"$bundle\" ]; then {commands}; fi\nexec {real} \"$@\"\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Where a program of the host is, if it is the one that is known to be affected.
+fn known(name: &str, version: &str) -> Option<PathBuf> {
+    let paths = ["/usr/sbin", "/usr/bin"].map(|directory| PathBuf::from(directory).join(name));
+    let path = paths.into_iter().find(|path| path.is_file())?;
+    let output = Command::new(&path).arg("--version").output().ok()?;
+    String::from_utf8_lossy(&output.stdout).starts_with(version).then_some(path)
+}
+
+#[test]
+fn every_attack_succeeds_on_a_worse_runtime() {
+    if !runtime().is_ours() || std::env::var_os("CORTEN_WEAKEN").is_some() {
+        skip!("needs Corten itself");
+    }
+    let own = copy();
+    let (mut unnoticed, mut missing) = (Vec::new(), Vec::new());
+    for (number, (test, worse)) in ATTACKS.iter().enumerate() {
+        let began = std::time::Instant::now();
+        let output = match worse {
+            Without(protection) => try_against(test, &own, protection),
+            Script(commands) => try_against(test, &script(number, commands), ""),
+            Known(name, version) => match known(name, version) {
+                Some(path) => try_against(test, &path, ""),
+                None => {
+                    missing.push(*version);
+                    continue;
+                }
+            },
+        };
+        println!("{test}: {:?}", began.elapsed());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("skipped:") {
+            missing.push(*test);
+        } else if output.status.success() {
+            unnoticed.push(*test);
+        }
+    }
+    assert!(unnoticed.is_empty(), "not noticed by {unnoticed:#?}");
+    if !missing.is_empty() {
+        skip!("needs, for some of the proofs, {missing:?}");
+    }
+}
+
+#[test]
+fn every_attack_has_a_proof() {
+    let output = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let attack = |name: &&str| !name.starts_with("weakened::") && !name.starts_with("security::");
+    let all: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": test")).filter(attack).collect();
+    let proven: Vec<&str> = ATTACKS.iter().map(|(test, _)| *test).collect();
+    let without: Vec<&&str> = all.iter().filter(|name| !proven.contains(name)).collect();
+    assert!(without.is_empty(), "no proof for {without:#?}");
+    let gone: Vec<&&str> = proven.iter().filter(|name| !all.contains(name)).collect();
+    assert!(gone.is_empty(), "proofs for tests that are not there: {gone:#?}");
+}
+
+/// A release cannot be weakened: it does not know the name of the switch.
+#[test]
+fn a_release_has_no_switch() {
+    let own = std::env::current_exe().unwrap();
+    let release = own.ancestors().nth(3).map(|target| target.join("release/corten"));
+    let Some(bytes) = release.and_then(|path| fs::read(path).ok()) else {
+        skip!("needs a release build of corten");
+    };
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(!has(b"CORTEN_WEAKEN"), "the release can be weakened");
+}
