@@ -90,12 +90,19 @@ fn a_rootless_container_cannot_write_its_users_cgroup() {
     {
         std::os::unix::fs::chown(file, Some(user.uid), Some(user.gid)).unwrap();
     }
+    // The user's session has this cgroup.
+    let name = delegated.file_name().unwrap().to_str().unwrap();
+    let enter = format!(
+        "mount -t cgroup2 none /sys/fs/cgroup && echo 0 > /sys/fs/cgroup/{name}/cgroup.procs && exec \"$0\" \"$@\""
+    );
+    c.via.splice(0..0, ["unshare", "-m", "sh", "-c", &enter].map(OsString::from));
     c.mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"] }));
     c.shell(
         "for f in $(find /sys/fs/cgroup -name cgroup.procs); do ( : >> $f ) 2>/dev/null && echo writable $f; done; true",
     );
     let run = c.run(&[]);
     let _ = fs::remove_dir(&delegated);
+    assert!(run.status.success(), "{run:#?}");
     assert!(!run.stdout.contains("writable"), "{run:#?}");
 }
 

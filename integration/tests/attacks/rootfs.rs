@@ -136,7 +136,8 @@ fn a_mask_is_never_the_images_own_null_device() {
 #[test]
 fn a_mask_does_not_open_the_kernels_settings() {
     let mut c = with_own_dev();
-    c.put("/linux/maskedPaths", json!(["/proc/sys/kernel/domainname"]));
+    c.put("/linux/maskedPaths", json!(["/proc/sys/kernel/domainname"]))
+        .put("/linux/readonlyPaths", json!([]));
     link(&c, "dev/null", "/proc/sys/kernel/hostname");
     c.shell("echo attacked > /proc/sys/kernel/domainname; cat /proc/sys/kernel/hostname");
     let run = c.run(&[]);
@@ -205,6 +206,7 @@ fn a_terminal_comes_from_a_true_devpts() {
 #[test]
 fn names_that_a_runtime_looks_for_may_be_anything() {
     let names = [
+        "dev",
         "dev/null",
         "dev/console",
         "dev/ptmx",

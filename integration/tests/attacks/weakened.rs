@@ -85,7 +85,7 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("rootfs::dev_as_a_link_to_the_host", Without("in-root")),
     ("rootfs::dev_as_a_link_to_the_host_that_is_mounted_on", RUNC),
     ("rootfs::names_of_destinations_may_be_anything", Without("in-root")),
-    ("rootfs::names_that_a_runtime_looks_for_may_be_anything", RUNC),
+    ("rootfs::names_that_a_runtime_looks_for_may_be_anything", Without("in-root")),
     ("rootfs::proc_and_sys_as_links_are_refused", Without("links")),
     ("rootfs::proc_and_sys_as_links_to_the_host", Without("links")),
     ("rootfs::standard_streams_are_never_the_images_own_null_device", Without("null")),

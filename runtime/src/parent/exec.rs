@@ -176,7 +176,7 @@ fn enter(
         preserve_fds: options.preserve_fds,
     };
     let mut result: Option<Result<i32>> = None;
-    let mut go_between = || result = Some(go_between(&entering, &parent_wire));
+    let mut go_between = || result = Some(go_between(&entering));
     // Born in the container's control group, where its child stays.
     let born = clone::with_borrowed_memory(false, place.clone_target(), &mut go_between);
     let in_cgroup = match born {
@@ -198,19 +198,14 @@ fn enter(
 }
 
 /// Runs in a process of its own with this one's memory: whatever it enters or gives up, this process does not.
-fn go_between(entering: &Entering<'_>, parent_wire: &Wire) -> Result<i32> {
+fn go_between(entering: &Entering<'_>) -> Result<i32> {
     let prepared = exec::prepare(entering).map_err(Error::Step)?;
     // This process has a table of descriptors of its own: the caller's stay open.
     exec::let_go(entering, &prepared).map_err(Error::Step)?;
-    let child = |prepared| {
-        parent_wire.close_in_child();
-        seal::let_go();
-        exec::become_program(entering, prepared)
-    };
     let flags = libc::CLONE_PARENT as u64;
     match clone::fork_into(flags, None) {
         Ok(Forked::Parent(pid, _)) => Ok(pid),
-        Ok(Forked::Child) => child(prepared),
+        Ok(Forked::Child) => exec::become_program(entering, prepared),
         Err(errno) => Err(errno).or_error(|| "clone into the container".into()),
     }
 }
