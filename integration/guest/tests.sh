@@ -12,4 +12,8 @@ integration/guest/run.sh --timeout 600 --program "$v2" --program "$host" --progr
     "for test in ${v2##*/} ${host##*/} ${reader##*/}; do /usr/local/bin/\$test || exit; done" || status=1
 integration/guest/run.sh --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}" || status=1
+# Where AppArmor is: the attacks on labels.
+cargo build --quiet --workspace --bins
+attacks=$(cargo test --quiet -p integration --test attacks --no-run --message-format=json | jq -r 'select(.executable and .profile.test) | .executable')
+integration/guest/run.sh --timeout 600 "$attacks identity::an_apparmor --test-threads=1" || status=1
 exit $status
