@@ -182,25 +182,36 @@ impl Place {
         Budget::of(&seen)
     }
 
-    /// Each command once.
+    /// Waits for a process that a command has left to this program, by the file that has its number.
+    fn reap(&self, file: &str, signal: Option<Signal>) {
+        let pid = fs::read_to_string(self.path(file)).unwrap().trim().parse().unwrap();
+        let pid = Pid::from_raw(pid);
+        if let Some(signal) = signal {
+            kill(pid, signal).unwrap();
+        }
+        // One that ended while it was observed has been waited for by then.
+        let _ = waitpid(pid, None);
+    }
+
+    /// Each command once. They are detached: how a command learns of the end of a program depends on who is faster.
     fn round(&self) -> Vec<(&'static str, Budget)> {
-        self.configure(&["/bin/true"]);
-        let mut seen = vec![("run", self.observe(&["run", ID]))];
         self.configure(&["/bin/sleep", "1000"]);
+        let mut seen = vec![("run", self.observe(&["run", "--detach", "--pid-file", "pid", ID]))];
+        self.reap("pid", Some(Signal::SIGKILL));
+        assert!(self.command(&["delete", ID]).status().unwrap().success());
         seen.push(("create", self.observe(&["create", "--pid-file", "pid", ID])));
-        let pid: i32 = fs::read_to_string(self.path("pid")).unwrap().trim().parse().unwrap();
         for (name, arguments) in [
             ("start", &["start", ID][..]),
             ("state", &["state", ID]),
             ("list", &["list"]),
-            ("exec", &["exec", ID, "/bin/true"]),
+            ("exec", &["exec", "--detach", "--pid-file", "other", ID, "/bin/true"]),
             // Nothing happens to it: how long a process takes to die must not count.
             ("kill", &["kill", ID, "WINCH"]),
         ] {
             seen.push((name, self.observe(arguments)));
         }
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        waitpid(Pid::from_raw(pid), None).unwrap();
+        self.reap("other", None);
+        self.reap("pid", Some(Signal::SIGKILL));
         seen.push(("delete", self.observe(&["delete", ID])));
         seen
     }
