@@ -1,15 +1,32 @@
 #!/bin/bash
-# tests.sh: the tests that need pure cgroup v2, systemd or a user's own systemd, in the guest. Built here, run there: the
-# resource tests without systemd, the driver's tests as root and as a user.
+# tests.sh: the tests that need pure cgroup v2, AppArmor, systemd or a user's own systemd, in the guest. Built here, run there:
+# the resource tests without systemd, those of containers and of engines that are about resources or labels, and the driver's
+# tests as root and as a user.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-programs=$(cargo test --quiet -p runtime --no-run --message-format=json | jq -r 'select(.executable and .profile.test) | .executable')
+# Prints the test programs of a package, and with it the others that the tests start.
+programs() {
+    cargo test --quiet "$@" --no-run --message-format=json | jq -r 'select(.executable and .profile.test) | .executable'
+}
 program() { grep "/$1-" <<< "$programs"; }
+programs=$(programs -p runtime && programs -p integration --test containers --test attacks --test engine_docker --test engine_containerd)
+cargo build --quiet --workspace --bins || exit
+binaries=$(dirname "$(dirname "$(program cgroup_v2)")")
 status=0
 
 v2=$(program cgroup_v2) host=$(program cgroup_host) reader=$(program cgroup_reader) systemd=$(program cgroup_systemd)
 integration/guest/run.sh --timeout 600 --program "$v2" --program "$host" --program "$reader" \
     "for test in ${v2##*/} ${host##*/} ${reader##*/}; do /usr/local/bin/\$test || exit; done" || status=1
+# The tests look for the programs they start one folder up.
+integration/guest/run.sh --timeout 900 --program "$binaries/corten" --program "$binaries/probe" "
+    mkdir /usr/local/bin/deps && cd /usr/local/bin/deps || exit
+    cp $(program containers) containers && cp $(program attacks) attacks || exit
+    cp $(program engine_docker) docker && cp $(program engine_containerd) containerd || exit
+    ./containers limits:: apparmor exec::it_ exec::labels || failed=yes
+    ./attacks apparmor || failed=yes
+    ./containerd limits_and_metrics || failed=yes
+    ./docker limits_are memory_that stats || failed=yes
+    [ -z \"\$failed\" ]" || status=1
 integration/guest/run.sh --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}" || status=1
 # Where AppArmor is: the attacks on labels.

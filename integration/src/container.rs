@@ -511,7 +511,7 @@ pub fn shell_view(preparation: &str) -> Vec<OsString> {
 
 /// A prefix that shows the runtime cgroup version 2 alone.
 pub fn cgroup2_view() -> Vec<OsString> {
-    shell_view("mount -t cgroup2 none /sys/fs/cgroup")
+    shell_view("{ [ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 none /sys/fs/cgroup; }")
 }
 
 fn give(path: &Path, id: u32) {

@@ -69,7 +69,8 @@ impl ExecLabel {
     /// The label in words, for messages.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("label {:?}", self.label)
+        let kind = if self.text == self.label { "SELinux label" } else { "AppArmor profile" };
+        format!("{kind} {:?}", self.label)
     }
 
     /// Writes the label and reads it back.

@@ -2,10 +2,11 @@
 
 use integration::container::{Container, cgroup2_view, parse_report};
 use integration::report::capability_names;
-use integration::{host, leaks, outcome, proc, since};
+use integration::{host, leaks, outcome, proc, since, skip};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn it_runs_in_every_namespace_and_cgroup_of_the_container() {
@@ -187,6 +188,32 @@ fn labels_are_applied_or_refused() {
     let run = c.exec(&["--process-label", "system_u:system_r:container_t:s0"], &["/bin/true"]);
     since!("refusal of labels without SELinux in exec", "runc -", "crun -");
     assert!(run.error().to_lowercase().contains("selinux"), "{run:#?}");
+}
+
+/// A profile that is loaded: init and exec processes run under it.
+#[test]
+fn an_apparmor_profile_counts_for_both() {
+    if !Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+        skip!("needs AppArmor");
+    }
+    let profile = |name: &str| {
+        let text = format!(
+            "profile {name} flags=(attach_disconnected) {{ file, capability, signal, ptrace, mount, }}"
+        );
+        let mut parser = Command::new("apparmor_parser").arg("-r").stdin(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut parser.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        assert!(parser.wait().unwrap().success());
+    };
+    ["corten-test-init", "corten-test-exec"].into_iter().for_each(profile);
+    let mut c = Container::new();
+    c.put("/process/apparmorProfile", json!("corten-test-init"));
+    assert_eq!(c.report().attr_current, "corten-test-init (enforce)");
+    let mut c = Container::new();
+    c.put("/process/apparmorProfile", json!("corten-test-init"));
+    c.sleeping();
+    let label = |flags: &[&str]| parse_report(&c.exec(flags, &["/probe", "report"]).ok()).attr_current;
+    assert_eq!(label(&[]), "corten-test-init (enforce)");
+    assert_eq!(label(&["--apparmor", "corten-test-exec"]), "corten-test-exec (enforce)");
 }
 
 #[test]
