@@ -23,14 +23,10 @@ integration/guest/run.sh --timeout 900 --program "$binaries/corten" --program "$
     cp $(program containers) containers && cp $(program attacks) attacks || exit
     cp $(program engine_docker) docker && cp $(program engine_containerd) containerd || exit
     ./containers limits:: apparmor exec::it_ exec::labels || failed=yes
-    ./attacks apparmor || failed=yes
+    ./attacks identity::an_apparmor --test-threads=1 || failed=yes
     ./containerd limits_and_metrics || failed=yes
     ./docker limits_are memory_that stats || failed=yes
     [ -z \"\$failed\" ]" || status=1
 integration/guest/run.sh --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}" || status=1
-# Where AppArmor is: the attacks on labels.
-cargo build --quiet --workspace --bins
-attacks=$(cargo test --quiet -p integration --test attacks --no-run --message-format=json | jq -r 'select(.executable and .profile.test) | .executable')
-integration/guest/run.sh --timeout 600 "$attacks identity::an_apparmor --test-threads=1" || status=1
 exit $status
