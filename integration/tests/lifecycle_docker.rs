@@ -293,7 +293,7 @@ fn files_go_in_and_out() {
             0,
             &["1\n", "0"],
         ),
-        ("docker rmi nosuch", 1, &["No such image: nosuch:latest"]),
+        ("docker rmi nosuch", 1, &["No such image: nosuch"]),
         ("echo no tar | docker load", 1, &["archive"]),
         ("docker system df", 0, &["Images", "Local Volumes"]),
         ("docker info", 0, &["Storage Driver: overlay2", "Default Runtime: corten"]),

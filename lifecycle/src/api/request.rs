@@ -141,9 +141,8 @@ impl Call {
         if bytes.is_empty() {
             return Ok(None);
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+        // Some clients write nothing as `null`.
+        serde_json::from_slice(&bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
     }
 
     /// Writes the body to a writer, piece by piece.
