@@ -241,6 +241,7 @@ fn files_go_in_and_out() {
             0,
             &[],
         ),
+        ("docker diff box | grep -cE '/etc/(hosts|hostname|resolv.conf)|/proc|/sys|/dev'", 1, &["0"]),
         ("docker diff box", 0, &["A /new", "A /new/file", "D /bin/dd", "C /etc", "C /etc/group"]),
         ("echo into > file && docker cp file box:/tmp/ && docker exec box cat /tmp/file", 0, &["into"]),
         ("docker cp file box:/data/ && docker exec box cat /data/file", 0, &["into"]),

@@ -103,7 +103,8 @@ impl Call {
         let parse = |text: &str| {
             Time::from_query(text).ok_or_else(|| Error::invalid(format!("{key}: invalid time {text:?}")))
         };
-        self.text(key).filter(|text| *text != "0").map(parse).transpose()
+        // Nothing has happened until 1970; old clients mean no limit by that.
+        self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
     }
 
     /// The filters of a list: names and their values.

@@ -8,7 +8,7 @@ use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, Netwo
 use serde_json::Value;
 
 use super::record::{MountPoint, Record, State, Status};
-use super::{Container, mounts, settings, stop};
+use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tree::{self, Apply, Pack, Root, Source};
@@ -83,6 +83,7 @@ pub fn create(
     let container = Container::new(&engine.settings, record);
     let made = container
         .write_new()
+        .and_then(|()| places::make(engine, &container))
         .and_then(|()| fill_volumes(engine, &container))
         .and_then(|()| engine.add_container(&container));
     if let Err(error) = made {

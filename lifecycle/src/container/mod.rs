@@ -15,6 +15,7 @@ mod input;
 mod logs;
 pub mod mounts;
 mod object;
+mod places;
 pub mod record;
 pub mod settings;
 pub mod signal;

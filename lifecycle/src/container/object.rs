@@ -171,6 +171,10 @@ impl Container {
     /// When its record is damaged.
     pub fn overlay(&self, engine: &Engine) -> Result<Lower> {
         let mut lower = engine.images.lower(&self.record().layers)?;
+        let places = self.folder.join("init");
+        if places.exists() {
+            lower.insert(0, places);
+        }
         if lower.is_empty() {
             lower.push(engine.settings.root.join("empty"));
         }

@@ -1,0 +1,66 @@
+//! The places in a container's file system where the engine's files and the runtime's file systems are mounted.
+//!
+//! Where the image has no such file, it is made in a layer of its own below the container's files: it is nothing that
+//! the container has changed, and does not get into images made from it.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::Container;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::tree::{self, Lower, Root};
+
+const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
+const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// Makes the layer, if anything is missing in the image.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn make(engine: &Engine, container: &Container) -> Result<()> {
+    let image = tree::mount(&Lower { upper: None, ..container.overlay(engine)? })?;
+    let layer = container.folder.join("init");
+    let missing = |path: &&str| image.get(Path::new(path), OFlag::O_PATH | OFlag::O_NOFOLLOW).is_err();
+    for path in FOLDERS.iter().filter(|path| missing(path)) {
+        folder(&image, &layer, Path::new(path))?;
+    }
+    for path in FILES.iter().filter(|path| missing(path)) {
+        let parent = Path::new(path).parent().unwrap_or(Path::new(""));
+        // Where the image has a link or a file for the folder, it is the runtime's to cope with.
+        if folder(&image, &layer, parent)? {
+            fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it, as they are in the image; whether that is possible.
+fn folder(image: &Root, layer: &Path, path: &Path) -> Result<bool> {
+    let mut done = std::path::PathBuf::new();
+    files::make_dir(layer, 0o755)?;
+    for part in path.components() {
+        done.push(part);
+        let here = layer.join(&done);
+        let (mode, owner) = match image.get(&done, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+            Ok(fd) => {
+                let stat = nix::sys::stat::fstat(fd.as_fd()).map_err(Error::at("look at", &done))?;
+                if !tree::is_kind(&stat, libc::S_IFDIR) {
+                    return Ok(false);
+                }
+                (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid))
+            }
+            Err(_) => (0o755, (0, 0)),
+        };
+        files::make_dir(&here, 0o755)?;
+        chown(&here, Some(owner.0), Some(owner.1)).map_err(Error::at("set the owner of", &here))?;
+        fs::set_permissions(&here, fs::Permissions::from_mode(mode))
+            .map_err(Error::at("set the mode of", &here))?;
+    }
+    Ok(true)
+}
