@@ -70,6 +70,9 @@ fn whiteouts_become_those_of_overlayfs() {
     let root = tempfile::tempdir().unwrap();
     let file = EntryType::Regular;
     if !nix::unistd::geteuid().is_root() {
+        // Past libtest's capture, where skipped tests are counted.
+        let line = b"skipped: needs root [whiteouts_become_those_of_overlayfs]\n";
+        let _said = std::io::Write::write_all(&mut std::io::stderr(), line);
         return;
     }
     let entries = [(file, "d/.wh.gone", ""), (file, "o/.wh..wh..opq", ""), (file, ".wh..wh.aufs", "")];
