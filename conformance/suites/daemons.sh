@@ -153,7 +153,8 @@ containerd_with() {
 END
     } > "$dir/config.toml"
     RUNTIME_TYPE=$type RUNTIME_BINARY=$binary
-    daemon "$dir/log" containerd --config "$dir/config.toml"
+    # containerd looks for the shim in its PATH: it is built beside the runtime.
+    PATH=$(dirname "$(corten)"):$PATH daemon "$dir/log" containerd --config "$dir/config.toml"
     wait_for 30 ctr -a "$SOCKET" version
 }
 

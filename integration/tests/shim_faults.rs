@@ -4,7 +4,7 @@
 use integration::shim::client::frame;
 use integration::shim::pod::{self, deleted, until};
 use integration::shim::wire::Writer;
-use integration::shim::{Client, Output, Pod, Stdio};
+use integration::shim::{Client, Delay, Output, Pod, Stdio};
 use integration::{host, leaks, proc, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio as Redirect};
+use std::process::Command;
 use std::time::Duration;
 
 /// A runtime that does as the real one except for the commands that `faults` handles in shell, with `$verb` set.
@@ -310,29 +310,6 @@ fn bind_mounts_can_be_read_only_and_loops_detach_themselves() {
     assert_eq!(mounted_below(&bundle), 0);
 }
 
-/// strace, attached to a process and its children to be, delaying a system call.
-struct Delay(Child);
-
-impl Delay {
-    fn of(pid: i32, call: &str, seconds: u32) -> Option<Delay> {
-        let inject = format!("inject={call}:delay_enter={}", u64::from(seconds) * 1_000_000);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-q", "-e", &format!("trace={call}"), "-e", &inject, "-o", "/dev/null", "-p"]);
-        let child = command.arg(pid.to_string()).stderr(Redirect::null()).spawn().ok()?;
-        until("strace is attached", || {
-            proc::Status::of(&pid.to_string()).get("TracerPid") == child.id().to_string()
-        });
-        Some(Delay(child))
-    }
-}
-
-impl Drop for Delay {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn an_unmount_that_hangs_stops_neither_delete_nor_anything_else() {
     if !pod::is_ours() {
@@ -347,7 +324,7 @@ fn an_unmount_that_hangs_stops_neither_delete_nor_anything_else() {
     let other = pod.add(&["sleep", "600"], |_| {});
     pod.run(other);
     let shim = pod.shim_pid();
-    let Some(delay) = Delay::of(shim, "umount2", 30) else { skip!("needs strace") };
+    let Some(delay) = Delay::of(&[shim], "umount2", None) else { skip!("needs strace") };
     let request = pod.named(0, "");
     let delete = pod.client.send("Delete", &request);
     for _ in 0..10 {

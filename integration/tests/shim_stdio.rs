@@ -2,7 +2,7 @@
 
 use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
-use integration::shim::{Output, Pod, Stdio, fifo};
+use integration::shim::{Delay, Output, Pod, Stdio, fifo};
 use integration::{proc, skip};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -260,6 +260,67 @@ fn both_streams_go_to_one_file() {
         let expected = [vec!["err"; round], vec!["out"; round]].concat();
         assert_eq!(lines, expected, "appended");
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error() {
+    let mut pod = Pod::new(&["true"]);
+    let uri = format!("file://{}", pod.directory().display());
+    let stream = pod.send_create(0, &Stdio { stdout: uri.clone(), stderr: uri, ..Stdio::default() });
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert!(failed.text.contains(&*pod.directory().to_string_lossy()), "{failed:?}");
+    assert!(failed.text.to_lowercase().contains("is a directory"), "{failed:?}");
+}
+
+#[test]
+fn a_full_disk_costs_output_and_not_the_container() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others let the process wait for ever");
+    }
+    let mut pod = Pod::new(&["sh", "-c", "dd if=/dev/zero bs=64k count=32 || exit 9; exit 7"]);
+    let uri = "file:///dev/full".to_owned();
+    pod.create(0, &Stdio { stdout: uri.clone(), stderr: uri, ..Stdio::default() });
+    pod.start(0, "").unwrap();
+    assert_eq!(pod.wait(0, ""), 7);
+    pod.call("Delete", 0, "").unwrap();
+    let log = pod.containers[0].log();
+    assert_eq!(log.matches("output is lost").count(), 1, "{log}");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_stops_one_container_and_not_the_shim() {
+    let mut pod = Pod::new(&["sh", "-c", "read go; dd if=/dev/zero bs=64k count=32 2>/dev/null; exit 7"]);
+    let file = pod.directory().join("output");
+    let uri = format!("file://{}", file.display());
+    let stdin = Stdio::fifos(pod.directory(), "init").stdin;
+    pod.create(0, &Stdio { stdin: stdin.clone(), stdout: uri.clone(), stderr: uri, ..Stdio::default() });
+    pod.start(0, "").unwrap();
+    let other = pod.add(&["sleep", "600"], |_| {});
+    let shim = pod.shim_pid();
+    // Whoever writes the file: the shim, or a process of it that is not the container's.
+    let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let children = proc::pids().into_iter().filter(|pid| {
+        proc::Status::of(&pid.to_string()).get("PPid") == shim.to_string() && program(*pid) == program(shim)
+    });
+    let writers: Vec<i32> = children.chain([shim]).collect();
+    let Some(delay) = Delay::of(&writers, "write", Some(&file)) else { skip!("needs strace") };
+    fs::write(&stdin, "go\n").unwrap();
+    until("the file is being written", || {
+        writers.iter().any(|pid| {
+            let stack = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+            stack.starts_with("1 ") && proc::Status::of(&pid.to_string()).get("State").starts_with('t')
+        })
+    });
+    for _ in 0..10 {
+        assert_eq!(pod.state(0, ""), 2);
+    }
+    pod.run(other);
+    pod.kill(other, "", 9, false).unwrap();
+    assert_eq!(pod.wait(other, ""), 137);
+    drop(delay);
+    assert_eq!(pod.wait(0, ""), 7);
+    pod.call("Delete", 0, "").unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().len(), 32 * 65536, "nothing is lost");
 }
 
 /// A logging program in shell: says what it was given, then copies both streams.

@@ -7,6 +7,7 @@
 //! `SHIM=/path` puts another shim in Corten's place, `SHIM_RUNTIME=name` makes it use a certain OCI runtime.
 
 pub mod client;
+pub mod delay;
 pub mod engine;
 pub mod fifo;
 pub mod pod;
@@ -14,6 +15,7 @@ pub mod sink;
 pub mod wire;
 
 pub use client::{Client, Failure};
+pub use delay::Delay;
 pub use fifo::{Output, Stdio};
 pub use pod::{Container, Pod};
 pub use sink::{Event, Sink};

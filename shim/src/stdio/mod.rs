@@ -7,6 +7,7 @@
 //! A process always gets a pipe or a terminal of its own, never the caller's FIFO: it may open `/dev/stdout` again,
 //! and the FIFO belongs to somebody else. Bytes go from pipe to FIFO by splice(2), through no buffer of ours.
 
+mod appender;
 mod console;
 mod copy;
 mod logger;
@@ -27,6 +28,7 @@ use crate::reactor::task::{TaskId, spawn};
 use crate::reactor::{Condition, Source, clock, yield_now};
 use crate::sys;
 
+use appender::Appender;
 pub use console::ConsoleSocket;
 use logger::Logger;
 use sink::Sink;
@@ -215,14 +217,34 @@ impl Prepared {
             (self.own.stdout.take(), self.target.stdout(&self.stdio.stdout)),
             (self.own.stderr.take(), self.target.stderr(&self.stdio.stderr)),
         ];
+        let mut file = None;
         for (pipe, path) in outputs {
             let Some(pipe) = pipe else { continue };
-            let sink = Sink::open(path).await?;
+            let sink = self.sink(path, &mut file).await?;
             io.unread.borrow_mut().extend(sink.reader.clone());
             let pipe = Source::new(pipe).map_err(Error::io("watch", "output pipe"))?;
-            io.carry_output(async move { copy::to_sink(&pipe, &sink).await });
+            io.carry_output(async move {
+                let result = copy::to_sink(&pipe, &sink).await;
+                drop(pipe);
+                sink.finish().await;
+                result
+            });
         }
         Ok(())
+    }
+
+    /// The end of a stream. For a `file://` it is not looked at from here, and both streams have one writer: `file`.
+    async fn sink(&self, path: &Path, file: &mut Option<(OwnedFd, Rc<Appender>)>) -> Result<Sink, Error> {
+        if !matches!(self.target, Target::File(_)) {
+            return Sink::open(path).await;
+        }
+        let (pipe, appender) = match file.take() {
+            Some(known) => known,
+            None => Appender::start(path).await?,
+        };
+        let copy = pipe.try_clone().map_err(Error::io("copy", "pipe"))?;
+        *file = Some((pipe, Rc::clone(&appender)));
+        Sink::appending(copy, appender)
     }
 
     async fn attach_console(&mut self, io: &Io, socket: &ConsoleSocket) -> Result<(), Error> {
@@ -249,12 +271,16 @@ impl Prepared {
             None => match self.target.stdout(&self.stdio.stdout) {
                 // Somebody has to read a terminal, or the process waits for ever when it is full.
                 path if path.as_os_str().is_empty() => Sink::open(Path::new("/dev/null")).await?,
-                path => Sink::open(path).await?,
+                path => self.sink(path, &mut None).await?,
             },
         };
         io.unread.borrow_mut().extend(sink.reader.clone());
         let hang_up = Rc::clone(&io.hang_up);
-        io.carry_output(async move { copy::terminal(&terminal, &sink, &hang_up).await });
+        io.carry_output(async move {
+            let result = copy::terminal(&terminal, &sink, &hang_up).await;
+            sink.finish().await;
+            result
+        });
         Ok(())
     }
 }

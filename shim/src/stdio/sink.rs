@@ -1,4 +1,4 @@
-//! Where a stream's bytes end: a FIFO, a file, or a logger's pipe.
+//! Where a stream's bytes end: a FIFO, a file, a device, or a logger's pipe.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::appender::Appender;
 use super::{ATTACH_LIMIT, Error};
 use crate::reactor::{Source, clock};
 
@@ -23,30 +24,49 @@ pub(super) struct Sink {
     /// A FIFO's other end. As long as we have it, nobody else needs to: a reader that goes away, because containerd
     /// is being restarted, neither breaks the pipe nor takes unread bytes with it.
     pub(super) reader: Option<Rc<OwnedFd>>,
+    /// Who takes the bytes out of the pipe and writes them to a file.
+    appender: Option<Rc<Appender>>,
 }
 
 impl Sink {
-    /// Opens `path`. A FIFO is open once somebody reads it; another kind of file is appended to and made if needed.
+    /// Opens `path`. A FIFO is open once somebody reads it; a file is appended to and made if needed.
     pub(super) async fn open(path: &Path) -> Result<Self, Error> {
-        match path.metadata() {
-            Ok(meta) if meta.file_type().is_fifo() => Self::open_fifo(path).await,
-            _ => Self::open_file(path).map_err(Error::io("open for output", path)),
+        match path.metadata().map(|meta| meta.file_type()) {
+            Ok(kind) if kind.is_fifo() => Self::open_fifo(path).await,
+            Ok(kind) if kind.is_char_device() => {
+                Self::open_device(path).map_err(Error::io("open for output", path))
+            }
+            _ => {
+                let (pipe, appender) = Appender::start(path).await?;
+                Self::appending(pipe, appender)
+            }
         }
     }
 
     /// The writing end of a pipe.
     pub(super) fn pipe(writer: OwnedFd) -> Result<Self, Error> {
         let writer = Source::new(writer).map_err(Error::io("watch", "pipe"))?;
-        Ok(Self { writer, is_pipe: true, reader: None })
+        Ok(Self { writer, is_pipe: true, reader: None, appender: None })
     }
 
-    fn open_file(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+    /// The writing end of a pipe into a file.
+    pub(super) fn appending(pipe: OwnedFd, appender: Rc<Appender>) -> Result<Self, Error> {
+        Ok(Self { appender: Some(appender), ..Self::pipe(pipe)? })
+    }
+
+    /// Closes it. A file has all of its bytes then, if this stream was the last one that goes there.
+    pub(super) async fn finish(self) {
+        let Self { writer, reader, appender, .. } = self;
+        drop((writer, reader));
+        if let Some(appender) = appender {
+            appender.ended().await;
         }
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY;
-        let file = open(path, flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o644))?;
-        Ok(Self { writer: Source::new(file)?, is_pipe: false, reader: None })
+    }
+
+    fn open_device(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let device = open(path, flags, Mode::empty())?;
+        Ok(Self { writer: Source::new(device)?, is_pipe: false, reader: None, appender: None })
     }
 
     async fn open_fifo(path: &Path) -> Result<Self, Error> {
@@ -71,7 +91,7 @@ impl Sink {
         let reader = open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| Error::io("open for reading", path)(errno.into()))?;
         let writer = Source::new(writer).map_err(Error::io("watch", path))?;
-        Ok(Self { writer, is_pipe: true, reader: Some(Rc::new(reader)) })
+        Ok(Self { writer, is_pipe: true, reader: Some(Rc::new(reader)), appender: None })
     }
 
     /// Writes all of `bytes`, waiting for room.
