@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests.sh: the tests that need pure cgroup v2, AppArmor, systemd or a user's own systemd, in the guest. Built here, run there:
-# the resource tests without systemd, those of containers and of engines that are about resources or labels, and the driver's
-# tests as root and as a user.
+# the resource tests without systemd, those of containers, engines and the shim that are about resources or labels, and the
+# driver's tests as root and as a user.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 # Prints the test programs of a package, and with it the others that the tests start.
@@ -9,7 +9,8 @@ programs() {
     cargo test --quiet "$@" --no-run --message-format=json | jq -r 'select(.executable and .profile.test) | .executable'
 }
 program() { grep "/$1-" <<< "$programs"; }
-programs=$(programs -p runtime && programs -p integration --test containers --test attacks --test engine_docker --test engine_containerd)
+programs=$(programs -p runtime && programs -p integration --test containers --test attacks --test engine_docker --test engine_containerd \
+    --test shim_task --test shim_exits)
 cargo build --quiet --workspace --bins || exit
 binaries=$(dirname "$(dirname "$(program cgroup_v2)")")
 status=0
@@ -18,13 +19,17 @@ v2=$(program cgroup_v2) host=$(program cgroup_host) reader=$(program cgroup_read
 integration/guest/run.sh --timeout 600 --program "$v2" --program "$host" --program "$reader" \
     "for test in ${v2##*/} ${host##*/} ${reader##*/}; do /usr/local/bin/\$test || exit; done" || status=1
 # The tests look for the programs they start one folder up.
-integration/guest/run.sh --timeout 900 --program "$binaries/corten" --program "$binaries/probe" "
+integration/guest/run.sh --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
+    --program "$binaries/containerd-shim-corten-v2" "
     mkdir /usr/local/bin/deps && cd /usr/local/bin/deps || exit
     cp $(program containers) containers && cp $(program attacks) attacks || exit
     cp $(program engine_docker) docker && cp $(program engine_containerd) containerd || exit
+    cp $(program shim_task) task && cp $(program shim_exits) exits || exit
     ./containers limits:: apparmor exec::it_ exec::labels || failed=yes
     ./attacks identity::an_apparmor --test-threads=1 || failed=yes
     ./containerd limits_and_metrics || failed=yes
+    ./task statistics pausing update --test-threads=1 || failed=yes
+    ./exits out_of_memory pausing --test-threads=1 || failed=yes
     ./docker limits_are memory_that stats || failed=yes
     [ -z \"\$failed\" ]" || status=1
 integration/guest/run.sh --systemd --timeout 600 --program "$systemd" \

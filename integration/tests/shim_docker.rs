@@ -4,185 +4,176 @@
 use integration::shim::engine::{Engine, Release};
 use integration::shim::pod::until;
 use nix::sys::signal::Signal;
-
-/// Releases and their entries for daemon.json; `BIN` is the folder of our programs.
-const WAYS: [(Release, &str); 3] = [
-    // 20.10 knows paths only; the shim is the one named containerd-shim-runc-v2 on containerd's PATH.
-    (Release::Distribution, r#"{"path": "BIN/corten"}"#),
-    (Release::Newer, r#"{"runtimeType": "io.containerd.corten.v2"}"#),
-    (
-        Release::Newer,
-        r#"{"runtimeType": "BIN/containerd-shim-corten-v2", "options": {"BinaryName": "runc"}}"#,
-    ),
-];
-
-fn with_each(test: fn(&mut Engine)) {
-    for (release, runtime) in WAYS {
-        match Engine::docker(release, runtime) {
-            Some(mut engine) => test(&mut engine),
-            None => integration::skip::say(&format!("needs dockerd ({release:?})")),
-        }
-    }
-}
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A script, its status, and what its output contains.
 type Check = (&'static str, i32, &'static [&'static str]);
 
-fn hold(engine: &Engine, checks: &[Check]) {
-    let mut failures = Vec::new();
-    for (script, status, parts) in checks {
-        let said = engine.docker_command(script);
-        let text = format!("{}{}", said.out, said.err);
-        if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
-            failures
-                .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
+/// What people do with containers that end. Each stands alone.
+const RUN: &[Check] = &[
+    ("docker run --rm busybox echo hello", 0, &["hello"]),
+    ("docker run --rm busybox sh -c 'exit 7'", 7, &[]),
+    ("docker run --rm busybox /no/such", 127, &["no such file or directory"]),
+    ("docker run --rm busybox nosuch", 127, &["executable file not found"]),
+    ("docker run --rm busybox /etc/passwd", 126, &["permission denied"]),
+    ("docker run --rm -e A=b busybox sh -c 'echo $A'", 0, &["b"]),
+    ("docker run --rm -w /tmp busybox pwd", 0, &["/tmp"]),
+    ("docker run --rm -u 1000:1000 busybox id", 0, &["uid=1000", "gid=1000"]),
+    ("docker run --rm --hostname here busybox hostname", 0, &["here"]),
+    ("docker run --rm --read-only busybox touch /x", 1, &["Read-only"]),
+    ("docker run --rm --tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts", 0, &["tmpfs", "size=1024k"]),
+    ("docker run --rm -v /etc:/host:ro busybox ls /host/passwd", 0, &["/host/passwd"]),
+    (
+        "docker run --rm -m 64m busybox sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null'",
+        1,
+        &["67108864"],
+    ),
+    ("docker run --rm --pids-limit 50 busybox true", 0, &[]),
+    ("docker run --rm --cpus 0.5 busybox true", 0, &[]),
+    (
+        "docker run --rm --cap-drop ALL busybox sh -c 'grep CapEff /proc/self/status'",
+        0,
+        &["0000000000000000"],
+    ),
+    ("docker run --rm --cap-add NET_ADMIN busybox ip link set lo down", 0, &[]),
+    ("docker run --rm --security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status", 0, &["1"]),
+    ("docker run --rm busybox grep Seccomp: /proc/self/status", 0, &["2"]),
+    ("docker run --rm --device /dev/null:/dev/mine busybox ls -l /dev/mine", 0, &["/dev/mine"]),
+    ("docker run --rm --ulimit nofile=100:100 busybox sh -c 'ulimit -n'", 0, &["100"]),
+    ("docker run --rm --init busybox ps", 0, &["init"]),
+    ("docker run --rm --pid host busybox sh -c '[ $(ps | wc -l) -gt 3 ]'", 0, &[]),
+    ("docker run --rm --network none busybox ip link", 0, &["lo"]),
+    ("docker run --rm --network host busybox ip link", 0, &["lo"]),
+    ("script -qec 'docker run --rm -t busybox tty' /dev/null", 0, &["/dev/pts/0"]),
+    ("echo typed | docker run --rm -i busybox cat", 0, &["typed"]),
+    ("docker run --rm busybox sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c", 0, &["5242880"]),
+];
+
+/// What people do with one container that lives, one after the other.
+const LIVE: &[Check] = &[
+    (
+        "docker run -d --name live busybox sh -c 'trap \"exit 0\" TERM; echo started; while :; do sleep 0.1; done'",
+        0,
+        &[],
+    ),
+    ("docker exec live echo inside", 0, &["inside"]),
+    ("docker exec live sh -c 'exit 3'", 3, &[]),
+    ("docker exec live nosuch; c=$?; [ $c = 126 ] || [ $c = 127 ]", 0, &["executable file not found"]),
+    ("docker exec -u 1000 -e X=y -w /tmp live sh -c 'id -u; echo $X; pwd'", 0, &["1000", "y", "/tmp"]),
+    ("echo typed | docker exec -i live cat", 0, &["typed"]),
+    ("script -qec 'docker exec -t live tty' /dev/null", 0, &["/dev/pts/"]),
+    ("docker logs live", 0, &["started"]),
+    ("docker top live", 0, &["sleep"]),
+    ("docker stats --no-stream live", 0, &["live"]),
+    (
+        "docker pause live && docker inspect -f '{{.State.Status}}' live && docker unpause live",
+        0,
+        &["paused"],
+    ),
+    ("docker exec live true", 0, &[]),
+    ("docker update -m 64m --memory-swap 64m live", 0, &[]),
+    ("echo data > file && docker cp file live:/tmp/ && docker exec live cat /tmp/file", 0, &["data"]),
+    ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
+    ("docker kill -s USR1 live", 0, &[]),
+    ("docker start live && docker stop -t 2 live && docker inspect -f '{{.State.ExitCode}}' live", 0, &[]),
+    ("docker start live && docker kill live && docker wait live", 0, &["137"]),
+    ("docker rm live", 0, &[]),
+];
+
+/// What takes containers, networks or images of its own. Each stands alone.
+const APART: &[Check] = &[
+    (
+        "docker run -d --name oom -m 16m --memory-swap 16m busybox tail /dev/zero && docker wait oom && docker inspect -f '{{.State.OOMKilled}}' oom; docker rm oom",
+        0,
+        &["137", "true"],
+    ),
+    (
+        "docker run -d --name policy --restart on-failure:2 busybox false; until docker inspect -f '{{.RestartCount}} {{.State.Status}}' policy | grep '2 exited'; do sleep 0.1; done; docker rm -f policy",
+        0,
+        &["2"],
+    ),
+    (
+        "docker run -d --name web -p 127.0.0.1:8080:80 busybox sh -c 'while :; do echo served | nc -l -p 80; done' && until docker run --rm --network host busybox nc -w 2 127.0.0.1 8080; do sleep 0.1; done; docker rm -f web",
+        0,
+        &["served"],
+    ),
+    (
+        "docker network create mine && docker run -d --name peer --network mine busybox sh -c 'while :; do echo named | nc -l -p 80; done' && until docker run --rm --network mine busybox nc -w 2 peer 80; do sleep 0.1; done; docker rm -f peer; docker network rm mine",
+        0,
+        &["named"],
+    ),
+    (
+        "docker run -d --name healthy --health-cmd true --health-interval 1s busybox sleep 60; until docker inspect -f '{{.State.Health.Status}}' healthy | grep ^healthy; do sleep 0.1; done; docker rm -f healthy",
+        0,
+        &["healthy"],
+    ),
+    (
+        "printf 'FROM busybox\\nRUN echo built > /built\\nCMD cat /built\\n' | docker build -q -t made - && docker run --rm made",
+        0,
+        &["built"],
+    ),
+];
+
+/// How many checks are under way at once.
+const WORKERS: usize = 4;
+
+/// Holds a dockerd against lists of checks: the checks of a list one after the other, the lists several at a time.
+fn hold(engine: &Engine, lists: &[&[Check]]) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(list) = lists.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for check in *list {
+                failures.lock().unwrap().extend(failure(engine, check));
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(work);
+        }
+    });
+    let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{:?}\n{}\n{}", engine.release, failures.join("\n"), engine.log("dockerd"));
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+fn failure(engine: &Engine, (script, status, parts): &Check) -> Option<String> {
+    let said = engine.docker_command(script);
+    let text = format!("{}{}", said.out, said.err);
+    let good = said.status == *status && parts.iter().all(|part| text.contains(part));
+    (!good).then(|| format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status))
+}
+
+/// A dockerd with this entry in its daemon.json (`BIN` is the folder of our programs) does all that people do.
+fn does_everything(release: Release, entry: &str) {
+    let Some(engine) = Engine::docker(release, entry) else {
+        return integration::skip::say(&format!("needs dockerd ({release:?})"));
+    };
+    let alone = RUN.iter().chain(APART).map(std::slice::from_ref);
+    let lists: Vec<&[Check]> = std::iter::once(LIVE).chain(alone).collect();
+    hold(&engine, &lists);
+}
+
+/// 20.10 knows paths only: the shim is the one named containerd-shim-runc-v2 on containerd's PATH.
+#[test]
+fn by_the_drop_in_name() {
+    does_everything(Release::Distribution, r#"{"path": "BIN/corten"}"#);
 }
 
 #[test]
-fn what_people_do_with_docker_run() {
-    with_each(|engine| {
-        hold(
-            engine,
-            &[
-                ("docker run --rm busybox echo hello", 0, &["hello"]),
-                ("docker run --rm busybox sh -c 'exit 7'", 7, &[]),
-                ("docker run --rm busybox /no/such", 127, &["no such file or directory"]),
-                ("docker run --rm busybox nosuch", 127, &["executable file not found"]),
-                ("docker run --rm busybox /etc/passwd", 126, &["permission denied"]),
-                ("docker run --rm -e A=b busybox sh -c 'echo $A'", 0, &["b"]),
-                ("docker run --rm -w /tmp busybox pwd", 0, &["/tmp"]),
-                ("docker run --rm -u 1000:1000 busybox id", 0, &["uid=1000", "gid=1000"]),
-                ("docker run --rm --hostname here busybox hostname", 0, &["here"]),
-                ("docker run --rm --read-only busybox touch /x", 1, &["Read-only"]),
-                (
-                    "docker run --rm --tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts",
-                    0,
-                    &["tmpfs", "size=1024k"],
-                ),
-                ("docker run --rm -v /etc:/host:ro busybox ls /host/passwd", 0, &["/host/passwd"]),
-                (
-                    "docker run --rm -m 64m busybox sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null'",
-                    1,
-                    &["67108864"],
-                ),
-                ("docker run --rm --pids-limit 50 busybox true", 0, &[]),
-                ("docker run --rm --cpus 0.5 busybox true", 0, &[]),
-                (
-                    "docker run --rm --cap-drop ALL busybox sh -c 'grep CapEff /proc/self/status'",
-                    0,
-                    &["0000000000000000"],
-                ),
-                ("docker run --rm --cap-add NET_ADMIN busybox ip link set lo down", 0, &[]),
-                (
-                    "docker run --rm --security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status",
-                    0,
-                    &["1"],
-                ),
-                ("docker run --rm busybox grep Seccomp: /proc/self/status", 0, &["2"]),
-                ("docker run --rm --device /dev/null:/dev/mine busybox ls -l /dev/mine", 0, &["/dev/mine"]),
-                ("docker run --rm --ulimit nofile=100:100 busybox sh -c 'ulimit -n'", 0, &["100"]),
-                ("docker run --rm --init busybox ps", 0, &["init"]),
-                ("docker run --rm --pid host busybox sh -c '[ $(ps | wc -l) -gt 3 ]'", 0, &[]),
-                ("docker run --rm --network none busybox ip link", 0, &["lo"]),
-                ("docker run --rm --network host busybox ip link", 0, &["lo"]),
-                ("script -qec 'docker run --rm -t busybox tty' /dev/null", 0, &["/dev/pts/0"]),
-                ("echo typed | docker run --rm -i busybox cat", 0, &["typed"]),
-                (
-                    "docker run --rm busybox sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c",
-                    0,
-                    &["5242880"],
-                ),
-            ],
-        );
-    });
+fn by_type() {
+    does_everything(Release::Newer, r#"{"runtimeType": "io.containerd.corten.v2"}"#);
 }
 
 #[test]
-fn what_people_do_with_containers_that_live() {
-    with_each(|engine| {
-        hold(
-            engine,
-            &[
-                (
-                    "docker run -d --name live busybox sh -c 'trap \"exit 0\" TERM; echo started; while :; do sleep 0.1; done'",
-                    0,
-                    &[],
-                ),
-                ("docker exec live echo inside", 0, &["inside"]),
-                ("docker exec live sh -c 'exit 3'", 3, &[]),
-                (
-                    "docker exec live nosuch; c=$?; [ $c = 126 ] || [ $c = 127 ]",
-                    0,
-                    &["executable file not found"],
-                ),
-                (
-                    "docker exec -u 1000 -e X=y -w /tmp live sh -c 'id -u; echo $X; pwd'",
-                    0,
-                    &["1000", "y", "/tmp"],
-                ),
-                ("echo typed | docker exec -i live cat", 0, &["typed"]),
-                ("script -qec 'docker exec -t live tty' /dev/null", 0, &["/dev/pts/"]),
-                ("docker logs live", 0, &["started"]),
-                ("docker top live", 0, &["sleep"]),
-                ("docker stats --no-stream live", 0, &["live"]),
-                (
-                    "docker pause live && docker inspect -f '{{.State.Status}}' live && docker unpause live",
-                    0,
-                    &["paused"],
-                ),
-                ("docker exec live true", 0, &[]),
-                ("docker update -m 64m --memory-swap 64m live", 0, &[]),
-                (
-                    "echo data > file && docker cp file live:/tmp/ && docker exec live cat /tmp/file",
-                    0,
-                    &["data"],
-                ),
-                ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
-                ("docker kill -s USR1 live", 0, &[]),
-                (
-                    "docker start live && docker stop -t 2 live && docker inspect -f '{{.State.ExitCode}}' live",
-                    0,
-                    &[],
-                ),
-                ("docker start live && docker kill live && docker wait live", 0, &["137"]),
-                ("docker rm live", 0, &[]),
-                (
-                    "docker run -d --name oom -m 16m --memory-swap 16m busybox tail /dev/zero && docker wait oom && docker inspect -f '{{.State.OOMKilled}}' oom; docker rm oom",
-                    0,
-                    &["137", "true"],
-                ),
-                (
-                    "docker run -d --name policy --restart on-failure:2 busybox false && sleep 4 && docker inspect -f '{{.RestartCount}}' policy; docker rm -f policy",
-                    0,
-                    &["2"],
-                ),
-                (
-                    "docker run -d --name web -p 127.0.0.1:8080:80 busybox sh -c 'while :; do echo served | nc -l -p 80; done' && sleep 1 && docker run --rm --network host busybox nc -w 2 127.0.0.1 8080; docker rm -f web",
-                    0,
-                    &["served"],
-                ),
-                (
-                    "docker network create mine && docker run -d --name peer --network mine busybox sh -c 'while :; do echo named | nc -l -p 80; done' && sleep 1 && docker run --rm --network mine busybox nc -w 2 peer 80; docker rm -f peer; docker network rm mine",
-                    0,
-                    &["named"],
-                ),
-                (
-                    "docker run -d --name healthy --health-cmd true --health-interval 1s busybox sleep 60 && sleep 3 && docker inspect -f '{{.State.Health.Status}}' healthy; docker rm -f healthy",
-                    0,
-                    &["healthy"],
-                ),
-                (
-                    "printf 'FROM busybox\\nRUN echo built > /built\\nCMD cat /built\\n' | docker build -q -t made - && docker run --rm made",
-                    0,
-                    &["built"],
-                ),
-            ],
-        );
-        until("no shim is left", || engine.shims().is_empty());
-    });
+fn by_the_path_of_the_shim_with_another_runtime() {
+    let entry = r#"{"runtimeType": "BIN/containerd-shim-corten-v2", "options": {"BinaryName": "runc"}}"#;
+    let Some(engine) = Engine::docker(Release::Newer, entry) else {
+        return integration::skip::say("needs dockerd (Newer)");
+    };
+    hold(&engine, &[LIVE, &RUN[..6]]);
 }
 
 #[test]

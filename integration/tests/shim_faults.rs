@@ -414,7 +414,7 @@ fn a_shim_that_nobody_needs_ends_by_itself() {
         skip!("needs Corten's shim: others stay for ever");
     }
     // containerd has died between start and Create.
-    let mut pod = Pod::new(&["true"]);
+    let mut pod = Pod::with_variables(&["true"], &[("CORTEN_SHIM_IDLE_EXIT", "2")]);
     let shim = pod.shim_pid();
     pod.client = Client::connect(&Pod::new(&["true"]).socket).unwrap();
     until("the shim has noticed", || !host::alive(shim));

@@ -274,6 +274,13 @@ fn statistics_are_of_the_kind_that_the_host_has() {
     } else {
         assert!(stats.text(1).ends_with("io.containerd.cgroups.v2.Metrics"), "{}", stats.text(1));
         assert!(metrics.message(1).number(1) > 0, "processes");
+        until("processor time is counted", || {
+            let metrics = pod.call("Stats", 0, "").unwrap().message(1).message(2);
+            metrics.message(2).number(1) > 0
+        });
+        if host::has_controller("memory") {
+            assert!(metrics.message(4).number(32) > 0, "memory usage");
+        }
     }
     pod.kill(0, "", 9, true).unwrap();
     pod.wait(0, "");

@@ -19,7 +19,7 @@ use crate::ttrpc::server;
 use crate::{log, reaper, sys};
 
 /// A shim without containers and without a connection ends by itself after this time: nobody knows it any more, or
-/// containerd has died between `start` and Create.
+/// containerd has died between `start` and Create. The variable `CORTEN_SHIM_IDLE_EXIT` gives another time in seconds.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// A shim without containers that is connected and was not asked for anything ends by itself after this time: its
@@ -140,10 +140,12 @@ async fn watch_signals(readiness: Source, signals: SignalFd, service: Rc<Service
 
 /// Ends a shim that nobody uses, so that none is left behind whatever becomes of containerd.
 async fn watchdog(service: Rc<Service>) {
+    let said = std::env::var("CORTEN_SHIM_IDLE_EXIT").ok().and_then(|text| text.parse().ok());
+    let forgotten = said.map_or(FORGOTTEN, Duration::from_secs);
     loop {
         service.unused().await;
         let (idle, connected) = service.idle();
-        let limit = if connected { UNUSED } else { FORGOTTEN };
+        let limit = if connected { UNUSED } else { forgotten };
         if idle >= limit {
             log::warn(&format!("no container and no request for {} seconds: ending", idle.as_secs()));
             return service.stop();

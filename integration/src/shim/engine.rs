@@ -5,7 +5,7 @@
 
 use super::client::PATIENCE;
 use super::pod::{program, until};
-use crate::{host, leaks, proc, rootfs};
+use crate::{host, leaks, outcome, proc, rootfs};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -19,25 +19,26 @@ use std::time::Instant;
 pub enum Release {
     /// What the distribution has: containerd 1.6, Docker 20.10.
     Distribution,
-    /// What `fetch-engines.sh` has fetched: containerd 2.1, Docker 28.
+    /// What `fetch-engines.sh` has fetched from Debian 13: containerd 1.7.
+    Next,
+    /// What it has fetched from Debian sid: containerd 2.1, Docker 28.
     Newer,
 }
 
 impl Release {
-    /// Both.
-    pub const ALL: [Release; 2] = [Release::Distribution, Release::Newer];
+    /// All of them.
+    pub const ALL: [Release; 3] = [Release::Distribution, Release::Next, Release::Newer];
 
     /// Where its programs are.
     fn folders(self) -> Vec<PathBuf> {
-        match self {
-            Release::Distribution => vec![],
-            Release::Newer => {
-                let fetched = std::env::var_os("CORTEN_ENGINES");
-                let fetched =
-                    fetched.map_or_else(|| PathBuf::from("/var/cache/corten-engines"), PathBuf::from);
-                ["sid/usr/bin", "sid/usr/sbin", ""].map(|below| fetched.join(below)).to_vec()
-            }
-        }
+        let below: &[&str] = match self {
+            Release::Distribution => &[],
+            Release::Next => &["trixie/usr/bin", "trixie/usr/sbin"],
+            Release::Newer => &["sid/usr/bin", "sid/usr/sbin", ""],
+        };
+        let fetched = std::env::var_os("CORTEN_ENGINES");
+        let fetched = fetched.map_or_else(|| PathBuf::from("/var/cache/corten-engines"), PathBuf::from);
+        below.iter().map(|below| fetched.join(below)).collect()
     }
 
     /// A program of it.
@@ -107,13 +108,13 @@ impl Engine {
         folders.extend(release.folders());
         let own = std::env::var("PATH").unwrap_or_default();
         let path = folders.iter().map(|folder| folder.display().to_string()).chain([own]).collect::<Vec<_>>();
-        // A shell as the first process of the namespace: it reaps.
+        // A shell as the first process of the namespace: it reaps, and ends with this program, whatever becomes of it.
         let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
-                      mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; while :; do sleep 86400; done";
+                      mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; cat >/dev/null";
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "bash", "-c", script])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -288,13 +289,26 @@ impl Engine {
     /// When it cannot be run, or takes too long.
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> Said {
-        let seconds = PATIENCE.as_secs().to_string();
-        let words = [&["timeout", "-k", "5", &seconds], words].concat();
-        let output = self.command(&words).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let status = output.status.code().unwrap_or(255);
-        assert_ne!(status, 124, "{words:?} took too long: {}", text(&output.stderr));
-        Said { status, out: text(&output.stdout), err: text(&output.stderr) }
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("said-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // Into files: what it leaves in the background does not have to be waited for.
+        let mut child = outcome::start(&mut self.command(words), &self.directory, &name);
+        let status = outcome::wait(&mut child, &format!("{words:?}"));
+        let text = |kind: &str| {
+            let file = self.directory.join(format!("{name}.{kind}"));
+            let bytes = fs::read(&file).unwrap();
+            fs::remove_file(file).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Said { status: status.code().unwrap_or(255), out: text("out"), err: text("err") }
+    }
+
+    /// Ends the engine's processes whose program has this name.
+    pub fn end(&self, name: &str) {
+        for pid in self.processes_of(name) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
     }
 
     /// Runs ctr.
@@ -323,9 +337,13 @@ impl Engine {
         proc::pids().into_iter().filter(is).collect()
     }
 
-    /// The shims.
+    /// The shims, without the copies of themselves that do work which may block.
     pub fn shims(&self) -> Vec<i32> {
-        [RUNTIME_SHIM, "containerd-shim-runc-v2"].iter().flat_map(|name| self.processes_of(name)).collect()
+        let names = [RUNTIME_SHIM, "containerd-shim-runc-v2"];
+        let all: Vec<i32> = names.iter().flat_map(|name| self.processes_of(name)).collect();
+        let parent = |pid: i32| proc::Status::of(&pid.to_string()).get("PPid").parse();
+        let is_copy = |pid: &i32| parent(*pid).is_ok_and(|parent: i32| all.contains(&parent));
+        all.iter().copied().filter(|pid| !is_copy(pid)).collect()
     }
 
     /// What shims could leave behind, counted.

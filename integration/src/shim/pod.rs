@@ -75,13 +75,26 @@ impl Pod {
     /// # Panics
     /// When it does not start.
     pub fn with(args: &[&str], edit: impl FnOnce(&mut Value)) -> Pod {
+        Pod::make(args, edit, &[])
+    }
+
+    /// As [`Pod::new`], with variables in the shim's environment.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_variables(args: &[&str], variables: &[(&str, &str)]) -> Pod {
+        Pod::make(args, |_| {}, variables)
+    }
+
+    fn make(args: &[&str], edit: impl FnOnce(&mut Value), variables: &[(&str, &str)]) -> Pod {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("cits-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let directory = rootfs::base().join(&name);
         fs::create_dir_all(&directory).unwrap();
         let sink = Sink::listen(&directory.join("containerd.sock.ttrpc"));
         let first = make_bundle(&directory, &name, &format!("{name}-a"), args, edit);
-        let output = start_command(&directory, &name, &first, &[]).output().unwrap();
+        let mut start = start_command(&directory, &name, &first, &[]);
+        let output = start.envs(variables.iter().copied()).output().unwrap();
         let socket = address_of(&output);
         let client = Client::connect(&socket).unwrap();
         let options = options(&directory);
