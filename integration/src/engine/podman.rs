@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 pub struct Podman {
     /// The podman command.
     pub client: Client,
+    /// The same without the flag that names the runtime.
+    pub unconfigured: Client,
     /// Where it keeps things.
     pub directory: PathBuf,
     guard: Guard,
@@ -53,14 +55,7 @@ fn start(name: &str, user: Option<&user::User>) -> Option<Podman> {
     std::fs::write(directory.join("policy.json"), "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}")
         .unwrap();
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let flags = [
-        "--root".to_owned(),
-        path("root"),
-        "--runroot".to_owned(),
-        path("run"),
-        "--runtime".to_owned(),
-        runtime().path.to_str().unwrap().to_owned(),
-    ];
+    let flags = ["--root".to_owned(), path("root"), "--runroot".to_owned(), path("run")];
     let mut prefix = String::new();
     if let Some(user) = user {
         std::os::unix::fs::chown(&directory, Some(user.uid), Some(user.gid)).unwrap();
@@ -78,9 +73,11 @@ fn start(name: &str, user: Option<&user::User>) -> Option<Podman> {
     words.extend(prefix.split_whitespace().map(str::to_owned));
     words.push("podman".to_owned());
     words.extend(flags);
+    let unconfigured = Client::new(&words, &directory);
+    words.extend(["--runtime".to_owned(), runtime().path.to_str().unwrap().to_owned()]);
     let client = Client::new(&words, &directory).variable("CONTAINERS_CONF", &config);
     client.call(&["import", image_tar().to_str().unwrap(), "busybox:test"]).ok();
-    Some(Podman { client, directory, guard })
+    Some(Podman { client, unconfigured, directory, guard })
 }
 
 impl Podman {

@@ -169,6 +169,14 @@ impl Engine {
     /// # Panics
     /// When it does not come up.
     pub fn cri(release: Release) -> Option<Engine> {
+        Engine::cri_with(release, RUNTIMES)
+    }
+
+    /// As [`Engine::cri`], with these lines for the runtimes.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn cri_with(release: Release, runtimes: &str) -> Option<Engine> {
         release.find("containerd")?;
         Release::Newer.find("crictl")?;
         Path::new("/usr/lib/cni/bridge").exists().then_some(())?;
@@ -177,7 +185,7 @@ impl Engine {
         let dir = engine.directory.display().to_string();
         fs::create_dir_all(format!("{dir}/cni")).unwrap();
         fs::write(format!("{dir}/cni/10-test.conflist"), NETWORK).unwrap();
-        engine.start_containerd(&CRI.replace("DIR", &dir));
+        engine.start_containerd(&format!("{CRI}{runtimes}").replace("DIR", &dir));
         for format in ["oci-archive", "pause"] {
             engine.ctr(&["-n", "k8s.io", "images", "import", &image(format).to_string_lossy()]).ok();
         }
@@ -190,7 +198,7 @@ impl Engine {
     /// When it does not come up.
     pub fn restart_cri(&mut self) {
         let dir = self.directory.display().to_string();
-        self.start_containerd(&CRI.replace("DIR", &dir));
+        self.start_containerd(&format!("{CRI}{RUNTIMES}").replace("DIR", &dir));
     }
 
     /// Runs crictl.
@@ -398,6 +406,10 @@ const CRI: &str = r#"
     conf_dir = "DIR/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "corten"
+"#;
+
+/// Corten in both ways.
+const RUNTIMES: &str = r#"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.corten]
       runtime_type = "io.containerd.corten.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.typed]
