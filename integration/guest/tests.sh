@@ -28,7 +28,7 @@ integration/guest/run.sh --timeout 900 --program "$binaries/corten" --program "$
     ./containers limits:: apparmor exec::it_ exec::labels || failed=yes
     ./attacks identity::an_apparmor --test-threads=1 || failed=yes
     ./containerd limits_and_metrics || failed=yes
-    ./task statistics pausing update --test-threads=1 || failed=yes
+    ./task statistics limits_can --test-threads=1 || failed=yes
     ./exits out_of_memory pausing --test-threads=1 || failed=yes
     ./docker limits_are memory_that stats || failed=yes
     [ -z \"\$failed\" ]" || status=1
