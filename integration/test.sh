@@ -13,7 +13,7 @@ say() { printf '\n# [%4ds] %s\n' "$SECONDS" "$*"; }
 packages=(
   gcc libc6-dev libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
   runc crun containerd docker.io podman conmon containernetworking-plugins golang-github-containers-common
-  umoci skopeo slirp4netns fuse-overlayfs catatonit tini
+  umoci skopeo docker-registry netavark aardvark-dns slirp4netns fuse-overlayfs catatonit tini
 )
 missing=()
 for package in "${packages[@]}"; do

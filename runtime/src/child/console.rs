@@ -10,7 +10,6 @@ use crate::wire::{FromChild, Wire};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Opens a new terminal, hands its master over and returns its other end.
@@ -69,7 +68,8 @@ fn bind_console(dev: BorrowedFd<'_>, slave: &OwnedFd) -> Step<()> {
         | OFlag::O_CLOEXEC;
     #[cfg(debug_assertions)]
     if weak::off("console") {
-        let place = weak::resolve_by_name(dev, OsStr::new("console"), path::Missing::File).or_fail(what)?;
+        let place =
+            weak::resolve_by_name(dev, std::ffi::OsStr::new("console"), path::Missing::File).or_fail(what)?;
         let mount = mount::clone_mount(slave.as_fd(), false).or_fail(what)?;
         return mount::move_mount(mount.as_fd(), place.as_fd()).or_fail(what);
     }
