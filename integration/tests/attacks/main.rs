@@ -9,6 +9,7 @@ mod descriptors;
 mod host;
 mod identity;
 mod input;
+mod inventory;
 mod kernel;
 mod races;
 mod rootfs;
