@@ -48,26 +48,44 @@ if [ "$mode" = all ]; then
   guest=$!
 fi
 
-status=0
 wait "$engines" || { say "no other releases of containerd"; tail -n 5 target/fetch-engines.log; }
 wait "$release" || { echo "test.sh: the release build failed" >&2; exit 1; }
-say "tests of the workspace"
-BUDGET=required cargo run --quiet -p integration --bin suite || status=1
+
+# Each stage is kept in target/test-NAME.log, and what failed in it is said once more at the end.
+failed=()
+stage() { # NAME TEXT COMMAND...
+  local name=$1
+  say "$2"
+  shift 2
+  "$@" 2>&1 | tee "target/test-$name.log" || failed+=("$name")
+}
+
+# The lines of a log that tell of a failure, with what a failed test wrote.
+failures() {
+  awk '
+    /^---- .* ----$/ { told = 30 }
+    /^not ok .*# (TODO|SKIP)/ { next }
+    told > 0 || /FAILED|^failed: |^unsteady|panicked at|^not ok |^# unexpected|^error|corten \(|[0-9]+ passed, [0-9]+ failed/ { print substr($0, 1, 400) }
+    told > 0 { told-- }
+  ' "$1" | tail -n 60
+}
+
+BUDGET=required stage workspace "tests of the workspace" cargo run --quiet -p integration --bin suite
 
 if [ "$mode" = all ]; then
-  say "resources, systemd driver and rootless in the guest"
-  if wait "$guest"; then
-    integration/guest/tests.sh || status=1
-  else
-    tail -n 20 target/guest-build.log
-    status=1
-  fi
-  say "seccomp programs against libseccomp"
-  cargo test --quiet -p seccomp-profiles --features libseccomp-oracle || status=1
-  say "validation suites: runtime-tools and the matrix of runtimes"
+  wait "$guest" || tail -n 20 target/guest-build.log
+  stage guest "resources, systemd driver and rootless in the guest" integration/guest/tests.sh
+  stage seccomp "seccomp programs against libseccomp" cargo test --quiet -p seccomp-profiles --features libseccomp-oracle
   cargo build --quiet -p runtime -p conformance
-  cargo run --quiet -p conformance || status=1
+  stage conformance "validation suites: runtime-tools and the matrix of runtimes" cargo run --quiet -p conformance
 fi
 
-[ $status = 0 ] && say "all passed" || say "failed"
-exit $status
+if [ ${#failed[@]} -gt 0 ]; then
+  for name in "${failed[@]}"; do
+    printf '\n# failed: %s\n' "$name"
+    failures "target/test-$name.log"
+  done
+  say "failed: ${failed[*]}"
+  exit 1
+fi
+say "all passed"

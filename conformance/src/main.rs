@@ -29,7 +29,7 @@ const USAGE: &str = "\
 usage: conformance [OPTION]... [SUITE]...
 
 suites: runtime-tools, matrix (default: both)
-  --case TEXT     only cases whose name contains TEXT
+  --case TEXT     only cases whose name contains TEXT, with the listed differences of the matrix
   --update        write conformance/RESULTS.md (needs both suites and no --case)
   --keep          keep the working folder: outputs, bundles, reports
   --jobs N        cases at a time (default 4; most of them wait most of the time)

@@ -94,7 +94,7 @@ pub(crate) fn run(
     drop(holder);
     cgroups::remove(&cgroup);
     let report = Report::new(&tasks, &seen?, runtimes, gaps, host, filter.is_none());
-    report.print(gaps);
+    report.print(gaps, filter.is_some());
     Ok(report)
 }
 
@@ -215,17 +215,20 @@ impl Report {
         self.unlisted().next().is_none() && self.stale.is_empty()
     }
 
-    /// TAP: one line a case, every difference that is not listed as a comment.
-    fn print(&self, gaps: &Gaps) {
+    /// TAP: one line a case, and as comments every difference that is not listed (with `listed`: those too).
+    fn print(&self, gaps: &Gaps, listed: bool) {
         println!("TAP version 13\n1..{}", self.rows.len());
         for (number, row) in (1..).zip(&self.rows) {
             let mine: Vec<_> =
                 self.differences.iter().filter(|difference| difference.case == row.case).collect();
             let good = mine.iter().all(|difference| difference.reason.is_some());
-            println!("{} {number} - matrix {}", if good { "ok" } else { "not ok" }, row.case);
+            let known = mine.iter().filter(|difference| difference.reason.is_some()).count();
+            let verdict = if good { "ok" } else { "not ok" };
+            println!("{verdict} {number} - matrix {} ({known} listed differences)", row.case);
             for Difference { path, control, ours, theirs, reason, .. } in mine {
                 match reason.and_then(|index| gaps.matrix.get(index)) {
-                    Some(gap) => println!("# {path}: as listed, not as {control}: {}", gap.reason),
+                    Some(gap) if listed => println!("# {path}: as listed, not as {control}: {}", gap.reason),
+                    Some(_) => {}
                     None => println!("# {path}: corten {ours:?}, {control} {theirs:?}"),
                 }
             }
