@@ -277,7 +277,11 @@ impl StateDir {
     /// [`StateError::Missing`] when there is none, [`StateError::Damaged`] when it is not one of ours.
     pub fn record(&self) -> Result<Record> {
         let record: Record = match self.read_json(RECORD) {
-            Err(StateError::Missing) => self.read_json(FIRST_RECORD)?,
+            // Not written to its end: by a `create` that is just beginning, or was killed then and had made nothing else.
+            Err(StateError::Missing) => match self.read_json(FIRST_RECORD) {
+                Err(StateError::Damaged { .. }) => return Err(StateError::Missing),
+                result => result?,
+            },
             result => result?,
         };
         if record.format == FORMAT {

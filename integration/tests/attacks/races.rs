@@ -109,7 +109,7 @@ fn a_volume_that_another_container_changes_leads_nowhere() {
     let bind = |destination: &str| json!({ "destination": destination, "type": "bind", "source": volume, "options": ["rbind", "rw"] });
     let mut attacker = Container::new();
     attacker.put("/root/readonly", json!(false)).mount(bind("/volume"));
-    attacker.shell("cd /volume; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); mv place x; mv link place; mv place link; mv x place; done");
+    attacker.args(&["/probe", "swap", "/volume/place", "/volume/link"]);
     attacker.run_detached();
     victim.put("/root/readonly", json!(false)).mount(bind("/volume"));
     victim.mount(json!({ "destination": "/volume/place/inner", "type": "tmpfs", "source": "tmpfs" }));

@@ -126,6 +126,9 @@ fn known(name: &str, version: &str) -> Option<PathBuf> {
     String::from_utf8_lossy(&output.stdout).starts_with(version).then_some(path)
 }
 
+/// How many more times a race that was lost is run.
+const RACES: usize = 8;
+
 #[test]
 fn every_attack_succeeds_on_a_worse_runtime() {
     if !runtime().is_ours() || std::env::var_os("CORTEN_WEAKEN").is_some() {
@@ -135,17 +138,26 @@ fn every_attack_succeeds_on_a_worse_runtime() {
     let (mut unnoticed, mut missing) = (Vec::new(), Vec::new());
     for (number, (test, worse)) in ATTACKS.iter().enumerate() {
         let began = std::time::Instant::now();
-        let output = match worse {
-            Without(protection) => try_against(test, &own, protection),
-            Script(commands) => try_against(test, &script(number, commands), ""),
+        let (path, protection) = match worse {
+            Without(protection) => (own.clone(), *protection),
+            Script(commands) => (script(number, commands), ""),
             Known(name, version) => match known(name, version) {
-                Some(path) => try_against(test, &path, ""),
+                Some(path) => (path, ""),
                 None => {
                     missing.push(*version);
                     continue;
                 }
             },
         };
+        let mut output = try_against(test, &path, protection);
+        // A race is not won each time: that it can be won is what is to be shown.
+        let tries = if test.starts_with("races::") { RACES } else { 0 };
+        for _ in 0..tries {
+            if !output.status.success() {
+                break;
+            }
+            output = try_against(test, &path, protection);
+        }
         println!("{test}: {:?}", began.elapsed());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if said.contains("skipped:") {
@@ -164,7 +176,9 @@ fn every_attack_succeeds_on_a_worse_runtime() {
 fn every_attack_has_a_proof() {
     let output = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let attack = |name: &&str| !name.starts_with("weakened::") && !name.starts_with("security::");
+    // What is no attack: these, the documents and the source.
+    let others = ["weakened::", "security::", "inventory::"];
+    let attack = |name: &&str| !others.iter().any(|other| name.starts_with(other));
     let all: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": test")).filter(attack).collect();
     let proven: Vec<&str> = ATTACKS.iter().map(|(test, _)| *test).collect();
     let without: Vec<&&str> = all.iter().filter(|name| !proven.contains(name)).collect();

@@ -1,7 +1,9 @@
 //! Several commands on one container, and several containers, at the same time.
 
 use integration::container::{Container, End};
-use integration::{leaks, outcome, since};
+use integration::runtime::runtime;
+use integration::{leaks, outcome, since, skip};
+use std::fs;
 
 /// Starts the same command several times and returns how many succeeded.
 fn at_once(c: &Container, args: &[&str], count: usize) -> usize {
@@ -115,6 +117,24 @@ fn an_exec_during_the_end_has_one_clear_result() {
         c.wait();
         c.delete().ok();
         leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn a_record_that_is_being_written_is_no_container_yet() {
+    if !runtime().is_ours() {
+        skip!("needs the state files of Corten");
+    }
+    let c = Container::new();
+    let state = c.path("state").join(&c.id);
+    for text in ["", "{\"format\":1,\"id\":\"ab"] {
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join("creating.json"), text).unwrap();
+        let outcome = c.call(&["state", &c.id]);
+        assert_eq!(outcome.code(), 1, "{outcome:#?}");
+        assert!(outcome.error().contains("does not exist"), "{outcome:#?}");
+        c.delete_force().ok();
+        assert!(!state.exists());
     }
 }
 

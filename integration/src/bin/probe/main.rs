@@ -10,6 +10,7 @@ mod attempt;
 mod look;
 mod spy;
 
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::signal::{SigSet, Signal};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
         ["orphans", count] => orphans(count.parse().unwrap()),
         ["storm", count] => storm(count.parse().unwrap()),
         ["spy", sentinel, name] => spy::spy(sentinel, name),
+        ["swap", one, other] => loop {
+            let here = nix::fcntl::AT_FDCWD;
+            let _ = renameat2(here, *one, here, *other, RenameFlags::RENAME_EXCHANGE);
+        },
         ["spin"] => loop {
             std::hint::spin_loop();
         },
