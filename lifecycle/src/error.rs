@@ -11,6 +11,8 @@ use std::path::Path;
 pub enum Kind {
     /// The request makes no sense (400).
     Invalid,
+    /// Name or password are wrong (401).
+    Unauthorized,
     /// Not allowed (403).
     Forbidden,
     /// There is no such thing (404).
@@ -32,6 +34,7 @@ impl Kind {
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,

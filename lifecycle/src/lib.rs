@@ -14,22 +14,25 @@
 //! | [`engine`] | everything there is, and where it is on disk |
 //! | [`container`] | containers |
 //! | [`image`] | images and their layers |
+//! | [`build`] | images from Dockerfiles |
 //! | [`registry`] | pull and push |
 //! | [`network`], [`volume`] | networks and volumes |
 //! | [`task`] | shims |
 //! | [`logger`] | the process that writes a container's log |
 //! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
-//! | [`events`], [`error`], [`time`], [`files`], [`names`] | what all of them need |
+//! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`] | what all of them need |
 //! | [`sys`] | every unsafe line |
 #![deny(unsafe_code)]
 #![recursion_limit = "256"]
 
 pub mod api;
+pub mod build;
 pub mod container;
 pub mod engine;
 pub mod error;
 pub mod events;
 pub mod files;
+pub mod glob;
 pub mod image;
 pub mod logger;
 pub mod names;

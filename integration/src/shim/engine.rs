@@ -238,13 +238,13 @@ impl Engine {
         Some(engine)
     }
 
-    /// Runs a shell script in which `docker` means this engine's.
+    /// Runs a shell script, in the engine's folder, in which `docker` means this engine's.
     #[track_caller]
     pub fn docker_command(&self, script: &str) -> Said {
         let dir = self.directory.display();
         let environment =
             format!("DOCKER_HOST=unix://{dir}/docker.sock DOCKER_CONFIG={dir} DOCKER_BUILDKIT=0");
-        self.run(&["sh", "-c", &format!("export {environment}\n{script}")])
+        self.run(&["sh", "-c", &format!("cd {dir}; export {environment}\n{script}")])
     }
 
     /// Starts a program that stays.

@@ -122,6 +122,22 @@ impl Pusher {
         self.0.blocking_send(Ok(line.into())).is_ok()
     }
 
+    /// One whose pieces nobody reads; it is open as long as this one is.
+    #[must_use]
+    pub fn silenced(&self) -> Self {
+        let (sender, mut receiver) = mpsc::channel(32);
+        let listener = self.0.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    piece = receiver.recv() => if piece.is_none() { return },
+                    () = listener.closed() => return,
+                }
+            }
+        });
+        Self(sender)
+    }
+
     /// Says that it failed, as streams of progress do.
     pub async fn fail(&self, error: &Error) -> bool {
         self.json(&json!({"errorDetail": {"message": error.message}, "error": error.message})).await

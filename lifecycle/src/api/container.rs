@@ -78,7 +78,8 @@ async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
         .json()
         .await?
         .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
-    if let Some(platform) = call.text("platform").filter(|platform| !is_ours(platform)) {
+    if let Some(platform) = call.text("platform").filter(|platform| !crate::image::config::is_ours(platform))
+    {
         return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
     }
     let name = call.text("name").map(str::to_owned);
@@ -86,13 +87,6 @@ async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
     let creating = tokio::task::spawn_blocking(move || container::create(&engine, name.as_deref(), body));
     let (container, warnings) = creating.await??;
     answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": warnings}))
-}
-
-/// Whether a platform such as `linux/amd64` is this machine's.
-pub(super) fn is_ours(platform: &str) -> bool {
-    let mut parts = platform.split('/');
-    parts.next() == Some("linux")
-        && parts.next().is_none_or(|arch| arch == crate::image::config::architecture())
 }
 
 fn rename(engine: &Engine, container: &Container, call: &Call) -> Result<()> {

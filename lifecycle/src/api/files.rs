@@ -179,13 +179,9 @@ pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut ca
     {
         return Err(Error::forbidden("container rootfs is marked read-only"));
     }
-    let spool = engine.images.content.temporary();
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool)?;
-    std::fs::remove_file(&spool)?;
-    let mut file = call.save(file).await?;
+    let file = call.spool(&engine.images.content).await?;
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     let applying = tokio::task::spawn_blocking(move || -> Result<()> {
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(0))?;
         let root = root_of(&engine, &container)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let folder = match root.get(&inside, flags) {

@@ -190,7 +190,7 @@ pub(super) fn keys(text: Option<&str>) -> Result<Vec<u8>> {
 }
 
 /// The frames of a logger's socket.
-pub(super) fn frames(mut socket: UnixStream) -> mpsc::Receiver<(u8, Bytes)> {
+pub fn frames(mut socket: UnixStream) -> mpsc::Receiver<(u8, Bytes)> {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         let mut header = [0; 8];

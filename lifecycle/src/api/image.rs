@@ -1,7 +1,6 @@
 //! `/images/…`
 
 use std::collections::BTreeSet;
-use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -12,6 +11,7 @@ use super::request::Call;
 use super::{DELETE, GET, POST, inspect, not_found};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::glob;
 use crate::image::{Image, Reference, archive};
 use crate::time::Time;
 
@@ -112,60 +112,30 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 /// Whether a name is what a pattern with `*` and `?` asks for: the repository alone, or with its tag.
 fn matches(pattern: &str, name: &Reference) -> bool {
     let full = name.familiar_full();
-    glob(pattern.as_bytes(), full.as_bytes()) || glob(pattern.as_bytes(), name.familiar().as_bytes())
-}
-
-/// Matches as Go's path.Match does: no star crosses a slash.
-pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            glob(rest, text)
-                || text.split_first().is_some_and(|(first, more)| *first != b'/' && glob(pattern, more))
-        }
-        (Some((b'?', rest)), Some((first, more))) => *first != b'/' && glob(rest, more),
-        (Some((wanted, rest)), Some((first, more))) => wanted == first && glob(rest, more),
-        _ => false,
-    }
+    glob::matches(pattern, &full) || glob::matches(pattern, &name.familiar())
 }
 
 async fn load(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
-    let spool = engine.images.content.temporary();
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool)?;
-    std::fs::remove_file(&spool)?;
-    let mut file = call.save(file).await?;
+    let file = call.spool(&engine.images.content).await?;
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
-    tokio::task::spawn_blocking(move || {
-        let loaded = file
-            .seek(SeekFrom::Start(0))
-            .map_err(Error::from)
-            .and_then(|_| archive::load(&engine.images, file));
-        match loaded {
-            Ok(images) => {
-                for (id, names) in images {
-                    if names.is_empty() {
-                        pusher.json_blocking(&json!({"stream": format!("Loaded image ID: {id}\n")}));
+    tokio::task::spawn_blocking(move || match archive::load(&engine.images, file) {
+        Ok(images) => {
+            for (id, names) in images {
+                if names.is_empty() {
+                    pusher.json_blocking(&json!({"stream": format!("Loaded image ID: {id}\n")}));
+                }
+                for name in names {
+                    let name = name.familiar_full();
+                    if let Ok(image) = engine.images.find(&id) {
+                        engine.events.publish("image", "load", &id, inspect::image_attributes(&image, &name));
                     }
-                    for name in names {
-                        let name = name.familiar_full();
-                        if let Ok(image) = engine.images.find(&id) {
-                            engine.events.publish(
-                                "image",
-                                "load",
-                                &id,
-                                inspect::image_attributes(&image, &name),
-                            );
-                        }
-                        pusher.json_blocking(&json!({"stream": format!("Loaded image: {name}\n")}));
-                    }
+                    pusher.json_blocking(&json!({"stream": format!("Loaded image: {name}\n")}));
                 }
             }
-            Err(error) => {
-                pusher.json_blocking(
-                    &json!({"errorDetail": {"message": error.message}, "error": error.message}),
-                );
-            }
+        }
+        Err(error) => {
+            pusher.json_blocking(&json!({"errorDetail": {"message": error.message}, "error": error.message}));
         }
     });
     Ok(answer)
@@ -333,16 +303,4 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         }
     }
     answer::json(&json!({"ImagesDeleted": done, "SpaceReclaimed": freed}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn patterns() {
-        let glob = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
-        assert!(glob("busy*", "busybox") && glob("*:latest", "busybox:latest") && glob("b?sybox", "busybox"));
-        assert!(!glob("*", "me/app") && glob("*/*", "me/app") && !glob("busy", "busybox"));
-    }
 }

@@ -1,6 +1,5 @@
 //! Images made of files: `docker import` and `docker commit`.
 
-use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
@@ -10,13 +9,14 @@ use serde_json::json;
 use super::answer::{self, Answer};
 use super::inspect;
 use super::request::Call;
+use crate::build::change;
 use crate::container::{Container, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::image::config::{ConfigFile, History, architecture};
 use crate::time;
-use crate::tree::{Pack, Root, Source};
+use crate::tree::Root;
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -38,14 +38,11 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
     let reference = name(&call)?;
     let message = call.text("message").map_or_else(|| "Imported from -".to_owned(), str::to_owned);
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
-    let spool = engine.images.content.temporary();
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool)?;
-    std::fs::remove_file(&spool)?;
-    let mut file = call.save(file).await?;
+    let file = call.spool(&engine.images.content).await?;
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
     tokio::task::spawn_blocking(move || {
-        let made = file.seek(SeekFrom::Start(0)).map_err(Error::from).and_then(|_| {
+        let make = || -> Result<String> {
             let _lease = engine.images.lease();
             let blob = engine.images.content.add(file, None)?;
             let layer = engine.images.layers.unpack(&engine.images.content, &blob.digest, None)?;
@@ -62,8 +59,8 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
             };
             image.rootfs.diff_ids = vec![layer.diff_id];
             finish(&engine, &image, None, reference.as_ref(), "import")
-        });
-        match made {
+        };
+        match make() {
             Ok(id) => pusher.json_blocking(&json!({"status": id})),
             Err(error) => pusher
                 .json_blocking(&json!({"errorDetail": {"message": error.message}, "error": error.message})),
@@ -129,7 +126,7 @@ fn snapshot(
 ) -> Result<String> {
     let _lease = engine.images.lease();
     let upper = Root::open(&container.folder.join("upper"))?;
-    let layer = add_layer(engine, &upper)?;
+    let layer = engine.images.add_tree(&upper)?;
     let record = container.record().clone();
     let base = engine.images.find(&record.image).ok();
     let now = time::now();
@@ -148,66 +145,4 @@ fn snapshot(
         empty_layer: false,
     });
     finish(engine, &image, Some(record.image.clone()), reference, "commit")
-}
-
-/// Makes a layer of an overlay's upper directory; returns its diff id.
-pub(super) fn add_layer(engine: &Engine, upper: &Root) -> Result<String> {
-    let path = engine.images.content.temporary();
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    let mut pack = Pack::new(std::io::BufWriter::new(file), Source::Upper);
-    pack.add(upper, std::path::Path::new(""), std::path::Path::new(""))?;
-    let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
-    file.seek(SeekFrom::Start(0))?;
-    let blob = engine.images.content.add(file, None)?;
-    Ok(engine.images.layers.unpack(&engine.images.content, &blob.digest, None)?.diff_id)
-}
-
-/// Applies the instructions of `--change`.
-fn change(config: ContainerConfig, changes: &[String]) -> Result<ContainerConfig> {
-    let mut config = config;
-    for line in changes.iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty()) {
-        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
-        let words = || -> Vec<String> {
-            serde_json::from_str(rest)
-                .unwrap_or_else(|_| vec!["/bin/sh".into(), "-c".into(), rest.to_owned()])
-        };
-        let pair = || {
-            rest.split_once('=')
-                .or_else(|| rest.split_once(' '))
-                .map(|(k, v)| (k.trim().to_owned(), v.trim().trim_matches('"').to_owned()))
-        };
-        let bad = || Error::invalid(format!("invalid change: {line:?}"));
-        match word.to_ascii_uppercase().as_str() {
-            "CMD" => config.cmd = Some(words()),
-            "ENTRYPOINT" => config.entrypoint = Some(words()),
-            "USER" => config.user = Some(rest.to_owned()),
-            "WORKDIR" => config.working_dir = Some(rest.to_owned()),
-            "STOPSIGNAL" => config.stop_signal = Some(rest.to_owned()),
-            "EXPOSE" => {
-                let ports = rest
-                    .split_whitespace()
-                    .map(|port| if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") });
-                config.exposed_ports.get_or_insert_with(Vec::new).extend(ports);
-            }
-            "VOLUME" => {
-                let paths: Vec<String> = serde_json::from_str(rest)
-                    .unwrap_or_else(|_| rest.split_whitespace().map(str::to_owned).collect());
-                config.volumes.get_or_insert_with(Vec::new).extend(paths);
-            }
-            "ENV" => {
-                let (key, value) = pair().ok_or_else(bad)?;
-                let all = config.env.get_or_insert_with(Vec::new);
-                all.retain(|variable| !variable.starts_with(&format!("{key}=")));
-                all.push(format!("{key}={value}"));
-            }
-            "LABEL" => {
-                let (key, value) = pair().ok_or_else(bad)?;
-                config.labels.get_or_insert_with(Default::default).insert(key, value);
-            }
-            _ => return Err(bad()),
-        }
-    }
-    Ok(config)
 }

@@ -1,6 +1,7 @@
 //! The Docker Engine API: which request means what. What is done is done elsewhere.
 
 pub mod answer;
+mod build;
 mod container;
 mod exec;
 mod files;
@@ -23,6 +24,7 @@ use hyper::Method;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use answer::Answer;
+pub use hijack::frames;
 use request::Call;
 
 /// The newest and the oldest version of the API that is spoken.

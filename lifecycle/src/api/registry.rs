@@ -24,7 +24,8 @@ pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
         None => {}
     }
     let reference = Reference::parse(&reference.to_string())?;
-    if let Some(platform) = call.text("platform").filter(|platform| !super::container::is_ours(platform)) {
+    if let Some(platform) = call.text("platform").filter(|platform| !crate::image::config::is_ours(platform))
+    {
         return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
     }
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
@@ -69,9 +70,7 @@ pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answ
 /// `POST /auth`
 pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
     let credentials: Credentials = call.json().await?.unwrap_or_default();
-    let server = credentials.server.trim_start_matches("https://").trim_start_matches("http://");
-    let domain = server.split('/').next().filter(|domain| !domain.is_empty() && *domain != "index.docker.io");
-    let remote = Registry::new(domain.unwrap_or("docker.io"), credentials.clone());
-    remote.log_in().await.map_err(|error| Error { kind: Kind::Forbidden, message: error.message })?;
+    let remote = Registry::new(super::build::domain(&credentials.server), credentials.clone());
+    remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

@@ -1,7 +1,8 @@
 //! What a request says.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::image::content::Content;
 use crate::time::Time;
 
 /// The largest body that is not a stream.
@@ -146,20 +148,20 @@ impl Call {
         serde_json::from_slice(&bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
     }
 
-    /// Writes the body to a writer, piece by piece.
+    /// The whole body in a file without a name, to be read from its beginning.
     ///
     /// # Errors
     /// When the client breaks off or writing fails.
-    pub async fn save<W: Write + Send + 'static>(&mut self, writer: W) -> Result<W> {
-        let mut writer = writer;
+    pub async fn spool(&mut self, content: &Content) -> Result<File> {
+        let mut file = content.spool()?;
         while let Some(frame) = self.request.body_mut().frame().await {
             let frame = frame.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
             if let Ok(bytes) = frame.into_data() {
-                writer =
-                    tokio::task::spawn_blocking(move || writer.write_all(&bytes).map(|()| writer)).await??;
+                file = tokio::task::spawn_blocking(move || file.write_all(&bytes).map(|()| file)).await??;
             }
         }
-        Ok(writer)
+        file.rewind()?;
+        Ok(file)
     }
 
     /// A header as text.

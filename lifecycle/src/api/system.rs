@@ -25,6 +25,10 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &
         ("events", []) if method == GET => events(engine, &call),
         ("auth", []) if method == POST => super::registry::log_in(call).await,
         ("system", ["df"]) if method == GET => disk_usage(engine),
+        ("build", []) if method == POST => super::build::build(engine, call).await,
+        ("build", ["prune"]) if method == POST => {
+            answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
+        }
         ("commit", []) if method == POST => super::import::commit(engine, call).await,
         ("swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(
             "This node is not a swarm manager. Swarm mode is not offered by this engine.",

@@ -11,7 +11,7 @@ use super::record::{MountPoint, Record, State, Status};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::tree::{self, Apply, Pack, Root, Source};
+use crate::tree::{self, Apply, Root};
 use crate::{files, time, volume};
 
 /// Makes a container of a request's body; returns it and what the user should know.
@@ -179,27 +179,11 @@ fn fill_volumes(engine: &Engine, container: &Container) -> Result<()> {
         let path = tree::clean(Path::new(&point.destination));
         let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY;
         if image.get(&path, flags).is_ok() {
-            copy(&image, &path, &Root::open(Path::new(&point.source))?)?;
+            let volume = Root::open(Path::new(&point.source))?;
+            tree::transfer(&image, &path, Path::new("."), &volume, &Apply::default())?;
         }
     }
     Ok(())
-}
-
-/// Copies a directory, as a stream from one thread to another.
-fn copy(from: &Root, path: &Path, to: &Root) -> Result<()> {
-    let folder = Root::new(from.get(path, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY)?);
-    let (reader, writer) = std::io::pipe()?;
-    std::thread::scope(|scope| {
-        let packing = scope.spawn(move || {
-            let mut pack = Pack::new(writer, Source::Tree);
-            pack.add(&folder, Path::new(""), Path::new("."))?;
-            pack.finish().map(drop)
-        });
-        let applied = Apply::default().run(to, reader);
-        let packed = packing.join().unwrap_or_else(|_| Err(Error::internal("packing broke off")));
-        // A packer whose stream is not taken to its end has a failure that says less.
-        applied.and(packed)
-    })
 }
 
 /// How a container is removed.

@@ -133,10 +133,7 @@ fn plain(store: &Store, mut archive: File) -> Result<File> {
     if count < 2 || magic != [0x1f, 0x8b] && magic != [0x28, 0xb5] {
         return Ok(archive);
     }
-    let path = store.content.temporary();
-    let mut options = File::options();
-    let mut file = options.read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
+    let mut file = store.content.spool()?;
     std::io::copy(&mut decompressed(archive)?, &mut file)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)

@@ -115,3 +115,9 @@ pub fn architecture() -> &'static str {
         other => other,
     }
 }
+
+/// Whether a platform such as `linux/amd64` is this machine's.
+pub fn is_ours(platform: &str) -> bool {
+    let mut parts = platform.split('/');
+    parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture())
+}

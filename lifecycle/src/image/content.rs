@@ -94,6 +94,18 @@ impl Content {
         self.temporary.join(files::random_hex(8))
     }
 
+    /// A file without a name, for what is read again from its beginning.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn spool(&self) -> Result<File> {
+        let path = self.temporary();
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(Error::at("make", &path))?;
+        fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+        Ok(file)
+    }
+
     /// Where a blob is, or would be.
     ///
     /// # Errors

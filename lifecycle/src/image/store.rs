@@ -4,6 +4,7 @@
 //! neither an image nor a container needs is garbage, and found by looking.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +18,7 @@ use super::reference::Reference;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::time;
+use crate::tree::{Pack, Root, Source};
 
 /// An image.
 #[derive(Debug, Clone)]
@@ -252,6 +254,19 @@ impl Store {
         files::write_json(&self.names, &state.names)?;
         state.images.remove(id);
         std::fs::remove_file(self.record_path(id)).map_err(Error::at("remove image", id))
+    }
+
+    /// Makes a layer of an overlay's upper directory; returns its diff id.
+    ///
+    /// # Errors
+    /// With the path that cannot be packed.
+    pub fn add_tree(&self, upper: &Root) -> Result<String> {
+        let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Upper);
+        pack.add(upper, Path::new(""), Path::new(""))?;
+        let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
+        file.rewind()?;
+        let blob = self.content.add(file, None)?;
+        Ok(self.layers.unpack(&self.content, &blob.digest, None)?.diff_id)
     }
 
     /// The images that were made from this one here.

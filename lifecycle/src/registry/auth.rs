@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
@@ -31,16 +32,23 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Understands the header: JSON in base64, with or without padding.
+    /// Understands the header `X-Registry-Auth`.
     ///
     /// # Errors
     /// When it is something else.
     pub fn from_header(header: Option<&str>) -> Result<Self> {
-        let Some(text) = header.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
-        let bad = || Error::invalid("invalid X-Registry-Auth header");
-        let bytes = decode(text).ok_or_else(bad)?;
+        header.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    /// Understands a header: JSON in base64, with or without padding.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn read<T: DeserializeOwned + Default>(header: &str) -> Result<T> {
+        let bad = || Error::invalid("invalid X-Registry-Auth or X-Registry-Config header");
+        let bytes = decode(header).ok_or_else(bad)?;
         if bytes.is_empty() {
-            return Ok(Self::default());
+            return Ok(T::default());
         }
         serde_json::from_slice(&bytes).map_err(|_| bad())
     }

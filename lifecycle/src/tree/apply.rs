@@ -37,6 +37,8 @@ pub struct Apply {
     pub whiteouts: Whiteouts,
     /// The owner of everything, instead of those in the stream.
     pub owner: Option<(u32, u32)>,
+    /// The mode of everything, instead of those in the stream.
+    pub mode: Option<u32>,
     /// Refuse to put a directory where something else is, and the other way round.
     pub keep_kinds: bool,
     /// Where below the root the stream's paths begin.
@@ -60,7 +62,13 @@ const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
 impl Default for Apply {
     fn default() -> Self {
-        Self { whiteouts: Whiteouts::Plain, owner: None, keep_kinds: false, below: PathBuf::new() }
+        Self {
+            whiteouts: Whiteouts::Plain,
+            owner: None,
+            mode: None,
+            keep_kinds: false,
+            below: PathBuf::new(),
+        }
     }
 }
 
@@ -179,7 +187,7 @@ impl Apply {
         let size = io::copy(entry, &mut file)?;
         let (uid, gid) = self.owner_of(entry)?;
         fchown(file.as_fd(), Some(uid), Some(gid))?;
-        fchmod(file.as_fd(), mode_of(entry)?)?;
+        fchmod(file.as_fd(), self.mode_of(entry)?)?;
         set_xattrs(entry, &file)?;
         let time = modified(entry);
         nix::sys::stat::futimens(file.as_fd(), &time, &time)?;
@@ -216,10 +224,14 @@ impl Apply {
         Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
     }
 
+    fn mode_of<R: Read>(&self, entry: &Entry<'_, R>) -> io::Result<Mode> {
+        Ok(Mode::from_bits_truncate(self.mode.map_or_else(|| entry.header().mode(), Ok)? & 0o7777))
+    }
+
     fn finish_dir<R: Read>(&self, entry: &mut Entry<'_, R>, here: &OwnedFd) -> io::Result<()> {
         let (uid, gid) = self.owner_of(entry)?;
         fchown(here.as_fd(), Some(uid), Some(gid))?;
-        fchmod(here.as_fd(), mode_of(entry)?)?;
+        fchmod(here.as_fd(), self.mode_of(entry)?)?;
         set_xattrs(entry, here)
     }
 
@@ -235,7 +247,7 @@ impl Apply {
         fchownat(folder, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if mode {
             // Just made here, by us, and not a link.
-            fchmodat(folder, name, mode_of(entry)?, FchmodatFlags::FollowSymlink)?;
+            fchmodat(folder, name, self.mode_of(entry)?, FchmodatFlags::FollowSymlink)?;
         }
         let time = modified(entry);
         utimensat(folder, name, &time, &time, UtimensatFlags::NoFollowSymlink)?;
@@ -255,10 +267,6 @@ impl std::fmt::Debug for Place<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.path.fmt(formatter)
     }
-}
-
-fn mode_of<R: Read>(entry: &Entry<'_, R>) -> io::Result<Mode> {
-    Ok(Mode::from_bits_truncate(entry.header().mode()? & 0o7777))
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {

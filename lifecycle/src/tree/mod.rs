@@ -8,7 +8,7 @@ mod pack;
 
 pub use apply::{Applied, Apply, Whiteouts};
 pub use overlay::{Change, Lower, changes, mount};
-pub use pack::{Pack, Source};
+pub use pack::{Pack, Source, transfer};
 
 use std::fs::File;
 use std::io::Read;

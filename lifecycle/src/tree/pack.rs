@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat, major, minor};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::{is_opaque, is_whiteout};
-use super::{Root, by_descriptor, is_kind};
+use super::{Apply, Root, by_descriptor, is_kind};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -23,6 +23,8 @@ pub enum Source {
     Tree,
     /// An overlay's upper directory: what is hidden becomes `.wh.` entries, as layers of images have it.
     Upper,
+    /// Files as they are seen, without owners and times: for a digest of what is in them.
+    Content,
 }
 
 /// Writes trees into one archive.
@@ -75,7 +77,7 @@ impl<W: Write> Pack<W> {
             hidden.push(name.file_name().unwrap_or_default());
             return self.marker(&name.with_file_name(hidden));
         }
-        let mut header = header_of(&stat);
+        let mut header = header_of(&stat, self.source);
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -107,7 +109,7 @@ impl<W: Write> Pack<W> {
 
     fn directory(&mut self, here: &OwnedFd, stat: &FileStat, name: &Path) -> io::Result<()> {
         if !name.as_os_str().is_empty() {
-            let mut header = header_of(stat);
+            let mut header = header_of(stat, self.source);
             header.set_entry_type(EntryType::Directory);
             self.xattrs(here)?;
             let mut with_slash = name.as_os_str().to_owned();
@@ -191,13 +193,34 @@ impl<W: Write> Pack<W> {
     }
 }
 
-fn header_of(stat: &FileStat) -> Header {
+/// Copies a part of one tree into another, as a stream from one thread to another.
+///
+/// # Errors
+/// With the path that failed.
+pub fn transfer(from: &Root, path: &Path, name: &Path, to: &Root, apply: &Apply) -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    std::thread::scope(|scope| {
+        let packing = scope.spawn(move || {
+            let mut pack = Pack::new(std::io::BufWriter::with_capacity(64 << 10, writer), Source::Tree);
+            pack.add(from, path, name)?;
+            pack.finish().map(drop)
+        });
+        let applied = apply.run(to, reader);
+        let packed = packing.join().unwrap_or_else(|_| Err(Error::internal("packing broke off")));
+        // A packer whose stream is not taken to its end has a failure that says less.
+        applied.and(packed)
+    })
+}
+
+fn header_of(stat: &FileStat, source: Source) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(stat.st_uid.into());
-    header.set_gid(stat.st_gid.into());
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     header.set_size(0);
+    if source != Source::Content {
+        header.set_uid(stat.st_uid.into());
+        header.set_gid(stat.st_gid.into());
+        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    }
     header
 }
 

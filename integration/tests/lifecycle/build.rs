@@ -1,0 +1,211 @@
+//! `docker build`: the classic builder of `cortend` with the stock command line.
+
+use super::{Check, engine, hold};
+
+/// A context: files, and what is in them.
+fn context(files: &[(&str, &str)]) -> String {
+    let mut script = "rm -rf ctx; mkdir ctx; cd ctx\n".to_owned();
+    for (name, text) in files {
+        let folder = std::path::Path::new(name).parent().unwrap().display().to_string();
+        script += &format!("mkdir -p './{folder}'\ncat > '{name}' <<'END_OF_FILE'\n{text}\nEND_OF_FILE\n");
+    }
+    script
+}
+
+#[test]
+fn dockerfiles_become_images() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let first = context(&[
+        (
+            "Dockerfile",
+            "ARG BASE=nosuch
+FROM ${BASE} AS tools
+ARG WORD=default
+ENV PLACE=/opt/app OTHER=\"two words\"
+RUN mkdir -p $PLACE && echo \"$WORD $OTHER\" > $PLACE/word # not a comment
+RUN [\"sh\", \"-c\", \"echo exec > /form\"]
+
+FROM busybox
+LABEL kind=test \"with space\"='a b'
+WORKDIR /srv
+WORKDIR data
+COPY --from=tools /opt/app/word /form ./
+COPY --chown=tester:12 --chmod=640 *.txt owned/
+COPY dir sub/
+ADD inner.tar.gz /unpacked/
+COPY . /all
+USER 1000:1000
+EXPOSE 80 90-91/udp
+VOLUME /vol
+STOPSIGNAL INT
+HEALTHCHECK --interval=5s --retries=2 CMD true
+SHELL [\"/bin/sh\", \"-ec\"]
+ENTRYPOINT [\"cat\"]
+CMD /srv/data/word
+",
+        ),
+        ("a.txt", "a"),
+        ("b.txt", "b"),
+        ("dir/one", "1"),
+        ("dir/deep/two", "2"),
+        ("left/out", "x"),
+        ("left/in", "x"),
+        (".dockerignore", "left\n!left/in\ninner.tar.gz\n!inner.tar.gz\nDockerfile"),
+    ]);
+    let build = "docker build --network none --build-arg BASE=busybox --label more=yes -t made:1 ctx";
+    let checks: Vec<(String, i32, Vec<&str>)> = vec![
+        (
+            first + "mkdir t; echo packed > t/file; chown 5:6 t/file; tar -czf inner.tar.gz t; rm -r t; cd ..; " + build,
+            0,
+            vec![
+                "Step 1/24 : ARG BASE=nosuch",
+                "Step 2/24 : FROM ${BASE} AS tools",
+                " ---> Running in ",
+                "Removing intermediate container",
+                "Successfully built",
+                "Successfully tagged made:1",
+            ],
+        ),
+        (format!("{build} | grep -c 'Using cache'"), 0, vec!["21\n"]),
+        (format!("{build} | grep -c 'Running in'"), 1, vec!["0"]),
+        ("docker run --rm --network none --entrypoint cat made:1 word".into(), 0, vec!["default two words"]),
+        (
+            "docker run --rm --network none --user 0 --entrypoint sh made:1 -c 'cd /srv/data; cat form; stat -c \"%n %u:%g %a\" owned/*; stat -c \"%u:%g %a\" owned; cat sub/deep/two; cat /unpacked/t/file; stat -c %u:%g /unpacked/t/file; ls -a /all /all/left'".into(),
+            0,
+            vec!["exec", "owned/a.txt 1000:12 640", "owned/b.txt 1000:12 640", "1000:12 755", "2\npacked\n5:6", ".dockerignore", "/all/left:\n.\n..\nin\n"],
+        ),
+        ("docker run --rm --network none --entrypoint ls made:1 /all/Dockerfile /all/left/out".into(), 1, vec!["No such file"]),
+        (
+            "docker inspect -f '{{json .Config}}' made:1".into(),
+            0,
+            vec![
+                "\"User\":\"1000:1000\"", "\"80/tcp\":{}", "\"91/udp\":{}", "\"/vol\":{}", "\"StopSignal\":\"INT\"",
+                "\"CMD-SHELL\",\"true\"", "\"Interval\":5000000000", "\"Retries\":2", "\"WorkingDir\":\"/srv/data\"",
+                "\"Entrypoint\":[\"cat\"]", "\"Cmd\":[\"/bin/sh\",\"-ec\",\"/srv/data/word\"]", "\"kind\":\"test\"",
+                "\"with space\":\"a b\"", "\"more\":\"yes\"",
+            ],
+        ),
+        ("docker inspect -f '{{.Config.Env}}' made:1 | grep PLACE".into(), 1, vec![]),
+        (
+            "docker history --no-trunc made:1".into(),
+            0,
+            vec!["/bin/sh -c #(nop) WORKDIR /srv/data", "#(nop) COPY multi:", "#(nop) ADD file:", "#(nop)  ENTRYPOINT [\"cat\"]"],
+        ),
+        // Another argument, another image; the same one is found again.
+        (format!("{build} --build-arg WORD=mine | grep -c 'Running in'"), 0, vec!["2"]),
+        ("docker run --rm --network none --entrypoint cat made:1 word".into(), 0, vec!["mine two words"]),
+        (format!("touch -d 2001-01-01 ctx/a.txt; {build} | grep -c 'Using cache'"), 0, vec!["21\n"]),
+        (format!("echo new > ctx/a.txt; {build} | grep -c 'Using cache'"), 0, vec!["8\n"]),
+        (format!("{build} --no-cache | grep -c 'Using cache'"), 1, vec!["0"]),
+        (format!("{build} --target tools -q"), 0, vec!["sha256:"]),
+        ("docker run --rm --network none made:1 cat /opt/app/word".into(), 0, vec!["default two words"]),
+        (format!("{build} --target nosuch"), 1, vec!["failed to reach build target nosuch"]),
+        (format!("{build} --squash"), 1, vec!["squash"]),
+        (format!("{build} --build-arg UNUSED=1"), 0, vec!["[UNUSED] were not consumed"]),
+        ("docker ps -aq | wc -l".into(), 0, vec!["0"]),
+    ];
+    let checks: Vec<Check<'_>> =
+        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
+    hold(&engine, &checks);
+}
+
+#[test]
+fn builds_that_fail_say_why() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let of = |text: &str| {
+        context(&[("Dockerfile", text), ("file", "x")]) + "cd ..; docker build --network none -t made ctx"
+    };
+    let escape =
+        "cd ctx 2>/dev/null || mkdir ctx && cd ctx; ln -sf /etc/passwd link; ln -sfn / root; cd ..; ";
+    let hostile = "mkdir -p h/a; cd h; printf 'FROM busybox\\nCOPY x /\\n' > Dockerfile; echo pwned > a/x; \
+        tar -cf ../evil.tar Dockerfile; ln -s /tmp evil; tar -rf ../evil.tar evil; rm evil; \
+        tar -rf ../evil.tar --transform 's|a/x|evil/corten-pwned|' a/x; \
+        tar -rPf ../evil.tar --transform 's|a/x|../../../tmp/corten-pwned|' a/x; cd ..; \
+        docker build - < evil.tar; [ ! -e /tmp/corten-pwned ] && echo inside";
+    let links = escape.to_owned()
+        + "printf 'FROM busybox\\nCOPY root/etc /got\\n' > ctx/Dockerfile; docker build -t made ctx";
+    let checks: Vec<(String, i32, Vec<&str>)> = vec![
+        (
+            of("FROM busybox\nRUN exit 7"),
+            7,
+            vec!["The command '/bin/sh -c exit 7' returned a non-zero code: 7"],
+        ),
+        ("docker ps -aq --filter status=exited | wc -l; docker container prune -f".into(), 0, vec!["1\n"]),
+        (of("FROM busybox\nRUN exit 7") + " --force-rm; docker ps -aq | wc -l", 0, vec!["0\n"]),
+        (of("FROM busybox\nRUN [\"/nosuch\"]"), 1, vec!["/nosuch", "no such file"]),
+        (of("FROM busybox\nFLY away"), 1, vec!["dockerfile parse error line 2: unknown instruction: FLY"]),
+        (of("RUN true"), 1, vec!["FROM must come first"]),
+        (
+            of("FROM busybox\nCOPY nosuch /"),
+            1,
+            vec!["COPY failed: file not found in build context", "nosuch"],
+        ),
+        (of("FROM busybox\nCOPY no* /"), 1, vec!["no source files were specified"]),
+        (of("FROM busybox\nCOPY file Dockerfile /into"), 1, vec!["must be a directory and end with a /"]),
+        (of("FROM busybox\nADD http://127.0.0.1/x /"), 1, vec!["URLs are not offered"]),
+        (of("FROM busybox\nRUN --mount=type=cache,target=/c true"), 1, vec!["BuildKit"]),
+        (of("FROM busybox\nCOPY --chown=ghost file /"), 1, vec!["unable to find user ghost"]),
+        (of("FROM 127.0.0.1:1/no/such"), 1, vec!["refused"]),
+        (of("FROM --platform=linux/s390x busybox"), 1, vec!["linux/s390x"]),
+        (of("FROM busybox\nENV =x"), 1, vec!["can not be blank"]),
+        (of("FROM busybox") + " -f nosuch", 1, vec!["nosuch"]),
+        ("docker build http://127.0.0.1:1/context.tar".into(), 1, vec![""]),
+        // What is outside stays outside, whatever points there.
+        (links, 1, vec!["COPY failed", "root/etc"]),
+        (hostile.to_owned(), 0, vec!["inside"]),
+        (of("FROM busybox\nCOPY ../../../etc/passwd /"), 1, vec!["COPY failed"]),
+        ("docker images -aq made | wc -l; docker ps -aq".into(), 0, vec!["0"]),
+    ];
+    let checks: Vec<Check<'_>> =
+        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
+    hold(&engine, &checks);
+}
+
+#[test]
+fn bases_tell_what_is_done_with_them() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let base = context(&[(
+        "Dockerfile",
+        "FROM busybox\nONBUILD COPY file /taken\nONBUILD RUN cat /taken > /again\nCMD [\"base\"]",
+    )]);
+    let user =
+        context(&[("Dockerfile", "FROM base\nRUN cat /again\nENTRYPOINT [\"echo\"]"), ("file", "triggered")]);
+    let scratch = context(&[(
+        "sub/File",
+        "# escape=`\nFROM busybox AS from\nFROM scratch\nCOPY --from=0 /bin/busybox /bin/sh\nRUN echo static > /made && `\n  # inside\n  echo two >> /made\nCMD [\"/bin/sh\", \"-c\", \"read x < /made; echo $x\"]",
+    )]);
+    let checks: Vec<(String, i32, Vec<&str>)> = vec![
+        (base + "cd ..; docker build -t base ctx", 0, vec!["Successfully tagged base:latest"]),
+        (
+            user + "cd ..; docker build --network none -t user ctx",
+            0,
+            vec!["# Executing 2 build triggers", "triggered"],
+        ),
+        // A new ENTRYPOINT takes the inherited CMD away, and triggers work once.
+        ("docker inspect -f '{{.Config.Cmd}} {{.Config.OnBuild}}' user".into(), 0, vec!["[] []"]),
+        (
+            scratch + "cd ..; docker build --network none -t small -f ctx/sub/File ctx",
+            0,
+            vec!["Successfully"],
+        ),
+        ("docker run --rm --network none small".into(), 0, vec!["static"]),
+        (
+            "printf 'FROM busybox\\nRUN echo piped' | docker build --network none -t piped -".into(),
+            0,
+            vec!["piped", "Successfully tagged piped:latest"],
+        ),
+        (
+            "cd ctx; tar -czf ../c.tgz .; cd ..; docker build --network none -f sub/File - < c.tgz".into(),
+            0,
+            vec!["Using cache"],
+        ),
+        (
+            "docker rmi user base small piped && docker image prune -f && docker images -aq | wc -l".into(),
+            0,
+            vec!["1\n"],
+        ),
+    ];
+    let checks: Vec<Check<'_>> =
+        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
+    hold(&engine, &checks);
+}

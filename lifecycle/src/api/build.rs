@@ -1,0 +1,153 @@
+//! `POST /build`: what is asked for, and what cannot be honoured refused by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::request::Call;
+use crate::build::context::Context;
+use crate::build::{self, Build, Options};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::image::{Reference, config};
+use crate::registry::Credentials;
+
+/// Parameters of BuildKit, of other systems, or of what is not offered.
+const REFUSED: [(&str, &str); 6] = [
+    ("remote", "building from a URL is not offered: send the context"),
+    ("squash", "squashing is not offered"),
+    ("outputs", "outputs need BuildKit"),
+    ("session", "sessions need BuildKit"),
+    ("isolation", "isolation is for Windows"),
+    ("target-platform", "building for other machines is not offered"),
+];
+
+pub(super) async fn build(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+    let options = options(&call)?;
+    let quiet = call.flag("q");
+    let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
+    let archive = call.spool(&engine.images.content).await?;
+    let preparing = {
+        let folder = engine.images.content.temporary();
+        tokio::task::spawn_blocking(move || -> Result<_> {
+            let context = Context::unpack(archive, folder)?;
+            let file = build::parse(&context.dockerfile(&name)?)?;
+            Ok((context, file))
+        })
+    };
+    let (context, file) = preparing.await??;
+    let (pusher, answer) = answer::stream("application/json");
+    let progress = if quiet { pusher.silenced() } else { pusher.clone() };
+    let mut build = Build::new(Arc::clone(engine), progress, options, context);
+    tokio::spawn(async move {
+        match build.run(file).await {
+            Ok(id) if quiet => drop(pusher.json(&json!({"stream": format!("{id}\n")})).await),
+            Ok(_) => {}
+            Err(error) => {
+                let mut detail = json!({"message": error.message});
+                if let Some(code) = build.exit {
+                    detail["code"] = json!(code);
+                }
+                pusher.json(&json!({"errorDetail": detail, "error": error.message})).await;
+            }
+        }
+    });
+    Ok(answer)
+}
+
+fn options(call: &Call) -> Result<Options> {
+    if call.text("version").is_some_and(|version| version != "1") {
+        return Err(Error::invalid(
+            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
+        ));
+    }
+    for (name, why) in REFUSED {
+        if call.text(name).is_some_and(|value| !matches!(value, "0" | "false" | "[]" | "null" | "default")) {
+            return Err(Error::not_implemented(format!("{name}: {why}")));
+        }
+    }
+    if !json_of::<Vec<String>>(call, "cachefrom")?.is_empty() {
+        return Err(Error::not_implemented("cachefrom: only what was built here is a cache"));
+    }
+    if let Some(platform) = call.text("platform").filter(|platform| !config::is_ours(platform)) {
+        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
+    }
+    let names = call.all("t").into_iter().filter(|name| !name.is_empty());
+    Ok(Options {
+        names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
+        arguments: json_of(call, "buildargs")?,
+        labels: json_of(call, "labels")?,
+        no_cache: call.flag("nocache"),
+        target: call.text("target").map(str::to_owned),
+        pull: call.flag("pull"),
+        keep: (!call.flag_or("rm", true), !call.flag("forcerm")),
+        host: host(call)?,
+        credentials: match call.header("x-registry-config") {
+            Some(header) => {
+                let all: HashMap<String, Credentials> = Credentials::read(header)?;
+                all.into_iter().map(|(server, own)| (domain(&server).to_owned(), own)).collect()
+            }
+            None => HashMap::new(),
+        },
+    })
+}
+
+/// The registry that clients mean by a server's address.
+pub(super) fn domain(server: &str) -> &str {
+    let server = server.trim_start_matches("https://").trim_start_matches("http://");
+    match server.split('/').next() {
+        None | Some("" | "index.docker.io") => "docker.io",
+        Some(domain) => domain,
+    }
+}
+
+fn name_of(text: &str) -> Result<Reference> {
+    let reference = Reference::parse(text)?;
+    match reference.digest {
+        None => Ok(reference),
+        Some(_) => Err(Error::invalid(format!("invalid reference format: {text:?} has a digest"))),
+    }
+}
+
+/// A parameter in JSON; none is what the type has for nothing.
+fn json_of<T: DeserializeOwned + Default>(call: &Call, name: &str) -> Result<T> {
+    let Some(text) = call.text(name) else { return Ok(T::default()) };
+    let value: Option<T> =
+        serde_json::from_str(text).map_err(|error| Error::invalid(format!("{name}: {error}")))?;
+    Ok(value.unwrap_or_default())
+}
+
+/// The settings of the containers of RUN.
+fn host(call: &Call) -> Result<Value> {
+    let mut host = json!({"NetworkMode": call.text("networkmode").unwrap_or("default")});
+    let numbers = [
+        ("memory", "Memory"),
+        ("memswap", "MemorySwap"),
+        ("cpushares", "CpuShares"),
+        ("cpuperiod", "CpuPeriod"),
+        ("cpuquota", "CpuQuota"),
+        ("shmsize", "ShmSize"),
+    ];
+    for (name, field) in numbers {
+        if let Some(number) = call.number(name)?.filter(|number| *number != 0) {
+            host[field] = json!(number);
+        }
+    }
+    let texts =
+        [("cpusetcpus", "CpusetCpus"), ("cpusetmems", "CpusetMems"), ("cgroupparent", "CgroupParent")];
+    for (name, field) in texts {
+        if let Some(text) = call.text(name) {
+            host[field] = json!(text);
+        }
+    }
+    host["ExtraHosts"] = json!(call.text("extrahosts").map(|list| list.split(',').collect::<Vec<_>>()));
+    host["Ulimits"] = json_of(call, "ulimits")?;
+    host["SecurityOpt"] = json_of(call, "securityopt")?;
+    if let Some(fields) = host.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    Ok(host)
+}

@@ -1,0 +1,195 @@
+//! Dockerfiles: from text to instructions, as Docker's own parser cuts it up.
+//!
+//! The parsers on crates.io undo quotes and escapes before variables are put in, which is the wrong order, and leave
+//! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
+
+use crate::error::{Error, Result};
+
+/// The instructions there are.
+const WORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// One instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// The line it begins in.
+    pub line: usize,
+    /// Which one, in capitals.
+    pub word: String,
+    /// `--name=value`.
+    pub flags: Vec<(String, String)>,
+    /// What follows.
+    pub rest: String,
+    /// All of it in one line.
+    pub original: String,
+}
+
+/// A Dockerfile.
+#[derive(Debug)]
+pub struct Dockerfile {
+    /// The character that continues lines and escapes others.
+    pub escape: char,
+    /// All instructions.
+    pub instructions: Vec<Instruction>,
+}
+
+/// Understands a Dockerfile.
+///
+/// # Errors
+/// With the line.
+pub fn parse(text: &str) -> Result<Dockerfile> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let escape = escape_of(text)?;
+    let mut instructions = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        // Comments and empty lines do not end an instruction that goes on.
+        if line.trim_start().starts_with('#') || line.trim().is_empty() {
+            continue;
+        }
+        let (start, before) = open.take().unwrap_or((index + 1, String::new()));
+        let line = if before.is_empty() { line.trim_start() } else { line };
+        match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
+            Some(part) => open = Some((start, before + part)),
+            None => instructions.push(Instruction::parse(start, &(before + line))?),
+        }
+    }
+    if let Some((start, line)) = open {
+        instructions.push(Instruction::parse(start, &line)?);
+    }
+    if instructions.is_empty() {
+        return Err(Error::invalid("dockerfile parse error: file with no instructions"));
+    }
+    Ok(Dockerfile { escape, instructions })
+}
+
+/// The directive `# escape=`, which stands before everything else.
+fn escape_of(text: &str) -> Result<char> {
+    for line in text.lines() {
+        let Some((name, value)) = line.trim().strip_prefix('#').and_then(|line| line.split_once('=')) else {
+            break;
+        };
+        let name = name.trim().to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            break;
+        }
+        if name == "escape" {
+            return match value.trim() {
+                "\\" => Ok('\\'),
+                "`" => Ok('`'),
+                other => Err(Error::invalid(format!("invalid ESCAPE '{other}'. Must be ` or \\"))),
+            };
+        }
+    }
+    Ok('\\')
+}
+
+impl Instruction {
+    /// Understands one line.
+    ///
+    /// # Errors
+    /// When it is no instruction.
+    pub fn parse(line: usize, text: &str) -> Result<Self> {
+        let text = text.trim();
+        let bad = |why: String| Error::invalid(format!("dockerfile parse error line {line}: {why}"));
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let word = word.to_ascii_uppercase();
+        if !WORDS.contains(&word.as_str()) {
+            return Err(bad(format!("unknown instruction: {word}")));
+        }
+        let (mut flags, mut rest) = (Vec::new(), rest.trim());
+        while let Some(tail) = rest.strip_prefix("--") {
+            let (flag, after) = tail.split_once(char::is_whitespace).unwrap_or((tail, ""));
+            rest = after.trim_start();
+            if flag.is_empty() {
+                break;
+            }
+            let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+            flags.push((name.to_owned(), value.to_owned()));
+        }
+        if rest.is_empty() && !matches!(word.as_str(), "CMD" | "ENTRYPOINT") {
+            return Err(bad(format!("{word} requires at least one argument")));
+        }
+        Ok(Self { line, word, flags, rest: rest.to_owned(), original: text.to_owned() })
+    }
+
+    /// The arguments as a list, if they are written as JSON.
+    pub(super) fn json(&self) -> Option<Vec<String>> {
+        if self.rest.starts_with('[') { serde_json::from_str(&self.rest).ok() } else { None }
+    }
+
+    /// The value of a flag.
+    pub(super) fn flag(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Refuses flags that are not among the known ones.
+    ///
+    /// # Errors
+    /// With the flag.
+    pub(super) fn check_flags(&self, known: &[&str]) -> Result<()> {
+        match self.flags.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _))
+                if matches!(name.as_str(), "mount" | "network" | "security" | "link" | "parents") =>
+            {
+                Err(Error::invalid(format!(
+                    "the --{name} option requires BuildKit, which is not part of this engine"
+                )))
+            }
+            Some((name, _)) => Err(Error::invalid(format!(
+                "dockerfile parse error line {}: unknown flag: {name}",
+                self.line
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_instructions() {
+        let text = "# syntax=x\n# escape=`\n\nfrom --platform=linux/amd64 a AS b\n  # note\nRUN one `\n  # inside\n\n  two\nCMD [\"x\"]\n";
+        let file = parse(text).unwrap();
+        assert_eq!(file.escape, '`');
+        let [from, run, cmd] = &file.instructions[..] else { panic!("three instructions") };
+        assert_eq!((from.word.as_str(), from.rest.as_str(), from.line), ("FROM", "a AS b", 4));
+        assert_eq!(from.flag("platform"), Some("linux/amd64"));
+        assert_eq!((run.rest.as_str(), run.line), ("one   two", 6));
+        assert_eq!(cmd.json(), Some(vec!["x".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_dockerfile_is_refused() {
+        for (text, part) in [
+            ("", "no instructions"),
+            ("FLY away", "line 1: unknown instruction: FLY"),
+            ("\nFROM", "line 2: FROM requires"),
+            ("# escape=x\nFROM a", "invalid ESCAPE"),
+        ] {
+            assert!(parse(text).is_err_and(|error| error.message.contains(part)), "{text}");
+        }
+        let run = Instruction::parse(1, "RUN --mount=type=cache true").unwrap();
+        assert!(run.check_flags(&[]).is_err_and(|error| error.message.contains("BuildKit")));
+    }
+}

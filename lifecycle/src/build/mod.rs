@@ -1,0 +1,283 @@
+//! The classic builder behind `POST /build`: a Dockerfile, instruction by instruction, each an image that the next
+//! build finds again.
+//!
+//! | file | what |
+//! |---|---|
+//! | `dockerfile`, `words` | from text to instructions and words |
+//! | [`context`] | what the client sent |
+//! | `settings` | instructions that change what containers run |
+//! | `stage` | one stage: its state, its cache, its images |
+//! | `copy`, `run` | instructions that change files |
+
+pub mod context;
+mod copy;
+mod dockerfile;
+mod run;
+mod settings;
+mod stage;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+pub use dockerfile::{Dockerfile, parse};
+pub use settings::change;
+
+use crate::api::answer::Pusher;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::image::{Image, Reference};
+use crate::registry::{self, Credentials, Registry};
+use context::Context;
+use dockerfile::Instruction;
+use stage::Stage;
+use words::Words;
+
+/// Build arguments that need no ARG, and that the cache does not look at.
+const PREDEFINED: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The names of the image.
+    pub names: Vec<Reference>,
+    /// Build arguments; one without a value is one that the client's environment does not have.
+    pub arguments: HashMap<String, Option<String>>,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Make everything anew.
+    pub no_cache: bool,
+    /// The stage to end with.
+    pub target: Option<String>,
+    /// Ask the registry for newer images.
+    pub pull: bool,
+    /// Keep the containers of RUN; keep them when it failed.
+    pub keep: (bool, bool),
+    /// The `HostConfig` of the containers of RUN.
+    pub host: Value,
+    /// Who we are to which registry.
+    pub credentials: HashMap<String, Credentials>,
+}
+
+/// A build.
+pub struct Build {
+    engine: Arc<Engine>,
+    /// Where progress goes.
+    progress: Pusher,
+    options: Options,
+    context: Context,
+    escape: char,
+    /// The images of the stages that are done, and their names.
+    done: Vec<(Option<String>, Arc<Image>)>,
+    /// ARGs before the first FROM.
+    global: BTreeMap<String, Option<String>>,
+    /// ARGs that were seen anywhere.
+    seen: BTreeSet<String>,
+    /// The exit status of a RUN that failed.
+    pub exit: Option<i64>,
+}
+
+/// The instructions of one stage, the first of them FROM.
+struct Plan {
+    name: Option<String>,
+    instructions: Vec<Instruction>,
+}
+
+impl std::fmt::Debug for Build {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Build").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Build {
+    /// Of a context; progress goes to `progress`.
+    pub fn new(engine: Arc<Engine>, progress: Pusher, options: Options, context: Context) -> Self {
+        Self {
+            engine,
+            progress,
+            options,
+            context,
+            escape: '\\',
+            done: Vec::new(),
+            global: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            exit: None,
+        }
+    }
+
+    /// Builds; returns the id of the image.
+    ///
+    /// # Errors
+    /// When an instruction fails, or the client has gone.
+    pub async fn run(&mut self, file: Dockerfile) -> Result<String> {
+        let engine = Arc::clone(&self.engine);
+        let _lease = engine.images.lease();
+        self.escape = file.escape;
+        let (global, plans) = self.plan(file)?;
+        let total = global.len() + plans.iter().map(|plan| plan.instructions.len()).sum::<usize>();
+        let mut step = 0;
+        for argument in &global {
+            self.announce(&mut step, total, argument).await?;
+            let environment = self.global.clone();
+            let words =
+                Words { escape: self.escape, lookup: &|name| environment.get(name).cloned().flatten() };
+            for (name, value) in arguments(argument, &words)? {
+                let value = self.options.arguments.get(&name).cloned().flatten().or(value);
+                self.seen.insert(name.clone());
+                self.global.insert(name, value);
+            }
+        }
+        for plan in plans {
+            let mut stage = Stage::default();
+            for instruction in &plan.instructions {
+                self.announce(&mut step, total, instruction).await?;
+                self.instruction(&mut stage, instruction).await?;
+            }
+            let image = stage
+                .image
+                .ok_or_else(|| Error::invalid("No image was generated. Is your Dockerfile empty?"))?;
+            self.done.push((plan.name, image));
+        }
+        let unused: Vec<_> =
+            self.options.arguments.keys().filter(|name| !self.knows(name)).cloned().collect();
+        if !unused.is_empty() {
+            self.say(&format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" ")))
+                .await?;
+        }
+        let (_, image) = self.done.last().ok_or_else(|| Error::invalid("No image was generated"))?;
+        let id = image.id.clone();
+        self.progress.json(&json!({"aux": {"ID": id}})).await;
+        self.say(&format!("Successfully built {}\n", short(&id))).await?;
+        for name in &self.options.names {
+            engine.images.tag(name, &id)?;
+            let attributes = BTreeMap::from([("name".to_owned(), name.familiar_full())]);
+            engine.events.publish("image", "tag", &id, attributes);
+            self.say(&format!("Successfully tagged {}\n", name.familiar_full())).await?;
+        }
+        Ok(id)
+    }
+
+    /// Sorts the instructions: ARGs before the first FROM, and the stages up to the one that is wanted.
+    fn plan(&self, file: Dockerfile) -> Result<(Vec<Instruction>, Vec<Plan>)> {
+        let (mut global, mut plans): (Vec<Instruction>, Vec<Plan>) = (Vec::new(), Vec::new());
+        for instruction in file.instructions {
+            match (instruction.word.as_str(), plans.last_mut()) {
+                ("FROM", _) => {
+                    let name = stage_name(&instruction)?;
+                    plans.push(Plan { name, instructions: vec![instruction] });
+                }
+                (_, Some(plan)) => plan.instructions.push(instruction),
+                ("ARG", None) => global.push(instruction),
+                (_, None) => {
+                    return Err(Error::invalid("no build stage in current context: FROM must come first"));
+                }
+            }
+        }
+        if let Some(target) = &self.options.target {
+            let of_name =
+                |plan: &Plan| plan.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(target));
+            let number = target.parse().ok().filter(|number| *number < plans.len());
+            let at = plans.iter().position(of_name).or(number).ok_or_else(|| {
+                Error::invalid(format!("failed to reach build target {target} in Dockerfile"))
+            })?;
+            plans.truncate(at + 1);
+        }
+        let last = plans.last_mut().ok_or_else(|| Error::invalid("no build stage in current context"))?;
+        if !self.options.labels.is_empty() {
+            let quote = |text: &str| format!("'{}'", text.replace('\'', "'\"'\"'"));
+            let pairs =
+                self.options.labels.iter().map(|(name, value)| format!("{}={}", quote(name), quote(value)));
+            let line = format!("LABEL {}", pairs.collect::<Vec<_>>().join(" "));
+            last.instructions.push(Instruction::parse(0, &line)?);
+        }
+        Ok((global, plans))
+    }
+
+    async fn announce(&self, step: &mut usize, total: usize, instruction: &Instruction) -> Result<()> {
+        *step += 1;
+        self.say(&format!("Step {step}/{total} : {}\n", instruction.original)).await
+    }
+
+    /// Tells the client.
+    ///
+    /// # Errors
+    /// When it has gone: nobody wants the image any more.
+    async fn say(&self, text: &str) -> Result<()> {
+        match self.progress.json(&json!({"stream": text})).await {
+            true => Ok(()),
+            false => Err(Error::invalid("the client has gone")),
+        }
+    }
+
+    /// Whether a build argument was declared, or needs not be.
+    fn knows(&self, name: &str) -> bool {
+        self.seen.contains(name) || PREDEFINED.contains(&name)
+    }
+
+    /// An image by the name that FROM or `--from` gives: a stage's, or one of the engine's, pulled if it is not here.
+    async fn image(&self, name: &str) -> Result<Arc<Image>> {
+        let of_name = |(own, _): &&(Option<String>, _)| {
+            own.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+        };
+        if let Some((_, image)) = self.done.iter().find(of_name) {
+            return Ok(Arc::clone(image));
+        }
+        match self.engine.images.find(name) {
+            Ok(image) if !self.options.pull => return Ok(image),
+            _ => {}
+        }
+        let reference = Reference::parse(name)?;
+        let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
+        let remote = Arc::new(Registry::new(&reference.domain, credentials));
+        registry::pull(&self.engine, remote, &reference, &self.progress).await?;
+        self.engine.images.find(&reference.to_string())
+    }
+}
+
+/// The names and defaults of an ARG.
+fn arguments(instruction: &Instruction, words: &Words<'_>) -> Result<Vec<(String, Option<String>)>> {
+    instruction.check_flags(&[])?;
+    let one = |word: &String| match word.split_once('=') {
+        Some(("", _)) => Err(Error::invalid("ARG names can not be blank")),
+        Some((name, value)) => Ok((name.to_owned(), Some(words.one(value)?))),
+        None => Ok((word.clone(), None)),
+    };
+    words::split(&instruction.rest, words.escape).iter().map(one).collect()
+}
+
+/// The name in `FROM image AS name`.
+fn stage_name(from: &Instruction) -> Result<Option<String>> {
+    let words: Vec<_> = from.rest.split_whitespace().collect();
+    match words[..] {
+        [_] => Ok(None),
+        [_, word, name] if word.eq_ignore_ascii_case("as") => {
+            let name = name.to_ascii_lowercase();
+            let good = name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            match good {
+                true => Ok(Some(name)),
+                false => Err(Error::invalid(format!("invalid name for build stage: {name:?}"))),
+            }
+        }
+        _ => Err(Error::invalid("FROM requires either one or three arguments")),
+    }
+}
+
+/// The beginning of an id.
+fn short(id: &str) -> &str {
+    let hash = id.strip_prefix("sha256:").unwrap_or(id);
+    hash.get(..12).unwrap_or(hash)
+}

@@ -1,0 +1,286 @@
+//! Instructions that change what containers of an image run, and no files: `ENV`, `CMD`, `EXPOSE` and so on. `docker
+//! commit --change` and `docker import --change` take the same.
+
+use bollard_stubs::models::{ContainerConfig, HealthConfig};
+
+use super::dockerfile::Instruction;
+use super::words::Words;
+use crate::container::signal;
+use crate::error::{Error, Result};
+use crate::time;
+
+/// What shell forms are run by, when SHELL has said nothing.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// The shell of an image.
+pub(super) fn shell(config: &ContainerConfig) -> Vec<String> {
+    match config.shell.as_ref().filter(|shell| !shell.is_empty()) {
+        Some(shell) => shell.clone(),
+        None => SHELL.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
+/// these. `cmd_set` remembers whether this build has set CMD: ENTRYPOINT takes away only an inherited one.
+///
+/// # Errors
+/// When the instruction is malformed.
+pub(super) fn apply(
+    config: &mut ContainerConfig,
+    cmd_set: &mut bool,
+    instruction: &Instruction,
+    words: &Words<'_>,
+) -> Result<Option<String>> {
+    let rest = &instruction.rest;
+    let told = match instruction.word.as_str() {
+        "ENV" => pairs("ENV", rest, words, |name, value| set_variable(config, name, value))?,
+        "LABEL" => pairs("LABEL", rest, words, |name, value| {
+            config.labels.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+        })?,
+        "CMD" => {
+            let command = command(config, instruction);
+            *cmd_set = true;
+            let told = format!("CMD {}", go_list(&command));
+            config.cmd = Some(command);
+            told
+        }
+        "ENTRYPOINT" => {
+            let command = command(config, instruction);
+            if !*cmd_set {
+                config.cmd = None;
+            }
+            let told = format!("ENTRYPOINT {}", go_list(&command));
+            config.entrypoint = Some(command);
+            told
+        }
+        "USER" => {
+            let user = words.one(rest)?;
+            config.user = Some(user.clone());
+            format!("USER {user}")
+        }
+        "EXPOSE" => expose(config, &words.many(rest)?)?,
+        "VOLUME" => {
+            let paths = match instruction.json() {
+                Some(paths) => paths.iter().map(|path| words.one(path)).collect::<Result<_>>()?,
+                None => words.many(rest)?,
+            };
+            if paths.iter().any(|path| path.trim().is_empty()) {
+                return Err(Error::invalid("VOLUME specified can not be an empty string"));
+            }
+            let told = format!("VOLUME [{}]", paths.join(" "));
+            add(config.volumes.get_or_insert_default(), paths);
+            told
+        }
+        "STOPSIGNAL" => {
+            let name = words.one(rest)?;
+            signal::parse(&name)?;
+            config.stop_signal = Some(name.clone());
+            format!("STOPSIGNAL {name}")
+        }
+        "SHELL" => {
+            let shell = instruction.json().filter(|shell| !shell.is_empty());
+            let shell =
+                shell.ok_or_else(|| Error::invalid("SHELL requires the arguments to be in JSON form"))?;
+            let told = format!("SHELL [{}]", shell.join(" "));
+            config.shell = Some(shell);
+            told
+        }
+        "HEALTHCHECK" => {
+            config.healthcheck = Some(healthcheck(instruction)?);
+            instruction.original.clone()
+        }
+        "ONBUILD" => {
+            let trigger = Instruction::parse(instruction.line, rest)?;
+            if matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+                let word = trigger.word;
+                return Err(Error::invalid(format!("{word} isn't allowed as an ONBUILD trigger")));
+            }
+            config.on_build.get_or_insert_default().push(rest.clone());
+            format!("ONBUILD {rest}")
+        }
+        _ => return Ok(None),
+    };
+    let known: &[&str] = match instruction.word.as_str() {
+        "HEALTHCHECK" => &["interval", "timeout", "start-period", "start-interval", "retries"],
+        _ => &[],
+    };
+    instruction.check_flags(known).map(|()| Some(told))
+}
+
+/// Applies the lines of `--change`.
+///
+/// # Errors
+/// When a line is none of these instructions.
+pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<ContainerConfig> {
+    for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
+        let instruction = Instruction::parse(1, line)?;
+        let environment = config.env.clone().unwrap_or_default();
+        let words = Words { escape: '\\', lookup: &|name| variable(&environment, name) };
+        if instruction.word == "WORKDIR" {
+            config.working_dir = Some(words.one(&instruction.rest)?);
+        } else if apply(&mut config, &mut false, &instruction, &words)?.is_none() {
+            return Err(Error::invalid(format!("{} is not a valid change command", instruction.word)));
+        }
+    }
+    Ok(config)
+}
+
+/// The value of a variable in an environment.
+pub(super) fn variable(environment: &[String], name: &str) -> Option<String> {
+    let mut pairs = environment.iter().filter_map(|pair| pair.split_once('='));
+    pairs.find(|(own, _)| *own == name).map(|(_, value)| value.to_owned())
+}
+
+fn pairs(word: &str, rest: &str, words: &Words<'_>, mut set: impl FnMut(&str, &str)) -> Result<String> {
+    let mut told = word.to_owned();
+    for (name, value) in words.pairs(rest)? {
+        if name.is_empty() {
+            return Err(Error::invalid(format!("{word} names can not be blank")));
+        }
+        set(&name, &value);
+        told += &format!(" {name}={value}");
+    }
+    Ok(told)
+}
+
+fn set_variable(config: &mut ContainerConfig, name: &str, value: &str) {
+    let all = config.env.get_or_insert_default();
+    let pair = format!("{name}={value}");
+    match all.iter_mut().find(|own| own.split('=').next() == Some(name)) {
+        Some(own) => *own = pair,
+        None => all.push(pair),
+    }
+}
+
+fn add(all: &mut Vec<String>, more: Vec<String>) {
+    all.extend(more);
+    all.sort();
+    all.dedup();
+}
+
+/// The words of CMD, ENTRYPOINT and RUN: a list, or a line for the shell.
+pub(super) fn command(config: &ContainerConfig, instruction: &Instruction) -> Vec<String> {
+    let line = || shell(config).into_iter().chain([instruction.rest.clone()]).collect();
+    if instruction.rest.is_empty() { Vec::new() } else { instruction.json().unwrap_or_else(line) }
+}
+
+/// A list as Go's `%q` writes it.
+fn go_list(list: &[String]) -> String {
+    format!("[{}]", list.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "))
+}
+
+fn expose(config: &mut ContainerConfig, words: &[String]) -> Result<String> {
+    let mut ports = Vec::new();
+    for word in words {
+        let bad = || Error::invalid(format!("invalid containerPort: {word}"));
+        let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+        let protocol = protocol.to_ascii_lowercase();
+        if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+            return Err(Error::invalid(format!("invalid proto: {protocol}")));
+        }
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        let (low, high): (u16, u16) = (low.parse().map_err(|_| bad())?, high.parse().map_err(|_| bad())?);
+        if low > high {
+            return Err(bad());
+        }
+        ports.extend((low..=high).map(|port| format!("{port}/{protocol}")));
+    }
+    let told = format!("EXPOSE {}", words.join(" "));
+    add(config.exposed_ports.get_or_insert_default(), ports);
+    Ok(told)
+}
+
+fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
+    let (kind, rest) =
+        instruction.rest.split_once(char::is_whitespace).unwrap_or((instruction.rest.as_str(), ""));
+    let rest = rest.trim();
+    match kind.to_ascii_uppercase().as_str() {
+        "NONE" if rest.is_empty() => {
+            return Ok(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() });
+        }
+        "CMD" if !rest.is_empty() => {}
+        "NONE" => return Err(Error::invalid("HEALTHCHECK NONE takes no arguments")),
+        "CMD" => return Err(Error::invalid("Missing command after HEALTHCHECK CMD")),
+        other => return Err(Error::invalid(format!("Unknown type \"{other}\" in HEALTHCHECK (try CMD)"))),
+    }
+    let own = Instruction { rest: rest.to_owned(), ..instruction.clone() };
+    let (kind, words) = match own.json() {
+        Some(words) => ("CMD", words),
+        None => ("CMD-SHELL", vec![own.rest]),
+    };
+    let nanos = |flag: &str| -> Result<Option<i64>> {
+        let Some(text) = instruction.flag(flag) else { return Ok(None) };
+        let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
+        match nanos.filter(|nanos| *nanos == 0 || *nanos >= 1_000_000) {
+            Some(nanos) => Ok(Some(nanos)),
+            None => {
+                Err(Error::invalid(format!("Interval {flag:?} cannot be {text:?}: less than 1ms or none")))
+            }
+        }
+    };
+    let count = |text: &str| match text.parse::<i64>() {
+        Ok(count) if count >= 1 => Ok(count),
+        _ => Err(Error::invalid(format!("--retries must be at least 1 (not {text})"))),
+    };
+    Ok(HealthConfig {
+        test: Some([kind.to_owned()].into_iter().chain(words).collect()),
+        interval: nanos("interval")?,
+        timeout: nanos("timeout")?,
+        start_period: nanos("start-period")?,
+        start_interval: nanos("start-interval")?,
+        retries: instruction.flag("retries").map(count).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(lines: &[&str]) -> Result<ContainerConfig> {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        change(ContainerConfig::default(), &lines)
+    }
+
+    #[test]
+    fn instructions_change_the_configuration() {
+        let config = changed(&[
+            "ENV A=1 B=2",
+            "ENV A=${B}x",
+            "EXPOSE 80 90-91/UDP",
+            "VOLUME /a /b",
+            "LABEL k=\"v w\"",
+            "ENTRYPOINT [\"/e\"]",
+            "CMD echo $A",
+            "HEALTHCHECK --interval=1m --retries=2 CMD true",
+            "ONBUILD RUN x",
+        ])
+        .unwrap();
+        assert_eq!(config.env.unwrap(), ["A=2x", "B=2"]);
+        assert_eq!(config.exposed_ports.unwrap(), ["80/tcp", "90/udp", "91/udp"]);
+        assert_eq!(config.cmd.unwrap(), ["/bin/sh", "-c", "echo $A"]);
+        assert_eq!(config.labels.unwrap()["k"], "v w");
+        let health = config.healthcheck.unwrap();
+        assert_eq!(
+            (health.test.unwrap().len(), health.interval, health.retries),
+            (2, Some(60_000_000_000), Some(2))
+        );
+    }
+
+    #[test]
+    fn malformed_ones_are_refused() {
+        for line in [
+            "RUN true",
+            "EXPOSE x",
+            "EXPOSE 9-8",
+            "SHELL sh",
+            "STOPSIGNAL SIGNOT",
+            "HEALTHCHECK MAYBE",
+            "HEALTHCHECK --interval=1us CMD x",
+            "ONBUILD FROM x",
+            "USER --as x",
+            "ENV =x",
+        ] {
+            assert!(changed(&[line]).is_err(), "{line}");
+        }
+    }
+}

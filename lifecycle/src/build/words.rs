@@ -1,0 +1,240 @@
+//! Words of a Dockerfile: quotes, escapes and variables, as Docker's shell lexer has them.
+//! Source: moby, `frontend/dockerfile/shell/lex.go`.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use crate::error::{Error, Result};
+
+/// Puts variables into words.
+pub(super) struct Words<'a> {
+    /// The character that takes the next one's meaning away.
+    pub escape: char,
+    /// The value of a variable.
+    pub lookup: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+/// Characters, and whether each was quoted: a quoted blank does not end a word.
+type Marked = Vec<(char, bool)>;
+
+impl Words<'_> {
+    /// One word, whatever blanks are in it.
+    ///
+    /// # Errors
+    /// When a quote or brace is not closed.
+    pub(super) fn one(&self, text: &str) -> Result<String> {
+        Ok(self.marked(text)?.into_iter().map(|(c, _)| c).collect())
+    }
+
+    /// As many words as there are after the variables are in.
+    ///
+    /// # Errors
+    /// When a quote or brace is not closed.
+    pub(super) fn many(&self, text: &str) -> Result<Vec<String>> {
+        let marked = self.marked(text)?;
+        let words = marked.split(|(c, quoted)| c.is_whitespace() && !quoted).filter(|word| !word.is_empty());
+        Ok(words.map(|word| word.iter().map(|(c, _)| *c).collect()).collect())
+    }
+
+    /// The pairs of ENV and LABEL: `a=b c="d e"`, or the old `a b c`.
+    ///
+    /// # Errors
+    /// When one has no value.
+    pub(super) fn pairs(&self, text: &str) -> Result<Vec<(String, String)>> {
+        let words = split(text, self.escape);
+        if words.first().is_some_and(|first| !first.contains('=')) {
+            let (name, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+            if value.trim().is_empty() {
+                return Err(Error::invalid(format!(
+                    "Syntax error - can't find = in {text:?}. Must be of the form: name=value"
+                )));
+            }
+            return Ok(vec![(self.one(name)?, self.one(value.trim())?)]);
+        }
+        let pair = |word: &String| {
+            let (name, value) = word.split_once('=').ok_or_else(|| {
+                Error::invalid(format!(
+                    "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
+                ))
+            })?;
+            Ok((self.one(name)?, self.one(value)?))
+        };
+        words.iter().map(pair).collect()
+    }
+
+    fn marked(&self, text: &str) -> Result<Marked> {
+        let mut marked = Vec::new();
+        self.scan(&mut text.chars().peekable(), None, &mut marked)?;
+        Ok(marked)
+    }
+
+    /// Reads up to `end`, or to the end of all.
+    fn scan(&self, text: &mut Peekable<Chars<'_>>, end: Option<char>, into: &mut Marked) -> Result<()> {
+        while let Some(c) = text.next() {
+            match c {
+                c if Some(c) == end => return Ok(()),
+                '\'' => loop {
+                    match text.next() {
+                        Some('\'') => break,
+                        Some(c) => into.push((c, true)),
+                        None => return Err(unclosed("single-quote")),
+                    }
+                },
+                '"' => self.double(text, into)?,
+                '$' => self.variable(text, false, into)?,
+                c if c == self.escape => into.extend(text.next().map(|c| (c, true))),
+                c => into.push((c, false)),
+            }
+        }
+        if end.is_some() { Err(unclosed("brace")) } else { Ok(()) }
+    }
+
+    fn double(&self, text: &mut Peekable<Chars<'_>>, into: &mut Marked) -> Result<()> {
+        loop {
+            match text.next() {
+                Some('"') => return Ok(()),
+                Some('$') => self.variable(text, true, into)?,
+                Some(c) if c == self.escape => match text.next() {
+                    Some(next) if next == '"' || next == '$' || next == self.escape => {
+                        into.push((next, true))
+                    }
+                    Some(next) => into.extend([(c, true), (next, true)]),
+                    None => return Err(unclosed("double-quote")),
+                },
+                Some(c) => into.push((c, true)),
+                None => return Err(unclosed("double-quote")),
+            }
+        }
+    }
+
+    /// What stands after a dollar sign.
+    fn variable(&self, text: &mut Peekable<Chars<'_>>, quoted: bool, into: &mut Marked) -> Result<()> {
+        let value = if text.next_if_eq(&'{').is_some() {
+            self.braces(text)?
+        } else {
+            let name = name(text);
+            if name.is_empty() {
+                into.push(('$', quoted));
+                return Ok(());
+            }
+            (self.lookup)(&name).unwrap_or_default()
+        };
+        into.extend(value.chars().map(|c| (c, quoted)));
+        Ok(())
+    }
+
+    /// `${name}`, with `:-`, `:+`, `:?` and the same without the colon.
+    fn braces(&self, text: &mut Peekable<Chars<'_>>) -> Result<String> {
+        let name = name(text);
+        if name.is_empty() {
+            return Err(Error::invalid("syntax error: bad substitution"));
+        }
+        let colon = text.next_if_eq(&':').is_some();
+        let value = (self.lookup)(&name).filter(|value| !colon || !value.is_empty());
+        let operator = match text.next() {
+            Some('}') if !colon => return Ok(value.unwrap_or_default()),
+            Some(c @ ('-' | '+' | '?')) => c,
+            Some(c) => return Err(Error::invalid(format!("unsupported modifier ({c}) in substitution"))),
+            None => return Err(unclosed("brace")),
+        };
+        let mut word = Vec::new();
+        self.scan(text, Some('}'), &mut word)?;
+        let word: String = word.into_iter().map(|(c, _)| c).collect();
+        match (operator, value) {
+            ('-', None) => Ok(word),
+            ('+', value) => Ok(value.map(|_| word).unwrap_or_default()),
+            ('?', None) => Err(Error::invalid(format!(
+                "{name}: {}",
+                if word.is_empty() { "parameter is not allowed to be unset" } else { &word }
+            ))),
+            (_, value) => Ok(value.unwrap_or_default()),
+        }
+    }
+}
+
+fn unclosed(what: &str) -> Error {
+    Error::invalid(format!("unexpected end of statement while looking for matching {what}"))
+}
+
+fn name(text: &mut Peekable<Chars<'_>>) -> String {
+    let mut name = String::new();
+    while let Some(c) = text.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+        name.push(c);
+        // A digit stands alone.
+        if name.len() == 1 && c.is_ascii_digit() {
+            break;
+        }
+    }
+    name
+}
+
+/// Cuts at blanks that are neither quoted nor escaped; quotes and escapes stay.
+pub(super) fn split(text: &str, escape: char) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match quote {
+            None if c.is_whitespace() => {
+                words.push(std::mem::take(&mut word));
+                continue;
+            }
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
+        }
+        word.push(c);
+        if c == escape && quote != Some('\'') {
+            word.extend(chars.next());
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        match name {
+            "A" => Some("one two".into()),
+            "E" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_put_in() {
+        let words = Words { escape: '\\', lookup: &lookup };
+        for (text, expected) in [
+            ("x$A", "xone two"),
+            ("'$A'", "$A"),
+            ("\"$A\"y", "one twoy"),
+            (r"\$A", "$A"),
+            ("${B:-x}${B-y}${E-z}${E:-w}", "xyw"),
+            ("${A:+set}${B:+set}", "set"),
+            ("${B:-${A}}", "one two"),
+            ("$ $1a", "$ a"),
+            (r#""a\"b\c""#, r#"a"b\c"#),
+        ] {
+            assert_eq!(words.one(text).unwrap(), expected, "{text}");
+        }
+        assert_eq!(words.many("a$A 'b c'").unwrap(), ["aone", "two", "b c"]);
+        for text in ["${A", "'x", "\"x", "${B:?no}", "${A%x}", "${}"] {
+            assert!(words.one(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_have_two_forms() {
+        let words = Words { escape: '\\', lookup: &lookup };
+        let pairs = |text| words.pairs(text).unwrap();
+        let own = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("a=1 b=\"x y\" c=x\\ y"), own(&[("a", "1"), ("b", "x y"), ("c", "x y")]));
+        assert_eq!(pairs("name some value"), own(&[("name", "some value")]));
+        assert!(words.pairs("a=1 b").is_err() && words.pairs("a").is_err());
+    }
+}
