@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod checkpoint;
 pub mod child;
 pub mod cli;
 pub mod command;

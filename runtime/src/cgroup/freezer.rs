@@ -43,6 +43,12 @@ impl Cgroup {
         self.freezer().map_or(Ok(false), is_frozen)
     }
 
+    /// The directory whose freezer stops the container, if it has one.
+    #[must_use]
+    pub fn freezer_path(&self) -> Option<&str> {
+        self.freezer().ok().map(|member| member.dir.path())
+    }
+
     fn freezer(&self) -> Result<&Member> {
         self.legacy("freezer")
             .or_else(|| self.unified())

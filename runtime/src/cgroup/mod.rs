@@ -41,6 +41,7 @@ pub use error::{Error, Result};
 pub use exec::ExecTarget;
 pub use mounts::{LegacyMount, Mounts, unified_root};
 pub use oom::{Oom, OomWatch};
+pub use processes::of_process;
 
 use crate::spec::{Device, DeviceRule, Resources};
 use dir::Dir;

@@ -4,12 +4,25 @@ use super::dir::absent;
 use super::error::{Error, Result};
 use super::limits::write_all;
 use super::tree::{self, PATIENCE};
-use super::{Cgroup, Member, systemd};
+use super::{Cgroup, Member, host, systemd};
 use crate::sys::{Errno, pidfd};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
+
+/// Where a process is: each controller (empty for the hierarchy of v2) with the path in its hierarchy.
+///
+/// # Errors
+/// There is no such process.
+pub fn of_process(pid: i32) -> Result<Vec<(String, String)>> {
+    let mut places = Vec::new();
+    for hierarchy in host::of_process(&pid.to_string())? {
+        let names = hierarchy.controllers.split(',');
+        places.extend(names.map(|name| (name.to_owned(), hierarchy.own.clone())));
+    }
+    Ok(places)
+}
 
 impl Cgroup {
     /// Every process in the cgroup and in those below it, in the numbers of this process's PID namespace.

@@ -176,7 +176,8 @@ fn move_root(root: &Root) -> Step<()> {
 }
 
 /// A path of mountinfo, in which space, tab, line break and backslash are three octal digits.
-fn unescape(text: &str) -> Vec<u8> {
+#[must_use]
+pub fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -11,14 +11,17 @@ use crate::wire::FromChild;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-const BUNDLE: Flag = value("bundle", "b", "DIR", "the bundle (default: the working directory)");
+pub(super) const BUNDLE: Flag = value("bundle", "b", "DIR", "the bundle (default: the working directory)");
 const CONFIG: Flag = value("config", "f", "FILE", "use FILE in place of the bundle's config.json");
-const CONSOLE: Flag = value("console-socket", "", "SOCKET", "send the master of the terminal to this socket");
+pub(super) const CONSOLE: Flag =
+    value("console-socket", "", "SOCKET", "send the master of the terminal to this socket");
 const PIDFD: Flag = value("pidfd-socket", "", "SOCKET", "send a pidfd of the first process to this socket");
-const PID_FILE: Flag = value("pid-file", "", "FILE", "write the number of the first process to FILE");
-const NO_PIVOT: Flag = switch("no-pivot", "", "do not use pivot_root(2), which a ramdisk refuses; less safe");
+pub(super) const PID_FILE: Flag =
+    value("pid-file", "", "FILE", "write the number of the first process to FILE");
+pub(super) const NO_PIVOT: Flag =
+    switch("no-pivot", "", "do not use pivot_root(2), which a ramdisk refuses; less safe");
 const NO_KEYRING: Flag = switch("no-new-keyring", "", "keep the caller's session keyring");
-const PRESERVE: Flag =
+pub(super) const PRESERVE: Flag =
     value("preserve-fds", "", "N", "pass N descriptors after standard error on to the container");
 
 /// `create`.

@@ -1,5 +1,6 @@
 //! The commands: one file a verb, each with its flags and what it does.
 
+pub mod checkpoint;
 pub mod completion;
 pub mod create;
 pub mod delete;
@@ -14,6 +15,7 @@ pub mod pattern;
 pub mod pause;
 pub mod preserved;
 pub mod ps;
+pub mod restore;
 pub mod seccomp;
 pub mod spec;
 pub mod start;
@@ -56,6 +58,7 @@ pub struct Command {
 
 /// Every command, in the order of the help text.
 pub const COMMANDS: &[&Command] = &[
+    &checkpoint::CHECKPOINT,
     &completion::COMPLETION,
     &create::CREATE,
     &delete::DELETE,
@@ -67,6 +70,7 @@ pub const COMMANDS: &[&Command] = &[
     &mounts::MOUNTS,
     &pause::PAUSE,
     &ps::PS,
+    &restore::RESTORE,
     &pause::RESUME,
     &create::RUN,
     &seccomp::SECCOMP,

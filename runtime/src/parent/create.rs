@@ -81,12 +81,25 @@ pub struct Created {
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
 /// What a failed create has to take back, in reverse order of making.
-struct Undo<'a> {
+#[derive(Debug)]
+pub(crate) struct Undo<'a> {
     dir: Option<&'a StateDir>,
-    cgroup: Option<Cgroup>,
-    child: Option<Spawned>,
-    stopped: Option<(&'a HookState, &'a Hooks)>,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) child: Option<Spawned>,
+    pub(crate) stopped: Option<(&'a HookState, &'a Hooks)>,
     resctrl: Option<PathBuf>,
+}
+
+impl<'a> Undo<'a> {
+    /// So far there is a state directory.
+    pub(crate) fn of(dir: &'a StateDir) -> Self {
+        Self { dir: Some(dir), cgroup: None, child: None, stopped: None, resctrl: None }
+    }
+
+    /// Nothing is taken back any more.
+    pub(crate) fn keep(&mut self) {
+        (self.dir, self.cgroup, self.child, self.stopped, self.resctrl) = (None, None, None, None, None);
+    }
 }
 
 impl Drop for Undo<'_> {
@@ -154,32 +167,14 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         options.id,
         plan.root.path.display()
     ));
-    check_terminal(&plan, options)?;
+    check_terminal(&plan, options.console_socket.is_some(), !options.foreground)?;
     check_root(&plan.root.path)?;
+    let hook_state = hook_state(&config, &options.id, &bundle)?;
     steps.then("make the state directory");
     let (dir, lock) = StateDir::create(&options.root, &options.id)?;
     let hooks = config.hooks.clone().unwrap_or_default();
-    let hook_state = HookState {
-        oci_version: config.oci_version.clone(),
-        id: options.id.clone(),
-        // What a hook of any kind is told (and runtime-tools expects); there is no word for "being created" in 1.0.
-        status: "created",
-        pid: None,
-        bundle: bundle.clone(),
-        annotations: config.annotations.clone(),
-        output: hook::Output::open(&config.annotations).map_err(Error::Other)?,
-    };
-    let mut undo = Undo { dir: Some(&dir), cgroup: None, child: None, stopped: None, resctrl: None };
-    let mut record = Record::new(&options.id, &config.oci_version, &bundle, &plan.root.path);
-    record.annotations.clone_from(&config.annotations);
-    record.hooks =
-        Hooks { poststart: hooks.poststart.clone(), poststop: hooks.poststop.clone(), ..Hooks::default() };
-    record.rootless = host.rootless;
-    record.namespaces = plan::namespaces::TYPES
-        .iter()
-        .map(|(_, (flag, _))| *flag)
-        .filter(|flag| plan.namespaces.separate(*flag))
-        .sum();
+    let mut undo = Undo::of(&dir);
+    let mut record = first_record(&config, &plan, &options.id, &bundle, &host);
     let resources = Resources::default();
     let journal = dir.make_journal()?;
     let request = cgroup::Request {
@@ -239,9 +234,43 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     }
     let console = making.console.take();
     // From here on it is a container, and `delete` takes it back.
-    (undo.dir, undo.cgroup, undo.child, undo.stopped, undo.resctrl) = (None, None, None, None, None);
+    undo.keep();
     drop(undo);
     Ok(Created { record, pidfd, wire, console, hook_state: hook_state.at("created", Some(pid)), lock, dir })
+}
+
+/// What hooks are told of a container that is being made.
+///
+/// # Errors
+/// A file for their output cannot be opened.
+pub(crate) fn hook_state(config: &Config, id: &str, bundle: &Path) -> Result<HookState> {
+    Ok(HookState {
+        oci_version: config.oci_version.clone(),
+        id: id.to_owned(),
+        // What a hook of any kind is told (and runtime-tools expects); there is no word for "being created" in 1.0.
+        status: "created",
+        pid: None,
+        bundle: bundle.to_owned(),
+        annotations: config.annotations.clone(),
+        output: hook::Output::open(&config.annotations).map_err(Error::Other)?,
+    })
+}
+
+/// The record of a container that is about to be made.
+pub(crate) fn first_record(config: &Config, plan: &Plan, id: &str, bundle: &Path, host: &Host) -> Record {
+    let mut record = Record::new(id, &config.oci_version, bundle, &plan.root.path);
+    record.annotations.clone_from(&config.annotations);
+    if let Some(hooks) = &config.hooks {
+        record.hooks.poststart.clone_from(&hooks.poststart);
+        record.hooks.poststop.clone_from(&hooks.poststop);
+    }
+    record.rootless = host.rootless;
+    record.namespaces = plan::namespaces::TYPES
+        .iter()
+        .map(|(_, (flag, _))| *flag)
+        .filter(|flag| plan.namespaces.separate(*flag))
+        .sum();
+    record
 }
 
 /// The middle of a create: from the clone to the child's `Ready`.
@@ -404,24 +433,30 @@ fn keyring_name(id: &str) -> Option<CString> {
 }
 
 /// The socket goes with the terminal: one without the other is a mistake of the caller.
-fn check_terminal(plan: &Plan, options: &Options) -> Result<()> {
-    let detached = !options.foreground;
-    match (plan.process.terminal, &options.console_socket) {
-        (true, None) if detached => Err(Error::Other(
+///
+/// # Errors
+/// There is only one of them.
+pub(crate) fn check_terminal(plan: &Plan, socket: bool, detached: bool) -> Result<()> {
+    match (plan.process.terminal, socket) {
+        (true, false) if detached => Err(Error::Other(
             "cannot allocate tty if runc will detach without setting console socket"
                 .replace("runc", "corten"),
         )),
-        (true, Some(_)) if !detached => {
+        (true, true) if !detached => {
             Err(Error::Other("cannot use console socket if corten will not detach or allocate tty (it stays in the foreground)".into()))
         }
-        (false, Some(_)) => {
+        (false, true) => {
             Err(Error::Other("cannot use console socket if corten will not detach or allocate tty (process.terminal is false)".into()))
         }
         _ => Ok(()),
     }
 }
 
-fn check_root(path: &Path) -> Result<()> {
+/// The root file system is a directory.
+///
+/// # Errors
+/// It is something else, or not there.
+pub(crate) fn check_root(path: &Path) -> Result<()> {
     let meta = std::fs::metadata(path).map_err(file_error("root.path:", path))?;
     if meta.is_dir() {
         return Ok(());
@@ -441,7 +476,7 @@ fn pass_listen_fds(config: &mut Config, count: u32) {
 }
 
 /// The host's id of the container's root, where it may own its control group (runtime-spec, "Cgroup ownership").
-fn cgroup_owner(plan: &Plan, config: &Config) -> Option<u32> {
+pub(crate) fn cgroup_owner(plan: &Plan, config: &Config) -> Option<u32> {
     let namespaces = &plan.namespaces;
     if !namespaces.creates(libc::CLONE_NEWUSER) || !namespaces.separate(libc::CLONE_NEWCGROUP) {
         return None;
@@ -467,7 +502,15 @@ fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
 }
 
 /// What an `exec` will want to know, so that it need not read config.json again.
-fn keep_for_exec(dir: &StateDir, config: &Config, plan: &Plan, filter: Option<&Filter>) -> Result<()> {
+///
+/// # Errors
+/// The files cannot be written.
+pub(crate) fn keep_for_exec(
+    dir: &StateDir,
+    config: &Config,
+    plan: &Plan,
+    filter: Option<&Filter>,
+) -> Result<()> {
     let mut process = config.process.clone().unwrap_or_default();
     process.args = Vec::new();
     let linux = config.linux.as_ref();
@@ -488,7 +531,11 @@ fn keep_for_exec(dir: &StateDir, config: &Config, plan: &Plan, filter: Option<&F
     Ok(())
 }
 
-fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
+/// How the container sees its control groups, if it asks for them.
+///
+/// # Errors
+/// Those of the caller cannot be read.
+pub(crate) fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
     if !plan.mounts.iter().any(|mount| matches!(mount.what, What::Cgroup)) {
         return Ok(CgroupView::None);
     }
