@@ -14,6 +14,7 @@
 //! | [`host`] | the kernel's view from outside: processes, cgroup files, mount tables |
 //! | [`leaks`] | what a container has left behind |
 //! | [`console`], [`sockets`] | a terminal to run under; receivers of terminals, pidfds and notifications |
+//! | [`criu`] | the criu that tests of checkpoints use |
 //! | [`observe`] | what a program costs: system calls, page faults, memory |
 //! | [`trace`] | kills a program, or lets a call of it fail, at its n-th system call |
 //! | [`user`] | the unprivileged user of the rootless tests |
@@ -28,6 +29,7 @@
 pub mod config;
 pub mod console;
 pub mod container;
+pub mod criu;
 pub mod engine;
 pub mod host;
 pub mod leaks;

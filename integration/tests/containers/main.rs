@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod capabilities;
+mod checkpoint;
 mod concurrency;
 mod devices;
 mod exec;

@@ -124,7 +124,7 @@ impl Images {
         Error::Logged { error: Box::new(error), line, log: directory.join(self.log).display().to_string() }
     }
 
-    /// The last line of the log that tells of an error, empty when there is none; `None` without a log.
+    /// What the log tells of errors, empty when there is none; `None` without a log.
     fn last_error(&self) -> Option<String> {
         let mut file = open_file(self.log_directory(), self.log).ok()?;
         let length = file.metadata().ok()?.len();
@@ -132,10 +132,7 @@ impl Images {
         let mut bytes = Vec::new();
         file.take(LOG_PART).read_to_end(&mut bytes).ok()?;
         let text = String::from_utf8_lossy(&bytes);
-        // criu's last word is always that it failed.
-        let errors: Vec<&str> = text.lines().filter(|line| line.contains("Error")).collect();
-        let told = errors.iter().rfind(|line| !line.ends_with("FAILED.")).or(errors.last());
-        Some(told.copied().unwrap_or_default().trim().to_owned())
+        Some(causes(&text))
     }
 
     fn check_parent(&self, parent: Option<&Path>) -> Result<()> {
@@ -236,6 +233,16 @@ impl Images {
     }
 }
 
+/// The first error of a log, which is the cause, and the last one before criu's word that it failed.
+fn causes(log: &str) -> String {
+    let cause = |line: &&str| {
+        line.contains("Error") && !line.trim_end().ends_with("FAILED.") && !line.contains(super::HARMLESS)
+    };
+    let first = log.lines().find(cause).unwrap_or_default().trim();
+    let last = log.lines().rfind(cause).unwrap_or_default().trim();
+    if first == last { first.to_owned() } else { format!("{first} ... {last}") }
+}
+
 /// Opens a regular file, not through a link.
 fn open_file(directory: &OwnedFd, name: &str) -> std::result::Result<File, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -297,7 +304,7 @@ mod tests {
         let images = Images::to_write(&options(place.path())).expect("opened");
         let error = || Error::Refused { kind: super::super::Kind::Dump, errno: 0, message: String::new() };
         assert_eq!(images.explain(error()).to_string(), "criu failed: type DUMP errno 0");
-        let log = "(1) fine\n(2) Error (criu/x.c:1): no\n(3) Error (criu/cr-dump.c:2): Dumping FAILED.\n";
+        let log = "(1) Error (criu/util.c:1): rlimit: Can't\n(2) Error (criu/x.c:1): no\n(3) Error (criu/cr-dump.c:2): Dumping FAILED.\n";
         fs::write(place.path().join("dump.log"), log).expect("written");
         let text = images.explain(error()).to_string();
         assert!(text.contains("its log says \"(2) Error (criu/x.c:1): no\"; log file: "), "{text}");

@@ -34,6 +34,9 @@ use crate::state::StateError;
 use crate::{cgroup, spec};
 use message::Kind;
 
+/// criu calls it an error that it may not raise its limit of descriptors, and goes on.
+const HARMLESS: &str = "rlimit: ";
+
 /// Why a container could not be saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -4,7 +4,6 @@
 //! a number. A go-between makes all of it; this process never enters. The namespace ends with criu and this process:
 //! whatever happens to them, nothing stays mounted on the host.
 
-use super::externals::key;
 use super::{Images, Result};
 use crate::child::mounts::{Prepared, open_source, set_attributes};
 use crate::child::{OrFail, Step};
@@ -143,12 +142,15 @@ impl Staging<'_> {
                     return Err(crate::child::failure("a mount of the checkpoint is no bind mount here"));
                 };
                 let what = || format!("mounts[{}].source: bind {}", mount.index, source.display());
-                match self.prepared.get(mount.index).and_then(|prepared| prepared.mount.as_ref()) {
-                    Some(made) => {
-                        made.try_clone().map_err(|error| crate::sys::errno_of(&error)).or_fail(what)
-                    }
-                    None => open_source(source, *tree, *nofollow).or_fail(what),
-                }
+                let made = self.prepared.get(mount.index).and_then(|prepared| prepared.mount.as_ref());
+                let made = match made {
+                    Some(made) => made.try_clone().map_err(|error| crate::sys::errno_of(&error)),
+                    None => open_source(source, *tree, *nofollow),
+                };
+                let made = made.or_fail(what)?;
+                // What the saved mount was is criu's to set again; what config.json says is so from the beginning.
+                set_attributes(made.as_fd(), &mount.attributes)?;
+                Ok(made)
             }
         }
     }
@@ -170,11 +172,11 @@ impl Staging<'_> {
                     path::resolve(scratch.as_fd(), &mount.destination, Missing::Directory).or_fail(what)?;
                 }
                 What::Bind { .. } => {
-                    let name = key('m', u32::try_from(mount.index).unwrap_or(u32::MAX));
-                    if !self.sources.iter().any(|(other, _)| *other == name) {
+                    let own = |source: &Source| matches!(source, Source::Mount(other) if *other == position);
+                    let Some((name, _)) = self.sources.iter().find(|(_, source)| own(source)) else {
                         continue;
-                    }
-                    let staged = open_at(here, &name)?;
+                    };
+                    let staged = open_at(here, name)?;
                     let missing = match path::file_type(&fstat(&staged).or_fail(what)?) {
                         SFlag::S_IFDIR => Missing::Directory,
                         _ => Missing::File,

@@ -171,7 +171,10 @@ impl Criu {
         if !response.success || response.kind != Some(kind) {
             let _ = self.end();
             let kind = response.kind.unwrap_or(kind);
-            return Err(Error::Refused { kind, errno: response.errno, message: response.message });
+            let lines = response.message.lines().map(str::trim);
+            let lines: Vec<&str> =
+                lines.filter(|line| !line.is_empty() && !line.contains(super::HARMLESS)).collect();
+            return Err(Error::Refused { kind, errno: response.errno, message: lines.join("; ") });
         }
         let status = self.end()?;
         // After a pre-dump criu waits for more, and is told that there is none by the end of the socket.

@@ -3,7 +3,7 @@
 # Debian's next release, with the C library it wants, into a folder outside of the repository. Nothing is installed: the
 # packages are unpacked there, and `bin/criu` runs it through its own loader. What is there already is not fetched again.
 #
-#   fetch.sh [FOLDER]        default: $CORTEN_CRIU or /var/cache/corten-criu
+#   fetch-criu.sh [FOLDER]        default: $CORTEN_CRIU or /var/cache/corten-criu
 set -eu
 folder=${1:-${CORTEN_CRIU:-/var/cache/corten-criu}}
 [ ! -x "$folder/bin/criu" ] || exit 0
