@@ -35,6 +35,10 @@ mkdir -p target
 integration/src/shim/fetch-engines.sh > target/fetch-engines.log 2>&1 &
 engines=$!
 
+# A criu that works on this kernel: that of Debian 12 does not on newer ones.
+integration/src/fetch-criu.sh > target/fetch-criu.log 2>&1 &
+criu=$!
+
 say "cargo fmt, clippy, doc"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
@@ -49,6 +53,7 @@ if [ "$mode" = all ]; then
 fi
 
 wait "$engines" || { say "no other releases of containerd"; tail -n 5 target/fetch-engines.log; }
+wait "$criu" || { say "no criu"; tail -n 5 target/fetch-criu.log; }
 wait "$release" || { echo "test.sh: the release build failed" >&2; exit 1; }
 
 # Each stage is kept in target/test-NAME.log, and what failed in it is said once more at the end.

@@ -2,7 +2,8 @@
 //!
 //! Owns the state directory, its lock and its files. A record exists before any process or cgroup does, and is only
 //! ever replaced whole, so that whatever a killed runtime leaves behind can be found and removed. The state of a
-//! container is what the kernel says of its process, never what a file says. config.json is not read again.
+//! container is what the kernel says of its process, never what a file says. config.json is not read again, but by
+//! `checkpoint`, which compares it with what the kernel says.
 
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
