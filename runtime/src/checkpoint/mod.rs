@@ -1,4 +1,4 @@
-//! Checkpoint and restore: a container's processes on disk and back, by criu (https://criu.org).
+//! Checkpoint and restore: a container's processes on disk and back, by criu (<https://criu.org>).
 //!
 //! Owns what criu is told, the files beside its images, and what happens on its way: hooks, terminals, the state record.
 //! The processes, their memory and their mounts are criu's own work.

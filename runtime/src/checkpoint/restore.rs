@@ -2,7 +2,7 @@
 
 use super::externals::{Externals, MASK, external, is_named, key};
 use super::message::{Kind, Message, Notice};
-use super::staging::{Inside, NULL, Source, Staging};
+use super::staging::{Inside, Source, Staged, Staging};
 use super::swrk::{Criu, Launch};
 use super::{Error, Images, Options, Result};
 use crate::cgroup::{self, Cgroup, Driver};
@@ -177,13 +177,14 @@ impl Making<'_> {
         let console = self.wish.console_socket.as_deref();
         let console = console.map(|path| output::connect("--console-socket", path)).transpose()?;
         let prepared = sources::prepare(self.plan, self.host)?;
-        let (externals, sources) = self.externals(cgroup)?;
+        let sources = self.externals(cgroup)?;
         let staging = Staging { plan: self.plan, prepared: &prepared, place: self.place, sources: &sources };
         let inside = staging.make(self.images)?;
         let mut inherited = Vec::new();
         let mut request = self.base(&inside);
-        for (key, value) in &externals {
-            request = external(request, key.as_bytes(), value.as_os_str().as_bytes());
+        for staged in &sources {
+            let path = self.place.join(&staged.key);
+            request = external(request, staged.key.as_bytes(), path.as_os_str().as_bytes());
         }
         let request = self.namespaces(request, &mut inherited)?;
         let request = self.standard_io(request);
@@ -238,24 +239,21 @@ impl Making<'_> {
         })
     }
 
-    /// What belongs to the host: paths under criu's keys, and what is to be found there.
-    fn externals(&self, cgroup: &Cgroup) -> Result<(Vec<(String, PathBuf)>, Vec<(String, Source)>)> {
-        let (mut told, mut sources) = (Vec::new(), Vec::new());
-        let mut add = |key: String, name: String, source| {
-            told.push((key, self.place.join(&name)));
-            sources.push((name, source));
-        };
+    /// What belongs to the host.
+    fn externals(&self, cgroup: &Cgroup) -> Result<Vec<Staged>> {
+        let mut sources = Vec::new();
+        let mut add = |key: String, source| sources.push(Staged { key, source });
         for (number, name) in &self.externals.mounts {
             let named = self.plan.mounts.iter().position(|mount| {
                 matches!(mount.what, What::Bind { .. }) && is_named(&mount.destination, name)
             });
             let position = named.ok_or_else(|| missing("mounts", name))?;
-            add(key('m', *number), key('m', *number), Source::Mount(position));
+            add(key('m', *number), Source::Mount(position));
         }
         for (number, name) in &self.externals.devices {
             let device = self.plan.devices.iter().find(|device| is_named(&device.path, name));
             let device = device.ok_or_else(|| missing("linux.devices", name))?;
-            add(key('d', *number), key('d', *number), Source::Path(PathBuf::from(&device.path)));
+            add(key('d', *number), Source::Path(PathBuf::from(&device.path)));
         }
         if !self.externals.hierarchies.is_empty()
             && let CgroupView::Hierarchies(view) = create::cgroup_view(cgroup, self.plan)?
@@ -263,11 +261,11 @@ impl Making<'_> {
             for (number, name) in &self.externals.hierarchies {
                 let hierarchy = view.iter().find(|hierarchy| hierarchy.name == *name);
                 let hierarchy = hierarchy.ok_or_else(|| missing("control groups", name))?;
-                add(key('g', *number), key('g', *number), Source::Path(hierarchy.source.clone()));
+                add(key('g', *number), Source::Path(hierarchy.source.clone()));
             }
         }
-        add(MASK.to_owned(), NULL.to_owned(), Source::Null);
-        Ok((told, sources))
+        add(MASK.to_owned(), Source::Null);
+        Ok(sources)
     }
 
     /// Namespaces that config.json names by path are joined.

@@ -25,8 +25,6 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = "root";
 /// The name under which mount points are made.
 const SCRATCH: &str = "scratch";
-/// The name of the host's `/dev/null`.
-pub(super) const NULL: &str = "null";
 
 /// Something of the host.
 #[derive(Debug)]
@@ -39,6 +37,15 @@ pub(super) enum Source {
     Null,
 }
 
+/// Something of the host, with the name it has.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// criu's key for it, and its name in the directory.
+    pub(super) key: String,
+    /// What it is.
+    pub(super) source: Source,
+}
+
 /// What is to be laid out.
 #[derive(Debug)]
 pub(super) struct Staging<'a> {
@@ -48,8 +55,8 @@ pub(super) struct Staging<'a> {
     pub(super) prepared: &'a [Prepared],
     /// The directory.
     pub(super) place: &'a Path,
-    /// What is laid out there, by name.
-    pub(super) sources: &'a [(String, Source)],
+    /// What is laid out there.
+    pub(super) sources: &'a [Staged],
 }
 
 /// criu's mount namespace, and what criu needs to have open in it: a file that was opened outside lies on a mount of
@@ -108,9 +115,9 @@ impl Staging<'_> {
                 open_source(root, true, false).or_fail(|| format!("root.path: bind {}", root.display()))?;
             put(here.as_fd(), name, tree)?;
         }
-        for (name, source) in self.sources {
-            let tree = self.open(source)?;
-            put(here.as_fd(), name, tree)?;
+        for staged in self.sources {
+            let tree = self.open(&staged.source)?;
+            put(here.as_fd(), &staged.key, tree)?;
         }
         self.make_mount_points(here.as_fd())?;
         umount2(&self.place.join(SCRATCH), MntFlags::MNT_DETACH).or_fail(|| "unmount the scratch root".into())
@@ -172,11 +179,10 @@ impl Staging<'_> {
                     path::resolve(scratch.as_fd(), &mount.destination, Missing::Directory).or_fail(what)?;
                 }
                 What::Bind { .. } => {
-                    let own = |source: &Source| matches!(source, Source::Mount(other) if *other == position);
-                    let Some((name, _)) = self.sources.iter().find(|(_, source)| own(source)) else {
-                        continue;
-                    };
-                    let staged = open_at(here, name)?;
+                    let own =
+                        |staged: &&Staged| matches!(staged.source, Source::Mount(other) if other == position);
+                    let Some(staged) = self.sources.iter().find(own) else { continue };
+                    let staged = open_at(here, &staged.key)?;
                     let missing = match path::file_type(&fstat(&staged).or_fail(what)?) {
                         SFlag::S_IFDIR => Missing::Directory,
                         _ => Missing::File,
