@@ -6,6 +6,8 @@ pub mod checkpoint;
 pub mod child;
 pub mod cli;
 pub mod command;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hook;
 pub mod log;
 pub mod lsm;

@@ -126,22 +126,7 @@ impl Wire {
             Err(Errno::ECONNRESET) => return Ok(FromChild::End),
             result => result?,
         };
-        match (buffer.get(..length).unwrap_or_default(), fd) {
-            ([], _) => Ok(FromChild::End),
-            ([MOUNTED], None) => Ok(FromChild::Mounted),
-            ([LIMITS], None) => Ok(FromChild::Limits),
-            ([CONSOLE], Some(fd)) => Ok(FromChild::Console(fd)),
-            ([LISTENER], Some(fd)) => Ok(FromChild::Listener(fd)),
-            ([READY], None) => Ok(FromChild::Ready),
-            ([FAILURE, a, b, c, d, text @ ..], None) => {
-                let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
-                Ok(FromChild::Failure(Failure {
-                    errno: (errno != 0).then(|| Errno::from_raw(errno)),
-                    text: String::from_utf8_lossy(text).into_owned(),
-                }))
-            }
-            _ => Err(Errno::EBADMSG),
-        }
+        understand(buffer.get(..length).unwrap_or_default(), fd)
     }
 
     /// Tells the child to go on.
@@ -178,6 +163,26 @@ impl Wire {
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// What the bytes of a message and its descriptor mean.
+pub(crate) fn understand(bytes: &[u8], fd: Option<OwnedFd>) -> Result<FromChild, Errno> {
+    match (bytes, fd) {
+        ([], _) => Ok(FromChild::End),
+        ([MOUNTED], None) => Ok(FromChild::Mounted),
+        ([LIMITS], None) => Ok(FromChild::Limits),
+        ([CONSOLE], Some(fd)) => Ok(FromChild::Console(fd)),
+        ([LISTENER], Some(fd)) => Ok(FromChild::Listener(fd)),
+        ([READY], None) => Ok(FromChild::Ready),
+        ([FAILURE, a, b, c, d, text @ ..], None) => {
+            let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
+            Ok(FromChild::Failure(Failure {
+                errno: (errno != 0).then(|| Errno::from_raw(errno)),
+                text: String::from_utf8_lossy(text).into_owned(),
+            }))
+        }
+        _ => Err(Errno::EBADMSG),
     }
 }
 

@@ -133,6 +133,28 @@ fn understand(input: &[u8], args: &Args) -> Result<(Dialect, RuntimeOptions), Er
     Ok((dialect, RuntimeOptions::decode(Some(&any))?))
 }
 
+/// The part of [`crate::fuzz`] that looks inside of this module: a socket's path is short, and in the folder that was
+/// named.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let (id, namespace) = ("c1".to_owned(), "default".to_owned());
+    let address = "/run/containerd/containerd.sock".to_owned();
+    let action = crate::args::Action::Start;
+    let args = Args { action, namespace, id, address, bundle: String::new(), debug: false };
+    // Options may name a file, and not each is fit to be opened here.
+    if input.windows(15).any(|part| part == b"runtimeoptions.") {
+        return;
+    }
+    let Ok((dialect, _)) = understand(input, &args) else { return };
+    for group in ["c1", std::str::from_utf8(input).unwrap_or_default()] {
+        if let Ok(path) = socket_path(&dialect, &args, group) {
+            assert!(path.as_os_str().len() <= MAX_SOCKET_PATH);
+            assert!(path.file_name().is_some_and(|name| name.len() == 64));
+        }
+    }
+    let _ = answer(&dialect, "unix:///run/x".to_owned());
+}
+
 /// The group that the bundle's annotations name.
 fn group_of(bundle: &Path) -> Result<Option<String>, Error> {
     #[derive(Deserialize, Default)]

@@ -19,6 +19,8 @@ pub mod cleanup;
 pub mod container;
 pub mod daemon;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod helper;
 pub mod info;
 pub mod log;

@@ -90,7 +90,7 @@ pub(super) fn own_unified() -> Result<String> {
 }
 
 /// Reads lines of `hierarchy-ID:controller-list:cgroup-path` (cgroups(7)).
-fn parse(text: &str) -> Vec<Hierarchy> {
+pub(super) fn parse(text: &str) -> Vec<Hierarchy> {
     text.lines()
         .filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);

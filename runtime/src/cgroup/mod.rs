@@ -23,6 +23,8 @@ mod dir;
 mod error;
 mod exec;
 mod freezer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod host;
 mod limits;
 mod make;
@@ -189,7 +191,7 @@ impl Cgroup {
     /// The cgroup whose directories a journal lists, as far as they were made.
     #[must_use]
     pub fn from_journal(text: &str) -> Self {
-        let members = text.lines().filter(|line| line.starts_with(host::ROOT)).map(|path| {
+        let members = text.lines().filter(|line| host::holds(line)).map(|path| {
             let mut member = Member { controllers: host::UNIFIED.to_owned(), dir: Dir::new(path) };
             // v1 hierarchies are known by the directory they are mounted on.
             let mount = member.mount(false).rsplit('/').next().unwrap_or_default().to_owned();

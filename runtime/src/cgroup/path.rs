@@ -17,18 +17,23 @@ impl Location {
     /// `.` and `..` are resolved by name and never lead out of the hierarchy.
     ///
     /// # Errors
-    /// The root of a hierarchy is refused: it cannot be limited, frozen or removed.
+    /// The root of a hierarchy is refused: it cannot be limited, frozen or removed. So is a line break, which the kernel
+    /// takes in no name, and which would be two lines of the journal.
     pub(super) fn parse(path: &str, id: &str) -> Result<Self> {
         if path.is_empty() {
             return Ok(Self::Relative(format!("/{id}")));
         }
+        let invalid = |why: &str| Error::Invalid {
+            field: "linux.cgroupsPath".to_owned(),
+            value: path.to_owned(),
+            why: why.to_owned(),
+        };
+        if path.contains(['\n', '\0']) {
+            return Err(invalid("a cgroup has no name with a line break or a zero byte"));
+        }
         let clean = clean(path);
         if clean == "/" {
-            return Err(Error::Invalid {
-                field: "linux.cgroupsPath".to_owned(),
-                value: path.to_owned(),
-                why: "this is the root of the hierarchy; expected a cgroup below it".to_owned(),
-            });
+            return Err(invalid("this is the root of the hierarchy; expected a cgroup below it"));
         }
         Ok(if path.starts_with('/') { Self::Absolute(clean) } else { Self::Relative(clean) })
     }
@@ -92,7 +97,7 @@ mod tests {
         ] {
             assert_eq!(Location::parse(path, "id").unwrap(), want, "{path}");
         }
-        for root in ["/", "/..", "/a/..", ".", "../.."] {
+        for root in ["/", "/..", "/a/..", ".", "../..", "/a\n/sys/fs/cgroup/b"] {
             let error = Location::parse(root, "id").unwrap_err().to_string();
             assert!(error.contains("linux.cgroupsPath"), "{error}");
         }

@@ -159,6 +159,20 @@ fn id(flag: &'static str, text: &str) -> Result<u32, UsageError> {
     number.ok_or_else(|| UsageError::BadValue { flag, value: text.to_owned(), expected: "a numeric id" })
 }
 
+/// A user is read as the number that is written, or not at all.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_user(text: &str) {
+    if let Ok((uid, gid)) = user(text) {
+        let same = |number: u32, text: &str| {
+            text.trim_start_matches('0') == number.to_string().trim_start_matches('0')
+        };
+        let (first, second) =
+            text.split_once(':').map_or((text, None), |(first, second)| (first, Some(second)));
+        assert!(same(uid, first) && uid != u32::MAX, "{text:?} is {uid}");
+        assert_eq!(gid.map(|gid| same(gid, second.unwrap_or_default())), second.map(|_| true), "{text:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -220,8 +220,10 @@ fn idmap(
     }
     if let Some(text) = &options.idmap_text {
         let (uids, gids) = parse_idmap(text).ok_or_else(|| {
-            let problem =
-                format!("\"idmap={text}\" is not a map; expected uids=CONTAINER-HOST-SIZE#…;gids=…");
+            let problem = format!(
+                "{:?} is not a map; expected uids=CONTAINER-HOST-SIZE#…;gids=…",
+                format!("idmap={text}")
+            );
             PlanError::at(path("options"), problem)
         })?;
         return Ok(Some(Idmap { tree, uids, gids }));

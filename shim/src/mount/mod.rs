@@ -232,5 +232,39 @@ impl Mount {
     }
 }
 
+/// A part of [`crate::fuzz`] that looks inside of this module.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_options(list: &[String]) {
+    let options = Options::parse(list);
+    assert!(options.data.len() <= list.len());
+    if let Some((folder, shorter)) = overlay::shorten(list) {
+        let find = |list: &[String]| {
+            list.iter().find_map(|option| option.strip_prefix("lowerdir=").map(str::to_owned))
+        };
+        let shorter: Vec<String> = shorter.split(',').map(str::to_owned).collect();
+        let (Some(long), Some(short)) = (find(list), find(&shorter)) else { return };
+        // A comma in a path ends an option, for the kernel as well.
+        if !long.contains(',') {
+            let clean = |path: &Path| path.components().collect::<PathBuf>();
+            let long: Vec<PathBuf> = long.split(':').map(|path| clean(Path::new(path))).collect();
+            let short: Vec<PathBuf> = short.split(':').map(|path| clean(&folder.join(path))).collect();
+            assert_eq!(long, short);
+        }
+    }
+    for option in list {
+        if let Ok(path) = target(Path::new("/nonexistent/root"), option) {
+            assert!(path.starts_with("/nonexistent/root"), "{option:?}");
+        }
+    }
+}
+
+/// A part of [`crate::fuzz`] that looks inside of this module.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_table(table: &[u8]) {
+    let points = mount_points(table);
+    assert!(points.len() <= table.split(|byte| *byte == b'\n').count());
+    assert!(points.iter().map(|path| path.as_os_str().len()).sum::<usize>() <= table.len());
+}
+
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@ fn mount_mapped(options: &Options, target: &Path) -> Result<(), Error> {
 }
 
 /// Writes the lower directories relative to the folder that they have in common.
-fn shorten(data: &[String]) -> Option<(PathBuf, String)> {
+pub(super) fn shorten(data: &[String]) -> Option<(PathBuf, String)> {
     let lower: Vec<&Path> =
         data.iter().find_map(|option| option.strip_prefix(LOWER))?.split(':').map(Path::new).collect();
     let mut folder = lower.first()?.parent()?;

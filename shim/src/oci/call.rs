@@ -224,6 +224,14 @@ fn last_error(log: &[u8]) -> Option<String> {
     errors.find(|line| line.level == "error").map(|line| line.msg.trim().to_owned())
 }
 
+/// The part of [`crate::fuzz`] that looks inside of this module.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_log(log: &[u8]) {
+    if let Some(message) = last_error(log) {
+        assert_eq!(message, message.trim());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

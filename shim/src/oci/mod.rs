@@ -6,6 +6,8 @@
 //! that go-runc gives runc.
 
 mod call;
+#[cfg(any(test, fuzzing))]
+pub(crate) use call::fuzz_log;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;

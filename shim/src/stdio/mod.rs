@@ -34,6 +34,20 @@ use logger::Logger;
 use sink::Sink;
 use uri::Target;
 
+/// The part of [`crate::fuzz`] that looks inside of this module: programs and files are absolute.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_uri(text: &str) {
+    let stdio = Stdio { stdout: text.to_owned(), ..Stdio::default() };
+    match Target::parse(&stdio) {
+        Ok(Target::File(path)) => assert!(path.is_absolute(), "{text:?}"),
+        Ok(Target::Logger(logger)) => assert!(logger.program.is_absolute(), "{text:?}"),
+        Ok(target @ Target::Paths) => {
+            let _ = (target.stdout(text), target.stderr(text));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
 /// How long the other side of a stream may take to appear: the reader of a FIFO, the runtime's terminal, a logger.
 pub const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 

@@ -8,6 +8,9 @@ mod legacy;
 mod parse;
 mod unified;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use parse::fuzz;
+
 use super::Cgroup;
 use super::error::Result;
 use std::collections::BTreeMap;

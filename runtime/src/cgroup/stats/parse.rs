@@ -136,6 +136,16 @@ fn page_size(name: &str) -> Option<String> {
     })
 }
 
+/// The part of [`crate::fuzz`] that looks inside of this module.
+#[cfg(any(test, fuzzing))]
+pub(in crate::cgroup) fn fuzz(text: &str) {
+    assert!(keyed(text).len() <= text.lines().count());
+    let _ = (blkio(text), list(text), page_size(text));
+    for line in text.lines() {
+        let _ = (rdma_line(line), pressure_of(line.split_whitespace()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

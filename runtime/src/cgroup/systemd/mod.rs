@@ -8,6 +8,8 @@
 //! Must never: start a thread, wait without limit, or leave a scope behind when a container could not be made.
 
 mod bus;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod message;
 mod properties;
 mod value;
@@ -298,7 +300,7 @@ fn unit_name(path: &str, id: &str, rootless: bool) -> Result<(String, String), E
         (slice, _) => slice,
     };
     check_slice(slice)?;
-    if name.is_empty() || name.contains('/') {
+    if name.is_empty() || [prefix, name].iter().any(|part| part.contains(['/', '\0', '\n'])) {
         return Err(Error::Path(path.to_owned()));
     }
     let unit = if name.ends_with(".slice") { name.to_owned() } else { format!("{prefix}-{name}.scope") };
