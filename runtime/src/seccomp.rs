@@ -9,7 +9,8 @@ use crate::sys::{self, Errno};
 use crate::wire::LISTENER_FLAGS;
 use seccomp_profiles::record::{UNWATCHED, let_through, watch};
 use seccomp_profiles::{
-    Arch, Call, Instruction, Listener, MAX_INSTRUCTIONS, Options, Seccomp, compile, flag, table,
+    Arch, Call, Instruction, Listener, MAX_INSTRUCTIONS, Options, Seccomp, action, compile, flag, interpret,
+    table,
 };
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -197,11 +198,34 @@ fn bytes(instructions: &[Instruction]) -> Vec<u8> {
     bytes
 }
 
+/// What [`bytes`] made of an instruction, as that again.
+fn instruction(bytes: &[u8]) -> Option<Instruction> {
+    let [a, b, jt, jf, k @ ..] = bytes else { return None };
+    Some(Instruction {
+        code: u16::from_ne_bytes([*a, *b]),
+        jt: *jt,
+        jf: *jf,
+        k: u32::from_ne_bytes(k.try_into().ok()?),
+    })
+}
+
 impl Filter {
     /// Whether loading it returns a listener for an agent.
     #[must_use]
     pub fn has_listener(&self) -> bool {
         self.flags & u64::from(flag::NEW_LISTENER) != 0
+    }
+
+    /// Whether it lets a call through whatever the arguments are, told without making the call.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        let words = self.program.chunks_exact(sys::seccomp::INSTRUCTION);
+        let instructions: Vec<Instruction> = words.filter_map(instruction).collect();
+        [[0; 6], [u64::MAX; 6]].into_iter().all(|args| {
+            let call = Arch::native().and_then(|arch| Call::named(arch, name, args));
+            let result = call.and_then(|call| interpret::run(&instructions, &call).ok());
+            result.is_some_and(|(result, _)| result == action::ALLOW)
+        })
     }
 
     /// Loads it for this process; returns the listener if it has one.

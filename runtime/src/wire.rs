@@ -9,6 +9,7 @@
 //! | `Limits`   | → parent  |                                  | parent sets rlimits; child waits for `Go`       |
 //! | `Console`  | → parent  | the terminal's master (fd)       |                                                 |
 //! | `Listener` | → parent  | the seccomp listener (fd)        | child waits for `Go`                            |
+//! | `Moved`    | → parent  | pid (i32) of who goes on (it ends) | parent reaps it; who goes on waits for `Go`  |
 //! | `Ready`    | → parent  |                                  | everything is set up                            |
 //! | `Failure`  | → parent  | errno (i32), what failed (UTF-8) | the child exits                                 |
 //! | `Go`       | → child   |                                  | the child goes on                               |
@@ -27,6 +28,8 @@ pub enum FromChild {
     Console(OwnedFd),
     /// The descriptor on which seccomp asks.
     Listener(OwnedFd),
+    /// Another process, with this number, goes on in the place of this one.
+    Moved(i32),
     /// Everything is set up.
     Ready,
     /// A step failed; the text says which and why.
@@ -60,6 +63,7 @@ const CONSOLE: u8 = b'c';
 const LISTENER: u8 = b'l';
 const LIMITS: u8 = b'q';
 const READY: u8 = b'r';
+const MOVED: u8 = b'p';
 const FAILURE: u8 = b'f';
 const GO: u8 = b'g';
 
@@ -86,6 +90,10 @@ impl Wire {
             FromChild::Console(fd) => (CONSOLE, Some(fd.as_fd())),
             FromChild::Listener(fd) => (LISTENER, Some(fd.as_fd())),
             FromChild::Ready => (READY, None),
+            FromChild::Moved(pid) => {
+                let [a, b, c, d] = pid.to_ne_bytes();
+                return fd::send(self.0.as_fd(), &[MOVED, a, b, c, d], None);
+            }
             FromChild::Failure(failure) => return self.fail(failure),
             FromChild::End => return Ok(()),
         };
@@ -175,6 +183,7 @@ pub(crate) fn understand(bytes: &[u8], fd: Option<OwnedFd>) -> Result<FromChild,
         ([CONSOLE], Some(fd)) => Ok(FromChild::Console(fd)),
         ([LISTENER], Some(fd)) => Ok(FromChild::Listener(fd)),
         ([READY], None) => Ok(FromChild::Ready),
+        ([MOVED, a, b, c, d], None) => Ok(FromChild::Moved(i32::from_ne_bytes([*a, *b, *c, *d]))),
         ([FAILURE, a, b, c, d, text @ ..], None) => {
             let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
             Ok(FromChild::Failure(Failure {

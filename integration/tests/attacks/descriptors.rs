@@ -109,11 +109,14 @@ fn assert_nothing_seen(spy: &Container) {
     let seen = spy.output();
     let innocent = |line: &str| {
         let target = line.rsplit(' ').next().unwrap_or_default();
-        let stream = target.starts_with(spy.bundle().to_str().unwrap()) && !target.ends_with("/state");
+        let streams = [".in", ".out", ".err"].iter().any(|end| target.ends_with(end));
+        let stream = target.starts_with(integration::rootfs::base().to_str().unwrap()) && streams;
         line == "ready"
             || stream
             || target == "/dev/null"
             || target.starts_with("socket:")
+            // A procfs of the spy's own namespace, before it is mounted.
+            || target == "anon_inode:[fscontext]"
             || target == "/null"
     };
     let bad: Vec<&str> = seen.lines().filter(|line| !innocent(line)).collect();
@@ -125,7 +128,31 @@ fn assert_nothing_seen(spy: &Container) {
 fn a_neighbour_finds_nothing_of_the_host_in_an_exec() {
     let (spy, _host) = spying();
     for _ in 0..30 {
-        spy.exec(&[], &["/bin/true"]).ok();
+        spy.call_with(&["exec", &spy.id, "/bin/true"], |command| {
+            command.env("SECRET_OF_THE_CALLER", "1");
+        })
+        .ok();
+    }
+    assert_nothing_seen(&spy);
+}
+
+/// The same of a container that is made in the PID namespace of another one, as those of a pod are: its process appears
+/// there when it has nothing of the host any more, root and working directory included.
+#[test]
+fn a_neighbour_finds_nothing_of_the_host_in_a_container_that_joins_it() {
+    since!("a container that joins a PID namespace late", "runc -", "crun -");
+    let (spy, _host) = spying();
+    let namespace = format!("/proc/{}/ns/pid", spy.pid());
+    for round in 0..15 {
+        let mut c = Container::new();
+        c.namespace("pid", Some(&namespace)).args(&["/bin/true"]);
+        let off = std::env::var("CORTEN_WEAKEN").unwrap_or_default();
+        c.run_with(&[], |command| {
+            command.env("SECRET_OF_THE_CALLER", "1");
+            // As before Linux 6.18, where its procfs is made in another way.
+            command.env("CORTEN_WEAKEN", if round % 2 == 0 { off } else { format!("{off},pidns") });
+        })
+        .ok();
     }
     assert_nothing_seen(&spy);
 }

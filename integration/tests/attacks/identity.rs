@@ -95,6 +95,22 @@ fn every_program_is_as_confined_as_was_asked() {
     assert_confined(&c.exec_report(&[]), "one of exec");
 }
 
+/// What loading a filter took is given up before the container waits for its start: others may see it wait.
+#[test]
+fn a_container_that_waits_has_no_more_than_its_program() {
+    since!("a created container that can be looked at", "runc -", "crun -");
+    let mut c = Container::docker_like();
+    c.put("/process/noNewPrivileges", json!(false)).args(&["/probe", "sleep"]);
+    c.create();
+    let pid = c.pid();
+    integration::outcome::until("wait for start", || {
+        std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|call| call.contains("read"))
+    });
+    let status = integration::proc::Status::of(&pid.to_string());
+    assert_eq!(status.mask("CapPrm") & !status.mask("CapBnd"), 0, "{status:?}");
+    assert_eq!(status.mask("CapEff") & !status.mask("CapBnd"), 0, "{status:?}");
+}
+
 #[test]
 fn no_program_has_the_keyring_of_the_caller() {
     let own = integration::sys::session_keyring().unwrap_or_default();

@@ -33,6 +33,10 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("descriptors::a_container_that_executes_the_runtime_gets_a_sealed_one", Without("seal")),
     ("descriptors::a_created_container_keeps_nothing_of_the_host_open", Without("descriptors")),
     ("descriptors::a_neighbour_cannot_overwrite_the_runtime", Without("seal")),
+    (
+        "descriptors::a_neighbour_finds_nothing_of_the_host_in_a_container_that_joins_it",
+        Without("appear-late"),
+    ),
     ("descriptors::a_neighbour_finds_nothing_of_the_host_in_an_exec", Without("descriptors")),
     ("descriptors::a_working_directory_is_never_one_of_the_hosts", Without("cwd")),
     ("descriptors::a_working_directory_of_an_exec_is_never_one_of_the_hosts", CRUN),
@@ -53,6 +57,7 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("host::the_hosts_mounts_stay_as_they_are", Without("propagation")),
     ("host::the_hosts_mounts_stay_as_they_are_without_a_mount_namespace", RUNC),
     ("host::what_is_read_only_is_so_from_the_first_moment", Without("read-only")),
+    ("identity::a_container_that_waits_has_no_more_than_its_program", Without("after-filter")),
     ("identity::a_label_is_applied_or_nothing_starts", Without("label")),
     ("identity::an_apparmor_profile_confines_every_program", Without("label")),
     ("identity::an_apparmor_profile_is_not_written_to_a_false_proc", Without("label")),

@@ -65,7 +65,10 @@ fn delete_and_check(c: &Container, traced: &Traced, at: &str) {
 
 /// Kills `who` at each of its calls during a command, then deletes. `prepare` makes the container and the command.
 fn kill_everywhere(who: Who, prepare: impl Fn(&Container) -> Command) {
-    let c = rich();
+    kill_everywhere_with(rich(), who, prepare);
+}
+
+fn kill_everywhere_with(c: Container, who: Who, prepare: impl Fn(&Container) -> Command) {
     let calm = trace::run(prepare(&c), None);
     assert_eq!(calm.ending, Ending::Exited(0));
     let calls = calm.calls_of(who);
@@ -99,6 +102,19 @@ fn a_create_killed_at_any_call_can_be_deleted() {
 fn a_create_whose_child_is_killed_at_any_call_cleans_up() {
     since!("clean-up after the death of its child", "runc -", "crun -");
     kill_everywhere(Who::Child, create_command);
+}
+
+/// A container that joins a PID namespace is made by two processes, one after the other.
+#[test]
+fn a_create_in_anothers_pid_namespace_killed_at_any_call_cleans_up() {
+    since!("clean-up after the death of its child", "runc -", "crun -");
+    let mut first = Container::new();
+    let pid = first.sleeping();
+    for who in [Who::Program, Who::Child] {
+        let mut c = rich();
+        c.namespace("pid", Some(&format!("/proc/{pid}/ns/pid")));
+        kill_everywhere_with(c, who, create_command);
+    }
 }
 
 #[test]

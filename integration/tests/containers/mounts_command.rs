@@ -77,3 +77,25 @@ fn wrong_requests_are_refused() {
     c.delete_force().ok();
     leaks::assert_none(&c);
 }
+
+/// The process that mounts it is not in the container's PID namespace; the procfs has to be of that one all the same.
+#[test]
+fn a_procfs_that_is_added_shows_the_containers_processes() {
+    since!("mounts", "runc -", "crun 1.18");
+    for way in ["", "pidns"] {
+        let mut c = Container::new();
+        c.put("/root/readonly", json!(false));
+        c.sleeping();
+        let path = file(
+            &c,
+            &json!([{ "destination": "/late", "type": "proc", "source": "proc", "options": ["ro"] }]),
+        );
+        // With the second, as before Linux 6.18.
+        c.call_with(&["mounts", "add", &c.id, &path], |command| {
+            command.env("CORTEN_WEAKEN", way);
+        })
+        .ok();
+        let seen = c.exec(&[], &["/bin/sh", "-c", "ls /late | grep -c '^[0-9]'"]).ok().stdout;
+        assert!(seen.trim().parse::<u32>().unwrap() <= 5, "{seen} processes, those of the host ({way})");
+    }
+}

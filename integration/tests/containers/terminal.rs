@@ -34,6 +34,24 @@ fn the_console_socket_gets_the_master() {
     assert_eq!(c.wait(), End::Exited(0));
 }
 
+/// Where the PID namespace is another container's, the process that gets the terminal is not the one that opened it.
+#[test]
+fn the_program_in_a_joined_pid_namespace_has_a_terminal() {
+    let mut first = Container::new();
+    let pid = first.sleeping();
+    let mut c = Container::new();
+    c.namespace("pid", Some(&format!("/proc/{pid}/ns/pid")));
+    let mut console = created(&mut c);
+    c.start();
+    let text = console.rest();
+    let report: integration::report::Report = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(report.tty.is_tty, [true; 3]);
+    assert_ne!(report.tty.controlling, 0, "it is the controlling terminal");
+    assert_eq!((report.sid, report.pgid), (report.pid, report.pid));
+    assert_eq!(report.pids, [1, report.pid]);
+    assert_eq!(c.wait(), End::Exited(0));
+}
+
 #[test]
 fn the_program_sees_a_terminal() {
     let mut c = Container::new();

@@ -169,7 +169,7 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
         clone::setns(time, NEWTIME).or_fail(|| "join the time namespace".into())?;
     }
     process::new_session().or_fail(|| "create a session".into())?;
-    stdio::attach(terminal, None, plan.identity.uid)?;
+    stdio::attach(terminal, None, plan.identity.uid, true)?;
     if !identified {
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some())?;
@@ -200,7 +200,7 @@ fn load_filter(entering: &Entering<'_>) -> Step<()> {
             .or_fail(|| "hand over the seccomp listener".into())?;
         entering.wire.wait_for_go().or_fail(|| "wait for the seccomp agent".into())?;
     }
-    Ok(())
+    identity::after_filter(&entering.process.identity, filter)
 }
 
 fn kept(entering: &Entering<'_>, terminal: Option<&OwnedFd>) -> Vec<u32> {

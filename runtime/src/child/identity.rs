@@ -3,6 +3,7 @@
 use super::{OrFail, Step};
 use crate::plan::identity::Identity;
 use crate::plan::{ProcessPlan, capabilities, rlimits};
+use crate::seccomp::Filter;
 use crate::sys::{Errno, capability, process, sched};
 use crate::weak;
 use nix::sys::stat::Mode;
@@ -69,6 +70,24 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     capability::set(sets.effective | kept, sets.permitted | kept, inheritable)
         .or_fail(|| "process.capabilities".into())?;
     ambient(sets.ambient)
+}
+
+/// Gives up the capability that loading a filter took, as soon as it is loaded, where the filter lets that through: a
+/// created container may wait for long, and others may see it. Elsewhere execve(2) does it.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn after_filter(identity: &Identity, filter: &Filter) -> Step<()> {
+    let sets = &identity.capabilities;
+    if identity.no_new_privileges
+        || sets.permitted & SYS_ADMIN != 0
+        || !filter.allows("capset")
+        || weak::off("after-filter")
+    {
+        return Ok(());
+    }
+    let inheritable = if weak::off("inheritable") { sets.permitted } else { sets.inheritable };
+    capability::set(sets.effective, sets.permitted, inheritable).or_fail(|| "process.capabilities".into())
 }
 
 fn drop_bounding(number: u32) -> Step<()> {

@@ -70,7 +70,8 @@ impl Covers {
     }
 }
 
-fn empty_directory() -> Result<OwnedFd, Errno> {
+/// A detached file system that is an empty directory.
+pub(super) fn empty_directory() -> Result<OwnedFd, Errno> {
     let context = LazyFd::from(mount::fsopen(c"tmpfs")?);
     mount::fsconfig_string(context.as_fd(), c"source", c"tmpfs")?;
     mount::fsconfig_flag(context.as_fd(), c"ro")?;

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod join;
 pub mod masks;
 pub mod mounts;
+pub mod procfs;
 pub mod program;
 pub mod rootfs;
 pub mod stdio;
@@ -19,6 +20,7 @@ use crate::hook::{self, HookState};
 use crate::lsm::{ExecLabel, Module};
 use crate::plan::{Plan, ProcessPlan};
 use crate::spec::Hook;
+use crate::sys::clone::Forked;
 use crate::sys::{self, Errno, clone, keyring, process};
 use crate::trace::{self, Steps};
 use crate::wire::{Failure, FromChild, Wire};
@@ -65,6 +67,8 @@ pub struct Handed<'a> {
     pub proc: BorrowedFd<'a>,
     /// Namespaces to join: flag, name, file.
     pub joins: &'a [(libc::c_int, &'static str, OwnedFd)],
+    /// The PID namespace of others, entered when all else is done: who is there can look into this process from then on.
+    pub pids: Option<BorrowedFd<'a>>,
     /// v1 `tasks` files to enter.
     pub cgroup_files: &'a [BorrowedFd<'a>],
     /// How the container sees its control groups.
@@ -167,7 +171,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     if plan.root.read_only {
         rootfs::make_read_only(&root)?;
     }
-    stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid)?;
+    stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid, handed.pids.is_none())?;
     drop(steps);
     finish(handed, &root, label)
 }
@@ -237,6 +241,9 @@ fn finish(
         apply_label(&label)?;
     }
     steps.then("user and capabilities");
+    if let Some(pids) = handed.pids {
+        clone::setns(pids, libc::CLONE_NEWPID).or_fail(|| "join the pid namespace".into())?;
+    }
     identity::become_user(&process_plan.identity, handed.filter.is_some())?;
     program::verify_directory(&process_plan.cwd)?;
     steps.then("find the program, close descriptors");
@@ -245,12 +252,34 @@ fn finish(
     let envp = process::StringArray::new(env);
     program::close_descriptors(handed.preserve_fds)?;
     drop(steps);
-    let ended = close_all_but_the_last(handed).and_then(|()| last(handed, &program, &argv, &envp));
+    let ended = close_all_but_the_last(handed)
+        .and_then(|()| appear(handed))
+        .and_then(|()| last(handed, &program, &argv, &envp));
     match ended {
         Ok(never) => match never {},
         // The owners of what was closed must not close it again: there is no way back up.
         Err(failure) => give_up(handed.wire, &failure),
     }
+}
+
+/// Goes on as a process in the PID namespace of others, where there is one to join. Everything of the host is behind: its
+/// root, its descriptors, the capabilities that the program is not to have (CVE-2016-9962).
+fn appear(handed: &Handed<'_>) -> Step<()> {
+    if handed.pids.is_none() {
+        return Ok(());
+    }
+    let forked = clone::fork_into(libc::CLONE_PARENT as u64, None);
+    if let Forked::Parent(pid, _) = forked.or_fail(|| "clone into the pid namespace".into())? {
+        let _ = handed.wire.tell(&FromChild::Moved(pid));
+        clone::exit_now(0);
+    }
+    process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
+    process::new_session().or_fail(|| "create a session".into())?;
+    if handed.plan.process.terminal {
+        sys::tty::set_controlling(sys::fd::stdin()).or_fail(|| "set the controlling terminal".into())?;
+    }
+    Ok(())
 }
 
 /// What is done with nothing open but the connection to the parent.
@@ -297,7 +326,7 @@ fn load_filter(handed: &Handed<'_>) -> Step<()> {
             .or_fail(|| "hand over the seccomp listener".into())?;
         handed.wire.wait_for_go().or_fail(|| "wait for the seccomp agent".into())?;
     }
-    Ok(())
+    identity::after_filter(&handed.plan.process.identity, filter)
 }
 
 /// Reports that everything is set up, and waits until the program is wanted.

@@ -1,6 +1,6 @@
 //! The mounts of a container, one after the other: first made, then attached where the path leads inside the root.
 
-use super::{Handed, OrFail, Step, copy_up, failure};
+use super::{Handed, OrFail, Step, copy_up, failure, procfs};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::plan::mounts::{Attributes, MountPlan, What};
@@ -12,7 +12,7 @@ use crate::weak;
 use crate::wire::Failure;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -49,15 +49,25 @@ pub struct Prepared {
     pub idmap: Option<OwnedFd>,
 }
 
+/// How the container sees what is neither its own nor the host's as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Its control groups.
+    pub cgroups: &'a CgroupView,
+    /// The PID namespace that its procfs shows; absent: this process's own.
+    pub pids: Option<BorrowedFd<'a>>,
+}
+
 /// Mounts everything.
 ///
 /// # Errors
 /// The first mount that cannot be made, by its position and destination.
 pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()> {
+    let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids };
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
-        one(mount, root, prepared, &handed.cgroup_mounts).map_err(|failure| Failure {
+        one(mount, root, prepared, view).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -74,12 +84,7 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()>
 ///
 /// # Errors
 /// The mount cannot be made.
-pub fn one(
-    plan: &MountPlan,
-    root: BorrowedFd<'_>,
-    prepared: Option<&Prepared>,
-    cgroups: &CgroupView,
-) -> Step<()> {
+pub fn one(plan: &MountPlan, root: BorrowedFd<'_>, prepared: Option<&Prepared>, view: View<'_>) -> Step<()> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
             if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
@@ -97,7 +102,8 @@ pub fn one(
             // A read-only mount could not be filled.
             let filled = *copy_up && place.existed;
             let attributes = if filled { writable(&plan.attributes) } else { plan.attributes.set };
-            let mount = file_system(kind, source.as_ref(), data, attributes, place.mode)?;
+            let context = context(kind, view.pids)?;
+            let mount = file_system(context.as_fd(), kind, source.as_ref(), data, attributes, place.mode)?;
             if let Some(namespace) = prepared.and_then(|prepared| prepared.idmap.as_ref()) {
                 api::idmap(mount.as_fd(), false, namespace.as_fd()).or_fail(|| "map ids".into())?;
             }
@@ -107,7 +113,7 @@ pub fn one(
             set_attributes(mount.as_fd(), &left(&plan.attributes, attributes))?;
             api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())
         }
-        What::Cgroup => cgroup(plan, root, cgroups),
+        What::Cgroup => cgroup(plan, root, view.cgroups),
         What::Remount => {
             let place = destination(plan, root, Missing::Fail)?;
             set_attributes(place.as_fd(), &plan.attributes)
@@ -251,17 +257,25 @@ fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<La
     Ok(Some(here.into()))
 }
 
+/// A context in which a file system is configured.
+fn context(kind: &CStr, pids: Option<BorrowedFd<'_>>) -> Step<LazyFd> {
+    let opened = match pids {
+        Some(pids) if kind == c"proc" => procfs::context(pids),
+        _ => api::fsopen(kind),
+    };
+    opened.map(LazyFd::from).or_fail(|| format!("mounting {:?}", kind.to_string_lossy()))
+}
+
 /// Makes a detached instance of a file system.
 fn file_system(
-    kind: &CString,
+    context: BorrowedFd<'_>,
+    kind: &CStr,
     source: Option<&CString>,
     data: &[(CString, Option<CString>)],
     attributes: u64,
     mode: Option<CString>,
 ) -> Step<LazyFd> {
     let what = || format!("mounting {:?}", kind.to_string_lossy());
-    let context = LazyFd::from(api::fsopen(kind).or_fail(what)?);
-    let context = context.as_fd();
     if let Some(source) = source {
         api::fsconfig_string(context, c"source", source).or_fail(what)?;
     }
@@ -358,7 +372,8 @@ fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarc
     let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
     let place = place_for(plan, root, b"cgroup")?;
     let first = writable(&plan.attributes);
-    let tmpfs = file_system(&c"tmpfs".to_owned(), Some(&c"tmpfs".to_owned()), &data, first, None)?;
+    let context = context(c"tmpfs", None)?;
+    let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(&c"tmpfs".to_owned()), &data, first, None)?;
     api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
     for hierarchy in hierarchies {
         let what = || format!("bind the cgroup of {}", hierarchy.name);

@@ -9,13 +9,16 @@ use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::Uid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Puts the terminal in place of the three, or makes those that were inherited fit for the container.
+/// Puts the terminal in place of the three, or makes those that were inherited fit for the container. With `controlling`
+/// it becomes the terminal of this session.
 ///
 /// # Errors
 /// The terminal cannot become the controlling one; a descriptor cannot be changed.
-pub fn attach(terminal: Option<OwnedFd>, dev: Option<&OwnedFd>, uid: u32) -> Step<()> {
+pub fn attach(terminal: Option<OwnedFd>, dev: Option<&OwnedFd>, uid: u32, controlling: bool) -> Step<()> {
     let Some(terminal) = terminal else { return inherited(dev, uid) };
-    tty::set_controlling(terminal.as_fd()).or_fail(|| "set the controlling terminal".into())?;
+    if controlling {
+        tty::set_controlling(terminal.as_fd()).or_fail(|| "set the controlling terminal".into())?;
+    }
     own(terminal.as_fd(), uid)?;
     let what = || "attach the terminal".to_owned();
     nix::unistd::dup2_stdin(&terminal).or_fail(what)?;

@@ -16,9 +16,11 @@ use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
-use crate::sys::{self, pidfd};
+use crate::sys::{self, Errno, fd, pidfd};
 use crate::trace::{self, Steps};
 use crate::wire::{FromChild, Wire};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::Pid;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -106,7 +108,7 @@ impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if let Some(child) = &self.child {
             let _ = pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
-            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child.pid), None);
+            let _ = waitpid(Pid::from_raw(child.pid), None);
         }
         if let Some(cgroup) = &mut self.cgroup {
             let _ = cgroup.kill_all(libc::SIGKILL);
@@ -294,7 +296,7 @@ impl<'a> Making<'a> {
         let prepared = sources::prepare(plan, self.host)?;
         let (wire, spawned) = self.spawn(undo, &prepared)?;
         steps.then("set up its outside");
-        let pid = spawned.pid;
+        let mut pid = spawned.pid;
         let in_cgroup = spawned.in_cgroup;
         undo.child = Some(spawned);
         undo.stopped = Some((self.hook_state, self.hooks));
@@ -321,12 +323,14 @@ impl<'a> Making<'a> {
         if gated {
             wire.go().or_error(|| "release the container's process".into())?;
         }
-        let (start_time, _) = state::process_times(pid)
-            .ok_or_else(|| Error::Other("the container's process ended at once".into()))?;
-        (record.pid, record.start_time) = (pid, start_time);
+        note_process(record, pid)?;
         // The child is at work, and this process has nothing to do but to wait for it.
         seal::let_go();
         steps.then("wait until it is ready");
+        if spawn::appears_late(plan) {
+            pid = self.follow(&wire, undo)?;
+            note_process(record, pid)?;
+        }
         self.converse(&wire, pid)?;
         trace::child_is_done();
         steps.then("write the record");
@@ -362,6 +366,10 @@ impl<'a> Making<'a> {
             gate: self.gated(Some(cgroup)),
             proc: proc.as_fd(),
             joins: &joins,
+            pids: joins
+                .iter()
+                .find(|(flag, ..)| *flag == libc::CLONE_NEWPID && spawn::appears_late(plan))
+                .map(|(.., file)| file.as_fd()),
             cgroup_files: &cgroup_files,
             cgroup_mounts: cgroup_view(cgroup, plan)?,
             prepared,
@@ -386,41 +394,93 @@ impl<'a> Making<'a> {
             child::run(&handed)
         };
         let _step = trace::span("clone");
-        let spawned = spawn::spawn(&plan.namespaces, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
+        let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))
+    }
+
+    /// Answers the child until another process goes on in its place, in the PID namespace that it joins; returns the
+    /// number of that one.
+    ///
+    /// Who is in that namespace may have taken the connection from the new process: the number is believed when it is
+    /// that of a child of this process, and there is no other.
+    fn follow(&mut self, wire: &Wire, undo: &mut Undo<'a>) -> Result<i32> {
+        let ended = || Error::Other("the container's process was killed while it was made".into());
+        let maker = undo.child.as_ref().ok_or_else(ended)?;
+        let pid = loop {
+            // The new process has a copy of the connection, which does not end with the maker.
+            let what = || "wait for the container's process".to_owned();
+            if !fd::readable_before(wire.as_fd(), maker.pidfd.as_fd()).or_error(what)? {
+                return Err(ended());
+            }
+            match wire.hear().or_error(|| "hear from the container's process".into())? {
+                FromChild::Moved(pid) => break pid,
+                message => {
+                    self.answer(message, wire, maker.pid)?;
+                }
+            }
+        };
+        let _ = waitpid(Pid::from_raw(maker.pid), None);
+        // Not reaped yet if it is a child, so the number is still its own.
+        let what = || "open the container's process".to_owned();
+        let wait = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let child = waitid(Id::Pid(Pid::from_raw(pid)), wait);
+        let pidfd = child.and_then(|_| pidfd::open(pid)).or_error(what)?;
+        undo.child = Some(Spawned { pid, pidfd, in_cgroup: true });
+        wire.go().or_error(|| "release the container's process".into())?;
+        Ok(pid)
     }
 
     /// Answers the child until it is ready.
     fn converse(&mut self, wire: &Wire, pid: i32) -> Result<()> {
         loop {
-            match wire.hear().or_error(|| "hear from the container's process".into())? {
-                FromChild::Mounted => {
-                    let state = self.hook_state.at("created", Some(pid));
-                    hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
-                    hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
-                    wire.go().or_error(|| "release the container's process".into())?;
-                }
-                FromChild::Limits => {
-                    identity::limits(&self.plan.process, pid).map_err(Error::Step)?;
-                    wire.go().or_error(|| "release the container's process".into())?;
-                }
-                FromChild::Console(master) => self.console = Some(master),
-                FromChild::Listener(listener) => {
-                    let state = self.hook_state.at("creating", Some(pid));
-                    agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
-                    wire.go().or_error(|| "release the container's process".into())?;
-                }
-                FromChild::Ready => return Ok(()),
-                FromChild::Failure(failure) => return Err(Error::Step(failure)),
-                FromChild::End => {
-                    return Err(Error::Other(
-                        "the container's process was killed while it was made (is its memory limit too low?)"
-                            .into(),
-                    ));
-                }
+            let message = wire.hear().or_error(|| "hear from the container's process".into())?;
+            if self.answer(message, wire, pid)? {
+                return Ok(());
             }
         }
     }
+
+    /// Answers one message; whether it was the last.
+    fn answer(&mut self, message: FromChild, wire: &Wire, pid: i32) -> Result<bool> {
+        match message {
+            FromChild::Mounted => {
+                let state = self.hook_state.at("created", Some(pid));
+                hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
+                hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
+                wire.go().or_error(|| "release the container's process".into())?;
+            }
+            FromChild::Limits => {
+                identity::limits(&self.plan.process, pid).map_err(Error::Step)?;
+                wire.go().or_error(|| "release the container's process".into())?;
+            }
+            FromChild::Console(master) => self.console = Some(master),
+            FromChild::Listener(listener) => {
+                let state = self.hook_state.at("creating", Some(pid));
+                agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
+                wire.go().or_error(|| "release the container's process".into())?;
+            }
+            FromChild::Ready => return Ok(true),
+            FromChild::Moved(_) => {
+                return Err(Errno::EBADMSG).or_error(|| "hear from the container's process".into());
+            }
+            FromChild::Failure(failure) => return Err(Error::Step(failure)),
+            FromChild::End => {
+                return Err(Error::Other(
+                    "the container's process was killed while it was made (is its memory limit too low?)"
+                        .into(),
+                ));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Notes which process the container's is.
+fn note_process(record: &mut Record, pid: i32) -> Result<()> {
+    let (start_time, _) = state::process_times(pid)
+        .ok_or_else(|| Error::Other("the container's process ended at once".into()))?;
+    (record.pid, record.start_time) = (pid, start_time);
+    Ok(())
 }
 
 fn listener(linux: &Linux) -> (&str, &str) {

@@ -248,7 +248,7 @@ fn converse(target: &Target, wire: &Wire, pid: i32, options: &Options) -> Result
             }
             FromChild::Failure(failure) => return Err(Error::Step(failure)),
             FromChild::End => return Ok(Running { pid, pidfd, console }),
-            FromChild::Mounted | FromChild::Limits => {
+            FromChild::Mounted | FromChild::Limits | FromChild::Moved(_) => {
                 return Err(Error::System {
                     what: "hear from the new process".into(),
                     errno: sys::Errno::EBADMSG,

@@ -5,12 +5,12 @@
 
 use super::error::{Error, OrError, Result};
 use super::sources;
-use crate::child::mounts::{self, CgroupView, Prepared};
+use crate::child::mounts::{self, CgroupView, Prepared, View};
 use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{self};
 use crate::spec::Mount;
 use crate::state::{self, Record, StateDir};
-use crate::sys::{Errno, clone};
+use crate::sys::{Errno, clone, pidfd};
 use crate::{child, path};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -39,10 +39,12 @@ pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
             .iter()
             .map(|mount| sources::prepare_one(mount, &host, init.pid))
             .collect::<Result<Vec<Prepared>>>()?;
+        let pids = pid_namespace(record, init)?;
+        let view = View { cgroups: &CgroupView::None, pids: pids.as_ref().map(AsFd::as_fd) };
         inside(record, init, || {
             let root = container_root()?;
             for (done, mount) in planned.iter().enumerate() {
-                let result = mounts::one(mount, root.as_fd(), prepared.get(done), &CgroupView::None);
+                let result = mounts::one(mount, root.as_fd(), prepared.get(done), view);
                 if let Err(failure) = result {
                     for earlier in planned[..done].iter().rev() {
                         let _ = unmount(&root, earlier);
@@ -119,6 +121,20 @@ fn inside(record: &Record, init: &state::Init, act: impl Fn() -> Result<()>) -> 
     };
     clone::with_borrowed_memory(false, None, &mut go_between).or_error(|| "clone a go-between".into())?;
     result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))
+}
+
+/// The container's PID namespace, of which a new procfs has to be: the process that mounts it is in the host's.
+fn pid_namespace(record: &Record, init: &state::Init) -> Result<Option<OwnedFd>> {
+    if record.namespaces & libc::CLONE_NEWPID == 0 {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/ns/pid", init.pid);
+    let file = std::fs::File::open(&path).map_err(super::error::file_error("open", path))?;
+    // The number may be another process's by now; the descriptor is not.
+    match pidfd::has_exited(init.pidfd.as_fd(), 0) {
+        Ok(false) => Ok(Some(file.into())),
+        _ => Err(Error::Other("container not running".into())),
+    }
 }
 
 fn container_root() -> Result<OwnedFd> {

@@ -14,7 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstatat, stat};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -59,10 +59,35 @@ pub fn ensure() -> Result<()> {
     );
     let errno = match overlay(&path) {
         // It stays open across the execution.
-        Ok((mount, name)) => process::execve_in(mount.as_fd(), &name, &argv),
-        Err(_) => process::execve_in(copy()?.as_fd(), c"", &argv),
+        Ok((mount, name)) => process::execve_in(mount.as_fd(), &name, &argv, &environment()),
+        Err(_) => process::execve_in(copy()?.as_fd(), c"", &argv, &environment()),
     };
     Err(errno).or_error(|| "execute a sealed copy of this program".into())
+}
+
+/// What this program looks for in its environment, or those that it runs to map ids.
+const VARIABLES: &[&str] = &[
+    "DBUS_SESSION_BUS_ADDRESS",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "PATH",
+    "RUN_OCI_SECCOMP_RECEIVER",
+    "USER",
+    "XDG_RUNTIME_DIR",
+    #[cfg(debug_assertions)]
+    "CORTEN_WEAKEN",
+];
+
+/// The environment of what enters containers: a process there may see it, and whatever secrets the caller has in its own
+/// are none of the container's business.
+fn environment() -> StringArray {
+    let wanted = |name: &OsString| VARIABLES.iter().any(|known| name == known);
+    let entry = |(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+    };
+    StringArray::new(std::env::vars_os().filter(|(name, _)| wanted(name)).filter_map(entry).collect())
 }
 
 /// How a file is sealed.

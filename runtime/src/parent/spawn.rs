@@ -2,9 +2,11 @@
 
 use super::error::{Error, OrError, Result};
 use crate::child::join;
+use crate::plan::Plan;
 use crate::plan::namespaces::{NEWTIME, Namespaces};
 use crate::sys::clone::{self, Forked};
 use crate::sys::{Errno, process};
+use crate::weak;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -63,23 +65,42 @@ pub fn late(namespaces: &Namespaces) -> libc::c_int {
     late
 }
 
+/// Whether the child enters the PID namespace that it joins by itself, as its last step: until then it is made where
+/// nobody in that namespace can look into it.
+///
+/// A new user namespace has no right to the PID namespaces of its parent, and a scheduling policy may be lost, or refuse
+/// to be handed on, when the process forks: there the process is born in the namespace.
+#[must_use]
+pub fn appears_late(plan: &Plan) -> bool {
+    let namespaces = &plan.namespaces;
+    let joins = namespaces.separate(libc::CLONE_NEWPID) && !namespaces.creates(libc::CLONE_NEWPID);
+    joins
+        && !namespaces.creates(libc::CLONE_NEWUSER)
+        && plan.process.scheduler.is_none()
+        && !weak::off("appear-late")
+}
+
 /// Makes the process. In it, `child` runs and never returns.
 ///
 /// # Errors
 /// The kernel refuses a namespace, or the control group.
 pub fn spawn(
-    namespaces: &Namespaces,
+    plan: &Plan,
     joins: &[Joined],
     proc: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
     child: &Child<'_>,
 ) -> Result<Spawned> {
+    let namespaces = &plan.namespaces;
     let early = namespaces.create & !late(namespaces);
     let time = early & NEWTIME != 0;
     let flags = u64::from((early & !NEWTIME).cast_unsigned());
     // A process enters PID and time namespaces at birth; a user namespace must own the other new ones.
-    let first: Vec<&Joined> =
-        joins.iter().filter(|(flag, ..)| matches!(*flag, libc::CLONE_NEWUSER | libc::CLONE_NEWPID)).collect();
+    let at_birth = |flag: libc::c_int| match flag {
+        libc::CLONE_NEWPID => !appears_late(plan),
+        flag => flag == libc::CLONE_NEWUSER,
+    };
+    let first: Vec<&Joined> = joins.iter().filter(|(flag, ..)| at_birth(*flag)).collect();
     if first.is_empty() && !time {
         return fork(flags, cgroup, child).or_error(|| "clone".into());
     }

@@ -105,6 +105,18 @@ pub fn fsconfig_flag(context: BorrowedFd<'_>, key: &CStr) -> Result<()> {
     fsconfig(context, libc::FSCONFIG_SET_FLAG, Some(key), None)
 }
 
+/// fsconfig(2), `FSCONFIG_SET_FD`.
+///
+/// # Errors
+/// The errno of fsconfig(2); `EINVAL` for a key that the file system has not.
+pub fn fsconfig_fd(context: BorrowedFd<'_>, key: &CStr, value: BorrowedFd<'_>) -> Result<()> {
+    const SET_FD: libc::fsconfig_command = libc::FSCONFIG_SET_FD;
+    let null = std::ptr::null::<libc::c_char>();
+    let (context, value) = (context.as_raw_fd(), value.as_raw_fd());
+    // SAFETY: `key` is NUL-terminated and outlives the call; this command wants no value but the descriptor.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context, SET_FD, key.as_ptr(), null, value) }).map(drop)
+}
+
 /// fsconfig(2), `FSCONFIG_CMD_CREATE`: makes the superblock.
 ///
 /// # Errors

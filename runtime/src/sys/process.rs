@@ -159,20 +159,16 @@ pub fn execve(path: &CStr, argv: &StringArray, envp: &StringArray) -> Errno {
     Errno::last()
 }
 
-/// execveat(2) of `name` in `directory`, with the environment of this process as it is. Returns only on failure.
-pub fn execve_in(directory: BorrowedFd<'_>, name: &CStr, argv: &StringArray) -> Errno {
-    unsafe extern "C" {
-        static environ: *const *const libc::c_char;
-    }
-    // SAFETY: as for `execve`; `environ` is the C library's array, which nobody changes: this program has one thread and
-    // sets no variable.
+/// execveat(2) of `name` in `directory`. Returns only on failure.
+pub fn execve_in(directory: BorrowedFd<'_>, name: &CStr, argv: &StringArray, envp: &StringArray) -> Errno {
+    // SAFETY: as for `execve`.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
             directory.as_raw_fd(),
             name.as_ptr(),
             argv.pointers.as_ptr(),
-            environ,
+            envp.pointers.as_ptr(),
             if name.is_empty() { libc::AT_EMPTY_PATH } else { libc::AT_SYMLINK_NOFOLLOW },
         )
     };

@@ -243,8 +243,8 @@ pub(crate) fn fuzz_options(list: &[String]) {
         };
         let shorter: Vec<String> = shorter.split(',').map(str::to_owned).collect();
         let (Some(long), Some(short)) = (find(list), find(&shorter)) else { return };
-        // A comma in a path ends an option, for the kernel as well.
-        if !long.contains(',') {
+        // A comma ends an option, for the kernel as well.
+        if !list.iter().any(|option| option.contains(',')) {
             let clean = |path: &Path| path.components().collect::<PathBuf>();
             let long: Vec<PathBuf> = long.split(':').map(|path| clean(Path::new(path))).collect();
             let short: Vec<PathBuf> = short.split(':').map(|path| clean(&folder.join(path))).collect();
