@@ -219,6 +219,27 @@ fn cpu_shares() {
     }
 }
 
+/// What somebody writes from outside holds as long as the container, and not for the next one of its name.
+#[test]
+fn a_weight_written_from_outside_ends_with_the_container() {
+    let mut c = Container::new();
+    let (usual, half) = if host::cgroup1(1, "cpu").is_some() { ("1024", "512") } else { ("100", "50") };
+    for round in 0..2 {
+        let pid = c.sleeping();
+        let Some(file) = host::cgroup_file(pid, "cpu", "cpu.shares", "cpu.weight") else {
+            skip!("needs the cpu controller");
+        };
+        let read = || fs::read_to_string(&file).unwrap();
+        assert_eq!(read().trim(), usual, "round {round}");
+        fs::write(&file, half).unwrap();
+        assert_eq!(read().trim(), half);
+        c.kill("KILL").ok();
+        c.wait();
+        c.delete().ok();
+        assert_eq!(fs::read(&file).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    }
+}
+
 #[test]
 fn cpu_quota_and_period() {
     let mut c = Container::new();
