@@ -11,5 +11,11 @@ fn main() {
         let file = format!("{}/link-order.txt", variable("CARGO_MANIFEST_DIR"));
         println!("cargo:rustc-link-arg-bin=corten=-Wl,--symbol-ordering-file={file}");
         println!("cargo:rustc-link-arg-bin=corten=-Wl,--no-warn-symbol-ordering");
+        // For link-order.sh: the true names, which neither a build with symbols nor one with other settings has.
+        println!("cargo:rerun-if-env-changed=CORTEN_LINK_MAP");
+        let map = variable("CORTEN_LINK_MAP");
+        if !map.is_empty() {
+            println!("cargo:rustc-link-arg-bin=corten=-Wl,-Map={map},--no-demangle");
+        }
     }
 }

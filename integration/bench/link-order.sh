@@ -3,39 +3,47 @@
 # first time. BUNDLE is one like Docker's, whose program ends by itself. As root, on x86_64; takes a
 # few minutes. To be run again when the compiler or much of the runtime has changed; the budget test tells when it has faded.
 set -euo pipefail
+say() { echo "link-order.sh: $*" >&2; }
 [ $# = 1 ] || { echo "usage: link-order.sh BUNDLE" >&2; exit 2; }
 bundle=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# With its symbols, and beside the other builds.
-CARGO_TARGET_DIR=$work/target CARGO_PROFILE_RELEASE_STRIP=false cargo build --quiet --release -p runtime
-corten=$(find "$work/target" -path '*/release/corten' -type f | head -n 1)
+say "a release, with the linker's map"
+CORTEN_LINK_MAP=$work/map cargo build --quiet --release -p runtime
+corten=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/x86_64-unknown-linux-gnu/release/corten
 gcc -O1 -o "$work/step" integration/bench/step.c
 read -r from to < <(readelf -SW "$corten" | awk '{ sub(/^ *\[ *[0-9]+\] */, "") } $1 == ".text" { print $3, $5 }')
 to=$(printf '%x' $((16#$from + 16#$to)))
-step() { "$work/step" "$from" "$to" "$corten" --root "$work/state" "$@" < /dev/null; }
+say "step by step through a start"
+step() { timeout 200 "$work/step" "$from" "$to" "$corten" --root "$work/state" "$@" < /dev/null; }
 {
   step run --bundle "$bundle" link-order-1
-  step create --bundle "$bundle" link-order-2
+  # Its container is traced as well, and with it this command, until it has ended.
+  step create --bundle "$bundle" link-order-2 &
+  until [ "$("$corten" --root "$work/state" state link-order-2 2> /dev/null | jq -r .status)" = created ]; do sleep 0.1; done
   step state link-order-2
   step start link-order-2
+  wait
   step delete --force link-order-2
 } > "$work/addresses" 2> "$work/errors" || true
-nm -S "$corten" | awk 'NF == 4 && $3 ~ /[tTwWi]/ { print $1, $2, $4 }' | sort > "$work/symbols"
-python3 - "$work/symbols" "$work/addresses" > runtime/link-order.txt << 'PYTHON'
-import bisect, sys
-symbols = sorted((int(a, 16), int(b, 16), c) for a, b, c in (line.split() for line in open(sys.argv[1])))
+# Lines of the map: address, address, size, alignment, and further in than sections and files, a symbol.
+python3 - "$work/map" "$work/addresses" > "$work/order" << 'PYTHON'
+import bisect, re, sys
+line = re.compile(r"^ *([0-9a-f]+) +[0-9a-f]+ +([0-9a-f]+) +\d+ {10,}(\S+)$")
+found = (line.match(text.rstrip("\n")) for text in open(sys.argv[1]))
+symbols = sorted((int(at, 16), int(size, 16), name) for at, size, name in (m.groups() for m in found if m) if "/" not in name)
 starts = [start for start, _, _ in symbols]
-seen = {}
-for line in open(sys.argv[2]):
-    try:
-        address = int(line, 16)
-    except ValueError:
-        continue
+order = {}
+for text in open(sys.argv[2]):
+    if not re.fullmatch("[0-9a-f]+\n", text):
+        continue  # what the traced commands print
+    address = int(text, 16)
     start, size, name = symbols[bisect.bisect_right(starts, address) - 1]
     if address < start + size:
-        seen.setdefault(name)
-print("\n".join(seen))
+        order.setdefault(name)
+print("\n".join(order))
 PYTHON
+[ "$(wc -l < "$work/order")" -gt 100 ] || { cat "$work/errors" >&2; say "found too little"; exit 1; }
+mv "$work/order" runtime/link-order.txt
 wc -l runtime/link-order.txt
