@@ -1,14 +1,17 @@
 //! `cortend`: the engine's daemon, and the logger of its containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::{Arg, ArgMatches, Command};
-use lifecycle::api::server;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use lifecycle::api::server::{self, Listener};
+use lifecycle::api::tls::Identity;
 use lifecycle::engine::{Engine, Settings};
 use lifecycle::error::{Error, Result};
 use lifecycle::logger;
 use lifecycle::task::Shims;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -31,10 +34,23 @@ fn command_line() -> Command {
     let option = |name: &'static str, value: &'static str, default: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).default_value(default).help(help)
     };
+    let path = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+    };
     Command::new("cortend")
         .about("Corten's engine: speaks the Docker Engine API on a Unix socket")
         .version(env!("CARGO_PKG_VERSION"))
-        .arg(option("host", "SOCKET", "unix:///run/corten/cortend.sock", "Where to listen").short('H'))
+        .arg(
+            option("host", "SOCKET", "unix:///run/corten/cortend.sock", "Where to listen; may be given several times")
+                .short('H')
+                .action(ArgAction::Append),
+        )
+        .arg(Arg::new("tlsverify").long("tlsverify").action(ArgAction::SetTrue).help(
+            "Let clients with a certificate in over TCP: -H tcp://ADDRESS:PORT needs this and the three files",
+        ))
+        .arg(path("tlscacert", "The certificates of those who sign clients' certificates"))
+        .arg(path("tlscert", "This engine's certificate"))
+        .arg(path("tlskey", "The key of this engine's certificate"))
         .arg(
             option(
                 "group",
@@ -57,16 +73,7 @@ fn command_line() -> Command {
 
 fn daemon(options: &ArgMatches) -> Result<()> {
     let text = |name: &str| options.get_one::<String>(name).cloned().unwrap_or_default();
-    let host = text("host");
-    let socket = match host.split_once("://") {
-        Some(("unix", path)) => PathBuf::from(path),
-        None if host.starts_with('/') => PathBuf::from(&host),
-        _ => {
-            return Err(Error::invalid(format!(
-                "-H {host}: expected unix:///path; this engine does not listen on a network"
-            )));
-        }
-    };
+    let hosts: Vec<String> = options.get_many("host").into_iter().flatten().cloned().collect();
     let own = std::env::current_exe().map_err(Error::step("find this program"))?;
     let absolute = |name: &str| std::path::absolute(text(name)).map_err(Error::step("find a directory"));
     let settings = Settings {
@@ -85,16 +92,51 @@ fn daemon(options: &ArgMatches) -> Result<()> {
         .map_err(Error::step("start the event loop"))?;
     runtime.block_on(async {
         lifecycle::files::make_dir(&settings.exec_root, 0o711)?;
-        let listener = server::listen(&socket, Some(&text("group"))).await?;
+        let mut listeners = Vec::new();
+        for host in &hosts {
+            listeners.push(listen(options, host).await?);
+        }
         let engine = Engine::open(settings).await?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        for listener in listeners {
+            tokio::spawn(listener.serve(Arc::clone(&engine)));
+        }
         tokio::select! {
-            () = server::serve(engine, listener) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         // Containers go on: they belong to their shims.
-        std::fs::remove_file(&socket).map_err(Error::at("remove", &socket))
+        for socket in hosts.iter().filter_map(|host| socket_of(host)) {
+            std::fs::remove_file(socket).map_err(Error::at("remove", socket))?;
+        }
+        Ok(())
     })
+}
+
+/// The path in `unix:///path` or `/path`.
+fn socket_of(host: &str) -> Option<&Path> {
+    host.strip_prefix("unix://").or_else(|| host.starts_with('/').then_some(host)).map(Path::new)
+}
+
+/// Listens where one `-H` says.
+async fn listen(options: &ArgMatches, host: &str) -> Result<Listener> {
+    if let Some(socket) = socket_of(host) {
+        let group = options.get_one::<String>("group").map(String::as_str);
+        return server::listen(socket, group).await.map(Listener::Unix);
+    }
+    let Some(address) = host.strip_prefix("tcp://") else {
+        return Err(Error::invalid(format!("-H {host}: expected unix:///path or tcp://address:port")));
+    };
+    let file = |name: &str| options.get_one::<PathBuf>(name).cloned();
+    let (true, Some(authority), Some(certificate), Some(key)) =
+        (options.get_flag("tlsverify"), file("tlscacert"), file("tlscert"), file("tlskey"))
+    else {
+        return Err(Error::invalid(format!(
+            "-H {host}: whoever reaches this engine is root here, so TCP needs certificates on both sides: --tlsverify --tlscacert FILE --tlscert FILE --tlskey FILE"
+        )));
+    };
+    let acceptor = Identity { authority, certificate, key }.acceptor()?;
+    let listener = TcpListener::bind(address).await.map_err(Error::step("listen on TCP"))?;
+    Ok(Listener::Tcp(listener, acceptor))
 }

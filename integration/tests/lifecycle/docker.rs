@@ -1,9 +1,9 @@
 //! Containers, images, networks and volumes with the docker command line.
 
-use integration::shim::engine::{Release, Said, image};
+use integration::shim::engine::Said;
 use integration::shim::pod::until;
 
-use super::{Check, engine, hold, start};
+use super::{Check, engine, has_networks, hold};
 
 #[test]
 fn containers_are_run_as_they_are_asked_for() {
@@ -271,7 +271,7 @@ fn files_go_in_and_out() {
 #[test]
 fn containers_find_each_other() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
-    if !std::path::Path::new("/usr/lib/podman/netavark").exists() {
+    if !has_networks() {
         return integration::skip::say("needs netavark and aardvark-dns");
     }
     let serve = "sh -c 'while :; do echo served | nc -l -p 80; done'";
@@ -340,103 +340,4 @@ fn containers_find_each_other() {
         "",
         "left behind"
     );
-}
-
-#[test]
-fn containers_outlive_the_daemon() {
-    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
-    let n = "docker run -d --network none";
-    let count =
-        "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; printf unfinished; exit 5";
-    engine.docker_command(&format!("{n} --name counts busybox sh -c '{count}'")).ok();
-    engine
-        .docker_command(&format!("{n} --name stays busybox sh -c 'while :; do echo tick; sleep 0.1; done'"))
-        .ok();
-    engine.docker_command(&format!("{n} --name again --restart always busybox sh -c 'sleep 3; exit 1'")).ok();
-    engine.docker_command(&format!("{n} --name gone --rm busybox sleep 2")).ok();
-    let pid = engine.docker_command("docker inspect -f '{{.State.Pid}}' stays").ok();
-    let shims = engine.shims();
-    assert_eq!(shims.len(), 4);
-    engine.kill("cortend", nix::sys::signal::Signal::SIGKILL);
-    // Three of them end while nobody is there.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    start(&mut engine);
-    hold(
-        &engine,
-        &[
-            ("docker wait counts", 0, &["5"]),
-            ("docker logs counts | wc -l", 0, &["300"]),
-            ("docker logs --tail 1 counts", 0, &["unfinished"]),
-            ("docker exec stays echo inside", 0, &["inside"]),
-            (
-                "until docker inspect -f '{{.State.Status}} {{.RestartCount}}' again | grep 'running [1-9]'; do sleep 0.1; done",
-                0,
-                &[],
-            ),
-            ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
-            ("docker logs --tail 1 -f stays & sleep 0.5; docker stop -t 0 stays; wait", 0, &["tick\ntick"]),
-            ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
-        ],
-    );
-    assert!(!pid.trim().is_empty() && pid.trim() != "0");
-    until("no shim is left", || engine.shims().is_empty());
-}
-
-#[test]
-fn images_go_to_registries_and_come_back() {
-    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
-    if Release::Distribution.find("docker-registry").is_none() {
-        return integration::skip::say("needs docker-registry");
-    }
-    let dir = engine.directory.display().to_string();
-    let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n"
-    );
-    std::fs::write(engine.directory.join("registry.yml"), config).unwrap();
-    let file = format!("{dir}/registry.yml");
-    engine.daemon("docker-registry", &["docker-registry", "serve", &file]);
-    until("the registry answers", || {
-        engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
-    });
-    let archive = image("docker-archive").display().to_string();
-    let copy = format!(
-        "skopeo copy -q --dest-tls-verify=false --format oci docker-archive:{archive} docker://127.0.0.1:5000/oci/app:2"
-    );
-    let digest = "skopeo inspect --tls-verify=false -f '{{.Digest}}' docker://127.0.0.1:5000/oci/app:2";
-    let by_digest = format!("docker pull 127.0.0.1:5000/oci/app@$({digest}) && docker images --digests");
-    // A layer of the registry's that is not what its name says.
-    let spoil = format!(
-        "cd {dir}/registry/docker/registry/v2/blobs/sha256; for f in */*/data; do if [ $(stat -c %s $f) -gt 100000 ]; then printf x | dd of=$f bs=1 seek=5000 conv=notrunc 2>/dev/null; fi; done"
-    );
-    let checks: &[Check<'_>] = &[
-        (
-            "docker tag busybox 127.0.0.1:5000/me/app:1 && docker push 127.0.0.1:5000/me/app:1",
-            0,
-            &["1: digest: sha256:"],
-        ),
-        ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
-        ("docker pull 127.0.0.1:5000/me/app:1", 0, &["Image is up to date"]),
-        ("docker rmi -f busybox 127.0.0.1:5000/me/app:1 && docker images -aq | wc -l", 0, &["0"]),
-        (
-            "docker run --rm --network none 127.0.0.1:5000/me/app:1 echo pulled",
-            0,
-            &["Pull complete", "Downloaded newer image", "pulled"],
-        ),
-        ("docker rmi -f $(docker images -q)", 0, &["Deleted: sha256:"]),
-        (&copy, 0, &[]),
-        (
-            "docker pull 127.0.0.1:5000/oci/app:2 && docker run --rm --network none 127.0.0.1:5000/oci/app:2 echo oci",
-            0,
-            &["oci"],
-        ),
-        (&by_digest, 0, &["127.0.0.1:5000/oci/app", "sha256:"]),
-        ("docker pull 127.0.0.1:5000/no/such", 1, &["not found"]),
-        ("docker pull 127.0.0.1:5001/no/server", 1, &["refused"]),
-        ("docker pull Bad/name", 1, &["invalid reference format"]),
-        ("docker push 127.0.0.1:5000/not/here", 1, &["does not exist locally"]),
-        ("docker rmi -f $(docker images -q)", 0, &[]),
-        (&spoil, 0, &[]),
-        ("docker pull 127.0.0.1:5000/oci/app:2; docker images -q | wc -l", 0, &["expected sha256:", "0"]),
-    ];
-    hold(&engine, checks);
 }

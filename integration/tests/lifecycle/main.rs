@@ -1,31 +1,50 @@
 //! `cortend` with the programs that people use: the docker command line, Compose, docker-py.
 
 mod build;
+mod clients;
+mod crashes;
 mod docker;
+mod images;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, image};
 use integration::shim::pod::until;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 /// A daemon with the image `busybox`; `None` without a docker command.
 fn engine() -> Option<Engine> {
+    engine_with(&[], |_| {})
+}
+
+/// The same with more arguments; `prepare` is called before it is started.
+fn engine_with(more: &[&str], prepare: impl FnOnce(&Engine)) -> Option<Engine> {
     Release::Distribution.find("docker")?;
     let mut engine = Engine::new(Release::Distribution);
     symlink(runtime::built("cortend"), engine.directory.join("bin/cortend")).unwrap();
-    start(&mut engine);
+    prepare(&engine);
+    start(&mut engine, more);
     let archive = image("docker-archive");
     engine.docker_command(&format!("docker load -qi {}", archive.display())).ok();
     Some(engine)
 }
 
-fn start(engine: &mut Engine) {
+/// Starts the daemon, in the engine's folder; files in `more` are relative to it.
+fn start(engine: &mut Engine, more: &[&str]) {
     let dir = engine.directory.display().to_string();
-    let (socket, root) = (format!("unix://{dir}/docker.sock"), format!("{dir}/data"));
+    let socket = format!("unix://{dir}/docker.sock");
+    let root = format!("{dir}/data");
     let parent = engine.cgroup_parent();
-    let words = ["cortend", "-H", &socket, "--root", &root, "--exec-root", "/run/corten"];
-    engine.daemon("cortend", &[&words[..], &["--cgroup-parent", &parent]].concat());
+    let own = ["-H", &socket, "--root", &root, "--exec-root", "/run/corten", "--cgroup-parent", &parent];
+    let more: Vec<String> = more.iter().map(|word| word.replace("tls/", &format!("{dir}/tls/"))).collect();
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    engine.daemon("cortend", &[&["cortend"], &own[..], &more].concat());
     until("cortend answers", || engine.docker_command("docker version").status == 0);
+}
+
+/// Whether containers can have networks here.
+fn has_networks() -> bool {
+    Path::new("/usr/lib/podman/netavark").exists()
 }
 
 /// A script, its status, and what its output contains.

@@ -15,6 +15,7 @@ pub mod request;
 pub mod server;
 mod stats;
 mod system;
+pub mod tls;
 mod volume;
 
 use std::sync::Arc;

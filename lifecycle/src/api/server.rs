@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -11,13 +12,18 @@ use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use nix::unistd::chown;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Answer};
 use super::request::Call;
 use super::{VERSIONS, route};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+
+/// How long a client may take to show its certificate.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Listens on a socket that root and the members of a group may use.
 ///
@@ -56,20 +62,42 @@ fn group_id(name: &str) -> Result<nix::unistd::Gid> {
     number.map(nix::unistd::Gid::from_raw).ok_or_else(|| Error::not_found(format!("group {name} not found")))
 }
 
-/// Serves connections for ever.
-pub async fn serve(engine: Arc<Engine>, listener: UnixListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(Arc::clone(&engine), stream));
-            }
+/// Where connections come from.
+pub enum Listener {
+    /// A socket whose mode says who may use it.
+    Unix(UnixListener),
+    /// An address, for those who have a certificate.
+    Tcp(TcpListener, TlsAcceptor),
+}
+
+impl Listener {
+    /// Serves connections for ever.
+    pub async fn serve(self, engine: Arc<Engine>) {
+        loop {
+            let engine = Arc::clone(&engine);
+            let accepted = match &self {
+                Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                    tokio::spawn(connection(engine, stream));
+                }),
+                Self::Tcp(listener, tls) => listener.accept().await.map(|(stream, _)| {
+                    let shaking = tls.accept(stream);
+                    tokio::spawn(async move {
+                        // Who has no certificate is told so by TLS itself.
+                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, shaking).await {
+                            connection(engine, stream).await;
+                        }
+                    });
+                }),
+            };
             // No descriptors left: it will be better when somebody has gone.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            if accepted.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 }
 
-async fn connection(engine: Arc<Engine>, stream: UnixStream) {
+async fn connection(engine: Arc<Engine>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let service = service_fn(move |request| {
         let engine = Arc::clone(&engine);
         async move { Ok::<_, Infallible>(respond(&engine, request).await) }

@@ -1,0 +1,148 @@
+//! Programs other than the command line: Compose, docker-py, and whoever comes over TCP.
+
+use std::path::{Path, PathBuf};
+
+use integration::shim::pod::until;
+use integration::skip;
+
+use super::{Check, engine, engine_with, has_networks, hold};
+
+const APPLICATION: &str = r#"mkdir app; cd app; cat > docker-compose.yml <<'END'
+version: "2.4"
+services:
+  store:
+    image: busybox
+    command: sh -c "echo stored > /data/value; while :; do nc -l -p 5432 < /data/value; done"
+    volumes: ["values:/data"]
+    healthcheck: {test: ["CMD", "test", "-s", "/data/value"], interval: 200ms, retries: 50}
+  api:
+    build: {context: ., args: {WORD: built}}
+    depends_on: {store: {condition: service_healthy}}
+    command: sh -c "nc -w 5 store 5432 > /got; while :; do cat /word /got | nc -l -p 80; done"
+  web:
+    image: busybox
+    depends_on: [api]
+    ports: ["127.0.0.1:8088:80"]
+    environment: {MODE: test}
+    command: sh -c "while :; do echo $$MODE | nc -l -p 80; done"
+volumes: {values: {}}
+END
+printf 'FROM busybox\nARG WORD\nRUN echo $WORD > /word\n' > Dockerfile
+docker-compose up -d"#;
+
+#[test]
+fn compose_runs_an_application_of_three_services() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    if engine.run(&["docker-compose", "version"]).status != 0 {
+        return skip::say("needs docker-compose");
+    }
+    if !has_networks() {
+        return skip::say("needs netavark and aardvark-dns");
+    }
+    let checks: &[Check<'_>] = &[
+        (APPLICATION, 0, &["Successfully tagged app_api:latest", "Creating app_web_1"]),
+        ("cd app; docker-compose ps", 0, &["app_store_1", "Up (healthy)", "127.0.0.1:8088->80/tcp"]),
+        // By the service's name; what it says came over the same way, from the volume.
+        (
+            "cd app; for i in $(seq 50); do docker-compose exec -T web nc -w 2 api 80 && break; sleep 0.1; done",
+            0,
+            &["built\nstored"],
+        ),
+        ("for i in $(seq 50); do busybox nc -w 2 127.0.0.1 8088 && break; sleep 0.1; done", 0, &["test"]),
+        (
+            "cd app; docker-compose restart -t 0 store && docker-compose up -d --scale web=1",
+            0,
+            &["up-to-date"],
+        ),
+        (
+            "cd app; docker-compose down -t 0 -v",
+            0,
+            &["Removing network app_default", "Removing volume app_values"],
+        ),
+        ("docker ps -aq; docker volume ls -q; docker network ls -q | wc -l", 0, &["3\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+/// The pythons that have docker-py: the distribution's, and the one that `fetch-clients.sh` has made.
+fn pythons() -> Vec<PathBuf> {
+    let fetched =
+        std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from);
+    let all = [PathBuf::from("/usr/bin/python3"), fetched.join("python/bin/python3")];
+    let has = |python: &PathBuf| {
+        let output = std::process::Command::new(python).args(["-c", "import docker"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    all.into_iter().filter(has).collect()
+}
+
+#[test]
+fn programs_drive_it_with_docker_py() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let pythons = pythons();
+    if pythons.is_empty() {
+        return skip::say("needs docker-py: python3-docker, or tests/lifecycle/fetch-clients.sh");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lifecycle/client.py");
+    let networks = if has_networks() { "NETWORKS=1 " } else { "" };
+    for python in pythons {
+        let said = engine.docker_command(&format!("{networks}{} {}", python.display(), script.display()));
+        assert!(said.out.contains("all held"), "{}: {}{}", python.display(), said.err, engine.log("cortend"));
+    }
+}
+
+/// An authority, a server's certificate and a client's, and one that nobody has signed.
+const CERTIFICATES: &str = r#"mkdir tls; cd tls; exec 2>log
+key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }
+key ca; openssl req -x509 -new -key ca.key -subj /CN=ca -days 2 -out ca.pem
+for name in server client; do
+  key $name; openssl req -new -key $name.key -subj /CN=$name -out $name.csr
+  printf "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=${name}Auth\n" > $name.ext
+  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $name.ext -out $name.pem
+done
+key other; openssl req -x509 -new -key other.key -subj /CN=other -days 2 -out other.pem"#;
+
+#[test]
+fn over_tcp_both_sides_have_certificates() {
+    const TLS: [&str; 9] = [
+        "-H",
+        "tcp://127.0.0.1:2376",
+        "--tlsverify",
+        "--tlscacert",
+        "tls/ca.pem",
+        "--tlscert",
+        "tls/server.pem",
+        "--tlskey",
+        "tls/server.key",
+    ];
+    if std::process::Command::new("openssl").arg("version").output().is_err() {
+        return skip::say("needs openssl");
+    }
+    let prepare = |engine: &integration::shim::engine::Engine| {
+        engine.docker_command(CERTIFICATES).ok();
+    };
+    let Some(engine) = engine_with(&TLS, prepare) else { return skip::say("needs docker") };
+    let docker = |name: &str| {
+        format!(
+            "DOCKER_HOST=tcp://127.0.0.1:2376 docker --tlsverify --tlscacert tls/ca.pem --tlscert tls/{name}.pem --tlskey tls/{name}.key"
+        )
+    };
+    let checks: Vec<(String, i32, &[&str])> = vec![
+        (docker("client") + " run --rm --network none busybox echo far", 0, &["far"]),
+        (format!("echo typed | {} run --rm -i --network none busybox cat", docker("client")), 0, &["typed"]),
+        (docker("other") + " version --format '{{.Server.Version}}'", 1, &["tls"]),
+        ("DOCKER_HOST=tcp://127.0.0.1:2376 docker version".into(), 1, &["TLS"]),
+        ("busybox wget -qO- http://127.0.0.1:2376/_ping".into(), 1, &[]),
+        ("cortend -H tcp://127.0.0.1:2377".into(), 1, &["TCP needs certificates on both sides"]),
+        ("cortend -H tcp://127.0.0.1:2377 --tlsverify".into(), 1, &["TCP needs certificates on both sides"]),
+        (
+            "cortend -H tcp://127.0.0.1:2377 --tlscacert tls/ca.pem --tlscert tls/server.pem --tlskey tls/server.key".into(),
+            1,
+            &["TCP needs certificates on both sides"],
+        ),
+    ];
+    let checks: Vec<Check<'_>> =
+        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, *parts)).collect();
+    hold(&engine, &checks);
+    until("no shim is left", || engine.shims().is_empty());
+}

@@ -1,0 +1,103 @@
+//! The daemon is killed: containers go on, and the next one knows all of them.
+
+use integration::shim::pod::until;
+use nix::sys::signal::Signal;
+
+use super::{engine, hold, start};
+
+/// How many containers there are when the daemon is killed.
+const MANY: usize = 50;
+
+#[test]
+fn containers_outlive_the_daemon() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    let n = "docker run -d --network none";
+    let count =
+        "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; printf unfinished; exit 5";
+    engine.docker_command(&format!("{n} --name counts busybox sh -c '{count}'")).ok();
+    engine
+        .docker_command(&format!("{n} --name stays busybox sh -c 'while :; do echo tick; sleep 0.1; done'"))
+        .ok();
+    engine.docker_command(&format!("{n} --name again --restart always busybox sh -c 'sleep 3; exit 1'")).ok();
+    engine.docker_command(&format!("{n} --name gone --rm busybox sleep 2")).ok();
+    let pid = engine.docker_command("docker inspect -f '{{.State.Pid}}' stays").ok();
+    let shims = engine.shims();
+    assert_eq!(shims.len(), 4);
+    engine.kill("cortend", Signal::SIGKILL);
+    // Three of them end while nobody is there.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    start(&mut engine, &[]);
+    hold(
+        &engine,
+        &[
+            ("docker wait counts", 0, &["5"]),
+            ("docker logs counts | wc -l", 0, &["300"]),
+            ("docker logs --tail 1 counts", 0, &["unfinished"]),
+            ("docker exec stays echo inside", 0, &["inside"]),
+            (
+                "until docker inspect -f '{{.State.Status}} {{.RestartCount}}' again | grep 'running [1-9]'; do sleep 0.1; done",
+                0,
+                &[],
+            ),
+            ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
+            ("docker logs --tail 1 -f stays & sleep 0.5; docker stop -t 0 stays; wait", 0, &["tick\ntick"]),
+            ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
+        ],
+    );
+    assert!(!pid.trim().is_empty() && pid.trim() != "0");
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+#[test]
+fn fifty_containers_are_taken_up_again() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    // Each policy has containers that stay, and some that end while nobody is there.
+    let create = format!(
+        "i=0; while [ $i -lt {MANY} ]; do
+           case $((i % 5)) in
+             0) set -- --restart always busybox sleep 1000;;
+             1) set -- --restart unless-stopped busybox sleep 1000;;
+             2) set -- --restart on-failure:3 busybox sh -c 'read x; exit 7';;
+             3) set -- busybox sh -c 'read x; exit 9';;
+             4) set -- --restart always busybox sh -c 'read x; exit 1';;
+           esac
+           docker create -i --network none --name c$i -l kind=many \"$@\" >/dev/null || exit 1
+           i=$((i+1))
+         done
+         docker start $(docker ps -aq) | wc -l"
+    );
+    assert_eq!(engine.docker_command(&create).ok().trim(), MANY.to_string());
+    let pids = "docker inspect -f '{{.Name}} {{.State.Pid}}' $(docker ps -q) | sort";
+    let before = engine.docker_command(pids).ok();
+    assert_eq!(before.lines().count(), MANY);
+    let shims = engine.shims();
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    assert_eq!(engine.docker_command(pids).ok(), before, "all of them, with the processes they had");
+    let mut now = engine.shims();
+    now.sort_unstable();
+    assert_eq!(
+        now,
+        {
+            let mut shims = shims;
+            shims.sort_unstable();
+            shims
+        },
+        "no shim more, no shim less"
+    );
+    // Thirty end while nobody is there: those with a policy run again, those without are known to have been killed.
+    let ending = "for i in $(seq 0 49); do case $((i % 5)) in 2|3|4) docker inspect -f '{{.State.Pid}}' c$i;; esac; done";
+    let ending = engine.docker_command(ending).ok();
+    engine.kill("cortend", Signal::SIGKILL);
+    engine.docker_command(&format!("kill -9 {}", ending.replace('\n', " "))).ok();
+    start(&mut engine, &[]);
+    let count = |fields: &str, wanted: &str, number: usize| {
+        let script = format!("docker inspect -f '{fields}' $(docker ps -aq) | grep -c '{wanted}'");
+        until(wanted, || engine.docker_command(&script).out.trim() == number.to_string());
+    };
+    count("{{.State.Status}} {{.RestartCount}}", "running 0", 20);
+    count("{{.State.Status}} {{.RestartCount}}", "running 1", 20);
+    count("{{.State.Status}} {{.State.ExitCode}}", "exited 137", 10);
+    engine.docker_command("docker rm -f $(docker ps -aq)").ok();
+    until("no shim is left", || engine.shims().is_empty());
+}
