@@ -13,7 +13,7 @@ say() { printf '\n# [%4ds] %s\n' "$SECONDS" "$*"; }
 packages=(
   gcc libc6-dev libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
   runc crun containerd docker.io podman conmon containernetworking-plugins golang-github-containers-common
-  umoci skopeo docker-registry netavark aardvark-dns slirp4netns fuse-overlayfs catatonit tini
+  umoci skopeo docker-registry docker-compose openssl python3-venv netavark aardvark-dns slirp4netns fuse-overlayfs catatonit tini
 )
 missing=()
 for package in "${packages[@]}"; do
@@ -34,6 +34,8 @@ release=$!
 mkdir -p target
 integration/src/shim/fetch-engines.sh > target/fetch-engines.log 2>&1 &
 engines=$!
+integration/tests/lifecycle/fetch-clients.sh > target/fetch-clients.log 2>&1 &
+clients=$!
 
 # A criu that works on this kernel: that of Debian 12 does not on newer ones.
 integration/src/fetch-criu.sh > target/fetch-criu.log 2>&1 &
@@ -52,6 +54,7 @@ if [ "$mode" = all ]; then
   guest=$!
 fi
 
+wait "$clients" || { say "no docker-py of PyPI"; tail -n 5 target/fetch-clients.log; }
 wait "$engines" || { say "no other releases of containerd"; tail -n 5 target/fetch-engines.log; }
 wait "$criu" || { say "no criu"; tail -n 5 target/fetch-criu.log; }
 wait "$release" || { echo "test.sh: the release build failed" >&2; exit 1; }

@@ -1,9 +1,89 @@
 //! Images that come from registries and other programs.
 
-use integration::shim::engine::{Release, image};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use integration::shim::engine::{Engine, Release, image};
 use integration::shim::pod::until;
 
 use super::{Check, engine, hold};
+
+/// Starts a registry on port 5000, with more lines for its configuration.
+fn registry(engine: &mut Engine, more: &str) {
+    let dir = engine.directory.display();
+    let config = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n{more}"
+    );
+    let file = engine.directory.join("registry.yml");
+    std::fs::write(&file, config).unwrap();
+    engine.daemon("docker-registry", &["docker-registry", "serve", &file.to_string_lossy()]);
+}
+
+/// Puts two indexes into the registry: one of an image for another machine and of ours, one of the other alone.
+const INDEX: &str = r#"python3 - <<'END'
+import hashlib, json, urllib.request
+base = "http://127.0.0.1:5000/v2/oci/app"
+def call(method, url, data=None, kind="application/octet-stream"):
+    request = urllib.request.Request(url, data, {"Content-Type": kind, "Accept": kind}, method=method)
+    return urllib.request.urlopen(request)
+def digest(data): return "sha256:" + hashlib.sha256(data).hexdigest()
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+config = json.dumps({"architecture": "riscv64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+where = call("POST", base + "/blobs/uploads/", b"").headers["Location"]
+call("PUT", where + ("&" if "?" in where else "?") + "digest=" + digest(config), config)
+ours = call("GET", base + "/manifests/2", kind=MANIFEST).read()
+foreign = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "config": {
+    "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config), "size": len(config)}}).encode()
+call("PUT", base + "/manifests/" + digest(foreign), foreign, MANIFEST)
+machine = json.loads(call("GET", base + "/blobs/" + json.loads(ours)["config"]["digest"]).read())["architecture"]
+def entry(data, arch):
+    return {"mediaType": MANIFEST, "digest": digest(data), "size": len(data), "platform": {"os": "linux", "architecture": arch}}
+for tag, entries in (("several", [entry(foreign, "riscv64"), entry(ours, machine)]), ("foreign", [entry(foreign, "riscv64")])):
+    call("PUT", base + "/manifests/" + tag, json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
+print("index")
+END"#;
+
+/// `me` with the password `secret`, as htpasswd writes it.
+const USERS: &str = "me:$2b$04$M0HXBa27b4AYEEfBVWhwzelXBzhR3rokU4SN6c57ZI0LIqWwVlbrC\n";
+
+#[test]
+fn registries_ask_who_it_is() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    if Release::Distribution.find("docker-registry").is_none() {
+        return integration::skip::say("needs docker-registry");
+    }
+    let users = engine.directory.join("users");
+    std::fs::write(&users, USERS).unwrap();
+    registry(&mut engine, &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", users.display()));
+    until("the registry answers", || {
+        engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/ 2>&1 | grep 401"]).status == 0
+    });
+    let body = r#"{"username":"me","password":"wrong","serveraddress":"127.0.0.1:5000"}"#;
+    let mut socket = UnixStream::connect(engine.directory.join("docker.sock")).unwrap();
+    write!(socket, "POST /v1.41/auth HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
+    let checks: &[Check<'_>] = &[
+        ("docker tag busybox 127.0.0.1:5000/mine:1; docker push 127.0.0.1:5000/mine:1", 1, &["auth"]),
+        ("echo wrong | docker login -u me --password-stdin 127.0.0.1:5000", 1, &["unauthorized"]),
+        ("echo secret | docker login -u me --password-stdin 127.0.0.1:5000", 0, &["Login Succeeded"]),
+        ("docker push -q 127.0.0.1:5000/mine:1 && docker rmi 127.0.0.1:5000/mine:1", 0, &["Untagged"]),
+        // A build pulls its base with what the client knows of registries.
+        (
+            "printf 'FROM 127.0.0.1:5000/mine:1\nCMD echo mine' | docker build -t built - && docker run --rm --network none built",
+            0,
+            &["mine"],
+        ),
+        (
+            "docker rmi 127.0.0.1:5000/mine:1; docker logout 127.0.0.1:5000; docker pull 127.0.0.1:5000/mine:1",
+            1,
+            &["auth"],
+        ),
+    ];
+    hold(&engine, checks);
+}
 
 #[test]
 fn images_go_to_registries_and_come_back() {
@@ -12,12 +92,7 @@ fn images_go_to_registries_and_come_back() {
         return integration::skip::say("needs docker-registry");
     }
     let dir = engine.directory.display().to_string();
-    let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n"
-    );
-    std::fs::write(engine.directory.join("registry.yml"), config).unwrap();
-    let file = format!("{dir}/registry.yml");
-    engine.daemon("docker-registry", &["docker-registry", "serve", &file]);
+    registry(&mut engine, "");
     until("the registry answers", || {
         engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
     });
@@ -31,7 +106,26 @@ fn images_go_to_registries_and_come_back() {
     let spoil = format!(
         "cd {dir}/registry/docker/registry/v2/blobs/sha256; for f in */*/data; do if [ $(stat -c %s $f) -gt 100000 ]; then printf x | dd of=$f bs=1 seek=5000 conv=notrunc 2>/dev/null; fi; done"
     );
+    let zstd = format!(
+        "skopeo copy -q --dest-tls-verify=false --format oci --dest-compress-format zstd docker-archive:{archive} docker://127.0.0.1:5000/oci/zstd:1"
+    );
+    let reload = format!("docker rmi -f $(docker images -q); docker load -qi {archive}");
     let checks: &[Check<'_>] = &[
+        // Before the registry has the same layer in another compression, which skopeo would rather use.
+        (&zstd, 0, &[]),
+        ("skopeo inspect --raw --tls-verify=false docker://127.0.0.1:5000/oci/zstd:1", 0, &["tar+zstd"]),
+        (
+            "docker rmi -f busybox && docker pull -q 127.0.0.1:5000/oci/zstd:1 && docker run --rm --network none 127.0.0.1:5000/oci/zstd:1 echo small",
+            0,
+            &["small"],
+        ),
+        // It goes back as it came.
+        (
+            "docker tag 127.0.0.1:5000/oci/zstd:1 127.0.0.1:5000/oci/again:1 && docker push -q 127.0.0.1:5000/oci/again:1 && skopeo inspect --raw --tls-verify=false docker://127.0.0.1:5000/oci/again:1",
+            0,
+            &["tar+zstd"],
+        ),
+        (&reload, 0, &["busybox"]),
         (
             "docker tag busybox 127.0.0.1:5000/me/app:1 && docker push 127.0.0.1:5000/me/app:1",
             0,
@@ -52,6 +146,16 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["oci"],
         ),
+        // An index: of several machines' images, ours is taken.
+        (INDEX, 0, &["index"]),
+        (
+            "docker rmi -f $(docker images -q) && docker pull -q 127.0.0.1:5000/oci/app:several && docker run --rm --network none 127.0.0.1:5000/oci/app:several echo ours",
+            0,
+            &["ours"],
+        ),
+        ("docker pull 127.0.0.1:5000/oci/app:foreign", 1, &["no matching manifest for linux/"]),
+        ("docker rmi -f $(docker images -q)", 0, &[]),
+        ("docker pull -q 127.0.0.1:5000/oci/app:2", 0, &[]),
         (&by_digest, 0, &["127.0.0.1:5000/oci/app", "sha256:"]),
         ("docker pull 127.0.0.1:5000/no/such", 1, &["not found"]),
         ("docker pull 127.0.0.1:5001/no/server", 1, &["refused"]),
