@@ -4,13 +4,14 @@ use crate::spec::Hook;
 use crate::sys::{pidfd, reason};
 use crate::trace;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -61,6 +62,24 @@ impl Output {
             }
         };
         Ok(Self { stdout: open(STDOUT)?, stderr: open(STDERR)? })
+    }
+
+    /// Whether [`Output::open`] could make or open the files, without doing so.
+    ///
+    /// # Errors
+    /// The annotation whose file cannot be, and why.
+    pub fn check(annotations: &BTreeMap<String, String>) -> Result<(), (&'static str, String)> {
+        for key in [STDOUT, STDERR] {
+            let Some(path) = annotations.get(key).map(Path::new) else { continue };
+            let directory = path.parent().unwrap_or(path);
+            let found = match std::fs::metadata(path) {
+                Ok(meta) if meta.is_dir() => Err(crate::sys::Errno::EISDIR),
+                Ok(_) => access(path, AccessFlags::W_OK),
+                Err(_) => access(directory, AccessFlags::W_OK | AccessFlags::X_OK),
+            };
+            found.map_err(|errno| (key, format!("open {}: {}", path.display(), reason(errno))))?;
+        }
+        Ok(())
     }
 }
 

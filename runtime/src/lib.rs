@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod check;
 pub mod checkpoint;
 pub mod child;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod privilege;
 pub mod seccomp;
 pub mod spec;
 pub mod state;
+pub mod subordinate;
 pub mod sys;
 pub mod time;
 pub mod trace;

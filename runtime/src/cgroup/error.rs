@@ -137,6 +137,29 @@ impl Error {
         }
     }
 
+    /// The field of config.json that it is about, where it is about one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Limit { field, .. } | Self::NoController { field, .. } | Self::Invalid { field, .. } => {
+                Some(field)
+            }
+            Self::DeviceFilter { .. } => Some("linux.resources.devices"),
+            Self::Systemd(error) => error.field(),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, without the field and its value.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Invalid { why, .. } => why.clone(),
+            Self::NoController { controller, path, why, .. } => {
+                format!("the {controller} controller is not available in {path}{why}")
+            }
+            error => error.to_string(),
+        }
+    }
+
     /// Whether the caller lacks the permission, in the wide sense: a read-only or absent cgroupfs is one, too.
     pub(super) fn is_permission(&self) -> bool {
         matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))

@@ -47,14 +47,14 @@ pub(super) fn by_files(request: &Request<'_>) -> Result<Cgroup> {
 }
 
 /// Without privileges and without a wish for a certain cgroup, a container may do without one.
-fn may_go_without(request: &Request<'_>, error: &Error) -> bool {
+pub(super) fn may_go_without(request: &Request<'_>, error: &Error) -> bool {
     request.rootless
         && request.path.is_empty()
         && (error.is_permission() || matches!(error, Error::Unsupported { .. }))
 }
 
 /// A container without a cgroup of its own, when it asks for no limits.
-fn without(request: &Request<'_>, error: Error) -> Result<Cgroup> {
+pub(super) fn without(request: &Request<'_>, error: Error) -> Result<Cgroup> {
     let settings = super::limits::unified::table(request.resources, &Default::default(), &|_| true)?.settings;
     let Some(first) = settings.into_iter().next() else { return Ok(Cgroup::default()) };
     let (operation, path) = match &error {

@@ -18,6 +18,7 @@
 //! the way of a create. Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/, runtime-spec
 //! 1.3 `config-linux.md`.
 
+mod check;
 mod devices;
 mod dir;
 mod error;
@@ -39,6 +40,7 @@ pub mod systemd;
 mod tree;
 mod update;
 
+pub use check::check;
 pub use error::{Error, Result};
 pub use exec::ExecTarget;
 pub use mounts::{LegacyMount, Mounts, unified_root};

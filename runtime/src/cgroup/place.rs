@@ -19,13 +19,26 @@ fn v2_name(controller: &str) -> &str {
 }
 
 impl Cgroup {
-    /// The writes for `resources`, and the fields that they leave out.
+    /// The writes for `resources`, and the fields that they leave out. Enables controllers of a second hierarchy.
     pub(super) fn settings(&mut self, resources: &Resources, update: Option<&Now>) -> Result<Vec<Setting>> {
+        let (settings, second) = self.wanted(resources, update)?;
+        if second {
+            self.enable(&settings)?;
+        }
+        Ok(settings)
+    }
+
+    /// The writes for `resources`, and whether some may be for a second hierarchy. Changes nothing.
+    pub(super) fn wanted(
+        &mut self,
+        resources: &Resources,
+        update: Option<&Now>,
+    ) -> Result<(Vec<Setting>, bool)> {
         let none = Now::default();
         if self.is_v2() {
             let table = unified::table(resources, update.unwrap_or(&none), &|_| true)?;
             self.warnings.extend(table.ignored);
-            return Ok(table.settings);
+            return Ok((table.settings, false));
         }
         let second = self.second_hierarchy(resources)?;
         let on_v1 = |name: &str| self.legacy(name).is_some();
@@ -42,10 +55,7 @@ impl Cgroup {
             ));
         }
         settings.extend(unified::table(resources, update.unwrap_or(&none), &on_v2)?.settings);
-        if !second.is_empty() {
-            self.enable(&settings)?;
-        }
-        Ok(settings)
+        Ok((settings, !second.is_empty()))
     }
 
     /// The writes for `resources` where the cgroup is still to be made: what they will be, on a host like this.

@@ -20,7 +20,7 @@ pub const FEATURES: Command = Command {
 };
 
 /// Annotations that change what a container may do: whoever lets others write annotations should know them.
-const UNSAFE_ANNOTATIONS: [&str; 9] = [
+pub(crate) const UNSAFE_ANNOTATIONS: [&str; 9] = [
     crate::seccomp::NO_ENOSYS,
     crate::seccomp::RECEIVER,
     crate::seccomp::FAIL_UNKNOWN,

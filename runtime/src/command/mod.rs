@@ -1,5 +1,6 @@
 //! The commands: one file a verb, each with its flags and what it does.
 
+pub mod check;
 pub mod checkpoint;
 pub mod completion;
 pub mod create;
@@ -58,6 +59,7 @@ pub struct Command {
 
 /// Every command, in the order of the help text.
 pub const COMMANDS: &[&Command] = &[
+    &check::CHECK,
     &checkpoint::CHECKPOINT,
     &completion::COMPLETION,
     &create::CREATE,

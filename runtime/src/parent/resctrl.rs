@@ -25,12 +25,12 @@ pub fn available() -> bool {
     statfs(ROOT).is_ok_and(|stat| stat.filesystem_type() == MAGIC)
 }
 
-/// Puts the process `pid` of the container `id` into its class of service, which is made if it is not there.
+/// Whether a container's class of service can be; its name.
 ///
 /// # Errors
-/// This host has no resctrl, the class does not exist or does not match, the kernel refuses a schema.
-pub fn apply(wanted: Option<&IntelRdt>, id: &str, pid: i32) -> Result<Groups> {
-    let Some(wanted) = wanted else { return Ok(Groups::default()) };
+/// This host has no resctrl, or the name is not one.
+pub fn check<'a>(wanted: Option<&'a IntelRdt>, id: &'a str) -> Result<&'a str> {
+    let Some(wanted) = wanted else { return Ok(id) };
     if !available() {
         return Err(Error::Other(format!("linux.intelRdt: this host has no resctrl mounted at {ROOT}")));
     }
@@ -38,6 +38,16 @@ pub fn apply(wanted: Option<&IntelRdt>, id: &str, pid: i32) -> Result<Groups> {
     if name != "/" && (name.contains('/') || name == "." || name == "..") {
         return Err(Error::Other(format!("linux.intelRdt.closID: {name:?} is not the name of a directory")));
     }
+    Ok(name)
+}
+
+/// Puts the process `pid` of the container `id` into its class of service, which is made if it is not there.
+///
+/// # Errors
+/// This host has no resctrl, the class does not exist or does not match, the kernel refuses a schema.
+pub fn apply(wanted: Option<&IntelRdt>, id: &str, pid: i32) -> Result<Groups> {
+    let Some(wanted) = wanted else { return Ok(Groups::default()) };
+    let name = check(Some(wanted), id)?;
     let group = if name == "/" { PathBuf::from(ROOT) } else { Path::new(ROOT).join(name) };
     let lines = schemata(wanted);
     let made = match fs::create_dir(&group) {

@@ -16,22 +16,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// A source that does not exist, a file system that cannot be id-mapped.
 pub fn prepare(plan: &Plan, host: &Host) -> Result<Vec<Prepared>> {
     let userns = plan.namespaces.separate(libc::CLONE_NEWUSER);
-    let mapped = plan.mounts.iter().find(|mount| mount.idmap.is_some());
+    let mapped = plan.mounts.iter().any(|mount| mount.idmap.is_some());
+    check(plan, host)?;
     if host.rootless {
         // Without privilege the child, which is root of its own namespaces, can do more than this process.
-        return match mapped {
-            None => Ok(Vec::new()),
-            Some(mount) => Err(Error::Other(format!(
-                "config.json: mounts[{}]: id-mapped mounts need privilege over the host",
-                mount.index
-            ))),
-        };
+        return Ok(Vec::new());
     }
-    if !userns && mapped.is_none() {
+    if !userns && !mapped {
         return Ok(Vec::new());
     }
     let peers = plan.root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0);
     plan.mounts.iter().map(|mount| one(mount, host, userns, peers)).collect()
+}
+
+/// Whether this process has the right to make what [`prepare`] makes.
+///
+/// # Errors
+/// An id-mapped mount without privilege over the host.
+pub fn check(plan: &Plan, host: &Host) -> Result<()> {
+    match plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        Some(mount) if host.rootless => Err(Error::Other(format!(
+            "config.json: mounts[{}]: id-mapped mounts need privilege over the host",
+            mount.index
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what a running container's process cannot make itself.

@@ -89,7 +89,11 @@ pub fn profile(path: &Path) -> Result<DockerProfile, LoadError> {
     })
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
+/// Reads a JSON file.
+///
+/// # Errors
+/// [`LoadError`], which names the file and the place in it.
+pub fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
     let bytes = read(path)?;
     serde_json::from_slice(&bytes).map_err(|source| {
         // Keeping track of where one is takes time: only done again where something is wrong.

@@ -102,6 +102,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The field of config.json that it is about, where it is about one.
+    pub(super) fn field(&self) -> Option<&str> {
+        match self {
+            Self::Path(_) | Self::Slice(_) => Some("linux.cgroupsPath"),
+            Self::Annotation { .. } => Some("annotations"),
+            _ => None,
+        }
+    }
+}
+
 /// A unit that holds a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
