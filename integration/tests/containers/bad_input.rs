@@ -16,6 +16,12 @@ fn assert_refused(c: &Container, run: &Outcome) {
     assert!(message.len() < 4000, "{message:?}");
     assert_eq!(run.code(), 1, "{run:#?}");
     leaks::assert_none(c);
+    // What a create refuses, a check of the bundle tells beforehand.
+    if runtime().is_ours() {
+        let check = c.call(&["check", "--json", c.bundle().to_str().unwrap()]);
+        assert_eq!(check.code(), 1, "{message}\n{check:#?}");
+        assert!(check.json()["errors"].as_u64() > Some(0), "{message}\n{check:#?}");
+    }
 }
 
 fn run_text(c: &Container, config: &[u8]) -> Outcome {

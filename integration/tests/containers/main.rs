@@ -7,6 +7,7 @@
 mod bad_input;
 mod capabilities;
 mod checkpoint;
+mod check;
 mod concurrency;
 mod devices;
 mod exec;

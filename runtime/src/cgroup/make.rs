@@ -185,7 +185,7 @@ pub(super) fn make_member(
 }
 
 /// A container must have its cgroup for itself, and a frozen one would stop it before it starts.
-fn refuse_used(member: &Member) -> Result<()> {
+pub(super) fn refuse_used(member: &Member) -> Result<()> {
     let dir = &member.dir;
     let mut pids = Vec::new();
     tree::all_processes(dir, &mut pids).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;

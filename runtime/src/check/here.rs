@@ -5,15 +5,17 @@ use crate::child;
 use crate::hook;
 use crate::parent::{create, sources, spawn};
 use crate::path;
-use crate::plan::mounts::What;
+use crate::plan::mounts::{MountPlan, What};
 use crate::plan::namespaces::{Namespaces, TYPES};
 use crate::plan::{Host, Plan};
 use crate::spec::{Config, Hook, IdMapping, Linux};
 use crate::subordinate;
 use crate::sys::{errno_of, reason};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -102,7 +104,12 @@ fn map(field: &str, lines: &[IdMapping], own: u32, file: &str) -> Outcome {
 }
 
 fn mounts(plan: &Plan) -> Outcome {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(&plan.root.path, flags, Mode::empty()).ok();
     for mount in &plan.mounts {
+        if let Some(root) = &root {
+            destination(plan, mount, root.as_fd())?;
+        }
         match &mount.what {
             What::Bind { source, nofollow, copy_symlink, .. } => {
                 let found = match nofollow | copy_symlink {
@@ -122,6 +129,36 @@ fn mounts(plan: &Plan) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Whether a mount fits on what the root file system has at its destination. What an earlier mount brings is unknown.
+fn destination(plan: &Plan, mount: &MountPlan, root: BorrowedFd<'_>) -> Outcome {
+    let at = Path::new(&mount.destination);
+    let earlier = |other: &&MountPlan| other.index < mount.index && at.starts_with(&other.destination);
+    if mount.destination_nofollow || plan.mounts.iter().any(|other| earlier(&other)) {
+        return Ok(());
+    }
+    let wrong = |problem: String| Err(Refusal::at(format!("mounts[{}].destination", mount.index), problem));
+    let directory = match &mount.what {
+        What::FileSystem { kind, .. } if matches!(kind.to_bytes(), b"proc" | b"sysfs") => {
+            return match child::mounts::not_through_links(root, &mount.destination) {
+                Ok(_) => Ok(()),
+                Err(failure) => wrong(failure.text),
+            };
+        }
+        What::FileSystem { .. } | What::Cgroup => true,
+        What::Bind { copy_symlink: true, .. } | What::Remount => return Ok(()),
+        What::Bind { source, .. } => fs::metadata(source).is_ok_and(|meta| meta.is_dir()),
+    };
+    let Ok(found) = path::resolve(root, &mount.destination, path::Missing::Fail) else { return Ok(()) };
+    let Ok(stat) = fstat(&found) else { return Ok(()) };
+    match (directory, path::file_type(&stat) == SFlag::S_IFDIR) {
+        (true, false) => wrong(format!("{} is no directory in the root file system", at.display())),
+        (false, true) => {
+            wrong(format!("{} is a directory in the root file system, and the source is none", at.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the kernel has a file system, or may load it: that is found out by mounting alone.

@@ -35,6 +35,7 @@ pub fn look(mended: &Mended) -> Vec<Finding> {
     if !mended.touched("process.args") && !hidden(plan, root.as_fd()) {
         findings.extend(program(mended, plan, root.as_fd()));
     }
+    findings.extend(descriptor(mended, plan));
     if !mended.touched("process.cwd")
         && !covered(plan, Path::new(OsStr::from_bytes(plan.process.cwd.as_bytes())))
     {
@@ -140,6 +141,7 @@ fn executable(plan: &Plan, root: BorrowedFd<'_>, file: &CStr) -> Option<String> 
 
 fn directory(mended: &Mended, plan: &Plan, root: BorrowedFd<'_>) -> Option<Finding> {
     let cwd = plan.process.cwd.as_c_str();
+    let expected = "a directory of the container";
     let outcome = inside(root, || nix::unistd::chdir(cwd))?;
     // What is not there is made; what root may not enter, the container's user may.
     let errno = outcome
@@ -147,5 +149,22 @@ fn directory(mended: &Mended, plan: &Plan, root: BorrowedFd<'_>) -> Option<Findi
         .filter(|errno| !matches!(errno, crate::sys::Errno::ENOENT | crate::sys::Errno::EACCES))?;
     let problem = format!("chdir to {}: {}", cwd.to_string_lossy(), reason(errno));
     let fix = "name a directory; one that does not exist is made";
-    Some(mended.finding(Level::Error, "process.cwd", problem, "a directory of the container", fix))
+    Some(mended.finding(Level::Error, "process.cwd", problem, expected, fix))
+}
+
+/// A working directory that is an open descriptor is one of the runtime's: the host (CVE-2024-21626).
+fn descriptor(mended: &Mended, plan: &Plan) -> Option<Finding> {
+    let cwd = Path::new(OsStr::from_bytes(plan.process.cwd.as_bytes()));
+    let parts: Vec<&OsStr> = cwd.iter().collect();
+    let leads = parts.get(1).is_some_and(|part| *part == "proc") && parts.iter().any(|part| *part == "fd");
+    leads.then(|| {
+        let problem = "leads to an open descriptor, which would be the host's (CVE-2024-21626)".to_owned();
+        mended.finding(
+            Level::Error,
+            "process.cwd",
+            problem,
+            "a directory of the container",
+            "name a directory of the image",
+        )
+    })
 }

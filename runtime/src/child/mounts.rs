@@ -226,7 +226,10 @@ fn place_if_there(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<Option<LazyFd>
 }
 
 /// A directory that is reached without a link; `None` where there is nothing.
-fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
+///
+/// # Errors
+/// Something else is there, or a link on the way.
+pub fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
     let path = CString::new(destination.as_bytes()).map_err(|_| failure("NUL character"))?;
     let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
     match fd::openat2(root, &path, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {

@@ -134,7 +134,7 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         personality: linux.personality.as_ref().map(scheduling::personality).transpose()?,
         memory_policy: linux.memory_policy.as_ref().map(scheduling::memory_policy).transpose()?,
         net_devices: net_devices(linux, &namespaces, host)?,
-        process: with_groups(process::plan(process, host, &mut warnings)?, config)?,
+        process: mapped(with_groups(process::plan(process, host, &mut warnings)?, config)?, &namespaces)?,
         mounts,
         namespaces,
         warnings,
@@ -149,6 +149,22 @@ fn with_groups(mut planned: ProcessPlan, config: &spec::Config) -> Result<Proces
         Some("1" | "true") if planned.identity.groups.is_empty() => planned.identity.keep_groups = true,
         Some("1" | "true") => return Err(at("contradicts process.user.additionalGids".to_owned())),
         Some(other) => return Err(at(format!("{other:?} is neither 1 nor 0"))),
+    }
+    Ok(planned)
+}
+
+/// A user and a group that a new user namespace does not have cannot be become (setresuid(2), `EINVAL`).
+fn mapped(planned: ProcessPlan, namespaces: &Namespaces) -> Result<ProcessPlan> {
+    if !namespaces.creates(libc::CLONE_NEWUSER) {
+        return Ok(planned);
+    }
+    let identity = &planned.identity;
+    for (field, map, id) in [("uid", &namespaces.uids, identity.uid), ("gid", &namespaces.gids, identity.gid)]
+    {
+        if !map.iter().any(|line| id >= line.container_id && id - line.container_id < line.size) {
+            let problem = format!("{id} is not mapped by linux.{field}Mappings");
+            return Err(PlanError::at(format!("process.user.{field}"), problem));
+        }
     }
     Ok(planned)
 }
@@ -309,6 +325,32 @@ mod tests {
         for (change, expected) in cases {
             let error = plan(&config(change), Path::new("/b"), &HOST).expect_err(expected).to_string();
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_user_must_be_mapped() {
+        let with = |uid: u32, gid: u32| {
+            config(|c| {
+                c["process"]["user"] = serde_json::json!({"uid": uid, "gid": gid});
+                c["linux"]["namespaces"] = serde_json::json!([{"type": "user"}, {"type": "mount"}]);
+                c["linux"]["uidMappings"] = serde_json::json!([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 5, "hostID": 2000, "size": 2}]);
+                c["linux"]["gidMappings"] =
+                    serde_json::json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+            })
+        };
+        for (uid, gid, refused) in [
+            (0, 0, None),
+            (6, 0, None),
+            (7, 0, Some("process.user.uid: 7 is not mapped by linux.uidMappings")),
+            (4, 0, Some("process.user.uid: 4 is not")),
+            (0, 1, Some("process.user.gid: 1 is not mapped by linux.gidMappings")),
+        ] {
+            match (plan(&with(uid, gid), Path::new("/b"), &HOST), refused) {
+                (Ok(_), None) => {}
+                (Err(error), Some(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
+                (other, _) => panic!("{uid}:{gid}: {other:?}"),
+            }
         }
     }
 
