@@ -9,6 +9,7 @@ pub mod cli;
 pub mod command;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod doctor;
 pub mod hook;
 pub mod log;
 pub mod lsm;

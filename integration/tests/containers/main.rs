@@ -10,6 +10,7 @@ mod checkpoint;
 mod check;
 mod concurrency;
 mod devices;
+mod doctor;
 mod exec;
 mod faults;
 mod hooks;

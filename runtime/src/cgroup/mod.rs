@@ -27,6 +27,7 @@ mod freezer;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod host;
+mod layout;
 mod limits;
 mod make;
 mod mounts;
@@ -43,6 +44,7 @@ mod update;
 pub use check::check;
 pub use error::{Error, Result};
 pub use exec::ExecTarget;
+pub use layout::{Layout, can_load_device_filter, layout, own_unified_directory};
 pub use mounts::{LegacyMount, Mounts, unified_root};
 pub use oom::{Oom, OomWatch};
 pub use processes::of_process;

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod completion;
 pub mod create;
 pub mod delete;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod features;
@@ -64,6 +65,7 @@ pub const COMMANDS: &[&Command] = &[
     &completion::COMPLETION,
     &create::CREATE,
     &delete::DELETE,
+    &doctor::DOCTOR,
     &events::EVENTS,
     &exec::EXEC,
     &features::FEATURES,
@@ -84,6 +86,9 @@ pub const COMMANDS: &[&Command] = &[
 
 /// Commands below a command, by both names.
 pub const VERBS: &[&Command] = &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD, &seccomp::RESOLVE];
+
+/// Commands that look at no container, and so need no place for state.
+const STATELESS: [&str; 5] = ["check", "completion", "doctor", "features", "spec"];
 
 /// Flags before the command.
 pub const GLOBAL: &[Flag] = &[
@@ -244,7 +249,11 @@ fn in_context(
         seal::keep_to_oneself()?;
     }
     let _whole = trace::span(command.name);
-    let context = Context { root: root(global)?, log: log.again(), driver: driver(global)?, preserved };
+    let root = match root(global) {
+        Err(_) if STATELESS.contains(&command.name) => PathBuf::new(),
+        root => root?,
+    };
+    let context = Context { root, log: log.again(), driver: driver(global)?, preserved };
     (command.run)(&context, &parsed)
 }
 

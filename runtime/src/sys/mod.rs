@@ -14,6 +14,7 @@ pub mod keyring;
 pub mod mount;
 pub mod net;
 pub mod pidfd;
+pub mod probe;
 pub mod process;
 pub mod regex;
 pub mod sched;

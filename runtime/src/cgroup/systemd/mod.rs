@@ -137,6 +137,17 @@ pub(super) struct Scope {
     owner: Option<u32>,
 }
 
+/// Whether the system's systemd answers, or the user's.
+///
+/// # Errors
+/// Why not.
+pub fn reach(user: bool) -> Result<(), Error> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Err(Error::NotRunning);
+    }
+    Bus::connect(user).map(drop)
+}
+
 /// Decides everything about the scope. It is made by [`adopt`], for systemd makes none without a process.
 pub(super) fn prepare(request: &Request<'_>) -> CgroupResult<Cgroup> {
     if !Path::new("/run/systemd/system").is_dir() {
