@@ -6,8 +6,8 @@
 
 mod bad_input;
 mod capabilities;
-mod checkpoint;
 mod check;
+mod checkpoint;
 mod concurrency;
 mod devices;
 mod doctor;
