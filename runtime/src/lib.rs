@@ -7,9 +7,9 @@ pub mod checkpoint;
 pub mod child;
 pub mod cli;
 pub mod command;
+pub mod doctor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-pub mod doctor;
 pub mod hook;
 pub mod log;
 pub mod lsm;
