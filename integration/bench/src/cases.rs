@@ -134,10 +134,7 @@ fn life_calls(scene: &Scene<'_>) -> Vec<(&'static str, Counted)> {
             measure::reap(scene.who.pid(scene.ground, &scene.name));
         }
     });
-    let all = parts.iter().fold(Counted::default(), |sum, (_, one)| Counted {
-        calls: sum.calls + one.calls,
-        peak: sum.peak.max(one.peak),
-    });
+    let all = parts.iter().fold(Counted::default(), |sum, (_, one)| sum.and(one));
     parts.insert(0, ("", all));
     parts
 }

@@ -18,6 +18,7 @@
 #![deny(unsafe_code)]
 
 mod arguments;
+mod calls;
 mod cases;
 mod compare;
 mod contestant;

@@ -1,8 +1,10 @@
 //! One command: how long it takes, and what it uses. System calls and peak memory are `integration::observe`'s.
 
 use crate::sys::{self, Usage};
+use integration::observe::Cost;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -97,12 +99,27 @@ pub(crate) fn pin(cpu: Option<usize>) {
 }
 
 /// What is counted in a run of its own, under ptrace(2).
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Counted {
-    /// System calls of all processes and threads; not those of the container's program.
-    pub(crate) calls: u64,
+    /// System calls of all processes and threads, by their number; not those of the container's program.
+    pub(crate) by_call: BTreeMap<i64, u64>,
     /// The most memory that one process had resident, in kB.
     pub(crate) peak: u64,
+}
+
+impl Counted {
+    /// System calls, all together.
+    pub(crate) fn calls(&self) -> u64 {
+        self.by_call.values().sum()
+    }
+
+    /// What both cost together.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        for (call, count) in &other.by_call {
+            *self.by_call.entry(*call).or_default() += count;
+        }
+        Self { peak: self.peak.max(other.peak), ..self }
+    }
 }
 
 /// Counts a command.
@@ -113,5 +130,7 @@ pub(crate) fn count(command: Command) -> Counted {
     let text = format!("{command:?}");
     let observed = integration::observe::run(command);
     assert!(observed.status == 0, "{text} ended with {}", observed.status);
-    Counted { calls: observed.calls(), peak: observed.peak() }
+    let parts = [&observed.program, &observed.children];
+    let part = |cost: &Cost| Counted { by_call: cost.calls.clone(), peak: cost.peak };
+    parts.into_iter().fold(Counted::default(), |sum, cost| sum.and(&part(cost)))
 }

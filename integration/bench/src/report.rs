@@ -4,7 +4,7 @@ use crate::contestant::Contestant;
 use crate::figures::Figure;
 use crate::ground::Ground;
 use crate::series::Row;
-use crate::{plot, targets};
+use crate::{calls, plot, targets};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +56,7 @@ impl Report {
             tables(&self.rows, &self.rows)
         )
         .unwrap();
+        text.push_str(&calls::table(&self.rows));
         if !self.figures.is_empty() {
             write!(text, "\n## Sizes\n{}", figure_table(&self.figures)).unwrap();
         }
@@ -153,7 +154,7 @@ fn line(row: &Row, base: &Row) -> String {
         number(used(row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0))),
         used(row.middle(|sample| f64::from(u32::try_from(sample.usage.faults).unwrap_or(u32::MAX))))
             .map_or(String::new(), |faults| faults.to_string()),
-        counted(|counted| counted.calls),
+        counted(crate::measure::Counted::calls),
         counted(|counted| counted.peak),
     )
 }

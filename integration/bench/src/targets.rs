@@ -50,10 +50,10 @@ pub(crate) fn table(report: &Report) -> String {
     }
     let ours = |row: &&Row| row.who == "corten";
     let create = report.rows.iter().filter(ours).find(|row| (row.case, row.part) == ("life", "create"));
-    if let Some(counted) = create.and_then(|row| row.counted) {
-        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), to_f64(counted.calls));
+    if let Some(counted) = create.and_then(|row| row.counted.as_ref()) {
+        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), to_f64(counted.calls()));
     }
-    let peaks = report.rows.iter().filter(ours).filter_map(|row| Some(row.counted?.peak));
+    let peaks = report.rows.iter().filter(ours).filter_map(|row| Some(row.counted.as_ref()?.peak));
     if let Some(peak) = peaks.max() {
         line("peak memory of a process, kB", to_f64(MOST_MEMORY), to_f64(peak));
     }

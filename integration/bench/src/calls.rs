@@ -1,0 +1,48 @@
+//! Which system calls a create makes, beside those of the floor and the others.
+
+use crate::series::Row;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+const HOW: &str = "
+## System calls of a create, as Docker has it
+
+The floor's are what the kernel wants for such a container: each mount in four to eight calls, each capability that is dropped
+in one, each hierarchy of version 1 in four. What Corten makes beyond them:
+
+- it starts twice, the second time from a copy that nobody can write to (CVE-2019-5736): `brk`, `readlink`, `set_tid_address`
+  and what else a static program begins with;
+- every place in the root is opened by `openat2`, looked at (`newfstatat`) and mounted on by its descriptor, not by its name
+  (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565), and every such descriptor is closed;
+- each cgroup is noted before it is made, so that `delete --force` finds it after a crash (`write`), and kept open;
+- it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`, `close`, `rename`).
+
+";
+
+/// The table, one row a system call; empty when nothing was counted.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let creates: Vec<_> = rows
+        .iter()
+        .filter(|row| (row.case, row.part) == ("life", "create"))
+        .filter_map(|row| Some((&row.who, row.counted.as_ref()?)))
+        .collect();
+    let Some((_, ours)) = creates.first() else {
+        return String::new();
+    };
+    let count = |counted: &crate::measure::Counted, call| counted.by_call.get(&call).copied().unwrap_or(0);
+    let all: BTreeSet<i64> =
+        creates.iter().flat_map(|(_, counted)| counted.by_call.keys().copied()).collect();
+    let mut calls: Vec<i64> = all.into_iter().collect();
+    calls.sort_by_key(|call| std::cmp::Reverse(count(ours, *call)));
+    let mut text = String::from(HOW);
+    let names: String = creates.iter().fold(String::new(), |text, (who, _)| text + " " + who + " |");
+    writeln!(text, "| |{names}\n|---|{}", "--:|".repeat(creates.len())).unwrap();
+    for call in calls {
+        write!(text, "| {} |", integration::trace::name(call)).unwrap();
+        for (_, counted) in &creates {
+            write!(text, " {} |", count(counted, call)).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
