@@ -34,7 +34,7 @@ guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
     cp $(program containers) containers && cp $(program attacks) attacks || exit
     cp $(program engine_docker) docker && cp $(program engine_containerd) containerd || exit
     cp $(program shim_task) task && cp $(program shim_exits) exits || exit
-    ./containers limits:: apparmor exec::it_ exec::labels || failed=yes
+    ./containers limits:: cgroups:: apparmor exec::it_ exec::labels || failed=yes
     ./attacks identity::an_apparmor --test-threads=1 || failed=yes
     ./containerd limits_and_metrics || failed=yes
     ./task statistics limits_can --test-threads=1 || failed=yes
@@ -45,7 +45,7 @@ guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
 guest --v1 --timeout 600 --program "$binaries/corten" --program "$binaries/probe" "
     mkdir /usr/local/bin/deps && cd /usr/local/bin/deps || exit
     cp $(program cgroup_host) host && cp $(program containers) containers || exit
-    ./host && ./containers limits:: --skip version_2 --skip huge_pages --skip unified_keys"
+    ./host && ./containers limits:: cgroups:: --skip version_2 --skip huge_pages --skip unified_keys"
 guest --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}"
 exit $status

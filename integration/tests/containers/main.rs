@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod capabilities;
+mod cgroups;
 mod check;
 mod checkpoint;
 mod concurrency;
