@@ -36,6 +36,7 @@ guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
     cp $(program shim_task) task && cp $(program shim_exits) exits || exit
     ./containers limits:: cgroups:: apparmor exec::it_ exec::labels || failed=yes
     ./attacks identity::an_apparmor --test-threads=1 || failed=yes
+    PROOFS=identity::an_apparmor ./attacks weakened::every_attack_succeeds || failed=yes
     ./containerd limits_and_metrics || failed=yes
     ./task statistics limits_can --test-threads=1 || failed=yes
     ./exits out_of_memory pausing --test-threads=1 || failed=yes

@@ -6,6 +6,9 @@ use crate::policy::Policy;
 use crate::program::{Program, action, flag};
 use crate::{Arch, arch, codegen, runs};
 
+/// How many unknown system calls a warning names: profiles for many kernels have a few dozen.
+const MOST_NAMED: usize = 200;
+
 /// What a profile leaves to the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -58,8 +61,11 @@ pub fn compile(profile: &Seccomp, options: &Options) -> Result<Program, CompileE
     let instructions = codegen::program(&policy, &sections)?;
     let mut warnings = policy.warnings;
     if !policy.unknown.is_empty() {
-        let names = policy.unknown.join(", ");
-        warnings.push(format!("linux.seccomp: unknown system calls are left out: {names}"));
+        let named: Vec<&str> = policy.unknown.iter().take(MOST_NAMED).map(String::as_str).collect();
+        let more = policy.unknown.len() - named.len();
+        let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = named.join(", ");
+        warnings.push(format!("linux.seccomp: unknown system calls are left out: {names}{and}"));
     }
     Ok(Program { instructions, flags, droppable_flags, listener: flags & flag::NEW_LISTENER != 0, warnings })
 }

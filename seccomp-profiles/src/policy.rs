@@ -9,6 +9,7 @@ use crate::error::CompileError;
 use crate::oci::{Arg, Rule, Seccomp};
 use crate::program::{action, errno};
 use crate::table::{self, ROWS, RowId};
+use std::collections::BTreeSet;
 
 /// A comparison of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub(crate) struct Policy {
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) chains: Vec<Vec<Guard>>,
     /// Names without a row, in order of appearance, each once.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: BTreeSet<String>,
     /// Whether any rule notifies.
     pub(crate) notifies: bool,
     /// What the author may want to know, one sentence each.
@@ -160,7 +161,7 @@ impl Policy {
             default,
             verdicts: vec![Verdict::Unnamed; ROWS],
             chains: Vec::new(),
-            unknown: Vec::new(),
+            unknown: BTreeSet::new(),
             notifies: default == action::NOTIFY,
             warnings: Vec::new(),
         };
@@ -184,7 +185,7 @@ impl Policy {
             }
             let Some(row) = table::row(name) else {
                 if !self.unknown.contains(name) {
-                    self.unknown.push(name.clone());
+                    self.unknown.insert(name.clone());
                 }
                 continue;
             };

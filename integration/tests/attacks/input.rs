@@ -113,6 +113,66 @@ fn namespace_paths_of_any_length() {
     assert!(!run.status.success());
 }
 
+/// Lists in which no two entries are the same: work that grows with the square of their number would show.
+#[test]
+fn different_entries_without_number() {
+    let many = |entry: &dyn Fn(u32) -> Value| json!((0..50_000).map(entry).collect::<Vec<_>>());
+    let device = |number: u32| json!({ "allow": true, "type": "c", "major": number / 256, "minor": number % 256, "access": "r" });
+    let node =
+        |number: u32| json!({ "path": format!("/dev/x{number}"), "type": "c", "major": 1, "minor": 3 });
+    let call = |number: u32| json!({ "names": [format!("call{number}")], "action": "SCMP_ACT_ERRNO" });
+    let setting = |number: u32| (format!("net.x.y{number}"), json!("1"));
+    for (pointer, value) in [
+        ("/process/capabilities/bounding", many(&|number| json!(format!("CAP_{number}")))),
+        ("/process/capabilities/ambient", many(&|number| json!(format!("CAP_{number}")))),
+        ("/linux/maskedPaths", many(&|number| json!(format!("/nonexistent/{number}")))),
+        ("/linux/resources/devices", many(&device)),
+        ("/linux/resources/devices", json!((0..8000).map(device).collect::<Vec<_>>())),
+        ("/linux/devices", many(&node)),
+        ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": many(&call) })),
+        ("/linux/sysctl", Value::Object((0..50_000).map(setting).collect())),
+        ("/hooks/poststop", many(&|number| json!({ "path": format!("relative{number}") }))),
+    ] {
+        let mut c = Container::new();
+        bounded(&mut c, 1024);
+        c.via.splice(0..0, ["timeout", "--signal=SEGV", "60"].map(OsString::from));
+        c.args(&["/bin/true"]).put(pointer, value);
+        let run = c.run(&[]);
+        assert_orderly(&run);
+        assert!(run.stderr.len() < 1 << 20, "{pointer}: {} bytes of messages", run.stderr.len());
+    }
+}
+
+/// Files of which one is opened and read, and that never answer: refused, not waited for.
+#[test]
+fn files_that_never_answer_are_refused() {
+    let fifo = |c: &Container| {
+        let path = c.path("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for what in ["namespace", "config.json", "process.json", "seccomp"] {
+        let mut c = Container::new();
+        let path = fifo(&c);
+        let bundle = c.bundle().to_str().unwrap().to_owned();
+        c.via.splice(0..0, ["timeout", "--signal=SEGV", "20"].map(OsString::from));
+        let run = match what {
+            "namespace" => c.namespace("network", Some(&path)).args(&["/bin/true"]).run(&[]),
+            "config.json" => {
+                fs::rename(&path, c.path("config.json")).unwrap();
+                c.call(&["run", "--bundle", &bundle, &c.id])
+            }
+            "process.json" => {
+                c.sleeping();
+                c.call(&["exec", "--process", &path, &c.id])
+            }
+            _ => c.call(&["seccomp", "compile", &path]),
+        };
+        assert_orderly(&run);
+        assert!(!run.status.success(), "{what}: {run:#?}");
+    }
+}
+
 #[test]
 fn lists_of_every_kind_without_number() {
     let fill = |value: Value| json!(vec![value; 50_000]);

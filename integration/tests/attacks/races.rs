@@ -98,6 +98,33 @@ fn a_setting_never_goes_to_a_proc_that_is_swapped() {
     assert_eq!(fs::read_to_string(fake.join("sys/kernel/shm_rmid_forced")).unwrap(), "fake");
 }
 
+/// `/proc` gets another name when something is mounted on it already, by somebody who has the root file system as well:
+/// what was to be hidden stays hidden, under whatever name (CVE-2025-31133).
+#[test]
+fn what_is_hidden_stays_hidden_under_another_name() {
+    let mut c = Container::new();
+    let other = c.rootfs("other");
+    fs::create_dir_all(&other).unwrap();
+    c.put("/linux/maskedPaths", json!(["/proc/keys", "/proc/version"]));
+    c.put("/linux/readonlyPaths", json!(["/proc/sys"])).put("/root/readonly", json!(false));
+    // Names change while it looks: one reading of the table, in which they are one or the other.
+    c.shell(
+        "until table=$(cat /proc/self/mountinfo || cat /other/self/mountinfo); do true; done 2> /dev/null; \
+         for name in keys version sys; do echo \"$table\" | grep -qE \" /(proc|other)/$name \" || echo \"$name is open\"; \
+         done; echo looked",
+    );
+    let place = c.rootfs("proc");
+    let mut looked = 0;
+    while_swapping(&place, &other, || {
+        for _ in 0..ROUNDS {
+            let run = c.run(&[]);
+            assert!(!run.stdout.contains("is open"), "{run:#?}");
+            looked += usize::from(run.stdout.contains("looked"));
+        }
+    });
+    assert!(looked > 0, "no container came as far as to look");
+}
+
 /// Two containers with one volume: one swaps names in it, the other mounts through them (CVE-2019-19921).
 #[test]
 fn a_volume_that_another_container_changes_leads_nowhere() {

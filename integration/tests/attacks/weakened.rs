@@ -66,6 +66,8 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("identity::groups_of_the_caller_reach_no_program", Without("groups")),
     ("identity::no_program_has_the_keyring_of_the_caller", CRUN),
     ("identity::nothing_is_inheritable_that_was_not_asked_for", Without("inheritable")),
+    ("input::different_entries_without_number", CRASHING),
+    ("input::files_that_never_answer_are_refused", CRASHING),
     ("input::id_maps_of_thousands_of_lines", CRASHING),
     ("input::json_that_is_deep", CRASHING),
     ("input::json_that_is_huge", CRASHING),
@@ -80,6 +82,7 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("races::a_setting_never_goes_to_a_proc_that_is_swapped", Without("procfs")),
     ("races::a_volume_that_another_container_changes_leads_nowhere", Without("in-root")),
     ("races::nothing_is_made_outside_while_names_are_swapped", Without("in-root")),
+    ("races::what_is_hidden_stays_hidden_under_another_name", Without("covered")),
     ("rootfs::a_console_is_never_made_through_a_link", Without("console")),
     ("rootfs::a_mask_does_not_open_the_kernels_settings", Without("masks")),
     ("rootfs::a_mask_is_never_the_images_own_null_device", Without("masks")),
@@ -141,7 +144,10 @@ fn every_attack_succeeds_on_a_worse_runtime() {
     }
     let own = copy();
     let (mut unnoticed, mut missing) = (Vec::new(), Vec::new());
-    for (number, (test, worse)) in ATTACKS.iter().enumerate() {
+    // Where only some of them can succeed, such as those that need a security module: `PROOFS=identity::an_apparmor`.
+    let wanted = std::env::var("PROOFS").unwrap_or_default();
+    let attacks = ATTACKS.iter().enumerate().filter(|(_, (test, _))| test.starts_with(&wanted));
+    for (number, (test, worse)) in attacks {
         let began = std::time::Instant::now();
         let (path, protection) = match worse {
             Without(protection) => (own.clone(), *protection),

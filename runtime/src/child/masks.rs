@@ -9,6 +9,7 @@ use crate::sys::fd::LazyFd;
 use crate::sys::mount::{self, Attributes};
 use crate::weak;
 use nix::sys::stat::{SFlag, fstat, makedev};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What hides paths, made before the host's tree is out of reach.
@@ -81,6 +82,19 @@ pub(super) fn empty_directory() -> Result<OwnedFd, Errno> {
     mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_RDONLY)
 }
 
+/// A path, from the mount that has it: what was mounted is what is covered, whatever has become of the names above it. A
+/// link in it that begins at the root leads nowhere from there.
+fn find(root: &Root, path: &OsStr) -> Result<OwnedFd, Errno> {
+    if let Some((mount, below)) = root.covered.find(path) {
+        let below = if below.is_empty() { OsStr::new(".") } else { below };
+        match path::resolve(mount, below, Missing::Fail) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            result => return result,
+        }
+    }
+    path::resolve(root.path_root(), path, Missing::Fail)
+}
+
 /// Makes paths read-only, then hides paths. What does not exist needs neither.
 ///
 /// # Errors
@@ -88,7 +102,7 @@ pub(super) fn empty_directory() -> Result<OwnedFd, Errno> {
 pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> {
     for name in &plan.read_only {
         let what = || format!("linux.readonlyPaths: {}", name.to_string_lossy());
-        let place = match path::resolve(root.path_root(), name, Missing::Fail) {
+        let place = match find(root, name) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             result => LazyFd::from(result.or_fail(what)?),
         };
@@ -100,7 +114,7 @@ pub fn apply(plan: &Plan, root: &Root, covers: Option<&mut Covers>) -> Step<()> 
     let Some(covers) = covers else { return Ok(()) };
     for name in &plan.masked {
         let what = || format!("linux.maskedPaths: {}", name.to_string_lossy());
-        let place = match path::resolve(root.path_root(), name, Missing::Fail) {
+        let place = match find(root, name) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             result => LazyFd::from(result.or_fail(what)?),
         };

@@ -12,7 +12,7 @@ use crate::weak;
 use crate::wire::Failure;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -62,12 +62,13 @@ pub struct View<'a> {
 ///
 /// # Errors
 /// The first mount that cannot be made, by its position and destination.
-pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()> {
+pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Covered> {
+    let mut covered = Covered::default();
     let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids };
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
-        one(mount, root, prepared, view).map_err(|failure| Failure {
+        let made = one(mount, root, prepared, view).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -76,26 +77,67 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<()>
             ),
             ..failure
         })?;
+        covered.note(plan, &mount.destination, made);
     }
-    Ok(())
+    Ok(covered)
 }
 
-/// Mounts one entry below `root`.
+/// Mounts on which paths are to be hidden or made read-only, by their destinations. Whoever shares the root file system
+/// with this container may give another name to a directory that something is mounted on: then the mount goes with it,
+/// and a path leads elsewhere.
+#[derive(Debug, Default)]
+pub struct Covered(Vec<(OsString, LazyFd)>);
+
+impl Covered {
+    fn note(&mut self, plan: &Plan, destination: &OsStr, made: Option<LazyFd>) {
+        // What is below it cannot be seen any more.
+        self.0.retain(|(other, _)| below(other, destination).is_none());
+        let wanted = plan.masked.iter().chain(&plan.read_only).any(|path| below(path, destination).is_some());
+        if let Some(made) = made.filter(|_| wanted) {
+            self.0.push((destination.to_owned(), made));
+        }
+    }
+
+    /// The mount that has a path, and the path from there.
+    #[must_use]
+    pub fn find<'a>(&self, path: &'a OsStr) -> Option<(BorrowedFd<'_>, &'a OsStr)> {
+        if weak::off("covered") {
+            return None;
+        }
+        self.0.iter().rev().find_map(|(destination, mount)| Some((mount.as_fd(), below(path, destination)?)))
+    }
+}
+
+/// The path from `directory` on; `None` when it is not below it.
+fn below<'a>(path: &'a OsStr, directory: &OsStr) -> Option<&'a OsStr> {
+    Path::new(path).strip_prefix(directory).ok().map(Path::as_os_str)
+}
+
+/// Mounts one entry below `root`; returns the mount, if it is one of its own.
 ///
 /// # Errors
 /// The mount cannot be made.
-pub fn one(plan: &MountPlan, root: BorrowedFd<'_>, prepared: Option<&Prepared>, view: View<'_>) -> Step<()> {
+pub fn one(
+    plan: &MountPlan,
+    root: BorrowedFd<'_>,
+    prepared: Option<&Prepared>,
+    view: View<'_>,
+) -> Step<Option<LazyFd>> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
             if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
-                return make_link(root, &plan.destination, target.as_os_str());
+                return make_link(root, &plan.destination, target.as_os_str()).map(|()| None);
             }
             if let Some(mount) = prepared.and_then(|prepared| prepared.mount.as_ref()) {
-                return bind(plan, root, mount);
+                bind(plan, root, mount)?;
+                let mount = mount.try_clone().map_err(|error| failure(format!("duplicate: {error}")))?;
+                return Ok(Some(mount.into()));
             }
             let mount =
                 open_source(source, *tree, *nofollow).or_fail(|| format!("bind {}", source.display()))?;
-            bind(plan, root, &LazyFd::from(mount))
+            let mount = LazyFd::from(mount);
+            bind(plan, root, &mount)?;
+            Ok(Some(mount))
         }
         What::FileSystem { kind, source, data, copy_up } => {
             let place = place_for(plan, root, kind.as_bytes())?;
@@ -111,12 +153,13 @@ pub fn one(plan: &MountPlan, root: BorrowedFd<'_>, prepared: Option<&Prepared>, 
                 copy_up::copy(place.fd.as_fd(), mount.as_fd())?;
             }
             set_attributes(mount.as_fd(), &left(&plan.attributes, attributes))?;
-            api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())
+            api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+            Ok(Some(mount))
         }
-        What::Cgroup => cgroup(plan, root, view.cgroups),
+        What::Cgroup => cgroup(plan, root, view.cgroups).map(|()| None),
         What::Remount => {
             let place = destination(plan, root, Missing::Fail)?;
-            set_attributes(place.as_fd(), &plan.attributes)
+            set_attributes(place.as_fd(), &plan.attributes).map(|()| None)
         }
     }
 }

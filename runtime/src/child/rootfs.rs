@@ -1,6 +1,7 @@
 //! The container's root: from a directory of the host to `/`.
 
-use super::{Handed, OrFail, Step, devices, failure, mounts};
+use super::mounts::{self, Covered};
+use super::{Handed, OrFail, Step, devices, failure};
 use crate::path::{self, Missing};
 use crate::plan::{Plan, RootPlan};
 use crate::sys::mount::{self, Attributes};
@@ -21,6 +22,8 @@ pub struct Root {
     pub fd: OwnedFd,
     /// Its `/dev`, where that is ours to fill.
     pub dev: Option<OwnedFd>,
+    /// What masks lie on.
+    pub covered: Covered,
 }
 
 impl Root {
@@ -39,7 +42,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
     // Names, modes and owners are given: nothing of the caller's mask in between.
     nix::sys::stat::umask(Mode::empty());
     let fd = attach(&plan.root)?;
-    mounts::apply(plan, fd.as_fd(), handed)?;
+    let covered = mounts::apply(plan, fd.as_fd(), handed)?;
     let dev = match plan.own_dev {
         true => Some(devices::make(plan, fd.as_fd())?),
         false => None,
@@ -49,7 +52,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         path::resolve(fd.as_fd(), cwd, Missing::Directory)
             .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
     }
-    Ok(Root { fd, dev })
+    Ok(Root { fd, dev, covered })
 }
 
 /// The root of a container that has no mount namespace of its own: a directory to chroot(2) into.
@@ -57,7 +60,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
 /// # Errors
 /// The directory cannot be opened.
 pub fn borrow(plan: &Plan) -> Step<Root> {
-    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None })
+    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None, covered: Covered::default() })
 }
 
 fn open_directory(path: &Path) -> Step<OwnedFd> {

@@ -9,6 +9,7 @@ use crate::sys::{Errno, process};
 use crate::weak;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// A process that was just made.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ pub fn open_namespaces(namespaces: &Namespaces) -> Result<Vec<Joined>> {
         .iter()
         .map(|join| {
             let path = &join.path;
-            let file = File::open(path).map_err(super::error::file_error("open namespace", path))?;
+            // A FIFO or a device in its place is refused, not waited for.
+            let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+            let file = file.map_err(super::error::file_error("open namespace", path))?;
             match namespace_type(file.as_fd()) {
                 Ok(found) if found == join.flag => Ok((join.flag, join.name, file.into())),
                 _ => Err(Error::Other(format!("{} is not a {} namespace", path.display(), join.name))),

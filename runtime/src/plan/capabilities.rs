@@ -5,6 +5,7 @@
 
 use super::Host;
 use crate::spec;
+use std::collections::BTreeSet;
 
 /// The capabilities of capabilities(7), in the order of their numbers.
 pub const NAMES: [&str; 41] = [
@@ -91,10 +92,13 @@ pub fn plan(capabilities: &spec::Capabilities, host: &Host, warnings: &mut Vec<S
     sets
 }
 
+/// How many unknown capabilities are named, each in a warning of its own: more are no mistake.
+const MOST_WARNINGS: usize = 64;
+
 /// What was asked for in vain.
 #[derive(Default)]
 struct LeftOut<'a> {
-    unknown: Vec<&'a str>,
+    unknown: BTreeSet<&'a str>,
     ungrantable: u64,
 }
 
@@ -105,8 +109,7 @@ impl<'a> LeftOut<'a> {
         for name in names {
             match exact(name).filter(|number| *number <= last) {
                 Some(number) => bits |= 1 << number,
-                None if self.unknown.contains(&name.as_str()) => {}
-                None => self.unknown.push(name),
+                None => drop(self.unknown.insert(name)),
             }
         }
         self.ungrantable |= bits & !grantable;
@@ -114,9 +117,14 @@ impl<'a> LeftOut<'a> {
     }
 
     fn warn(&self, warnings: &mut Vec<String>) {
-        for name in &self.unknown {
+        for name in self.unknown.iter().take(MOST_WARNINGS) {
             warnings
                 .push(format!("process.capabilities: {name:?} is not known to this kernel and is ignored"));
+        }
+        if let Some(more) = self.unknown.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+            warnings.push(format!(
+                "process.capabilities: {more} more are not known to this kernel and are ignored"
+            ));
         }
         if self.ungrantable != 0 {
             let names = NAMES.iter().enumerate().filter(|(bit, _)| self.ungrantable & (1 << bit) != 0);

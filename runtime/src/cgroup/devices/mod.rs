@@ -131,8 +131,17 @@ impl fmt::Display for Rule {
 /// Reads the rules of config.json.
 ///
 /// # Errors
-/// A type, number or access that means nothing.
+/// A type, number or access that means nothing; more rules than any host has devices, each of which is compared with all
+/// others.
 pub(super) fn parse(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
+    const MOST: usize = 8192;
+    if rules.len() > MOST {
+        return Err(Error::Invalid {
+            field: "linux.resources.devices".to_owned(),
+            value: format!("{} rules", rules.len()),
+            why: format!("expected at most {MOST}"),
+        });
+    }
     rules.iter().enumerate().map(|(index, rule)| parse_rule(index, rule)).collect()
 }
 
