@@ -19,6 +19,7 @@
 //! | [`network`], [`volume`] | networks and volumes |
 //! | [`task`] | shims |
 //! | [`logger`] | the process that writes a container's log |
+//! | [`rootless`] | the engine of a user without privilege |
 //! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
 //! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`] | what all of them need |
 //! | [`sys`] | every unsafe line |
@@ -38,6 +39,7 @@ pub mod logger;
 pub mod names;
 pub mod network;
 pub mod registry;
+pub mod rootless;
 pub mod sys;
 pub mod task;
 pub mod time;

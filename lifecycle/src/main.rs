@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use lifecycle::api::server::{self, Listener};
 use lifecycle::api::tls::Identity;
 use lifecycle::engine::{Engine, Settings};
 use lifecycle::error::{Error, Result};
 use lifecycle::logger;
+use lifecycle::rootless;
 use lifecycle::task::Shims;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     // A logger is started for each container: it must not pay for anything else.
     let result = match (words.next(), words.next(), words.next()) {
         (Some(word), Some(config), None) if word == "logger" => logger::run(config.as_ref()),
+        (Some(word), None, None) if word == "hold" => rootless::keep(),
         _ => daemon(&command_line().get_matches()),
     };
     match result {
@@ -73,13 +76,34 @@ fn command_line() -> Command {
 
 fn daemon(options: &ArgMatches) -> Result<()> {
     let text = |name: &str| options.get_one::<String>(name).cloned().unwrap_or_default();
-    let hosts: Vec<String> = options.get_many("host").into_iter().flatten().cloned().collect();
+    let given = |name: &str| options.value_source(name) != Some(ValueSource::DefaultValue);
+    let unprivileged = rootless::is() || !nix::unistd::geteuid().is_root();
+    let place = |name: &str| -> Result<PathBuf> {
+        let path = match name {
+            "root" if unprivileged && !given(name) => {
+                rootless::directory("XDG_DATA_HOME", Some(".local/share"))?
+            }
+            "exec-root" if unprivileged && !given(name) => rootless::directory("XDG_RUNTIME_DIR", None)?,
+            _ => PathBuf::from(text(name)),
+        };
+        std::path::absolute(path).map_err(Error::step("find a directory"))
+    };
+    let exec_root = place("exec-root")?;
+    if !nix::unistd::geteuid().is_root() {
+        return rootless::enter(&exec_root);
+    }
+    let hosts: Vec<String> = match unprivileged && !given("host") {
+        true => vec![format!("unix://{}/cortend.sock", exec_root.display())],
+        false => options.get_many("host").into_iter().flatten().cloned().collect(),
+    };
     let own = std::env::current_exe().map_err(Error::step("find this program"))?;
-    let absolute = |name: &str| std::path::absolute(text(name)).map_err(Error::step("find a directory"));
     let settings = Settings {
-        root: absolute("root")?,
-        exec_root: absolute("exec-root")?,
-        cgroup_parent: text("cgroup-parent"),
+        root: place("root")?,
+        exec_root,
+        cgroup_parent: match unprivileged && !given("cgroup-parent") {
+            true => String::new(),
+            false => text("cgroup-parent"),
+        },
         shim: options.get_one::<String>("shim").map_or_else(Shims::find, PathBuf::from),
         own,
     };

@@ -26,17 +26,16 @@ pub fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) }).map(owned)
 }
 
-/// fsconfig(2), `FSCONFIG_SET_STRING`.
+/// fsconfig(2), `FSCONFIG_SET_STRING`, or `FSCONFIG_SET_FLAG` without a value.
 ///
 /// # Errors
 /// The errno of fsconfig(2).
-pub fn fsconfig_string(context: BorrowedFd<'_>, key: &CStr, value: &CStr) -> io::Result<()> {
-    let command = libc::FSCONFIG_SET_STRING;
-    // SAFETY: both strings are NUL-terminated and outlive the call.
-    check(unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value.as_ptr(), 0)
-    })
-    .map(drop)
+pub fn fsconfig_set(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> io::Result<()> {
+    let command = if value.is_some() { libc::FSCONFIG_SET_STRING } else { libc::FSCONFIG_SET_FLAG };
+    let value = value.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: the key and the value, if there is one, are NUL-terminated and outlive the call; a flag takes none.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0) })
+        .map(drop)
 }
 
 /// fsconfig(2), `FSCONFIG_CMD_CREATE`, and fsmount(2): a mount that is attached nowhere.

@@ -5,6 +5,7 @@ mod clients;
 mod crashes;
 mod docker;
 mod images;
+mod rootless;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, image};

@@ -41,7 +41,7 @@ pub async fn listen(socket: &Path, group: Option<&str>) -> Result<UnixListener> 
     let listener = UnixListener::bind(socket);
     nix::sys::stat::umask(mask);
     let listener = listener.map_err(Error::at("listen on", socket))?;
-    if let Some(name) = group
+    if let Some(name) = group.filter(|_| !crate::rootless::is())
         && let Ok(id) = group_id(name)
     {
         chown(socket, None, Some(id)).map_err(Error::at("change the group of", socket))?;

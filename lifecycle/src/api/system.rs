@@ -102,6 +102,8 @@ fn info(engine: &Engine) -> Result<Answer> {
         std::fs::read_to_string(path).is_ok_and(|text| text.split_whitespace().any(|word| word == name))
     };
     let (memory, cpu) = (controller("memory"), controller("cpu"));
+    let mut security = vec!["name=seccomp,profile=builtin"];
+    security.extend(crate::rootless::is().then_some("name=rootless"));
     answer::json(&json!({
         "ID": engine.id,
         "Containers": containers.len(),
@@ -145,7 +147,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "ContainerdCommit": {"ID": "", "Expected": ""},
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "SecurityOptions": security,
         "Warnings": [],
     }))
 }

@@ -154,6 +154,7 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
         return refuse("can't create 'AutoRemove' container with restart policy".into());
     }
     check_numbers(host)?;
+    crate::rootless::refuse(host)?;
     if let Some(timeout) =
         config.healthcheck.as_ref().and_then(|health| health.timeout).filter(|t| *t != 0 && *t < 1_000_000)
     {

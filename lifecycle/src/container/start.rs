@@ -238,6 +238,9 @@ fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRe
     let overlay = container.overlay(engine)?;
     let lower: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
     let mut options = vec![format!("lowerdir={}", lower.join(":"))];
+    if crate::rootless::is() {
+        options.push("userxattr".into());
+    }
     if let Some((upper, work)) = overlay.upper {
         options.push(format!("upperdir={}", upper.display()));
         options.push(format!("workdir={}", work.display()));

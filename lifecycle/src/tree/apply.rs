@@ -169,7 +169,11 @@ impl Apply {
                     |value: io::Result<Option<u32>>| value.map(|value| u64::from(value.unwrap_or(0)));
                 let major = number(entry.header().device_major())?;
                 let minor = number(entry.header().device_minor())?;
-                mknodat(folder, name, kind, Mode::from_bits_truncate(0o600), makedev(major, minor))?;
+                match mknodat(folder, name, kind, Mode::from_bits_truncate(0o600), makedev(major, minor)) {
+                    // Only the host's root makes devices; a container gets its own ones anyway.
+                    Err(Errno::EPERM) if crate::rootless::is() => return Ok(0),
+                    other => other?,
+                }
                 self.finish_unopened(place, entry, true)?;
                 Ok(0)
             }
@@ -307,7 +311,7 @@ fn whiteout(folder: &OwnedFd, name: &Path) -> io::Result<()> {
     let bytes = name.as_os_str().as_bytes();
     if bytes == OPAQUE {
         let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes())?;
-        return sys::set_xattr(&path, c"trusted.overlay.opaque", b"y");
+        return sys::set_xattr(&path, crate::rootless::opaque(), b"y");
     }
     let hidden = &bytes[WHITEOUT.len()..];
     // Other names with the prefix twice are notes of AUFS.

@@ -37,17 +37,20 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
 fn mount_overlay(overlay: &Lower) -> io::Result<std::os::fd::OwnedFd> {
     let context = sys::fsopen(c"overlay")?;
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
-    let set = |key, path: &Path| sys::fsconfig_string(context.as_fd(), key, &text(path)?);
+    let set = |key, path: &Path| sys::fsconfig_set(context.as_fd(), key, Some(&text(path)?));
     set(c"source", Path::new("overlay"))?;
     // One by one, as a list has to fit into 256 bytes here (Linux 6.5).
     let one_by_one = overlay.lower.iter().try_for_each(|path| set(c"lowerdir+", path));
     if one_by_one.is_err() {
         let all: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
-        sys::fsconfig_string(context.as_fd(), c"lowerdir", &CString::new(all.join(":"))?)?;
+        sys::fsconfig_set(context.as_fd(), c"lowerdir", Some(&CString::new(all.join(":"))?))?;
     }
     if let Some((upper, work)) = &overlay.upper {
         set(c"upperdir", upper)?;
         set(c"workdir", work)?;
+    }
+    if crate::rootless::is() {
+        sys::fsconfig_set(context.as_fd(), c"userxattr", None)?;
     }
     sys::fsmount(context.as_fd())
 }
@@ -122,6 +125,6 @@ pub(super) fn is_whiteout(stat: &FileStat) -> bool {
 /// Whether a directory hides all that lower ones have in it.
 pub(super) fn is_opaque(folder: &impl AsFd) -> bool {
     let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes());
-    let value = path.ok().and_then(|path| sys::get_xattr(&path, c"trusted.overlay.opaque").ok());
+    let value = path.ok().and_then(|path| sys::get_xattr(&path, crate::rootless::opaque()).ok());
     value.flatten().as_deref() == Some(b"y")
 }

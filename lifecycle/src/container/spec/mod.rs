@@ -81,6 +81,9 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
             spec["domainname"] = json!(domain);
         }
     }
+    if let Some(linux) = spec["linux"].as_object_mut() {
+        linux.retain(|_, value| !value.is_null());
+    }
     let (devices, rules) = devices::all(host)?;
     spec["linux"]["devices"] = json!(devices);
     spec["linux"]["resources"]["devices"] = json!(rules);
@@ -177,13 +180,17 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
     all
 }
 
-fn cgroups_path(record: &Record, around: &Surroundings) -> Result<String> {
+/// `None` without privilege, when nobody names a place that the user may write to: it then runs without limits.
+fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>> {
     let parent = record.host.cgroup_parent.as_deref().filter(|parent| !parent.is_empty());
     let parent = parent.unwrap_or(&around.cgroup_parent);
+    if parent.is_empty() && crate::rootless::is() {
+        return Ok(None);
+    }
     if Path::new(parent).components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::invalid(format!("cgroup-parent {parent:?} must not contain \"..\"")));
     }
-    Ok(format!("/{}/{}", parent.trim_matches('/'), record.id))
+    Ok(Some(format!("/{}/{}", parent.trim_matches('/'), record.id)))
 }
 
 fn sysctls(record: &Record) -> Result<Value> {
@@ -191,7 +198,10 @@ fn sysctls(record: &Record) -> Result<Value> {
     let own_network = record.network_mode() != "host" && !record.network_mode().starts_with("container:");
     if own_network {
         all.insert("net.ipv4.ip_unprivileged_port_start".into(), json!("0"));
-        all.insert("net.ipv4.ping_group_range".into(), json!("0 2147483647"));
+        // All groups there are: a user namespace has not all of them.
+        if !crate::rootless::is() {
+            all.insert("net.ipv4.ping_group_range".into(), json!("0 2147483647"));
+        }
     }
     for (name, value) in record.host.sysctls.iter().flatten() {
         if name.starts_with("net.") && !own_network {

@@ -1,0 +1,158 @@
+//! The engine of a user without privilege over the host: in a user, a mount and a network namespace of the user's own.
+//!
+//! They are made by `unshare(1)` with the ids of `/etc/subuid` and `/etc/subgid`, and kept by a process that sleeps:
+//! an engine that is started again joins them with `nsenter(1)`, where its containers still are. `slirp4netns` gives
+//! them a way out. What needs the host stays impossible, and is refused: see [`refuse`].
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use bollard_stubs::models::HostConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Whether this process is root in a user namespace only.
+pub fn is() -> bool {
+    static IS: OnceLock<bool> = OnceLock::new();
+    *IS.get_or_init(|| {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        !map.split_whitespace().eq(["0", "0", "4294967295"])
+    })
+}
+
+/// The extended attribute with which overlayfs marks a directory that hides all below it.
+pub fn opaque() -> &'static std::ffi::CStr {
+    if is() { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" }
+}
+
+/// Refuses what such an engine cannot do.
+///
+/// # Errors
+/// With the option.
+pub fn refuse(host: &HostConfig) -> Result<()> {
+    if is()
+        && (host.publish_all_ports == Some(true)
+            || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()))
+    {
+        return Err(Error::invalid(
+            "published ports need an engine that runs as root: this one has a network of its own",
+        ));
+    }
+    Ok(())
+}
+
+/// A directory of this user's, by the variable of the XDG base directory specification.
+///
+/// # Errors
+/// When neither the variable nor its default is set.
+pub fn directory(variable: &str, below_home: Option<&str>) -> Result<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || below_home.and_then(|below| Some(of("HOME")?.join(below)));
+    let found = of(variable).or_else(home);
+    let found = found.map(|path| path.join("corten"));
+    found.ok_or_else(|| {
+        Error::invalid(format!(
+            "without root, {variable} must be set, or --root, --exec-root and -H be given"
+        ))
+    })
+}
+
+/// The process that keeps the namespaces, and when it was started: its number alone may be another's by now.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    started: String,
+}
+
+impl Holder {
+    /// A process as it is now; `None` when there is none.
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may have anything in it; the time is the twentieth field after it.
+        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned();
+        Some(Self { pid, started })
+    }
+}
+
+/// Goes on in the user's own namespaces, with the same arguments.
+///
+/// # Errors
+/// When they cannot be made or joined; it does not return otherwise.
+pub fn enter(exec_root: &Path) -> Result<()> {
+    files::make_dir(exec_root, 0o700)?;
+    let file = exec_root.join("namespaces.json");
+    let known: Option<Holder> = files::read_json(&file)?;
+    let holder = match known.filter(|known| Holder::of(known.pid).as_ref() == Some(known)) {
+        Some(holder) => holder,
+        None => {
+            let holder = hold(exec_root)?;
+            files::write_json(&file, &holder)?;
+            holder
+        }
+    };
+    let own = std::env::current_exe().map_err(Error::step("find this program"))?;
+    let here = std::env::current_dir().map_err(Error::step("find the working directory"))?;
+    let failed = Command::new("nsenter")
+        .args(["--user", "--mount", "--net", "--preserve-credentials", "--target", &holder.pid.to_string()])
+        .arg(format!("--wd={}", here.display()))
+        .arg("--")
+        .arg(own)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    Err(Error::internal(format!("join the user's namespaces with nsenter: {failed}")))
+}
+
+/// Makes the namespaces.
+fn hold(exec_root: &Path) -> Result<Holder> {
+    let own = std::env::current_exe().map_err(Error::step("find this program"))?;
+    let mut child = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--map-auto", "--mount", "--net", "--propagation", "slave", "--"])
+        .arg(own)
+        .arg("hold")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(Error::step("run unshare"))?;
+    let mut ready = [0; 1];
+    let said = child.stdout.take().map(|mut out| out.read_exact(&mut ready));
+    if !matches!(said, Some(Ok(()))) {
+        return Err(Error::internal(
+            "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, and newuidmap (apt-get install uidmap)",
+        ));
+    }
+    let holder = Holder::of(child.id()).ok_or_else(|| Error::internal("the namespaces are gone again"))?;
+    let log =
+        std::fs::File::create(exec_root.join("slirp4netns.log")).map_err(Error::at("make", exec_root))?;
+    let out = Command::new("slirp4netns")
+        .args(["--configure", "--mtu=65520", "--disable-host-loopback", &holder.pid.to_string(), "tap0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn();
+    if let Err(error) = out {
+        eprintln!("cortend: containers have no way out of this host: slirp4netns: {error}");
+    }
+    Ok(holder)
+}
+
+/// Keeps the namespaces for as long as it is left alone.
+///
+/// # Errors
+/// When the loopback interface cannot be used.
+pub fn keep() -> Result<()> {
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    if !up.is_ok_and(|status| status.success()) {
+        return Err(Error::internal("ip link set lo up failed (apt-get install iproute2)"));
+    }
+    println!("ready");
+    loop {
+        nix::unistd::pause();
+    }
+}
