@@ -1,6 +1,6 @@
 //! `completion`: scripts for shells, from the table of commands.
 
-use super::{COMMANDS, Command, CommandError, GLOBAL, PROGRAM, print};
+use super::{COMMANDS, Command, CommandError, GLOBAL, PROGRAM, VERBS, print};
 use crate::cli::{Flag, UsageError};
 
 /// `completion`.
@@ -36,6 +36,13 @@ fn dashed(flags: &[Flag]) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
+/// The verbs below a command, with their flags.
+fn verbs_of(command: &Command) -> impl Iterator<Item = (&'static str, &'static [Flag])> {
+    let below = format!("{} ", command.name);
+    let known = VERBS.iter();
+    known.filter_map(move |verb| Some((verb.name.strip_prefix(&below)?, verb.flags)))
+}
+
 fn bash() -> String {
     let commands = COMMANDS.iter().map(|command| command.name).collect::<Vec<_>>().join(" ");
     let mut script = format!(
@@ -46,7 +53,10 @@ fn bash() -> String {
         dashed(GLOBAL)
     );
     for command in COMMANDS {
-        script.push_str(&format!("    {}) flags='{}' ;;\n", command.name, dashed(command.flags)));
+        let own = dashed(command.flags);
+        let verbs =
+            verbs_of(command).map(|(verb, flags)| format!(" {verb} {}", dashed(flags))).collect::<String>();
+        script.push_str(&format!("    {}) flags='{}' ;;\n", command.name, format!("{own}{verbs}").trim()));
     }
     script.push_str(&format!(
         "    help) flags='{commands}' ;;\n  esac\n  \
@@ -75,9 +85,35 @@ fn fish() -> String {
         let name = command.name;
         script
             .push_str(&format!("complete -c {PROGRAM} -f -n __fish_use_subcommand -a {name} -d '{about}'\n"));
+        let here = format!("__fish_seen_subcommand_from {name}");
         for option in command.flags {
-            script.push_str(&flag(&format!("__fish_seen_subcommand_from {name}"), option));
+            script.push_str(&flag(&here, option));
+        }
+        for (verb, flags) in verbs_of(command) {
+            script.push_str(&format!("complete -c {PROGRAM} -f -n '{here}' -a {verb}\n"));
+            for option in flags {
+                script.push_str(&flag(&format!("{here}; and __fish_seen_subcommand_from {verb}"), option));
+            }
         }
     }
     script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_verb_and_flag_is_completed() {
+        let (bash, fish) = (bash(), fish());
+        for command in COMMANDS.iter().chain(VERBS) {
+            for word in command.name.split(' ') {
+                assert!(bash.contains(word) && fish.contains(&format!("-a {word}")), "{word}");
+            }
+            for flag in command.flags {
+                assert!(bash.contains(&format!("--{}", flag.name)), "{}", flag.name);
+                assert!(fish.contains(&format!("-l {} ", flag.name)), "{}", flag.name);
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod features;
 pub mod help;
 pub mod kill;
 pub mod list;
+pub mod man;
 pub mod mounts;
 pub mod pattern;
 pub mod pause;
@@ -206,7 +207,7 @@ fn dispatch(global: &Parsed, log: Log) -> i32 {
     let outcome = match (name, command) {
         _ if global.raw("version").is_some() => Ok(version::print()),
         (Some(_), Some(command)) => in_context(global, command, words.cloned(), &log),
-        (Some("help" | "h"), None) => help::command(words.next().and_then(|word| word.to_str())),
+        (Some("help" | "h"), None) => help::run(&words.filter_map(|word| word.to_str()).collect::<Vec<_>>()),
         (None, _) => Ok(help::overview()),
         (Some(name), None) => {
             Err(CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })

@@ -4,6 +4,8 @@ use super::PROGRAM;
 
 /// The version of the specification that is implemented.
 pub const SPEC: &str = "1.3.0";
+/// The day of this version, for manual pages.
+pub const DATE: &str = "2026-11-21";
 /// The commit this was built from.
 pub const COMMIT: &str = match option_env!("CORTEN_COMMIT") {
     Some(commit) => commit,
