@@ -1,0 +1,247 @@
+//! README, ARCHITECTURE, CONTRIBUTING and SECURITY say what is true: their commands run, their figures are those of the
+//! results, their table of packages is that of the manifests.
+//!
+//! Every block of shell is run as it stands, under a terminal, in a directory with a root file system; a block that takes
+//! long or changes the machine has a comment before it that names the file by which it is run instead:
+//! `<!-- run elsewhere: FILE -->`. `UPDATE=1` writes the README's figures anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use integration::console::Console;
+use integration::runtime::{built, runtime};
+use integration::{outcome, rootfs, skip};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
+const ELSEWHERE: &str = "<!-- run elsewhere: ";
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A block of shell in a document.
+struct Block {
+    /// The document and the line.
+    place: String,
+    text: String,
+    /// By what it is run instead.
+    elsewhere: Option<String>,
+}
+
+fn blocks(name: &str) -> Vec<Block> {
+    let text = read(name);
+    let lines: Vec<&str> = text.lines().collect();
+    let fences =
+        lines.iter().enumerate().filter(|(_, line)| matches!(**line, "```sh" | "```bash" | "```shell"));
+    fences
+        .map(|(at, _)| {
+            let before = lines[..at].iter().rev().find(|line| !line.is_empty()).copied().unwrap_or_default();
+            let elsewhere = before.strip_prefix(ELSEWHERE).and_then(|rest| rest.strip_suffix(" -->"));
+            let inside = lines[at + 1..].iter().take_while(|line| **line != "```");
+            Block {
+                place: format!("{name}:{}", at + 1),
+                text: inside.map(|line| format!("{line}\n")).collect(),
+                elsewhere: elsewhere.map(str::to_owned),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_of_the_documents_runs() {
+    if !runtime().is_ours() || !nix::unistd::geteuid().is_root() {
+        skip!("needs Corten and root");
+    }
+    let all: Vec<Block> = DOCUMENTS.iter().flat_map(|name| blocks(name)).collect();
+    assert!(
+        all.iter().filter(|block| block.elsewhere.is_none()).count() >= 2,
+        "blocks are looked for in vain"
+    );
+    for block in all {
+        match &block.elsewhere {
+            Some(file) => assert!(repository().join(file).is_file(), "{}: there is no {file}", block.place),
+            None => run(&block),
+        }
+    }
+}
+
+/// Runs a block as somebody would who types it, with words of their own for those in capitals.
+fn run(block: &Block) {
+    let place = tempfile::tempdir_in(rootfs::base()).unwrap();
+    fs::create_dir(place.path().join("rootfs")).unwrap();
+    rootfs::populate(&place.path().join("rootfs"));
+    let own = place.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
+    let text = block.text.replace("NAME", &format!("doc-{own}")).replace("DIR", ".");
+    let path = format!(
+        "{}:{}",
+        built("corten").parent().unwrap().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let (mut console, terminal) = Console::pair();
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &text]).current_dir(place.path()).env("PATH", path);
+    command.env("XDG_RUNTIME_DIR", place.path()).stdin(terminal.try_clone().unwrap());
+    command.stdout(terminal.try_clone().unwrap()).stderr(Stdio::from(terminal));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // The program of `corten spec` is a shell: whoever is asked for a command leaves it.
+    let deadline = std::time::Instant::now() + outcome::BOUND;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("{}: does not end: {}", block.place, console.text());
+        }
+        console.write("exit\n");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(status.success(), "{}: {status}: {}", block.place, console.text());
+}
+
+/// The least times of a table of RESULTS.md, for one contestant: warm, then cold.
+fn least(results: &str, section: &str, contestant: &str) -> (String, String) {
+    let table =
+        results.split(&format!("### {section}\n")).nth(1).unwrap_or_else(|| panic!("no section {section:?}"));
+    let row = table.lines().take_while(|line| !line.starts_with("### "));
+    let row = row.filter(|line| line.starts_with(&format!("| {contestant} "))).next();
+    let cells: Vec<&str> =
+        row.unwrap_or_else(|| panic!("{section}: no {contestant}")).split('|').map(str::trim).collect();
+    (cells[2].to_owned(), cells[6].to_owned())
+}
+
+/// Counts of a table, for one contestant: system calls and peak memory in kB.
+fn counts(results: &str, section: &str, contestant: &str) -> (String, String) {
+    let table = results.split(&format!("### {section}\n")).nth(1).unwrap();
+    let row = table.lines().find(|line| line.starts_with(&format!("| {contestant} "))).unwrap();
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    (cells[11].to_owned(), cells[12].to_owned())
+}
+
+/// The README's table of figures.
+fn figures() -> String {
+    const CONTESTANTS: [&str; 3] = ["corten", "crun-1.28", "runc"];
+    const SECTIONS: [(&str, &str); 3] = [
+        ("run /bin/true, as Docker has it", "`run`, with Docker's configuration"),
+        ("create, start and delete, as Docker has it", "`create`, `start`, `delete`, the same"),
+        ("exec /bin/true", "`exec`"),
+    ];
+    let bench = read("integration/bench/RESULTS.md");
+    let titles = bench.lines().find_map(|line| line.strip_prefix("| contestants | ")).unwrap();
+    let title = |name: &str| {
+        let found = titles.split("), ").find_map(|one| one.strip_prefix(&format!("{name} (")));
+        found.unwrap_or(name).trim_end_matches([')', '|', ' ']).to_owned()
+    };
+    let mut text = String::from("| least time in ms, warm and cold |");
+    CONTESTANTS.iter().for_each(|name| write!(text, " {} |", title(name)).unwrap());
+    text.push_str("\n|---|--:|--:|--:|\n");
+    for (section, words) in SECTIONS {
+        write!(text, "| {words} |").unwrap();
+        for name in CONTESTANTS {
+            let (warm, cold) = least(&bench, section, name);
+            write!(text, " {warm}, {cold} |").unwrap();
+        }
+        text.push('\n');
+    }
+    for (which, words) in [(0, "system calls of that `run`"), (1, "its peak memory, kB")] {
+        write!(text, "| {words} |").unwrap();
+        for name in CONTESTANTS {
+            let (calls, memory) = counts(&bench, SECTIONS[0].0, name);
+            write!(text, " {} |", if which == 0 { calls } else { memory }).unwrap();
+        }
+        text.push('\n');
+    }
+    let conformance = read("conformance/RESULTS.md");
+    let passed = |line: &str, name: &str| {
+        let found = line
+            .split([',', ':'])
+            .find_map(|part| part.trim().strip_prefix(&format!("{name} passes ")).map(str::to_owned));
+        found.map(|count| count.split(';').next().unwrap_or_default().to_owned())
+    };
+    let version = |name: &str| {
+        conformance
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("- {name}: {name} version ")))
+            .unwrap_or("?")
+            .to_owned()
+    };
+    text.push_str(&format!(
+        "\n| passed | corten | crun {} | runc {} |\n|---|--:|--:|--:|\n",
+        version("crun"),
+        version("runc")
+    ));
+    let suites = conformance.lines().filter(|line| line.contains(": corten passes "));
+    for line in suites {
+        let suite = line.split(':').next().unwrap();
+        write!(text, "| {suite} |").unwrap();
+        for name in ["corten", "crun", "runc"] {
+            write!(text, " {} |", passed(line, name).unwrap_or_else(|| "–".to_owned())).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_results() {
+    const BEGIN: &str = "<!-- figures: begin -->\n";
+    const END: &str = "<!-- figures: end -->\n";
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(BEGIN).expect("a place for figures");
+    let (written, after) = rest.split_once(END).expect("an end of the figures");
+    let figures = figures();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(repository().join("README.md"), format!("{before}{BEGIN}{figures}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(written, figures, "UPDATE=1 cargo test -p integration --test documents writes them anew");
+}
+
+/// Every package that a crate of the workspace is built from is in the table of ARCHITECTURE.md, and nothing else.
+#[test]
+fn the_table_of_packages_is_that_of_the_manifests() {
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members =
+        workspace["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap());
+    let own = ["runtime", "seccomp-profiles", "shim", "integration"];
+    let mut expected = BTreeSet::new();
+    for member in members {
+        let manifest: toml::Table = read(&format!("{member}/Cargo.toml")).parse().unwrap();
+        for section in ["dependencies", "dev-dependencies"] {
+            let used = manifest.get(section).and_then(|section| section.as_table());
+            let names =
+                used.into_iter().flat_map(|used| used.keys()).filter(|name| !own.contains(&name.as_str()));
+            expected.extend(names.cloned());
+        }
+    }
+    let architecture = read("ARCHITECTURE.md");
+    let table = architecture.split("## Packages\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| package"));
+    let mut named = BTreeSet::new();
+    for row in rows {
+        let first = row.split('|').nth(1).unwrap();
+        for name in first.split(',').map(str::trim) {
+            assert!(named.insert(name.to_owned()), "{name} stands twice");
+        }
+    }
+    assert_eq!(named, expected);
+    // What the table says is only used in tests is in no program.
+    let tests = table.lines().filter(|line| line.contains("| tests |"));
+    let tests: Vec<&str> =
+        tests.flat_map(|row| row.split('|').nth(1).unwrap().split(',').map(str::trim)).collect();
+    for name in ["runtime", "shim", "seccomp-profiles", "lifecycle"] {
+        let manifest: toml::Table = read(&format!("{name}/Cargo.toml")).parse().unwrap();
+        let used = manifest["dependencies"].as_table().unwrap();
+        assert_eq!(tests.iter().find(|package| used.contains_key(**package)), None, "{name}");
+    }
+}
