@@ -83,12 +83,12 @@ pub(super) fn empty_directory() -> Result<OwnedFd, Errno> {
 }
 
 /// A path, from the mount that has it: what was mounted is what is covered, whatever has become of the names above it. A
-/// link in it that begins at the root leads nowhere from there.
+/// link in it that begins at the root leads nowhere from there; the kernel's own file systems have none.
 fn find(root: &Root, path: &OsStr) -> Result<OwnedFd, Errno> {
-    if let Some((mount, below)) = root.covered.find(path) {
+    if let Some((mount, below, kernels)) = root.covered.find(path) {
         let below = if below.is_empty() { OsStr::new(".") } else { below };
         match path::resolve(mount, below, Missing::Fail) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR) if !kernels => {}
             result => return result,
         }
     }

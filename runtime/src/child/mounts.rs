@@ -77,7 +77,7 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
             ),
             ..failure
         })?;
-        covered.note(plan, &mount.destination, made);
+        covered.note(plan, mount, made);
     }
     Ok(covered)
 }
@@ -86,25 +86,30 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
 /// with this container may give another name to a directory that something is mounted on: then the mount goes with it,
 /// and a path leads elsewhere.
 #[derive(Debug, Default)]
-pub struct Covered(Vec<(OsString, LazyFd)>);
+pub struct Covered(Vec<(OsString, LazyFd, bool)>);
 
 impl Covered {
-    fn note(&mut self, plan: &Plan, destination: &OsStr, made: Option<LazyFd>) {
+    fn note(&mut self, plan: &Plan, mount: &MountPlan, made: Option<LazyFd>) {
+        let destination = mount.destination.as_os_str();
         // What is below it cannot be seen any more.
-        self.0.retain(|(other, _)| below(other, destination).is_none());
+        self.0.retain(|(other, ..)| below(other, destination).is_none());
+        let kernels = |kind: &CString| kind.as_c_str() == c"proc" || kind.as_c_str() == c"sysfs";
+        let kernels = matches!(&mount.what, What::FileSystem { kind, .. } if kernels(kind));
         let wanted = plan.masked.iter().chain(&plan.read_only).any(|path| below(path, destination).is_some());
         if let Some(made) = made.filter(|_| wanted) {
-            self.0.push((destination.to_owned(), made));
+            self.0.push((destination.to_owned(), made, kernels));
         }
     }
 
-    /// The mount that has a path, and the path from there.
+    /// The mount that has a path, the path from there, and whether it is one of the kernel's own file systems.
     #[must_use]
-    pub fn find<'a>(&self, path: &'a OsStr) -> Option<(BorrowedFd<'_>, &'a OsStr)> {
+    pub fn find<'a>(&self, path: &'a OsStr) -> Option<(BorrowedFd<'_>, &'a OsStr, bool)> {
         if weak::off("covered") {
             return None;
         }
-        self.0.iter().rev().find_map(|(destination, mount)| Some((mount.as_fd(), below(path, destination)?)))
+        self.0.iter().rev().find_map(|(destination, mount, kernels)| {
+            Some((mount.as_fd(), below(path, destination)?, *kernels))
+        })
     }
 }
 
