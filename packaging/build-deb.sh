@@ -23,7 +23,7 @@ Architecture: $architecture
 Maintainer: The Corten maintainers <maintainers@corten.invalid>
 Section: admin
 Priority: optional
-Installed-Size: $(du -sk "$stage/usr" | cut -f 1)
+Installed-Size: $(du -sk --apparent-size "$stage/usr" | cut -f 1)
 Recommends: uidmap, iptables
 Suggests: containerd, docker.io, podman, criu, netavark, aardvark-dns
 Description: OCI container runtime, containerd shim and engine

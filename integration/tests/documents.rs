@@ -113,8 +113,8 @@ fn run(block: &Block) {
 fn least(results: &str, section: &str, contestant: &str) -> (String, String) {
     let table =
         results.split(&format!("### {section}\n")).nth(1).unwrap_or_else(|| panic!("no section {section:?}"));
-    let row = table.lines().take_while(|line| !line.starts_with("### "));
-    let row = row.filter(|line| line.starts_with(&format!("| {contestant} "))).next();
+    let mut rows = table.lines().take_while(|line| !line.starts_with("### "));
+    let row = rows.find(|line| line.starts_with(&format!("| {contestant} ")));
     let cells: Vec<&str> =
         row.unwrap_or_else(|| panic!("{section}: no {contestant}")).split('|').map(str::trim).collect();
     (cells[2].to_owned(), cells[6].to_owned())

@@ -22,6 +22,7 @@ fn script(name: &str, destination: &Path) -> Command {
     }
     let mut command = Command::new(repository().join("packaging").join(name));
     command.env("BIN", bin).env("DESTDIR", destination).env("COMPRESSION", "none").env_remove("PREFIX");
+    command.env("SOURCE_DATE_EPOCH", "1700000000");
     command.stdin(Stdio::null());
     command
 }

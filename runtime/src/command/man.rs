@@ -75,13 +75,16 @@ fn page(command: &Command) -> String {
     let verbs = VERBS.iter().filter(|verb| verb.name.starts_with(&below));
     let all: Vec<&&Command> = verbs.collect();
     text.push_str(".SH SYNOPSIS\n");
-    for command in std::iter::once(&command).chain(all.iter().copied()) {
-        let arguments = plain(command.arguments);
-        text.push_str(&format!(
-            "\\fB{PROGRAM} {}\\fR [\\fIoptions\\fR] {arguments}\n.br\n",
-            plain(command.name)
-        ));
-    }
+    let lines: Vec<String> = std::iter::once(&command)
+        .chain(all.iter().copied())
+        .map(|command| {
+            let arguments = plain(command.arguments);
+            format!("\\fB{PROGRAM} {}\\fR [\\fIoptions\\fR] {arguments}", plain(command.name))
+                .trim_end()
+                .to_owned()
+        })
+        .collect();
+    text.push_str(&(lines.join("\n.br\n") + "\n"));
     text.push_str(&format!(".SH DESCRIPTION\n{}.\n", plain(&capital(command.about))));
     if !command.flags.is_empty() {
         text.push_str(&format!(".SH OPTIONS\n{}", options(command.flags)));
