@@ -3,6 +3,7 @@
 #
 #   integration/bench/run.sh            everything
 #   integration/bench/run.sh --quick    the main cases, in half a minute
+#   integration/bench/run.sh --shims    Corten's shim beside containerd's, written to SHIM.md: about 10 minutes
 #   integration/bench/run.sh --help
 #
 # fetch-runtimes.sh gets newer ones than the distribution has; they take part when they are there.

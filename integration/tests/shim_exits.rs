@@ -96,14 +96,17 @@ fn every_exit_of_many_at_once_is_told_once() {
     pod.run(0);
     let count = 100;
     let names: Vec<String> = (0..count).map(|number| format!("e{number}")).collect();
-    for name in &names {
-        pod.exec(0, name, &["sh", "-c", "exit $((RANDOM % 7))"], &Stdio::default()).unwrap();
+    for (number, name) in names.iter().enumerate() {
+        pod.exec(0, name, &["sh", "-c", &format!("exit {}", number % 7)], &Stdio::default()).unwrap();
     }
     let starts: Vec<u32> = names.iter().map(|name| pod.client.send("Start", &pod.named(0, name))).collect();
     for stream in starts {
         pod.client.answer(stream).unwrap();
     }
     let waits: BTreeMap<String, u64> = names.iter().map(|name| (name.clone(), pod.wait(0, name))).collect();
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(waits[name], number as u64 % 7);
+    }
     let id = pod.id();
     let exits = pod.sink.wait("/tasks/exit", &id, count);
     assert_eq!(exits.len(), count);
@@ -284,4 +287,71 @@ fn a_shim_without_events_works() {
     client.call("Shutdown", &named).unwrap();
     until("the shim ends", || !host::alive(pid));
     assert!(pod.sink.events().is_empty());
+}
+
+/// Each of ten execs goes on only when all of them are under way: a shim that starts one after the other never ends.
+#[test]
+fn execs_are_started_beside_each_other() {
+    const COUNT: usize = 10;
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let (program, marks) = (pod.directory().join("runtime.sh"), pod.directory().join("marks"));
+    std::fs::create_dir(&marks).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' exec '*) : > {0}/$$\nwhile [ $(ls {0} | wc -l) -lt {COUNT} ]; do sleep 0.05; done;; esac\nexec runc \"$@\"\n",
+        marks.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let root = pod.directory().join("state");
+    let options = Writer::new().text(6, &program.to_string_lossy()).text(7, &root.to_string_lossy());
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    pod.run(0);
+    let names: Vec<String> = (0..COUNT).map(|number| format!("e{number}")).collect();
+    for name in &names {
+        pod.exec(0, name, &["true"], &Stdio::default()).unwrap();
+    }
+    let starts: Vec<u32> = names.iter().map(|name| pod.client.send("Start", &pod.named(0, name))).collect();
+    for stream in starts {
+        pod.client.answer(stream).unwrap();
+    }
+    for name in &names {
+        assert_eq!(pod.wait(0, name), 0);
+    }
+}
+
+/// What shims were complained about, and that the tests would notice it in this one.
+#[test]
+fn each_fault_is_noticed() {
+    integration::shim::weakened::each_is_noticed(&[
+        (
+            "the container is dead and its shim says nothing",
+            "short_containers_tell_create_start_exit_delete",
+            "exit",
+        ),
+        ("exits are lost when many end at once", "every_exit_of_many_at_once_is_told_once", "ownership"),
+        ("exits are lost while containerd is down", "events_wait_for_containerd", "events"),
+        (
+            "the exit of an exec comes after that of its container",
+            "the_first_process_is_the_last_to_exit",
+            "order",
+        ),
+        (
+            "an exit overtakes its start, and the exec hangs",
+            "an_exit_is_told_after_its_start_however_short_the_process",
+            "start-first",
+        ),
+        (
+            "an exec is started in a container that is dead",
+            "an_exec_cannot_start_when_the_container_has_ended",
+            "after-end",
+        ),
+        ("thirty execs at once take sixteen seconds", "execs_are_started_beside_each_other", "beside"),
+        ("zombies of probes pile up", "orphans_are_reaped_and_disturb_nobody", "orphans"),
+        ("an out-of-memory kill is not told", "an_out_of_memory_kill_is_told_before_the_exit", "oom"),
+        (
+            "an out-of-memory kill of an exec is not told",
+            "an_out_of_memory_kill_of_an_executed_process_is_told",
+            "oom",
+        ),
+    ]);
 }

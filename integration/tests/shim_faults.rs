@@ -462,3 +462,71 @@ fn the_log_tells_of_everything_on_sigusr1() {
     });
     assert!(text.contains("level=info msg=") && text.contains("time=\"20"), "{text}");
 }
+
+#[test]
+fn a_shim_that_hangs_holds_up_no_start() {
+    let mut pod = Pod::new(&["true"]);
+    let shim = Pid::from_raw(pod.shim_pid());
+    kill(shim, Signal::SIGSTOP).unwrap();
+    // As many as it takes until the next connection would have to wait.
+    let mut connections = Vec::new();
+    let address = nix::sys::socket::UnixAddr::new(&pod.socket).unwrap();
+    loop {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, socket};
+        use std::os::fd::AsRawFd;
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => connections.push(socket),
+            Err(error) => break assert_eq!(error, nix::errno::Errno::EAGAIN),
+        }
+    }
+    let container = pod.containers[0].clone();
+    let mut start = pod.start_command(&container, &[]);
+    let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut ended = None;
+    let give_up = std::time::Instant::now() + integration::shim::client::patience();
+    while ended.is_none() && std::time::Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(10));
+        ended = start.try_wait().unwrap();
+    }
+    kill(shim, Signal::SIGKILL).unwrap();
+    start.kill().unwrap();
+    start.wait().unwrap();
+    assert!(ended.is_some_and(|status| status.success()), "another shim serves in its place");
+}
+
+/// What shims were complained about, and that the tests would notice it in this one.
+#[test]
+fn each_fault_is_noticed() {
+    integration::shim::weakened::each_is_noticed(&[
+        (
+            "an unmount that takes long costs the Delete, and the shim stays for ever",
+            "an_unmount_that_hangs_stops_neither_delete_nor_anything_else",
+            "unmount",
+        ),
+        ("a shim that containerd has forgotten stays", "a_shim_that_nobody_needs_ends_by_itself", "watchdog"),
+        (
+            "one kill that hangs, and nothing can be killed any more",
+            "a_hung_kill_answers_and_the_next_one_works",
+            "deadlines",
+        ),
+        (
+            "an exec that hangs holds its caller for ever",
+            "a_hung_exec_is_killed_and_another_one_works",
+            "deadlines",
+        ),
+        (
+            "a start that hangs holds the pod for ever",
+            "a_hung_start_stops_nothing_else_and_ends_with_its_deadline",
+            "deadlines",
+        ),
+        ("a shim that hangs keeps the next one from starting", "a_shim_that_hangs_holds_up_no_start", "hung"),
+        ("a killed shim leaves its container running", "a_killed_shim_is_cleaned_up_after", "cleanup"),
+        (
+            "a failure without its cause",
+            "a_runtime_that_fails_is_quoted_and_one_that_is_missing_named",
+            "reasons",
+        ),
+    ]);
+}

@@ -1,5 +1,6 @@
 //! Standard streams: FIFOs, terminals, files and logging programs; and what happens when a reader or writer goes away.
 
+use integration::shim::client::patience;
 use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Delay, Output, Pod, Stdio, fifo};
@@ -8,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A quantity of output that no pipe holds.
 const LINES: usize = 200_000;
@@ -80,7 +81,9 @@ fn output_survives_the_restart_of_its_reader() {
     let path = stdio.stdout.clone();
     let reader = std::thread::spawn(move || {
         let mut all = Vec::new();
+        let give_up = Instant::now() + patience();
         loop {
+            assert!(Instant::now() < give_up, "output is lost: {:?}", String::from_utf8_lossy(&all));
             // Opens, takes what there is for a moment, and goes away, as containerd does when it is restarted.
             let mut fifo = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
             for _ in 0..20 {
@@ -92,8 +95,9 @@ fn output_survives_the_restart_of_its_reader() {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
+            // Longer than the process is silent.
             drop(fifo);
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(40));
         }
     });
     pod.create(0, &stdio);
@@ -435,10 +439,39 @@ fn a_full_log_that_nobody_reads_stops_nothing() {
         .custom_flags(libc::O_NONBLOCK)
         .open(container.bundle.join("log"))
         .unwrap();
-    while log.write(&[b'x'; 4096]).is_ok() {}
+    // To the last byte: what is written at once goes in whole or not at all.
+    for size in [4096, 1] {
+        while log.write(&vec![b'x'; size]).is_ok() {}
+    }
     pod.run(0);
     let shim = pod.shim_pid();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGUSR1).unwrap();
-    assert_eq!(pod.state(0, ""), 2);
+    for _ in 0..20 {
+        assert_eq!(pod.state(0, ""), 2);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(!proc::nul_separated(&format!("/proc/{shim}/cmdline")).is_empty());
+}
+
+/// What shims were complained about, and that the tests would notice it in this one.
+#[test]
+fn each_fault_is_noticed() {
+    integration::shim::weakened::each_is_noticed(&[
+        (
+            "output is lost or its writer dies when containerd is restarted",
+            "output_survives_the_restart_of_its_reader",
+            "reader",
+        ),
+        ("a log that nobody reads stops the shim", "a_full_log_that_nobody_reads_stops_nothing", "log"),
+        (
+            "a reader that stands still stops the whole pod",
+            "a_reader_that_stands_still_holds_up_its_own_stream_only",
+            "other-streams",
+        ),
+        (
+            "a process in the background holds the Delete up",
+            "a_process_left_in_the_background_does_not_hold_up_delete",
+            "drain",
+        ),
+    ]);
 }

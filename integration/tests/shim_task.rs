@@ -407,3 +407,104 @@ fn an_oversized_request_is_refused_and_the_connection_lives() {
     ));
     assert!(pod.client.receive().unwrap().1.is_ok());
 }
+
+/// A probe costs its container's runtime one call, and to ask how a process is costs none.
+#[test]
+fn a_probe_calls_the_runtime_once() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let (program, calls) = (pod.directory().join("runtime.sh"), pod.directory().join("calls"));
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}\nexec runc \"$@\"\n", calls.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let root = pod.directory().join("state");
+    let options = Writer::new().text(6, &program.to_string_lossy()).text(7, &root.to_string_lossy());
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    pod.run(0);
+    std::fs::write(&calls, "").unwrap();
+    for number in 0..3 {
+        let name = format!("e{number}");
+        pod.exec(0, &name, &["true"], &Stdio::default()).unwrap();
+        for _ in 0..4 {
+            pod.state(0, "");
+            pod.state(0, &name);
+        }
+        pod.start(0, &name).unwrap();
+        assert_eq!(pod.wait(0, &name), 0);
+        pod.state(0, &name);
+        pod.call("Delete", 0, &name).unwrap();
+    }
+    let text = std::fs::read_to_string(&calls).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains(" exec ")).count(), 3, "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+/// Every engine but for runc's own type sends a text in TOML.
+#[test]
+fn options_as_a_text_are_understood_and_unknown_ones_refused() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let root = pod.directory().join("elsewhere");
+    let of = |text: &str| {
+        let body = Writer::new().text(1, "io.containerd.corten.v2").text(3, text);
+        Writer::any("runtimeoptions.v1.Options", &body.done())
+    };
+    pod.options = of("SystemdCgrup = true\n");
+    let stream = pod.send_create(0, &Stdio::default());
+    if pod::is_ours() {
+        let refused = pod.client.answer(stream).unwrap_err();
+        assert!(refused.code == 3 && refused.text.contains("SystemdCgrup"), "{refused:?}");
+    }
+    pod.options = of(&format!("Root = \"{}\"\n", root.display()));
+    pod.run(0);
+    assert!(root.join(pod.namespace()).join(pod.id()).exists(), "the state is where the options say");
+}
+
+/// The daemon runs in the first bundle when it is started, which goes with its container.
+#[test]
+fn the_first_bundle_may_be_the_first_to_go() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let second = pod.add(&["sleep", "600"], |_| {});
+    pod.run(0);
+    pod.run(second);
+    let shim = pod.shim_pid();
+    pod.remove(0);
+    std::fs::remove_dir_all(&pod.containers[0].bundle).unwrap();
+    assert_eq!(std::fs::read_link(format!("/proc/{shim}/cwd")).unwrap(), std::path::Path::new("/"));
+    pod.exec(second, "e", &["true"], &Stdio::default()).unwrap();
+    pod.start(second, "e").unwrap();
+    assert_eq!(pod.wait(second, "e"), 0);
+    let third = pod.add(&["sh", "-c", "exit 5"], |_| {});
+    pod.run(third);
+    assert_eq!(pod.wait(third, ""), 5);
+}
+
+/// A shim that dies of its own fault says why, where containerd's log has it.
+#[test]
+fn a_panic_is_in_the_log() {
+    if !pod::is_ours() || !cfg!(debug_assertions) {
+        skip!("needs Corten's shim in a debug build, which panics when it is asked to");
+    }
+    let weak = std::env::var("CORTEN_WEAKEN").unwrap_or_else(|_| "nothing".to_owned());
+    let mut pod = Pod::with_variables(&["true"], &[("CORTEN_WEAKEN", &weak)]);
+    let shim = pod.shim_pid();
+    let container = pod.containers[0].clone();
+    pod.client.send("Panic", &Writer::new());
+    until("the shim is dead", || !host::alive(shim));
+    let log = container.log();
+    assert!(log.contains("as it was asked to") && log.contains("level=error"), "{log:?}");
+}
+
+/// What shims were complained about, and that the tests would notice it in this one.
+#[test]
+fn each_fault_is_noticed() {
+    integration::shim::weakened::each_is_noticed(&[
+        ("a failure without its cause", "what_the_runtime_says_reaches_the_caller", "reasons"),
+        ("a shim that died, and nobody knows of what", "a_panic_is_in_the_log", "panics"),
+        ("eight calls of the runtime for one probe", "a_probe_calls_the_runtime_once", "from-memory"),
+        (
+            "options of a type of one's own are taken for something else",
+            "options_as_a_text_are_understood_and_unknown_ones_refused",
+            "options",
+        ),
+        ("a shim in a folder that is gone", "the_first_bundle_may_be_the_first_to_go", "root"),
+    ]);
+}

@@ -21,6 +21,8 @@ use nix::sys::stat::{Mode, umask};
 use prost::Message;
 use serde::Deserialize;
 
+use runtime::weak;
+
 use crate::args::Args;
 use crate::options::{self, RuntimeOptions};
 use crate::proto::bootstrap::{BootstrapParams, BootstrapResult, LogLevel};
@@ -212,7 +214,8 @@ fn listen(path: &Path) -> Result<Option<OwnedFd>, Error> {
 fn is_alive(path: &Path) -> bool {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     use std::os::fd::AsRawFd;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let patient = if weak::off("hung") { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
+    let flags = SockFlag::SOCK_CLOEXEC | patient;
     let attempt = socket(AddressFamily::Unix, SockType::Stream, flags, None).and_then(|socket| {
         let address = UnixAddr::new(path)?;
         // A full backlog says EAGAIN at once: a shim that hangs. It gets as long as a busy one may need.

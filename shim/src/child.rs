@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
 
+use runtime::weak;
+
 use crate::reactor::{Source, clock};
 use crate::reaper::{self, Owned};
 use crate::sys::{self, ChildSetup, Exit};
@@ -80,6 +82,9 @@ impl Child {
 
     /// Waits for its end, at most for `limit`; then it is killed together with its process group.
     pub async fn wait_within(&self, limit: Duration) -> Result<Exit, Error> {
+        if weak::off("deadlines") {
+            return Ok(self.wait().await?);
+        }
         if let Some(result) = clock::within(limit, self.wait()).await {
             return Ok(result?);
         }

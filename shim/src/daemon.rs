@@ -10,6 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{UnixAddr, getsockname};
 
+use runtime::weak;
+
 use crate::args::Args;
 use crate::bootstrap::LISTENER_FD;
 use crate::events::Publisher;
@@ -32,6 +34,9 @@ const HEAP_SLACK: i32 = 64 << 10;
 /// How long the last events may take to be delivered.
 const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 
+/// The least time between two looks at whether anybody needs the shim.
+const TICK: Duration = Duration::from_millis(1);
+
 /// A shim that has been asked nothing for this long gives memory back.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -49,13 +54,20 @@ pub enum Error {
 /// Serves until nobody needs it any more.
 pub fn serve(args: &Args) -> Result<(), Error> {
     sys::keep_heap_small(HEAP_SLACK);
+    #[cfg(debug_assertions)]
+    let _heavy = weak::off("small").then(|| vec![1_u8; 20 << 20]);
     let listener = sys::inherited_fd(LISTENER_FD).map_err(Error::Listener)?;
     let socket = socket_path(&listener).map_err(Error::Listener)?;
     let setup = |step| move |error| Error::Setup(step, error);
     // A log that cannot be opened is no reason to run no containers.
     let _no_log = log::open(Path::new("log"), args.debug);
+    if !weak::off("panics") {
+        log::tell_panics();
+    }
     // The bundle of the first container is removed while others of its pod still run.
-    std::env::set_current_dir("/").map_err(setup("change to /"))?;
+    if !weak::off("root") {
+        std::env::set_current_dir("/").map_err(setup("change to /"))?;
+    }
     sys::become_subreaper().map_err(setup("become the parent of orphans"))?;
     let signals = block_signals().map_err(setup("block signals"))?;
     let open_files = raise_open_files().map_err(setup("raise the limit of open files"))?;
@@ -146,11 +158,11 @@ async fn watchdog(service: Rc<Service>) {
         service.unused().await;
         let (idle, connected) = service.idle();
         let limit = if connected { UNUSED } else { forgotten };
-        if idle >= limit {
+        if idle >= limit && !weak::off("watchdog") {
             log::warn(&format!("no container and no request for {} seconds: ending", idle.as_secs()));
             return service.stop();
         }
-        clock::sleep(limit - idle).await;
+        clock::sleep(limit.saturating_sub(idle).max(TICK)).await;
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message;
 
+use runtime::weak;
+
 use crate::log;
 use crate::proto::events::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskPaused, TaskResumed,
@@ -176,6 +178,9 @@ impl Publisher {
                 Err(error) => {
                     *client = None;
                     log::debug(&format!("event {}: {error}", event.topic));
+                    if weak::off("events") {
+                        return;
+                    }
                     // A connection from before a restart of containerd shows only now that it is dead.
                     if reused {
                         continue;

@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use runtime::weak;
+
 thread_local! {
     static OUTPUT: RefCell<Option<File>> = const { RefCell::new(None) };
     static DEBUG: Cell<bool> = const { Cell::new(false) };
@@ -18,10 +20,19 @@ thread_local! {
 /// Sends the log to `path`, a pipe that containerd reads. Without a call to this there is no log.
 pub fn open(path: &Path, debug: bool) -> io::Result<()> {
     // Read and write, so that opening does not depend on a reader and none is needed later either.
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(if weak::off("log") { 0 } else { libc::O_NONBLOCK })
+        .open(path)?;
     OUTPUT.with(|output| output.replace(Some(file)));
     DEBUG.with(|flag| flag.set(debug));
     Ok(())
+}
+
+/// Has a panic say in the log what it is about: standard error leads nowhere.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
 }
 
 /// What people need to know only when they look for something.
@@ -48,7 +59,9 @@ pub fn error(message: &str) {
 
 fn line(level: &str, message: &str) {
     OUTPUT.with(|output| {
-        if let Some(file) = output.borrow_mut().as_mut() {
+        // Busy when writing a line is what has panicked.
+        let Ok(mut output) = output.try_borrow_mut() else { return };
+        if let Some(file) = output.as_mut() {
             let now = crate::time::rfc3339(SystemTime::now());
             let text =
                 format!("time=\"{now}\" level={level} msg={message:?} runtime=io.containerd.corten.v2\n");

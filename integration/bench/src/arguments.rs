@@ -19,6 +19,8 @@ Options:
   --cpu N           run on this processor alone, all together (default: the last one; none: not pinned)
   --v2              let all see control groups of version 2, where the machine has both
   --compare         only compare what containers of Corten and of the floor see
+  --shims           only Corten's shim beside containerd's; writes SHIM.md
+  --execs N         with --shims: processes executed one after the other (default 20000)
   --picture FILE    only print a picture (SVG) of a trace that `corten --trace FILE` has written
   --write           write RESULTS.md and results.svg beside the bench's source
 
@@ -43,6 +45,8 @@ pub(crate) struct Arguments {
     pub(crate) cpu: Option<usize>,
     pub(crate) v2: bool,
     pub(crate) compare: bool,
+    pub(crate) shims: bool,
+    pub(crate) execs: usize,
     pub(crate) picture: Option<PathBuf>,
     pub(crate) write: bool,
 }
@@ -63,6 +67,8 @@ impl Arguments {
             cpu: Some(processors - 1),
             v2: false,
             compare: false,
+            shims: false,
+            execs: 20_000,
             picture: None,
             write: false,
         };
@@ -72,6 +78,8 @@ impl Arguments {
                 "--quick" => found.quick = true,
                 "--v2" => found.v2 = true,
                 "--compare" => found.compare = true,
+                "--shims" => found.shims = true,
+                "--execs" => found.execs = number(&word, &value()?)?,
                 "--write" => found.write = true,
                 "--case" => found.cases.push(value()?),
                 "--corten" => found.corten = Some(value()?.into()),

@@ -59,9 +59,9 @@ pub(crate) fn all(arguments: &Arguments, corten: &Path) -> Measured {
     measured
 }
 
-/// Puts the release builds where the harness has put what it tests, or the distribution's shim in the drop-in's place.
-fn equip(engine: &Engine, corten: &Path, shim: &Path, drop_in: bool) {
-    let theirs = Release::Distribution.find("containerd-shim-runc-v2").unwrap();
+/// Puts the release builds where the harness has put what it tests, or the shim of the engine's release in the drop-in's place.
+pub(crate) fn equip(engine: &Engine, corten: &Path, shim: &Path, drop_in: bool) {
+    let theirs = engine.release.find("containerd-shim-runc-v2").unwrap();
     let programs = [
         ("corten", corten),
         ("containerd-shim-corten-v2", shim),

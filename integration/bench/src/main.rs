@@ -11,6 +11,7 @@
 //! | [`figures`] | what is no time: sizes, memory limits |
 //! | [`series`] | rounds of a case, interleaved, warm and cold |
 //! | [`engines`] | what is measured: through containerd and Docker |
+//! | [`shims`] | Corten's shim beside containerd's: SHIM.md |
 //! | [`compare`] | what the floor's containers see beside what Corten's see |
 //! | [`report`], [`targets`], [`plot`] | the tables, RESULTS.md and the picture |
 //! | [`picture`] | a trace of Corten as a picture |
@@ -31,6 +32,7 @@ mod picture;
 mod plot;
 mod report;
 mod series;
+mod shims;
 #[allow(unsafe_code)]
 mod sys;
 mod targets;
@@ -85,6 +87,9 @@ fn outer() -> ExitCode {
 }
 
 fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
+    if arguments.shims {
+        return shims::run(arguments);
+    }
     let ground = Ground::new(directory, arguments.v2);
     let contestants = Contestant::all(arguments, &ground);
     if !compare::same(&ground, &contestants) {

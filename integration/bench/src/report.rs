@@ -93,6 +93,23 @@ fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usiz
     )
 }
 
+/// The machine alone: processor, kernel, load, commit.
+pub(crate) fn about_machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let runc = said("runc", &["--version"]);
+    format!(
+        "| | |\n|---|---|\n| machine | {} × {} |\n| kernel | {} |\n| load before | {} |\n| commit | {} |\n| runc | {} |\n",
+        std::thread::available_parallelism().map_or(1, usize::from),
+        model.unwrap_or("?"),
+        said("uname", &["-r"]),
+        load.split(' ').next().unwrap_or_default(),
+        said("git", &["rev-parse", "--short=10", "HEAD"]),
+        runc.lines().next().unwrap_or("?"),
+    )
+}
+
 /// The beginning of RESULTS.md.
 const HOW: &str = "\
 # Results

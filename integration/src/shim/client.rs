@@ -7,8 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a test waits for an answer that has to come.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a test waits for an answer that has to come: `SHIM_PATIENCE` seconds, two minutes by default.
+pub fn patience() -> Duration {
+    let said = std::env::var("SHIM_PATIENCE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(said.unwrap_or(120))
+}
 
 /// The service of containerd 1.6 and 1.7.
 pub const TASK_V2: &str = "containerd.task.v2.Task";
@@ -44,7 +47,7 @@ impl Client {
     /// When nobody listens.
     pub fn connect(path: &Path) -> io::Result<Client> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience()))?;
         Ok(Client { stream, next: 1, answers: BTreeMap::new(), service: TASK_V2 })
     }
 
@@ -110,7 +113,7 @@ impl Client {
         }
         self.stream.set_read_timeout(Some(limit)).unwrap();
         let received = self.receive();
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(patience())).unwrap();
         match received {
             Ok((got, answer)) if got == stream => Some(answer),
             Ok((got, answer)) => {

@@ -3,7 +3,7 @@
 //! An engine runs in new mount, network and process namespaces with its own /run: whatever it starts, mounts and binds
 //! is gone with it, and two of them do not meet. Newer ones come from a folder that `fetch-engines.sh` fills.
 
-use super::client::PATIENCE;
+use super::client::patience;
 use super::pod::{program, until};
 use crate::{host, leaks, outcome, proc, rootfs};
 use std::fs;
@@ -508,7 +508,7 @@ impl Drop for Engine {
         );
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while cgroups_of(&self.cgroups) > 0 && Instant::now() < deadline {
             leaks::sweep(&self.cgroups);
             for top in host::hierarchies() {

@@ -1,6 +1,6 @@
 //! The FIFOs of a process, as containerd's clients make them.
 
-use super::client::PATIENCE;
+use super::client::patience;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{File, OpenOptions};
@@ -75,7 +75,7 @@ impl Output {
     }
 
     fn until(&self, what: &str, done: impl Fn(&Taken) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let mut taken = self.0.0.lock().unwrap();
         while !done(&taken) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -10,12 +10,15 @@ pub mod client;
 pub mod delay;
 pub mod engine;
 pub mod fifo;
+pub mod held;
 pub mod pod;
 pub mod sink;
+pub mod weakened;
 pub mod wire;
 
 pub use client::{Client, Failure};
 pub use delay::Delay;
 pub use fifo::{Output, Stdio};
+pub use held::Held;
 pub use pod::{Container, Pod};
 pub use sink::{Event, Sink};

@@ -1,7 +1,7 @@
 //! A shim with its containers, in directories and a namespace of its own.
 
-use super::client::{Answer, Client, PATIENCE};
-use super::fifo::Stdio;
+use super::client::{Answer, Client, patience};
+use super::fifo::{Output, Stdio};
 use super::sink::Sink;
 use super::wire::{Message, Writer};
 use crate::{config, leaks, rootfs, runtime};
@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio as Redirect};
+use std::process::{Command, Output as Ended, Stdio as Redirect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -138,7 +138,7 @@ impl Pod {
     ///
     /// # Panics
     /// When the program cannot be run.
-    pub fn delete_command(&self, container: &Container) -> Output {
+    pub fn delete_command(&self, container: &Container) -> Ended {
         let mut command = shim_command(&self.directory, &self.name, container);
         command.args(["-bundle", &container.bundle.to_string_lossy(), "delete"]);
         command.output().unwrap()
@@ -263,6 +263,35 @@ impl Pod {
             .message(7, &spec)
     }
 
+    /// One process in the first container from its announcement to its deletion: by turns with FIFOs, with a terminal and
+    /// with neither.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    #[track_caller]
+    pub fn exec_once(&mut self, number: usize) {
+        let name = format!("e{number}");
+        let stdio = match number % 3 {
+            0 => Stdio::fifos(&self.directory, &name),
+            1 => Stdio::terminal(&self.directory, &name),
+            _ => Stdio::default(),
+        };
+        self.exec(0, &name, &["echo", "out"], &stdio).unwrap();
+        let outputs = [&stdio.stdout, &stdio.stderr].map(|path| (!path.is_empty()).then(|| Output::of(path)));
+        self.start(0, &name).unwrap();
+        if !stdio.stdin.is_empty() {
+            drop(super::fifo::writer(&stdio.stdin));
+        }
+        assert_eq!(self.wait(0, &name), 0);
+        self.call("Delete", 0, &name).unwrap();
+        for output in outputs.into_iter().flatten() {
+            output.end();
+        }
+        for path in [&stdio.stdin, &stdio.stdout, &stdio.stderr] {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Kills and deletes a container.
     ///
     /// # Panics
@@ -313,7 +342,7 @@ impl Drop for Pod {
 /// When it does not come to hold.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -372,7 +401,7 @@ fn start_command(directory: &Path, namespace: &str, container: &Container, more:
 ///
 /// # Panics
 /// When it cannot be run.
-pub fn output_with_input(mut command: Command, input: &[u8]) -> Output {
+pub fn output_with_input(mut command: Command, input: &[u8]) -> Ended {
     command.stdin(Redirect::piped()).stdout(Redirect::piped()).stderr(Redirect::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
@@ -384,7 +413,7 @@ pub fn output_with_input(mut command: Command, input: &[u8]) -> Output {
 /// # Panics
 /// When there is none.
 #[track_caller]
-pub fn address_of(output: &Output) -> PathBuf {
+pub fn address_of(output: &Ended) -> PathBuf {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "start: {} {text}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "start must not write to stderr: {:?}", output.stderr);
@@ -400,7 +429,7 @@ pub fn address_of(output: &Output) -> PathBuf {
 /// # Panics
 /// When it is no such message.
 #[track_caller]
-pub fn deleted(output: &Output) -> Message {
+pub fn deleted(output: &Ended) -> Message {
     assert!(output.status.success(), "delete: {}", String::from_utf8_lossy(&output.stderr));
     Message::read(&output.stdout).expect("a DeleteResponse")
 }

@@ -1,7 +1,7 @@
 //! The events that a shim publishes, taken by a server that can go away and come back.
 
 use super::wire::{Message, Writer};
-use crate::shim::client::{PATIENCE, frame};
+use crate::shim::client::{frame, patience};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -128,7 +128,7 @@ impl Sink {
     /// When they do not come.
     #[track_caller]
     pub fn wait(&self, topic: &str, container: &str, count: usize) -> Vec<Event> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let mut state = self.shared.0.lock().unwrap();
         loop {
             let of = |event: &&Event| event.topic == topic && event.container() == container;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use runtime::weak;
 use serde::Deserialize;
 
 use super::{BUILT_IN, Error, Program, Runtime, text_file};
@@ -197,6 +198,9 @@ fn read_back(file: OwnedFd) -> io::Result<Vec<u8>> {
 
 /// The best account of a failure: the last error in the runtime's log, else what it printed, else its exit status.
 fn explain(log: &Path, printed: &[u8], status: u32) -> String {
+    if weak::off("reasons") {
+        return format!("exit status {status}");
+    }
     let logged = File::open(log).and_then(|file| {
         let mut text = Vec::new();
         file.take(MAX_OUTPUT).read_to_end(&mut text)?;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use runtime::weak;
+
 use crate::proto::linux_runc::{CreateOptions, RuncOptions as LinuxOptions};
 use crate::proto::runc_options::Options as RuncOptions;
 use crate::proto::runtime_options::Options as GenericOptions;
@@ -139,6 +141,9 @@ impl RuntimeOptions {
             "containerd.runc.v1.Options" => Ok(RuncOptions::decode(&any.value[..])?.into()),
             "containerd.linux.runc.CreateOptions" => Ok(CreateOptions::decode(&any.value[..])?.into()),
             "containerd.linux.runc.RuncOptions" => Ok(LinuxOptions::decode(&any.value[..])?.into()),
+            "runtimeoptions.v1.Options" if weak::off("options") => {
+                Ok(RuncOptions::decode(&any.value[..])?.into())
+            }
             "runtimeoptions.v1.Options" => Self::from_generic(&GenericOptions::decode(&any.value[..])?),
             _ => Err(Error::Type(any.type_url.clone())),
         }

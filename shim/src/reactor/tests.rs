@@ -159,3 +159,24 @@ fn a_regular_file_never_makes_anybody_wait() {
     .unwrap();
     assert_eq!(written.unwrap(), 4);
 }
+
+#[test]
+fn nobody_is_kept_who_does_not_wait_any_more() {
+    run(async {
+        let never = Rc::new(Condition::new());
+        for _ in 0..100 {
+            let never = Rc::clone(&never);
+            first(never.until(|| false), yield_now()).await;
+        }
+        assert_eq!(never.waiting(), 0, "a future that was dropped");
+        let waits = Rc::clone(&never);
+        let task = spawn(async move { waits.until(|| false).await });
+        yield_now().await;
+        never.changed();
+        yield_now().await;
+        assert_eq!(never.waiting(), 1, "one who looked again");
+        task.abort();
+        assert_eq!(never.waiting(), 0, "a task that was ended");
+    })
+    .unwrap();
+}

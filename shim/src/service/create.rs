@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use runtime::weak;
+
 use super::Service;
 use crate::child::Child;
 use crate::container::{Container, Parts};
@@ -273,7 +275,8 @@ pub(super) async fn force_delete(container: &Container) {
 /// Unmounts a root filesystem; one that does not let go in time is taken out of sight, to go by itself later.
 pub(super) async fn unmount(rootfs: &Path) {
     let what = "unmount the root filesystem";
-    let Err(error) = helper::run(what, UNMOUNT_LIMIT, || mount::unmount_all(rootfs, false)).await else {
+    let limit = if weak::off("unmount") { MOUNT_LIMIT } else { UNMOUNT_LIMIT };
+    let Err(error) = helper::run(what, limit, || mount::unmount_all(rootfs, false)).await else {
         return;
     };
     log::warn(&format!("{}: {error}; detaching it", rootfs.display()));

@@ -145,6 +145,8 @@ impl Service {
             "Stats" => encode(&self.stats(&decode(&call)?)?),
             "Connect" => encode(&self.connect(&decode(&call)?)),
             "Shutdown" => encode(&self.shutdown(&decode(&call)?)),
+            #[cfg(debug_assertions)]
+            "Panic" if std::env::var_os("CORTEN_WEAKEN").is_some() => break_off(),
             other => Err(Status::new(Code::Unimplemented, format!("method {other}"))),
         }
     }
@@ -170,6 +172,13 @@ impl crate::ttrpc::Service for Service {
 
 fn decode<M: Message + Default>(call: &Call) -> Result<M, Status> {
     M::decode(&call.payload[..]).map_err(|error| Status::invalid(format!("{} request: {error}", call.method)))
+}
+
+/// A fault of the shim itself, for the test of what is said of one.
+#[cfg(debug_assertions)]
+#[allow(clippy::panic)]
+fn break_off() -> ! {
+    panic!("as it was asked to")
 }
 
 fn encode(message: &impl Message) -> Result<Vec<u8>, Status> {

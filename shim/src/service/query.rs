@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use prost::Message;
 
+use runtime::weak;
+
 use super::Service;
 use crate::metrics;
 use crate::process::Ended;
@@ -24,6 +26,12 @@ impl Service {
     pub(super) fn state(&self, request: &StateRequest) -> Result<StateResponse, Status> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
+        if weak::off("from-memory") {
+            let container = Rc::clone(&container);
+            crate::reactor::task::spawn(async move {
+                let _asked = container.runtime.pids(&container.id, None, Duration::from_secs(5)).await;
+            });
+        }
         let ended = process.ended();
         Ok(StateResponse {
             id: process.id.clone(),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use runtime::weak;
+
 use super::Service;
 use super::create::{adopt, force_delete};
 use crate::child::Child;
@@ -15,7 +17,7 @@ use crate::oci::{Error as OciError, Launch};
 use crate::process::{Process, State, UNKNOWN_STATUS};
 use crate::proto::events::{TaskExecStarted, TaskStart};
 use crate::proto::task::{StartRequest, StartResponse};
-use crate::reactor::task;
+use crate::reactor::{clock, task};
 use crate::reaper;
 use crate::stdio::Prepared;
 use crate::ttrpc::Status;
@@ -92,18 +94,29 @@ impl Service {
         if container.freeze() != Freeze::No {
             return Err(Status::failed_precondition("cannot exec in a paused state"));
         }
-        container.begin_exec()?;
+        if weak::off("after-end") {
+            let _ended = container.begin_exec();
+        } else {
+            container.begin_exec()?;
+        }
+        let _one = if weak::off("beside") { Some(container.lock().await) } else { None };
         // A second Start of the same process finds it running.
         process.set_state(State::Running);
         let files = ExecFiles::new(&container.bundle, &process.id);
         match self.launch_exec(container, process, &files, limit).await {
             Ok(child) => {
+                if weak::off("start-first") {
+                    self.watch(container, process, Rc::clone(&child));
+                    clock::sleep(Duration::from_millis(100)).await;
+                }
                 self.publisher.publish(&TaskExecStarted {
                     container_id: container.id.clone(),
                     exec_id: process.id.clone(),
                     pid: process.pid(),
                 });
-                self.watch(container, process, child);
+                if !weak::off("start-first") {
+                    self.watch(container, process, child);
+                }
                 Ok(())
             }
             Err(status) => {
@@ -199,6 +212,9 @@ impl ExecFiles {
 
 impl Drop for ExecFiles {
     fn drop(&mut self) {
+        if weak::off("files") {
+            return;
+        }
         for path in [&self.spec, &self.pid] {
             let _gone = fs::remove_file(path);
         }

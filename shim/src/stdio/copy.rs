@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use runtime::weak;
+
 use super::HangUp;
 use super::sink::{Sink, write_all};
 use crate::reactor::{Source, first, yield_now};
@@ -63,6 +65,8 @@ async fn wait_for_blocked(from: &Source, to: &Source) -> io::Result<()> {
     if !is_ready(from, PollFlags::POLLIN)? {
         from.not_readable();
         from.readable().await;
+    } else if weak::off("other-streams") {
+        poll(&mut [PollFd::new(to.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
     } else if !is_ready(to, PollFlags::POLLOUT)? {
         to.not_writable();
         to.writable().await;

@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use runtime::weak;
+
 use super::appender::Appender;
 use super::{ATTACH_LIMIT, Error};
 use crate::reactor::{Source, clock};
@@ -91,7 +93,12 @@ impl Sink {
         let reader = open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| Error::io("open for reading", path)(errno.into()))?;
         let writer = Source::new(writer).map_err(Error::io("watch", path))?;
-        Ok(Self { writer, is_pipe: true, reader: Some(Rc::new(reader)), appender: None })
+        Ok(Self {
+            writer,
+            is_pipe: true,
+            reader: (!weak::off("reader")).then(|| Rc::new(reader)),
+            appender: None,
+        })
     }
 
     /// Writes all of `bytes`, waiting for room.

@@ -1,0 +1,56 @@
+//! Proof that a test notices the fault it is about: it is run once more with a shim that has the fault.
+//!
+//! That shim is Corten's with one of its protections off, by a switch that only builds with debug assertions have (the
+//! `weak` module of the runtime). Each program of tests has a list of such proofs, by what people have complained about.
+
+use super::pod;
+use crate::skip;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What people complain about, the test that is about it, and the protection without which it must fail.
+pub type Proof = (&'static str, &'static str, &'static str);
+
+/// How many are tried at once: nearly all of their time is waiting in vain.
+const WORKERS: usize = 4;
+
+/// How long, in seconds, the tests wait for what will not happen.
+const PATIENCE: &str = "10";
+
+/// Runs each test of the calling program that `proofs` names without its protection.
+///
+/// # Panics
+/// When one of them passes.
+pub fn each_is_noticed(proofs: &[Proof]) {
+    if !pod::is_ours() || !cfg!(debug_assertions) || std::env::var_os("CORTEN_WEAKEN").is_some() {
+        skip::say("needs Corten's shim in a debug build");
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    let (unnoticed, untried) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((complaint, test, protection)) = proofs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", test, "--nocapture"]);
+            command.env("CORTEN_WEAKEN", protection).env("SHIM_PATIENCE", PATIENCE);
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            if said.contains("skipped:") || said.contains("running 0 tests") {
+                untried.lock().unwrap().push(*test);
+            } else if output.status.success() {
+                unnoticed.lock().unwrap().push(format!("{complaint}: {test} without {protection}"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(work);
+        }
+    });
+    let (unnoticed, untried) = (unnoticed.into_inner().unwrap(), untried.into_inner().unwrap());
+    assert!(unnoticed.is_empty(), "not noticed: {unnoticed:#?}");
+    if !untried.is_empty() {
+        skip::say(&format!("needs what these need: {untried:?}"));
+    }
+}
