@@ -4,7 +4,7 @@
 
 use integration::engine::{Podman, podman, rootless_podman, unique};
 use integration::report::{Report, capability_names};
-use integration::{host, leaks, needs, outcome};
+use integration::{criu, host, leaks, needs, outcome};
 use std::fs;
 
 /// podman as root, or a skip.
@@ -273,4 +273,23 @@ fn pods_share_what_they_should() {
     ]);
     assert_eq!(podman.client.text(&["exec", &id, "echo", "in the pod"]), "in the pod");
     podman.client.text(&["pod", "rm", "--force", "--time", "0", &pod]);
+}
+
+/// `podman container checkpoint` and `restore`, which ask conmon and the runtime.
+#[test]
+fn a_checkpoint_and_its_restore() {
+    let podman = podman!();
+    let path = needs!(criu::path(), "criu (integration/src/fetch-criu.sh)");
+    let client = podman.client.clone().variable("PATH", path.as_ref());
+    let script = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.02; done";
+    let id = podman.detached(&["--network", "none"], &["sh", "-c", script]);
+    let count = || client.call(&["exec", &id, "cat", "/tmp/count"]).stdout.trim().parse::<u64>().unwrap_or(0);
+    outcome::until("the counter", || count() > 5);
+    let before = count();
+    client.text(&["container", "checkpoint", &id]);
+    assert_eq!(client.text(&["inspect", "--format", "{{.State.Running}}", &id]), "false");
+    client.text(&["container", "restore", &id]);
+    assert_eq!(client.text(&["inspect", "--format", "{{.State.Running}}", &id]), "true");
+    outcome::until("the counter to go on", || count() > before);
+    client.text(&["rm", "--force", "--time", "0", &id]);
 }

@@ -77,7 +77,7 @@ fn image_archive(name: &str) -> PathBuf {
 }
 
 /// A command line client of an engine, ready to take its arguments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     words: Vec<std::ffi::OsString>,
     variables: Vec<(String, String)>,
@@ -90,7 +90,12 @@ impl Client {
         Client { words, variables: Vec::new(), directory: directory.to_owned() }
     }
 
-    fn variable(mut self, name: &str, value: &Path) -> Client {
+    /// The client with a variable in its environment, and in that of all it starts.
+    ///
+    /// # Panics
+    /// When the value is not text.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &Path) -> Client {
         self.variables.push((name.to_owned(), value.to_str().unwrap().to_owned()));
         self
     }

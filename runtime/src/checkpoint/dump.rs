@@ -24,6 +24,7 @@ pub fn dump(record: &Record, options: &mut Options, log: &Log) -> Result<()> {
     let init = state::init(record).ok_or_else(|| Error::Other("the container has stopped".into()))?;
     let config = crate::spec::load::config(&record.bundle.join("config.json"))?;
     let plan = plan::container::plan(&config, &record.bundle, &create::host()?)?;
+    super::refuse_user_namespace(&plan)?;
     let images = Images::to_write(options)?;
     check_features(options)?;
     let mut request = options

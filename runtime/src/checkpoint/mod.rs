@@ -29,7 +29,7 @@ pub use options::{CgroupMode, NetworkLock, Options};
 pub use restore::{Restored, Wish, restore};
 
 use crate::parent;
-use crate::plan::PlanError;
+use crate::plan::{Plan, PlanError};
 use crate::state::StateError;
 use crate::{cgroup, spec};
 use message::Kind;
@@ -92,6 +92,17 @@ pub enum Error {
 
 /// The result of a step.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The root of a user namespace may not look into this host's directories, and it is as that root that criu opens images and
+/// sources of mounts there. Better no checkpoint than one that cannot be restored.
+fn refuse_user_namespace(plan: &Plan) -> Result<()> {
+    match plan.namespaces.separate(libc::CLONE_NEWUSER) {
+        true => Err(Error::Other(
+            "linux.namespaces: a container with a user namespace cannot be checkpointed: criu could not restore it".into(),
+        )),
+        false => Ok(()),
+    }
+}
 
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {

@@ -84,6 +84,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     }
     create::check_terminal(&plan, wish.console_socket.is_some(), !wish.foreground)?;
     create::check_root(&plan.root.path)?;
+    super::refuse_user_namespace(&plan)?;
     let images = Images::to_read(options)?;
     let descriptors = images.descriptors()?;
     let externals = images.externals()?.unwrap_or_default();

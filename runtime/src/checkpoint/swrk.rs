@@ -105,6 +105,8 @@ impl Criu {
             child::reset_signals(proc.as_fd())?;
             (launch.prepare)()?;
             if !launch.standard_io {
+                // Images are the memory of a container: nobody else's to read.
+                nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
                 let what = || "set up criu's standard I/O".to_owned();
                 nix::unistd::dup2_stdin(&null).or_fail(what)?;
                 nix::unistd::dup2_stdout(&null).or_fail(what)?;
