@@ -195,6 +195,12 @@ impl Criu {
     }
 
     fn hear(&mut self) -> Result<(Response, Option<OwnedFd>)> {
+        // A process that criu left behind may hold the socket open.
+        if !fd::readable_before(self.socket.as_fd(), self.pidfd.as_fd())
+            .or_error(|| "hear from criu".into())?
+        {
+            return Err(self.gone());
+        }
         let mut buffer = vec![0; MAX_MESSAGE];
         let (length, fd) = match fd::receive(self.socket.as_fd(), &mut buffer) {
             Err(Errno::ECONNRESET) => (0, None),

@@ -269,6 +269,7 @@ fn what_cannot_be_saved_or_restored_is_said() {
         (&["--empty-ns", "pid"], "namespace \"pid\" is not supported"),
         (&["--parent-path", "/images"], "--parent-path must be relative"),
         (&["--parent-path", "../none"], "invalid --parent-path"),
+        (&["--status-fd", "0"], "invalid --status-fd argument 0"),
         (&["--page-server", "127.0.0.1"], "Use --page-server ADDRESS:PORT"),
         (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
     ] {

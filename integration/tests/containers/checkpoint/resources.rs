@@ -250,60 +250,6 @@ fn memory_can_go_to_a_page_server() {
     until_it_counts(&c);
 }
 
-/// Memory that stays where it is until somebody asks for it: `--status-fd` says when they can.
-#[test]
-fn memory_can_follow_later() {
-    criu!();
-    let c = container(COUNTER);
-    start(&c);
-    until_it_counts(&c);
-    let port = free_port();
-    let (images, address) = (c.text_path("images"), format!("127.0.0.1:{port}"));
-    let args = [
-        "checkpoint",
-        "--lazy-pages",
-        "--image-path",
-        &images,
-        "--page-server",
-        &address,
-        "--status-fd",
-        "0",
-        &c.id,
-    ];
-    let refused = call(&c, "refused", &args);
-    assert!(refused.error().contains("invalid --status-fd argument 0"), "{refused:#?}");
-    let script = format!("exec 3> {status}; exec \"$0\" \"$@\"", status = c.text_path("status"));
-    let mut args = args;
-    args[7] = "3";
-    let inner = c.command("lazy", &args);
-    let mut outer = Command::new("sh");
-    outer
-        .args(["-c", &script])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env("PATH", criu::path().unwrap());
-    outer.env(integration::container::MARK, &c.id).current_dir(c.bundle());
-    let mut saving = outer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    outcome::until("the status, or the end", || {
-        fs::read(c.path("status")).is_ok_and(|bytes| bytes == [0]) || saving.try_wait().unwrap().is_some()
-    });
-    if saving.try_wait().unwrap().is_some() {
-        let log = fs::read_to_string(c.path("lazy.log")).unwrap();
-        assert!(log.contains("LazyPages"), "{log}");
-        integration::skip!("needs userfaultfd for --lazy-pages");
-    }
-    // Nobody will ask, and criu, which traces the processes, would wait.
-    let swrk = |pid: &i32| {
-        integration::proc::nul_separated(&format!("/proc/{pid}/cmdline")).contains(&"swrk".into())
-    };
-    for pid in leaks::processes(&c.id).into_iter().filter(swrk) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    }
-    assert_eq!(outcome::wait(&mut saving, "checkpoint --lazy-pages").code(), Some(1));
-    c.delete_force().ok();
-    leaks::assert_none(&c);
-}
-
 /// A checkpoint that criu could not restore is none.
 #[test]
 fn a_container_with_a_user_namespace_is_left_alone() {
