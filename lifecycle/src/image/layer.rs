@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub struct Layer {
 #[derive(Debug)]
 pub struct Layers {
     folder: PathBuf,
+    /// Some may be in memory only.
+    fresh: Mutex<bool>,
 }
 
 impl Layers {
@@ -39,7 +42,26 @@ impl Layers {
     pub fn open(root: &Path) -> Result<Self> {
         let folder = root.join("layers");
         files::make_dir(&folder, 0o711)?;
-        Ok(Self { folder })
+        Ok(Self { folder, fresh: Mutex::default() })
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, bool> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees that all layers are on the disk: an image that is written down after that has its files when the machine
+    /// has lost its power. Layers without an image are removed when the engine starts.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn settle(&self) -> Result<()> {
+        let mut fresh = self.fresh();
+        if *fresh {
+            let folder = fs::File::open(&self.folder).map_err(Error::at("open", &self.folder))?;
+            nix::unistd::syncfs(folder).map_err(Error::at("write to the disk", &self.folder))?;
+            *fresh = false;
+        }
+        Ok(())
     }
 
     fn place(&self, diff_id: &str) -> Result<PathBuf> {
@@ -121,6 +143,7 @@ impl Layers {
         let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size: applied.bytes };
         files::write_json(&aside.join("layer.json"), &layer)?;
         let place = self.place(&layer.diff_id)?;
+        *self.fresh() = true;
         match fs::rename(aside, &place) {
             // Somebody else was faster.
             Err(_) if place.join("layer.json").exists() => files::remove_dir(aside)?,

@@ -133,6 +133,7 @@ impl Store {
         if self.state().images.contains_key(&id) {
             return Ok(id);
         }
+        self.layers.settle()?;
         let record = Record { id: id.clone(), tagged: None, parent: parent.clone() };
         files::write_json(&self.record_path(&id), &record)?;
         let image = Image { id: id.clone(), config: parsed, tagged: None, parent };
