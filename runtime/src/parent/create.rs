@@ -1,11 +1,13 @@
 //! `create`, and the first half of `run`.
 
+mod answers;
+
 use super::error::{Error, OrError, Result, file_error};
 use super::spawn::{self, Spawned};
-use super::{agent, idmap, net_devices, notify, output, resctrl, seal, sources};
+use super::{idmap, net_devices, notify, output, resctrl, seal, sources};
 use crate::cgroup::{self, Cgroup, Driver};
 use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
-use crate::child::{self, Handed, identity};
+use crate::child::{self, Handed};
 use crate::hook::{self, HookState};
 use crate::log::Log;
 use crate::lsm::Module;
@@ -16,10 +18,10 @@ use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
-use crate::sys::{self, Errno, fd, pidfd};
+use crate::sys::{self, pidfd};
 use crate::trace::{self, Steps};
-use crate::wire::{FromChild, Wire};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use crate::wire::Wire;
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -396,82 +398,6 @@ impl<'a> Making<'a> {
         let _step = trace::span("clone");
         let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))
-    }
-
-    /// Answers the child until another process goes on in its place, in the PID namespace that it joins; returns the
-    /// number of that one.
-    ///
-    /// Who is in that namespace may have taken the connection from the new process: the number is believed when it is
-    /// that of a child of this process, and there is no other.
-    fn follow(&mut self, wire: &Wire, undo: &mut Undo<'a>) -> Result<i32> {
-        let ended = || Error::Other("the container's process was killed while it was made".into());
-        let maker = undo.child.as_ref().ok_or_else(ended)?;
-        let pid = loop {
-            // The new process has a copy of the connection, which does not end with the maker.
-            let what = || "wait for the container's process".to_owned();
-            if !fd::readable_before(wire.as_fd(), maker.pidfd.as_fd()).or_error(what)? {
-                return Err(ended());
-            }
-            match wire.hear().or_error(|| "hear from the container's process".into())? {
-                FromChild::Moved(pid) => break pid,
-                message => {
-                    self.answer(message, wire, maker.pid)?;
-                }
-            }
-        };
-        let _ = waitpid(Pid::from_raw(maker.pid), None);
-        // Not reaped yet if it is a child, so the number is still its own.
-        let what = || "open the container's process".to_owned();
-        let wait = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let child = waitid(Id::Pid(Pid::from_raw(pid)), wait);
-        let pidfd = child.and_then(|_| pidfd::open(pid)).or_error(what)?;
-        undo.child = Some(Spawned { pid, pidfd, in_cgroup: true });
-        wire.go().or_error(|| "release the container's process".into())?;
-        Ok(pid)
-    }
-
-    /// Answers the child until it is ready.
-    fn converse(&mut self, wire: &Wire, pid: i32) -> Result<()> {
-        loop {
-            let message = wire.hear().or_error(|| "hear from the container's process".into())?;
-            if self.answer(message, wire, pid)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Answers one message; whether it was the last.
-    fn answer(&mut self, message: FromChild, wire: &Wire, pid: i32) -> Result<bool> {
-        match message {
-            FromChild::Mounted => {
-                let state = self.hook_state.at("created", Some(pid));
-                hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
-                hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
-                wire.go().or_error(|| "release the container's process".into())?;
-            }
-            FromChild::Limits => {
-                identity::limits(&self.plan.process, pid).map_err(Error::Step)?;
-                wire.go().or_error(|| "release the container's process".into())?;
-            }
-            FromChild::Console(master) => self.console = Some(master),
-            FromChild::Listener(listener) => {
-                let state = self.hook_state.at("creating", Some(pid));
-                agent::hand_over(self.listener.0, self.listener.1, pid, &state, listener.as_fd())?;
-                wire.go().or_error(|| "release the container's process".into())?;
-            }
-            FromChild::Ready => return Ok(true),
-            FromChild::Moved(_) => {
-                return Err(Errno::EBADMSG).or_error(|| "hear from the container's process".into());
-            }
-            FromChild::Failure(failure) => return Err(Error::Step(failure)),
-            FromChild::End => {
-                return Err(Error::Other(
-                    "the container's process was killed while it was made (is its memory limit too low?)"
-                        .into(),
-                ));
-            }
-        }
-        Ok(false)
     }
 }
 
