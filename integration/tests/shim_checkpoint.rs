@@ -1,8 +1,9 @@
 //! Checkpoint, and Create from one: what the runtime is asked for, and the states in between. The runtime's own part of
-//! it is played by a script, so that neither criu nor a kernel that suits it is needed.
+//! it is played by a script, so that neither criu nor a kernel that suits it is needed, but in the last tests.
 
 use integration::shim::wire::Writer;
 use integration::shim::{Output, Pod, Stdio};
+use integration::{criu, needs};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -133,6 +134,65 @@ fn a_container_from_a_checkpoint_can_be_deleted_unstarted() {
     let container = pod.containers[0].clone();
     let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
     pod.client.call("Create", &request).unwrap();
+    pod.call("Delete", 0, "").unwrap();
+    pod.shutdown();
+}
+
+/// A counter whose checkpoint is in `image`; the last number that it wrote. It has ended, and is deleted.
+fn counter(pod: &mut Pod, image: &str) -> u64 {
+    let stdio = Stdio { stdin: String::new(), ..Stdio::fifos(pod.directory(), "before") };
+    let (out, _err) = (Output::of(&stdio.stdout), Output::of(&stdio.stderr));
+    pod.create(0, &stdio);
+    pod.start(0, "").unwrap();
+    out.expect("5\n");
+    let exit = Writer::any("containerd.runc.v1.CheckpointOptions", &Writer::new().number(1, 1).done());
+    let request = Writer::new().text(1, &pod.id()).text(2, image).message(3, &exit);
+    pod.client.call("Checkpoint", &request).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+    out.end().lines().last().unwrap().parse().unwrap()
+}
+
+const COUNTER: &[&str] = &["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"];
+
+/// With criu and the runtime themselves: what was counted goes on, out of new streams.
+#[test]
+fn a_container_goes_on_from_a_checkpoint() {
+    let path = needs!(criu::path(), "criu (integration/src/fetch-criu.sh)").to_string_lossy();
+    let mut pod = Pod::with_variables(COUNTER, &[("PATH", &path)]);
+    let image = pod.directory().join("image").to_string_lossy().into_owned();
+    let last = counter(&mut pod, &image);
+
+    let stdio = Stdio { stdin: String::new(), ..Stdio::fifos(pod.directory(), "after") };
+    let (out, _err) = (Output::of(&stdio.stdout), Output::of(&stdio.stderr));
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &stdio).text(8, &image);
+    pod.client.call("Create", &request).unwrap();
+    let pid = pod.start(0, "").unwrap().number(1);
+    assert!(pid > 0);
+    out.expect(&format!("{}\n", last + 3));
+    assert!(out.so_far().starts_with(&format!("{}\n", last + 1)), "after {last}: {}", out.so_far());
+    assert_eq!(pod.state(0, ""), 2);
+    let side = Stdio::fifos(pod.directory(), "exec");
+    pod.exec(0, "e", &["/bin/true"], &Stdio { stdin: String::new(), ..side }).unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
+/// What criu says comes through, and nothing is left of the container that could not be made.
+#[test]
+fn a_checkpoint_that_is_damaged_is_refused() {
+    let path = needs!(criu::path(), "criu (integration/src/fetch-criu.sh)").to_string_lossy();
+    let mut pod = Pod::with_variables(COUNTER, &[("PATH", &path)]);
+    let image = pod.directory().join("image").to_string_lossy().into_owned();
+    counter(&mut pod, &image);
+    fs::write(pod.directory().join("image/inventory.img"), "nonsense").unwrap();
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &Stdio::default()).text(8, &image);
+    pod.client.call("Create", &request).unwrap();
+    let failed = pod.start(0, "").unwrap_err();
+    assert!(failed.text.contains("criu failed"), "{failed:?}");
     pod.call("Delete", 0, "").unwrap();
     pod.shutdown();
 }

@@ -319,6 +319,19 @@ fn execs_are_started_beside_each_other() {
     }
 }
 
+/// Who traces a process (criu, a debugger) is told of its end before its parent can reap it.
+#[test]
+fn an_exit_is_known_although_somebody_else_saw_it_first() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = nix::unistd::Pid::from_raw(pod.run(0));
+    nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty()).unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::__WALL)).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
 /// What shims were complained about, and that the tests would notice it in this one.
 #[test]
 fn each_fault_is_noticed() {
@@ -346,6 +359,11 @@ fn each_fault_is_noticed() {
             "after-end",
         ),
         ("thirty execs at once take sixteen seconds", "execs_are_started_beside_each_other", "beside"),
+        (
+            "an exit status is lost to a debugger",
+            "an_exit_is_known_although_somebody_else_saw_it_first",
+            "tracers",
+        ),
         ("zombies of probes pile up", "orphans_are_reaped_and_disturb_nobody", "orphans"),
         ("an out-of-memory kill is not told", "an_out_of_memory_kill_is_told_before_the_exit", "oom"),
         (

@@ -68,16 +68,27 @@ impl Child {
     }
 
     /// Reaps it after [`ended`](Self::ended).
-    pub fn reap(&self) -> io::Result<Exit> {
-        let exit = sys::reap_pidfd(self.pidfd.as_fd())?.ok_or(io::ErrorKind::WouldBlock)?;
-        self.owned.take();
-        Ok(exit)
+    ///
+    /// A tracer (criu, a debugger) may reap a dead process before its parent can (ptrace(2)): that is waited for.
+    pub async fn reap(&self) -> io::Result<Exit> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(exit) = sys::reap_pidfd(self.pidfd.as_fd())? {
+                self.owned.take();
+                return Ok(exit);
+            }
+            if weak::off("tracers") {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            clock::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
     }
 
     /// Waits for its end and reaps it.
     pub async fn wait(&self) -> io::Result<Exit> {
         self.ended().await;
-        self.reap()
+        self.reap().await
     }
 
     /// Waits for its end, at most for `limit`; then it is killed together with its process group.

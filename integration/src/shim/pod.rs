@@ -366,6 +366,7 @@ fn make_bundle(
 ) -> Container {
     let bundle = directory.join(id);
     fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    fs::create_dir(bundle.join("work")).unwrap(); // containerd's is a link to a place that survives a restart of the machine
     rootfs::populate(&bundle.join("rootfs"));
     let mut config = config::plain();
     config["process"]["args"] = json!(args);

@@ -36,7 +36,7 @@ impl Service {
             child.ended().await;
             // Not reaped before its start was told: until then its pid is its own.
             process.released().await;
-            let status = match child.reap() {
+            let status = match child.reap().await {
                 Ok(exit) => exit.status,
                 Err(error) => {
                     log::warn(&format!("exit status of process {}: {error}", process.pid()));

@@ -92,7 +92,7 @@ impl Logger {
                     child.ended().await;
                 }
             }
-            let _reaped = child.reap();
+            let _reaped = child.reap().await;
         });
         let _late = clock::within(END_OF_INPUT, waiting.ended()).await;
     }
