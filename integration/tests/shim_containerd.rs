@@ -252,6 +252,34 @@ fn the_runtime_can_be_another_one() {
     });
 }
 
+/// A task is saved as an image, with what it has written, and goes on from there under another name.
+#[test]
+fn a_task_goes_on_from_a_checkpoint() {
+    integration::needs!(integration::criu::path(), "criu (integration/src/fetch-criu.sh)");
+    with_each(|engine| {
+        let script = "[ ! -e /count ] || exit 9; i=0; while :; do i=$((i+1)); echo $i > /new; mv /new /count; sleep 0.02; done";
+        engine.start("first", &["sh", "-c", script]).ok();
+        let count = |engine: &Engine, id: &str| {
+            let said = engine.ctr(&["task", "exec", "--exec-id", "look", id, "cat", "/count"]);
+            said.out.trim().parse::<u64>().unwrap_or(0)
+        };
+        until("it counts", || count(engine, "first") > 5);
+        engine.ctr(&["containers", "checkpoint", "--rw", "--image", "--task", "first", "saved:1"]).ok();
+        let saved = count(engine, "first");
+        assert!(saved > 5, "{saved}");
+        until("the first goes on, too", || count(engine, "first") > saved);
+        let remove = |engine: &Engine, id: &str| {
+            engine.ctr(&["task", "kill", "-s", "SIGKILL", id]).ok();
+            until("its end", || engine.ctr(&["task", "rm", id]).status == 0);
+            engine.ctr(&["containers", "rm", id]).ok();
+        };
+        remove(engine, "first"); // Its control group is that of the second, too.
+        engine.ctr(&["containers", "restore", "--live", "second", "saved:1"]).ok();
+        until("it goes on", || count(engine, "second") > saved);
+        remove(engine, "second");
+    });
+}
+
 #[test]
 fn an_out_of_memory_kill_is_an_event() {
     if !host::has_controller("memory") {

@@ -107,6 +107,7 @@ impl Engine {
         let mut folders = vec![directory.join("bin")];
         folders.extend(release.folders());
         let own = std::env::var("PATH").unwrap_or_default();
+        let own = crate::criu::path().map_or(own, |path| path.to_string_lossy().into_owned());
         let path = folders.iter().map(|folder| folder.display().to_string()).chain([own]).collect::<Vec<_>>();
         // A shell as the first process of the namespace: it reaps, and ends with this program, whatever becomes of it.
         let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
