@@ -180,11 +180,14 @@ fn a_container_goes_on_from_a_checkpoint() {
     pod.call("Delete", 0, "").unwrap();
 }
 
-/// What criu says comes through, and nothing is left of the container that could not be made.
+/// What criu says comes through, and nothing is left of the container that could not be made. criu is named by an option.
 #[test]
 fn a_checkpoint_that_is_damaged_is_refused() {
-    let path = needs!(criu::path(), "criu (integration/src/fetch-criu.sh)").to_string_lossy();
-    let mut pod = Pod::with_variables(COUNTER, &[("PATH", &path)]);
+    let criu = needs!(criu::program(), "criu (integration/src/fetch-criu.sh)");
+    let mut pod = Pod::new(COUNTER);
+    let root = pod.directory().join("state");
+    let options = Writer::new().text(7, &root.to_string_lossy()).text(8, &criu.to_string_lossy());
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
     let image = pod.directory().join("image").to_string_lossy().into_owned();
     counter(&mut pod, &image);
     fs::write(pod.directory().join("image/inventory.img"), "nonsense").unwrap();

@@ -55,7 +55,7 @@ pub fn dump(record: &Record, options: &mut Options, log: &Log) -> Result<()> {
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
     log.debug(&format!("{}: criu saves process {}", record.id, init.pid));
     let mut status = options.status.take();
-    let criu = Criu::start(&Launch::plain())?;
+    let criu = Criu::start(&Launch::plain(options))?;
     let answer = criu.ask(kind, Some(&request), &mut |notice, _| {
         log.debug(&format!("{}: criu: {}", record.id, notice.script));
         if notice.script == "status-ready" {
@@ -73,7 +73,8 @@ fn check_features(options: &Options) -> Result<()> {
         return Ok(());
     }
     let wanted = Message::default().flag(1, tracking).flag(2, options.lazy_pages);
-    let found = Criu::start(&Launch::plain())?.ask(Kind::FeatureCheck, Some(&wanted), &mut |_, _| Ok(()))?;
+    let found =
+        Criu::start(&Launch::plain(options))?.ask(Kind::FeatureCheck, Some(&wanted), &mut |_, _| Ok(()))?;
     if tracking && !found.mem_track {
         return Err(Error::Missing {
             what: "MemTrack",

@@ -59,6 +59,8 @@ impl NetworkLock {
 /// What the command line asks for. Some of it means something in one direction only.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// The criu program; absent: the one that `$PATH` leads to.
+    pub program: Option<PathBuf>,
     /// The directory of images.
     pub images: PathBuf,
     /// The directory of criu's log; that of the images if absent.

@@ -233,6 +233,7 @@ impl Making<'_> {
         let preserved = (3..3 + self.wish.preserve_fds).map(u32::cast_signed);
         let inherited: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).chain(preserved).collect();
         Criu::start(&Launch {
+            program: self.options.program.as_deref(),
             cgroup: cgroup.clone_target(),
             inherited: &inherited,
             standard_io: true,

@@ -5,7 +5,7 @@
 //! [`Criu::start`] names. A runtime that dies takes nothing along: criu sees the socket close, and undoes what it did.
 
 use super::message::{Kind, Message, Notice, Response};
-use super::{Error, Result};
+use super::{Error, Options, Result};
 use crate::child::{self, OrFail, Step, program};
 use crate::parent::error::{OrError, file_error};
 use crate::path;
@@ -22,13 +22,15 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The largest message: criu's own buffer has 64 KiB.
 const MAX_MESSAGE: usize = 64 << 10;
 
 /// How criu is started.
 pub(super) struct Launch<'a> {
+    /// The program; absent: the one that `$PATH` leads to.
+    pub(super) program: Option<&'a Path>,
     /// The control group of version 2 that it is born in.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     /// Descriptors that it inherits, under the numbers they have.
@@ -39,11 +41,17 @@ pub(super) struct Launch<'a> {
     pub(super) prepare: &'a dyn Fn() -> Step<()>,
 }
 
-impl Launch<'_> {
+impl<'a> Launch<'a> {
     /// criu for something that does not make a container.
     #[must_use]
-    pub(super) fn plain() -> Self {
-        Self { cgroup: None, inherited: &[], standard_io: false, prepare: &|| Ok(()) }
+    pub(super) fn plain(options: &'a Options) -> Self {
+        Self {
+            program: options.program.as_deref(),
+            cgroup: None,
+            inherited: &[],
+            standard_io: false,
+            prepare: &|| Ok(()),
+        }
     }
 }
 
@@ -68,15 +76,18 @@ impl Drop for Criu {
     }
 }
 
-/// Finds criu as a shell would.
+/// Finds criu as a shell would, under this name.
 ///
 /// # Errors
 /// It is in none of the directories of `$PATH`.
-pub(super) fn find() -> Result<PathBuf> {
+fn find(name: &Path) -> Result<PathBuf> {
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return Ok(name.to_owned());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("criu"))
+        .map(|directory| directory.join(name))
         .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
     found.ok_or(Error::NoCriu)
 }
@@ -87,7 +98,7 @@ impl Criu {
     /// # Errors
     /// There is none, or its process cannot be made.
     pub(super) fn start(launch: &Launch<'_>) -> Result<Self> {
-        let file = find()?;
+        let file = find(launch.program.unwrap_or(Path::new("criu")))?;
         let (socket, end) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .or_error(|| "create a socket pair".into())?;

@@ -80,7 +80,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
             status.name()
         )));
     }
-    let mut options = options(parsed)?;
+    let mut options = options(context, parsed)?;
     checkpoint::dump(&record, &mut options, &context.log).map_err(|error| failed("checkpoint", error))?;
     if !options.leave_running && !options.pre_dump {
         delete::remove(&dir, &record, &context.log)?;
@@ -99,8 +99,9 @@ pub(super) fn warn_without_privilege(context: &Context, command: &str) {
 }
 
 /// What both commands can be told.
-pub(super) fn options(parsed: &Parsed) -> Result<Options, CommandError> {
+pub(super) fn options(context: &Context, parsed: &Parsed) -> Result<Options, CommandError> {
     Ok(Options {
+        program: context.criu.clone(),
         images: parsed.path("image-path").unwrap_or_else(|| PathBuf::from("checkpoint")),
         work: parsed.path("work-path"),
         parent: parsed.path("parent-path"),

@@ -106,6 +106,7 @@ pub const GLOBAL: &[Flag] = &[
     value("trace", "", "FILE", "write a timeline of all steps to FILE, as Chrome trace events"),
     switch("systemd-cgroup", "", "ask systemd for control groups; cgroupsPath is \"slice:prefix:name\""),
     value("cgroup-manager", "", "MANAGER", "cgroupfs (default), systemd or disabled"),
+    value("criu", "", "PROGRAM", "the criu of checkpoint and restore (default: the one in $PATH)"),
     value("rootless", "", "WHEN", "do without privilege over the host: true, false or auto (default)"),
     switch("help", "h", "show help"),
     switch("version", "v", "print the version"),
@@ -122,6 +123,8 @@ pub struct Context {
     pub driver: Driver,
     /// Descriptors of the caller that a container is to have.
     pub preserved: Preserved,
+    /// The criu program; absent: the one that `$PATH` leads to.
+    pub criu: Option<PathBuf>,
 }
 
 /// Why a command failed.
@@ -254,7 +257,8 @@ fn in_context(
         Err(_) if STATELESS.contains(&command.name) => PathBuf::new(),
         root => root?,
     };
-    let context = Context { root, log: log.again(), driver: driver(global)?, preserved };
+    let context =
+        Context { root, log: log.again(), driver: driver(global)?, preserved, criu: global.path("criu") };
     (command.run)(&context, &parsed)
 }
 

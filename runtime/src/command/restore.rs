@@ -65,7 +65,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         preserve_fds: context.preserved.asked,
     };
     warn_without_privilege(context, "restore");
-    let options = options(parsed)?;
+    let options = options(context, parsed)?;
     if !detach && !parsed.on("no-subreaper")? {
         process::set_subreaper().map_err(|errno| failed("restore", crate::sys::reason(errno)))?;
     }

@@ -299,6 +299,24 @@ fn without_criu_one_line_says_so() {
     assert_eq!(c.status(), "running");
 }
 
+/// As containerd's option `CriuPath` has it.
+#[test]
+fn criu_can_be_named() {
+    criu!();
+    let mut c = container(COUNTER);
+    let images = c.text_path("images");
+    let plain = |command: &mut Command| {
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    };
+    c.globals.extend(["--criu".into(), criu::program().unwrap().into_os_string().into_string().unwrap()]);
+    start(&c);
+    until_it_counts(&c);
+    call_with(&c, "checkpoint", &["checkpoint", "--image-path", &images, &c.id], plain).ok();
+    c.globals = vec!["--criu=/no/such/criu".into()];
+    let refused = restore(&c, &[]);
+    assert!(refused.error().contains("/no/such/criu"), "{refused:#?}");
+}
+
 fn start_without_criu(c: &Container) {
     c.write_config();
     let bundle = c.text_path("");
