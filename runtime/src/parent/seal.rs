@@ -74,6 +74,7 @@ const VARIABLES: &[&str] = &[
     "NOTIFY_SOCKET",
     "PATH",
     "RUN_OCI_SECCOMP_RECEIVER",
+    "TMPDIR",
     "USER",
     "XDG_RUNTIME_DIR",
     #[cfg(debug_assertions)]
