@@ -3,14 +3,31 @@
  *   step FROM TO PROGRAM ARGUMENTS...
  *
  * Runs the program, and every process it makes, instruction by instruction (ptrace(2), PTRACE_SINGLESTEP), and prints each
- * address from FROM to TO (hexadecimal) of which the block of 16 bytes had not been entered before. */
+ * address from FROM to TO (hexadecimal) of which the block of 16 bytes had not been entered before. A process that executes
+ * something else is let go. */
+#define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* Whether a process executes a file of the program's name: another program has other things at the same addresses. */
+static int is_program(pid_t pid, const char *program)
+{
+	char path[64], exe[4096];
+	ssize_t length;
+
+	snprintf(path, sizeof path, "/proc/%d/exe", pid);
+	length = readlink(path, exe, sizeof exe - 1);
+	if (length < 0)
+		return 0;
+	exe[length] = 0;
+	return !strcmp(basename(exe), basename(program));
+}
 
 int main(int argc, char **argv)
 {
@@ -42,6 +59,10 @@ int main(int argc, char **argv)
 		if (WIFEXITED(status) || WIFSIGNALED(status))
 			continue;
 		signal = WSTOPSIG(status);
+		if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8) && !is_program(pid, argv[3])) {
+			ptrace(PTRACE_DETACH, pid, 0, 0);
+			continue;
+		}
 		if (signal == SIGTRAP || status >> 16) {
 			struct user_regs_struct regs;
 
