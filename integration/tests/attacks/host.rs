@@ -3,11 +3,11 @@
 use crate::{Sentinel, link};
 use integration::container::{Container, cgroup2_view};
 use integration::user::user;
-use integration::{host, needs, skip};
+use integration::{host, needs, outcome, since, skip};
 use serde_json::json;
 use std::ffi::OsString;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A `/proc` of the image's own: settings are written to the kernel's or not at all (CVE-2019-16884, CVE-2025-52881).
 #[test]
@@ -218,6 +218,41 @@ fn a_restore_takes_no_names_from_an_image() {
     let restore = c.call(&["restore", "--image-path", images.to_str().unwrap(), "--bundle", &bundle, &c.id]);
     assert!(!restore.status.success(), "{restore:#?}");
     host.assert_unchanged("a restore");
+}
+
+/// An image that somebody has changed: what it says of mounts leads nowhere but to what the bundle has (CVE-2026-119101).
+#[test]
+fn a_restore_mounts_nothing_that_an_image_asks_for() {
+    since!("checkpoints whose files can be looked at", "runc -", "crun -");
+    let path = needs!(integration::criu::path(), "criu (integration/src/fetch-criu.sh)");
+    let mut c = Container::new();
+    let host = Sentinel::beside(&c);
+    let source = c.path("source");
+    fs::create_dir_all(&source).unwrap();
+    c.mount(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": ["bind"] }));
+    c.put("/root/readonly", json!(false)).args(&["/probe", "sleep"]).write_config();
+    let (bundle, images) = (c.text_path(""), c.text_path("images"));
+    // Files of the test as standard I/O would have no place in an image.
+    let call = |args: &[&str]| {
+        let mut command = c.command(args[0], args);
+        command.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        outcome::finish(child, &format!("{command:?}"), c.bundle(), args[0])
+    };
+    call(&["run", "--detach", "--bundle", &bundle, &c.id]).ok();
+    call(&["checkpoint", "--image-path", &images, &c.id]).ok();
+    let file = c.path("images/externals.json");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"/mnt\""), "{text}");
+    let directory = host.path("directory");
+    for place in [directory.as_str(), &format!("/mnt/../..{directory}"), "/", "/mnt/../etc"] {
+        fs::write(&file, text.replace("\"/mnt\"", &json!(place).to_string())).unwrap();
+        let restore = call(&["restore", "--detach", "--image-path", &images, "--bundle", &bundle, &c.id]);
+        assert!(!restore.status.success(), "{place}: {restore:#?}");
+        host.assert_unchanged(place);
+    }
+    fs::write(&file, text).unwrap();
+    call(&["restore", "--detach", "--image-path", &images, "--bundle", &bundle, &c.id]).ok();
 }
 
 /// A mount that is made read-only late, through a directory that the container fills (CVE-2026-115521).

@@ -45,6 +45,7 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("descriptors::the_program_has_its_standard_streams_alone", Without("descriptors")),
     ("host::a_bind_with_a_namespace_below_is_the_right_tree_or_refused", Without("tree")),
     ("host::a_process_is_never_put_into_another_containers_cgroup", Without("cgroup")),
+    ("host::a_restore_mounts_nothing_that_an_image_asks_for", Script("echo x >> $bundle/host/file")),
     ("host::a_restore_takes_no_names_from_an_image", Script("echo x >> $bundle/host/file")),
     ("host::a_rootless_container_cannot_write_its_users_cgroup", Without("read-only")),
     ("host::a_setting_is_never_written_through_a_link", Without("procfs")),
