@@ -220,3 +220,33 @@ fn a_killed_shim_ends_its_pod() {
         assert_eq!((residue.bundles, residue.states, residue.mounts), (0, 0, 0), "{residue:?}");
     });
 }
+
+/// A runtime that is to be asked for pods by containerd's sandbox service (`sandboxer = "shim"`), which this shim has not.
+const SANDBOXED: &str = r#"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.corten]
+      runtime_type = "io.containerd.corten.v2"
+      sandboxer = "shim"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain]
+      runtime_type = "io.containerd.corten.v2"
+      sandboxer = "podsandbox"
+"#;
+
+#[test]
+fn a_pod_of_the_sandbox_service_is_refused_with_what_to_change() {
+    let Some(engine) = Engine::cri_with(Release::Newer, SANDBOXED) else {
+        return integration::skip::say("needs containerd 2 with CRI, crictl and CNI");
+    };
+    let file = engine.directory.join("pod.json").to_string_lossy().into_owned();
+    let config = json!({ "metadata": { "name": "p", "namespace": "default", "uid": "p", "attempt": 1 },
+        "linux": { "cgroup_parent": engine.cgroup_parent() } });
+    fs::write(&file, config.to_string()).unwrap();
+    let refused = engine.crictl(&["runp", "--runtime", "corten", &file]);
+    assert_ne!(refused.status, 0);
+    assert!(refused.err.contains("sandboxer = \\\"podsandbox\\\""), "{refused:?}");
+    until("no shim is left", || engine.shims().is_empty());
+    let residue = engine.residue();
+    assert_eq!((residue.bundles, residue.sockets, residue.mounts), (0, 0, 0), "{residue:?}");
+    // The same shim, asked as it wants to be.
+    let pod = Pod::new(&engine, "plain", "plain");
+    pod.remove();
+}

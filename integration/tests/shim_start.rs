@@ -5,6 +5,7 @@ use integration::shim::wire::{Message, Writer};
 use integration::shim::{Client, Pod, Stdio};
 use integration::{host, proc, skip};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -150,6 +151,39 @@ fn the_shim_is_killed_before_containerd_and_after_containers() {
     assert_eq!(score(&shim), own + 1);
 }
 
+/// Runs `start` for a shim of its own, through `view`, with the runtime option `ShimCgroup`; its answer.
+fn start_in_cgroup(pod: &Pod, view: &[&str], cgroup: &str) -> std::process::Output {
+    // A group of its own, so that a new shim is started.
+    let config = pod.containers[0].bundle.join("config.json");
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    document["annotations"] = json!({ "io.containerd.runc.v2.group": format!("{}-g", pod.namespace()) });
+    fs::write(&config, document.to_string()).unwrap();
+    let start = pod.start_command(&pod.containers[0].clone(), &[]);
+    let mut command = match view {
+        [] => Command::new(start.get_program()),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(start.get_program());
+            command
+        }
+    };
+    command
+        .args(start.get_args())
+        .current_dir(&pod.containers[0].bundle)
+        .env("TTRPC_ADDRESS", "/nonexistent");
+    output_with_input(command, &runc_options(&Writer::new().text(3, cgroup)))
+}
+
+/// Ends the shim that `start` told of, and says which control groups it was in.
+fn cgroups_of_shim(started: &std::process::Output) -> BTreeMap<String, String> {
+    let mut client = Client::connect(&address_of(started)).unwrap();
+    let pid = i32::try_from(client.call("Connect", &Writer::new()).unwrap().number(1)).unwrap();
+    let groups = proc::cgroups(&pid.to_string());
+    client.call("Shutdown", &Writer::new()).unwrap();
+    until("the shim ends", || !host::alive(pid));
+    groups
+}
+
 #[test]
 fn the_shim_goes_into_its_cgroup() {
     let pod = Pod::new(&["true"]);
@@ -167,24 +201,43 @@ fn the_shim_goes_into_its_cgroup() {
             }
         }
     }
-    let mut command = pod.start_command(&pod.containers[0].clone(), &[]);
-    command.env("TTRPC_ADDRESS", "/nonexistent");
-    // A group of its own, so that a new shim is started.
-    let config = pod.containers[0].bundle.join("config.json");
-    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-    document["annotations"] = json!({ "io.containerd.runc.v2.group": format!("{}-g", pod.namespace()) });
-    fs::write(&config, document.to_string()).unwrap();
-    let socket = address_of(&output_with_input(command, &runc_options(&Writer::new().text(3, &name))));
-    let mut client = Client::connect(&socket).unwrap();
-    let pid = i32::try_from(client.call("Connect", &Writer::new()).unwrap().number(1)).unwrap();
-    let groups = proc::cgroups(&pid.to_string());
-    let memory = groups.iter().find(|(names, _)| names.contains("memory") || names.is_empty());
-    assert!(memory.is_some_and(|(_, path)| path.ends_with("-shim")), "{groups:?}");
-    client.call("Shutdown", &Writer::new()).unwrap();
-    until("the shim ends", || !host::alive(pid));
+    let groups = cgroups_of_shim(&start_in_cgroup(&pod, &[], &name));
+    assert_eq!(
+        groups.values().filter(|path| **path == name).count(),
+        made.len(),
+        "in each of them: {groups:?}"
+    );
     for directory in made {
         until("its cgroup can be removed", || fs::remove_dir(&directory).is_ok() || !directory.exists());
     }
+}
+
+/// As above, where /sys/fs/cgroup is the hierarchy of version 2 and nothing else.
+#[test]
+fn the_shim_goes_into_its_cgroup_of_version_2() {
+    let Some(unified) = host::unified() else { skip!("needs a cgroup2 hierarchy") };
+    let pod = Pod::new(&["true"]);
+    let name = format!("/corten-shim-tests/{}-shim2", pod.namespace());
+    let directory = unified.join(&name[1..]);
+    fs::create_dir_all(&directory).unwrap();
+    let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+    let view = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
+    let groups = cgroups_of_shim(&start_in_cgroup(&pod, &view, &name));
+    assert_eq!(groups[""], name, "{groups:?}");
+    let elsewhere = groups.iter().filter(|(controllers, path)| !controllers.is_empty() && **path == name);
+    assert_eq!(elsewhere.count(), 0, "{groups:?}");
+    until("its cgroup can be removed", || fs::remove_dir(&directory).is_ok());
+    // One that is not there is named, and no shim stays.
+    for (view, part) in [(&view[..], "cgroup.procs"), (&[], "ShimCgroup")] {
+        let refused = start_in_cgroup(&pod, view, &name);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && said.contains(&name) && said.contains(part), "{said}");
+    }
+    let shims = proc::pids().into_iter().filter(|pid| {
+        let words = proc::nul_separated(&format!("/proc/{pid}/cmdline"));
+        host::alive(*pid) && words.contains(&pod.namespace().to_owned())
+    });
+    assert_eq!(shims.count(), 1, "that of the pod");
 }
 
 #[test]

@@ -42,6 +42,10 @@ const MAX_INPUT: u64 = 10 << 20;
 /// Annotations that name the group of a container, in the order in which they count.
 const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
+/// What to do about a runtime that is configured for what there is not.
+pub const NO_SANDBOXES: &str =
+    "this shim makes no sandboxes of its own: set sandboxer = \"podsandbox\" for this runtime";
+
 /// The number of the listening socket in the daemon.
 pub const LISTENER_FD: i32 = 3;
 
@@ -66,12 +70,18 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The bundle has no config.json: containerd has made it for a sandbox of the shim's own making.
+    #[error("read {path}: No such file or directory; {NO_SANDBOXES}", path = .0.display())]
+    NoConfig(PathBuf),
     /// The path of the socket would be too long.
     #[error("socket path {0:?} is longer than {MAX_SOCKET_PATH} bytes")]
     TooLong(PathBuf),
     /// The runtime options make no sense.
     #[error(transparent)]
     Options(#[from] options::Error),
+    /// No hierarchy has the cgroup that the shim is to go into.
+    #[error("ShimCgroup {0:?} does not exist in any hierarchy")]
+    NoCgroup(String),
     /// The daemon could not be started.
     #[error("start the shim's daemon: {0}")]
     Spawn(io::Error),
@@ -165,7 +175,10 @@ fn group_of(bundle: &Path) -> Result<Option<String>, Error> {
         annotations: Option<std::collections::BTreeMap<String, String>>,
     }
     let path = bundle.join("config.json");
-    let text = fs::read(&path).map_err(at("read", &path))?;
+    let text = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NoConfig(path.clone()),
+        _ => at("read", &path)(error),
+    })?;
     let config: Config = serde_json::from_slice(&text).map_err(|source| Error::Config { path, source })?;
     let mut annotations = config.annotations.unwrap_or_default();
     Ok(GROUP_ANNOTATIONS.iter().find_map(|name| annotations.remove(*name)))
@@ -273,7 +286,11 @@ fn start_daemon(
 /// Puts the daemon into its cgroup, and before the containers in the order of victims when memory runs out.
 fn place(pid: u32, options: &RuntimeOptions) -> Result<(), Error> {
     if !options.shim_cgroup.is_empty() {
-        for file in cgroup_files(&options.shim_cgroup) {
+        let files = cgroup_files(&options.shim_cgroup);
+        if files.is_empty() {
+            return Err(Error::NoCgroup(options.shim_cgroup.clone()));
+        }
+        for file in files {
             append(&file, &pid.to_string()).map_err(at("join cgroup", &file))?;
         }
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 
+use crate::bootstrap::NO_SANDBOXES;
 use crate::container::Container;
 use crate::events::Publisher;
 use crate::reactor::Condition;
@@ -123,7 +124,9 @@ impl Service {
 
     async fn dispatch(self: Rc<Self>, call: Call) -> Result<Vec<u8>, Status> {
         if !NAMES.contains(&call.service.as_str()) {
-            return Err(Status::new(Code::Unimplemented, format!("service {}", call.service)));
+            let advice =
+                if call.service.ends_with(".Sandbox") { NO_SANDBOXES } else { "it is not served here" };
+            return Err(Status::new(Code::Unimplemented, format!("service {}: {advice}", call.service)));
         }
         let limit = call.deadline.map_or(NO_LIMIT, |at| at.saturating_duration_since(Instant::now()));
         // The largest are boxed: a Wait lives as long as its process, and should not be as large as a Create.
