@@ -1,11 +1,15 @@
 //! Processes that the shim starts and waits for: runtimes, loggers and helpers.
 
 use std::cell::Cell;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use runtime::weak;
 
 use crate::reactor::{Source, clock};
@@ -36,10 +40,40 @@ pub enum Error {
 
 impl Child {
     /// Starts `command`; the error is that of fork or exec.
-    pub fn spawn(command: &mut Command, setup: ChildSetup) -> io::Result<Self> {
-        sys::prepare_child(command, setup);
-        let pid = command.spawn()?.id().cast_signed();
-        Self::adopt(pid)
+    ///
+    /// exec may take as long as the file system likes on which the program is: that is waited for like everything else, at most for
+    /// `limit`. (`Command::spawn` would hold the event loop until then.)
+    pub async fn spawn(mut command: Command, setup: ChildSetup, limit: Duration) -> Result<Self, Error> {
+        sys::prepare_child(&mut command, setup);
+        if weak::off("exec") {
+            return Ok(Self::adopt(command.spawn()?.id().cast_signed())?);
+        }
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        let mut report = File::from(writer);
+        let pid = sys::fork(|| {
+            let errno = command.exec().raw_os_error().unwrap_or(libc::EIO);
+            // When nobody reads it any more the child is being killed.
+            let _told = report.write_all(&errno.to_ne_bytes());
+            127
+        })?;
+        let child = Self::adopt(pid)?;
+        // With them go our copies of the descriptors that were passed, and of the end of the pipe that exec closes.
+        drop((command, report));
+        let reader = Source::new(reader)?;
+        let mut errno = [0; 4];
+        let told = reader.read_with(|fd| Ok(nix::unistd::read(fd, &mut errno)?));
+        match clock::within(limit, told).await {
+            Some(Ok(0)) => Ok(child),
+            Some(Ok(_)) => {
+                child.wait().await?;
+                Err(Error::Wait(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))))
+            }
+            Some(Err(error)) => Err(Error::Wait(error)),
+            None => {
+                child.kill().await?;
+                Err(Error::TimedOut(limit))
+            }
+        }
     }
 
     /// Takes over a child that exists and that nobody has waited for.
@@ -99,11 +133,17 @@ impl Child {
         if let Some(result) = clock::within(limit, self.wait()).await {
             return Ok(result?);
         }
+        self.kill().await?;
+        Err(Error::TimedOut(limit))
+    }
+
+    /// Kills it together with its process group.
+    async fn kill(&self) -> io::Result<()> {
         // The group first: it exists as long as its leader is not reaped.
         let _no_group = sys::kill(-self.pid, libc::SIGKILL);
         self.signal(libc::SIGKILL)?;
         // One that does not die even so (it waits for a dead disk) is left to the reaper.
         let _reaped = clock::within(KILL_GRACE, self.wait()).await;
-        Err(Error::TimedOut(limit))
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::weak;
 use serde::Deserialize;
@@ -92,19 +92,22 @@ impl<'a> Call<'a> {
 
     async fn execute(&mut self, log: &Path) -> Result<Vec<u8>, Error> {
         let printed = text_file(b"").map_err(|source| self.process_error(source))?;
+        let begun = Instant::now();
         // Our copies of the process's streams go here: its pipes end when it ends, not when we do.
-        let child = self.start(log, &printed).map_err(|source| self.process_error(source))?;
-        let ended = child.wait_within(self.limit).await;
+        let ended = match self.start(log, &printed).await {
+            Ok(child) => child.wait_within(self.limit.saturating_sub(begun.elapsed())).await,
+            Err(error) => Err(error),
+        };
         let text = read_back(printed).unwrap_or_default();
         match ended {
             Ok(exit) if exit.status == 0 => Ok(text),
             Ok(exit) => Err(Error::Failed { what: self.what, message: explain(log, &text, exit.status) }),
-            Err(child::Error::TimedOut(limit)) => Err(Error::TimedOut { what: self.what, limit }),
+            Err(child::Error::TimedOut(_)) => Err(Error::TimedOut { what: self.what, limit: self.limit }),
             Err(child::Error::Wait(source)) => Err(self.process_error(source)),
         }
     }
 
-    fn start(&mut self, log: &Path, printed: &OwnedFd) -> io::Result<Child> {
+    async fn start(&mut self, log: &Path, printed: &OwnedFd) -> Result<Child, child::Error> {
         let mut args = Vec::new();
         if !self.bare {
             args.extend_from_slice(&self.runtime.global);
@@ -113,8 +116,8 @@ impl<'a> Call<'a> {
         args.append(&mut self.args);
         let streams = self.streams(printed)?;
         match &self.runtime.program {
-            Program::BuiltIn if !self.enters => self.start_here(args, &streams),
-            program => self.start_program(program, args, streams),
+            Program::BuiltIn if !self.enters => Ok(self.start_here(args, &streams)?),
+            program => self.start_program(program, args, streams).await,
         }
     }
 
@@ -130,12 +133,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn start_program(
+    async fn start_program(
         &self,
         program: &Program,
         args: Vec<OsString>,
         streams: [OwnedFd; 3],
-    ) -> io::Result<Child> {
+    ) -> Result<Child, child::Error> {
         let mut command = match program {
             Program::Named(path) => Command::new(path),
             Program::BuiltIn => {
@@ -155,7 +158,7 @@ impl<'a> Call<'a> {
             open_files: self.runtime.open_files,
             ..ChildSetup::default()
         };
-        Child::spawn(&mut command, setup)
+        Child::spawn(command, setup, self.limit).await
     }
 
     /// Runs a command of the runtime that is built in, one that enters no container, in a fork of this process.

@@ -12,7 +12,7 @@ use nix::unistd::pipe2;
 
 use super::uri::LoggerUri;
 use super::{ATTACH_LIMIT, Error, Owner};
-use crate::child::Child;
+use crate::child::{self, Child};
 use crate::reactor::{Source, clock, task};
 use crate::sys::ChildSetup;
 
@@ -45,9 +45,13 @@ impl Logger {
             .stdout(Redirect::null())
             .stderr(Redirect::null());
         let setup = ChildSetup { pass: vec![out_read, err_read, ready_write], ..ChildSetup::default() };
-        let child = Child::spawn(&mut command, setup).map_err(failed())?;
-        // With it go our copies of the descriptors that were passed.
-        drop(command);
+        let child = match Child::spawn(command, setup, ATTACH_LIMIT).await {
+            Ok(child) => child,
+            Err(child::Error::Wait(source)) => return Err(failed()(source)),
+            Err(child::Error::TimedOut(_)) => {
+                return Err(Error::Logger(uri.program.clone(), "did not begin to run in time"));
+            }
+        };
         let logger = Self {
             child: RefCell::new(Some(Rc::new(child))),
             pipes: RefCell::new(Some((out_write, err_write))),

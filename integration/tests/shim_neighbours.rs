@@ -1,0 +1,226 @@
+//! Several shims that have to do with each other: one below another, one in the place of a dead one, copies of one that come to
+//! nothing; and a runtime whose program does not begin to run.
+
+use integration::shim::engine::{Engine, RUNTIME, Release};
+use integration::shim::pod::{self, address_of, deleted, until};
+use integration::shim::wire::Writer;
+use integration::shim::{Client, Delay, Pod, Stdio};
+use integration::{host, leaks, proc, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The runtime options of a pod with a runtime of one's own: `script`, in shell, which goes on to be runc.
+fn with_runtime(pod: &mut Pod, script: &str) -> PathBuf {
+    let path = pod.directory().join("runtime.sh");
+    fs::write(&path, format!("#!/bin/sh\n{script}\nexec runc \"$@\"\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = pod.directory().join("state");
+    let options = Writer::new().text(6, &path.to_string_lossy()).text(7, &root.to_string_lossy());
+    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    path
+}
+
+fn pid_of(socket: &Path) -> i32 {
+    let connect = Client::connect(socket).unwrap().call("Connect", &Writer::new()).unwrap();
+    i32::try_from(connect.number(1)).unwrap()
+}
+
+fn parent(pid: i32) -> String {
+    proc::Status::of(&pid.to_string()).get("PPid").to_owned()
+}
+
+/// A containerd inside of a container, as in Docker in Docker: what its shims leave behind falls to the shim outside, which
+/// adopts orphans. Neither may take the other for its own.
+#[test]
+fn a_shim_below_another_one_disturbs_neither() {
+    let mut inner = Pod::new(&["sleep", "600"]);
+    // The inner shim is to be started by a descendant of the outer one.
+    let first = inner.shim_pid();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    until("the inner shim is dead", || !host::alive(first));
+    let start = inner.start_command(&inner.containers[0].clone(), &[]);
+    let words: Vec<String> = std::iter::once(start.get_program())
+        .chain(start.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut outer = Pod::new(&["sleep", "600"]);
+    let flag = outer.directory().join("started");
+    let script = format!(
+        "[ -e {flag} ] || (cd {bundle} && TTRPC_ADDRESS={sink} {words} </dev/null >{flag} 2>&1)",
+        flag = flag.display(),
+        bundle = inner.containers[0].bundle.display(),
+        sink = inner.directory().join("containerd.sock.ttrpc").display(),
+        words = words.join(" ")
+    );
+    with_runtime(&mut outer, &script);
+    outer.run(0);
+    assert_eq!(fs::read_to_string(&flag).unwrap(), format!("unix://{}", inner.socket.display()));
+    let (above, below) = (outer.shim_pid(), pid_of(&inner.socket));
+    assert_eq!(parent(below), above.to_string(), "an orphan of the outer shim's");
+
+    // Both work, and the outer one counts nothing of the inner one's as its own.
+    inner.client = Client::connect(&inner.socket).unwrap();
+    let contained = inner.run(0);
+    let pids = outer.call("Pids", 0, "").unwrap().all(1);
+    assert_eq!(pids.len(), 1);
+    assert_eq!(parent(contained), below.to_string());
+    outer.exec(0, "e", &["sh", "-c", "exit 3"], &Stdio::default()).unwrap();
+    outer.start(0, "e").unwrap();
+    assert_eq!(outer.wait(0, "e"), 3);
+
+    // The inner one dies, with its container: reaped, and told of by nobody.
+    let id = outer.id();
+    let before = outer.sink.briefs(&id).len();
+    kill(Pid::from_raw(below), Signal::SIGKILL).unwrap();
+    until("the dead shim is reaped", || !Path::new(&format!("/proc/{below}")).exists());
+    assert_eq!(outer.state(0, ""), 2);
+    let container = inner.containers[0].clone();
+    assert_eq!(deleted(&inner.delete_command(&container)).number(1), contained as u64);
+    until("its container is reaped", || !Path::new(&format!("/proc/{contained}")).exists());
+    assert_eq!(outer.sink.briefs(&id).len(), before);
+
+    // Once more from above, and now the outer one ends first.
+    fs::remove_file(&flag).unwrap();
+    let probe = outer.add(&["sleep", "600"], |_| {});
+    outer.run(probe);
+    let again = pid_of(&inner.socket);
+    assert_eq!(parent(again), above.to_string());
+    inner.client = Client::connect(&inner.socket).unwrap();
+    let contained = inner.run(0);
+    outer.remove(probe);
+    outer.remove(0);
+    outer.shutdown();
+    assert_eq!(inner.state(0, ""), 2);
+    assert!(host::alive(contained));
+    inner.remove(0);
+    inner.shutdown();
+}
+
+/// A copy of the shim that is to become the runtime, and cannot: its program is on a file system that does not answer. The
+/// rest of the pod does not wait for it, and with the deadline it goes.
+#[test]
+fn a_program_that_does_not_begin_to_run_stops_nothing_else() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for it");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let other = pod.add(&["sleep", "600"], |_| {});
+    pod.run(0);
+    let program = with_runtime(&mut pod, "");
+    let shim = pod.shim_pid();
+    let Some(delay) = Delay::of(&[shim], "execve", Some(&program)) else { skip!("needs strace") };
+    let container = pod.containers[other].clone();
+    let request = pod.create_request(&container, &Stdio::default());
+    let stuck = pod.client.send_within(Duration::from_secs(3), "Create", &request);
+    let copies = || {
+        let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+        let own = |pid: &&str| {
+            proc::nul_separated(&format!("/proc/{pid}/cmdline"))
+                .contains(&pod::program().to_string_lossy().into_owned())
+        };
+        children.split_whitespace().filter(own).count()
+    };
+    until("the copy is there", || copies() == 1);
+    for _ in 0..5 {
+        assert_eq!(pod.state(0, ""), 2);
+        pod.call("Stats", 0, "").unwrap();
+    }
+    let failed = pod.client.answer(stuck).unwrap_err();
+    assert_eq!(failed.code, 4, "{failed:?}");
+    assert!(failed.text.contains("OCI runtime create failed: the runtime did not end within"), "{failed:?}");
+    // What strace holds is dead when strace lets it go: it has been killed.
+    drop(delay);
+    until("the copy is gone", || copies() == 0);
+    // Another shim is not needed: the same one starts it now.
+    pod.run(other);
+    assert_eq!(pod.state(other, ""), 2);
+}
+
+/// A shim that was killed, whose socket another one has taken: `delete` for the dead one's containers leaves the new one alone.
+#[test]
+fn cleaning_up_after_a_dead_shim_leaves_its_successor_alone() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let second = pod.add(&["sleep", "600"], |_| {});
+    let dead = pod.run(0);
+    let shim = pod.shim_pid();
+    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    until("the shim is dead", || !host::alive(shim));
+    let container = pod.containers[second].clone();
+    let started = pod.start_command(&container, &[]).output().unwrap();
+    assert_eq!(address_of(&started), pod.socket);
+    pod.client = Client::connect(&pod.socket).unwrap();
+    let living = pod.run(second);
+    let first = pod.containers[0].clone();
+    // What becomes of the one that was a child of the dead shim is not known here: it does not exist.
+    assert_eq!(pod.call("State", 0, "").unwrap_err().code, 5);
+    assert_eq!(deleted(&pod.delete_command(&first)).number(1), dead as u64);
+    until("its processes are dead", || leaks::processes(&first.id).is_empty());
+    assert!(host::alive(living) && pod.socket.exists());
+    assert_eq!(pod.state(second, ""), 2);
+    // `delete` for a bundle that is gone, as after a create that containerd has rolled back.
+    fs::remove_dir_all(&first.bundle).unwrap();
+    let mut command = Command::new(pod::program());
+    command.args(["-namespace", pod.namespace(), "-address", "", "-id", &first.id, "-bundle"]);
+    command.arg(&first.bundle).arg("delete").current_dir("/");
+    assert_eq!(deleted(&command.output().unwrap()).number(2), 137);
+    assert_eq!(pod.state(second, ""), 2);
+}
+
+/// containerd and a shim are killed together: the next containerd comes up at once, and nothing of the container stays.
+#[test]
+fn containerd_comes_up_beside_a_dead_shim() {
+    for release in Release::ALL {
+        let Some(mut engine) = Engine::containerd(release) else {
+            skip::say(&format!("needs containerd ({release:?})"));
+            continue;
+        };
+        engine.start("doomed", &["sh", "-c", "sleep 600 & sleep 600"]).ok();
+        let shims = engine.shims();
+        engine.start("living", &["sleep", "600"]).ok();
+        engine.kill("containerd", Signal::SIGKILL);
+        kill(Pid::from_raw(shims[0]), Signal::SIGKILL).unwrap();
+        engine.start_containerd("");
+        let tasks = || engine.ctr(&["task", "ls"]).ok();
+        until("the dead one is forgotten", || !tasks().contains("doomed"));
+        assert!(tasks().contains("RUNNING"), "{}", tasks());
+        engine.ctr(&["container", "rm", "doomed"]).ok();
+        let said = engine.ctr(&[
+            "run",
+            "--rm",
+            "--runtime",
+            RUNTIME,
+            integration::shim::engine::IMAGE,
+            "doomed",
+            "echo",
+            "again",
+        ]);
+        assert_eq!(said.ok(), "again\n");
+        engine.ctr(&["task", "kill", "-s", "SIGKILL", "living"]).ok();
+        until("the living one ends", || {
+            engine.ctr(&["task", "rm", "living"]).status == 0 || !tasks().contains("living")
+        });
+        until("nothing is left", || {
+            let after = engine.residue();
+            (after.shims, after.mounts, after.states, after.bundles, after.cgroups, after.sockets)
+                == (0, 0, 0, 0, 0, 0)
+        });
+    }
+}
+
+/// What shims were complained about, and that the tests would notice it in this one.
+#[test]
+fn each_fault_is_noticed() {
+    integration::shim::weakened::each_is_noticed(&[
+        (
+            "a copy of the shim hangs, and with it the pod",
+            "a_program_that_does_not_begin_to_run_stops_nothing_else",
+            "exec",
+        ),
+        ("zombies of a shim below", "a_shim_below_another_one_disturbs_neither", "orphans"),
+    ]);
+}
