@@ -20,6 +20,9 @@ pub(crate) struct Gaps {
     /// Cases of runtime-tools that fail.
     #[serde(default, rename = "runtime-tools")]
     pub(crate) runtime_tools: Vec<Failure>,
+    /// Cases of the suites that scripts run, which fail with the control too.
+    #[serde(default)]
+    pub(crate) suites: Vec<SuiteFailure>,
     /// Differences in the matrix.
     #[serde(default)]
     pub(crate) matrix: Vec<Difference>,
@@ -33,6 +36,24 @@ pub(crate) struct Failure {
     pub(crate) cases: Vec<String>,
     /// The runtimes it is true for.
     pub(crate) runtimes: Vec<String>,
+    /// Facts of the machine (`host.rs`) that must hold for it.
+    #[serde(default)]
+    pub(crate) when: Vec<String>,
+    /// The case has a race of its own and passes now and then, on a control too.
+    #[serde(default)]
+    pub(crate) sometimes: bool,
+    /// Why, in one line.
+    pub(crate) reason: String,
+}
+
+/// A case of a suite that a script runs, and that a runtime fails.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SuiteFailure {
+    /// Names of the suites.
+    pub(crate) suites: Vec<String>,
+    /// Names of the cases; `*` stands for any text.
+    pub(crate) cases: Vec<String>,
     /// Facts of the machine (`host.rs`) that must hold for it.
     #[serde(default)]
     pub(crate) when: Vec<String>,

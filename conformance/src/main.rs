@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `conformance [SUITE...]`: run the same cases on corten and on the distribution's runc and crun, and say where they differ.
 //!
-//! Two suites run from here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three runtimes, a probe
-//! inside). Suites that need a daemon are scripts in `suites/`. Nothing here shares a type with Corten's own crates: a mistake
+//! Two suites are here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three runtimes, a probe inside).
+//! Suites that need daemons or the guest are scripts in `suites/`, which are run from here too. Nothing here shares a type with Corten's own crates: a mistake
 //! made there cannot be repeated here.
 //!
 //! Exit status: 0 when every case of corten passes or is listed in `gaps.toml`; 1 when not; 2 when nothing could be run.
+//! A suite that this machine has no tool-chain for is no failure: "skipped: needs X".
 
 mod cgroups;
 mod error;
@@ -15,6 +16,7 @@ mod matrix;
 mod results;
 mod runtime;
 mod runtime_tools;
+mod scripts;
 mod work;
 
 use std::path::PathBuf;
@@ -24,13 +26,15 @@ use error::{Error, Result};
 use gaps::Gaps;
 use host::Host;
 use runtime::Runtime;
+use scripts::Suite;
 
 const USAGE: &str = "\
 usage: conformance [OPTION]... [SUITE]...
 
-suites: runtime-tools, matrix (default: both)
-  --case TEXT     only cases whose name contains TEXT, with the listed differences of the matrix
-  --update        write conformance/RESULTS.md (needs both suites and no --case)
+suites: runtime-tools, matrix (default: these two), guest-cgroups, critest, critest-2, containerd, docker,
+and podman, or all
+  --case TEXT     only cases whose name contains TEXT, with the listed differences of the matrix (runtime-tools and matrix)
+  --update        write these suites' sections of conformance/RESULTS.md (without --case)
   --keep          keep the working folder: outputs, bundles, reports
   --jobs N        cases at a time (default 4; most of them wait most of the time)
 
@@ -41,6 +45,7 @@ CONFORMANCE_PROGRAMS: a folder where they already are";
 struct Options {
     runtime_tools: bool,
     matrix: bool,
+    scripts: Vec<&'static Suite>,
     case: Option<String>,
     update: bool,
     keep: bool,
@@ -49,8 +54,15 @@ struct Options {
 
 fn options() -> std::result::Result<Options, lexopt::Error> {
     use lexopt::prelude::{Long, Value, ValueExt};
-    let mut options =
-        Options { runtime_tools: false, matrix: false, case: None, update: false, keep: false, jobs: 4 };
+    let mut options = Options {
+        runtime_tools: false,
+        matrix: false,
+        scripts: Vec::new(),
+        case: None,
+        update: false,
+        keep: false,
+        jobs: 4,
+    };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -64,10 +76,18 @@ fn options() -> std::result::Result<Options, lexopt::Error> {
             }
             Value(suite) if suite == "runtime-tools" => options.runtime_tools = true,
             Value(suite) if suite == "matrix" => options.matrix = true,
+            Value(suite) if suite == "all" => {
+                (options.runtime_tools, options.matrix) = (true, true);
+                options.scripts = scripts::SUITES.iter().collect();
+            }
+            Value(suite) => match scripts::SUITES.iter().find(|known| suite == known.name) {
+                Some(known) => options.scripts.push(known),
+                None => return Err(Value(suite).unexpected()),
+            },
             other => return Err(other.unexpected()),
         }
     }
-    if !options.runtime_tools && !options.matrix {
+    if !options.runtime_tools && !options.matrix && options.scripts.is_empty() {
         (options.runtime_tools, options.matrix) = (true, true);
     }
     Ok(options)
@@ -114,19 +134,30 @@ fn run(options: &Options) -> Result<bool> {
     };
 
     let mut good = true;
+    let mut sections = Vec::new();
+    let with = results::with(&host, &runtimes);
     if let Some(tools) = &tools {
         println!("{}", tools.summary());
         good &= tools.good();
+        sections.push(results::validation(&with, &runtimes, tools));
     }
     if let Some(matrix) = &matrix {
         println!("{}", matrix.summary());
         good &= matrix.good();
+        sections.push(results::comparison(&with, &runtimes, matrix));
+    }
+    for suite in &options.scripts {
+        if let Some(report) = scripts::run(suite, &folder, &gaps, &host, &work)? {
+            println!("{}", report.summary());
+            good &= report.good();
+            sections.push(results::suite(&host, &report));
+        }
     }
     if options.update {
-        let (Some(tools), Some(matrix), None) = (&tools, &matrix, filter) else {
-            return Err(Error::Usage("--update needs both suites, all their cases, and go".into()));
-        };
-        results::write(&folder.join("RESULTS.md"), &host, &runtimes, tools, matrix)?;
+        if filter.is_some() {
+            return Err(Error::Usage("--update needs all cases of its suites".into()));
+        }
+        results::write(&folder.join("RESULTS.md"), sections)?;
     }
     Ok(good)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writes RESULTS.md: what the last complete run showed, and on what machine.
+//! Writes RESULTS.md: for each suite a section with what its last complete run showed, on what machine and with what.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,41 +7,80 @@ use std::path::Path;
 use crate::error::{At as _, Result};
 use crate::host::Host;
 use crate::runtime::Runtime;
-use crate::{matrix, runtime_tools};
+use crate::work::text_of;
+use crate::{matrix, runtime_tools, scripts};
 
-/// Write the file.
-pub(crate) fn write(
-    path: &Path,
-    host: &Host,
-    runtimes: &[Runtime],
-    tools: &runtime_tools::Report,
-    matrix: &matrix::Report,
-) -> Result<()> {
-    let mut text =
-        String::from("# Results\n\nWritten by `cargo run -p conformance -- --update`; do not edit.\n\n");
-    let facts: Vec<String> = host.facts().map(|fact| format!("`{fact}`")).collect();
-    let _ = writeln!(text, "Machine: {}; {}.\n", host.description, facts.join(", "));
-    for runtime in runtimes {
-        let _ = writeln!(text, "- {}: {}", runtime.name, runtime.version);
-    }
-    validation(&mut text, runtimes, tools);
-    comparison(&mut text, runtimes, matrix);
-    std::fs::write(path, text).at("write", path)
+/// What is above the sections.
+const HEAD: &str = "# Results
+
+Written by `cargo run -p conformance -- --update [SUITE]...`; do not edit. What the suites are, and what counts as a failure, is
+in README.md.
+";
+
+const TOOLS: &str = "OCI runtime-tools";
+const MATRIX: &str = "Matrix: one bundle, three runtimes";
+
+/// The part of one suite.
+pub(crate) struct Section {
+    /// Its place and what is left of its heading when versions change.
+    title: &'static str,
+    /// From the heading on.
+    text: String,
 }
 
-fn header(text: &mut String, runtimes: &[Runtime]) {
-    let names: Vec<&str> = runtimes.iter().map(|runtime| runtime.name).collect();
+/// Write these sections, and keep the others that the file has.
+pub(crate) fn write(path: &Path, sections: Vec<Section>) -> Result<()> {
+    std::fs::write(path, merge(&text_of(path), sections)).at("write", path)
+}
+
+/// The file's text with these sections instead of those of the same titles.
+fn merge(old: &str, sections: Vec<Section>) -> String {
+    let titles = [TOOLS, MATRIX].into_iter().chain(scripts::SUITES.iter().map(|suite| suite.title));
+    let mut text = HEAD.to_owned();
+    for title in titles {
+        let heading = format!("\n## {title}");
+        let new = sections.iter().find(|section| section.title == title).map(|section| section.text.as_str());
+        let kept = || {
+            let section = old.get(old.find(&heading)?..)?;
+            let end =
+                section.get(1..).and_then(|rest| rest.find("\n## ")).map_or(section.len(), |end| end + 1);
+            section.get(..end)
+        };
+        text.push_str(new.or_else(kept).unwrap_or_default());
+    }
+    text
+}
+
+/// The machine and the runtimes.
+pub(crate) fn with(host: &Host, runtimes: &[Runtime]) -> String {
+    let versions = runtimes.iter().map(|runtime| format!("{}: {}", runtime.name, runtime.version));
+    conditions(host, versions)
+}
+
+/// The machine and the versions of programs.
+fn conditions(host: &Host, versions: impl Iterator<Item = String>) -> String {
+    let facts: Vec<String> = host.facts().map(|fact| format!("`{fact}`")).collect();
+    let list: String = versions.map(|version| format!("- {version}\n")).collect();
+    format!("On {}; {}.\n\n{list}", host.description, facts.join(", "))
+}
+
+fn header(text: &mut String, names: &[&str]) {
     let _ = writeln!(text, "| case | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
 }
 
-/// A cell may not end the row.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+fn names(runtimes: &[Runtime]) -> Vec<&str> {
+    runtimes.iter().map(|runtime| runtime.name).collect()
 }
 
-fn validation(text: &mut String, runtimes: &[Runtime], report: &runtime_tools::Report) {
-    let _ = writeln!(text, "\n## OCI runtime-tools {}\n\n{}.\n", report.version, report.summary());
-    header(text, runtimes);
+/// A cell may not end the row, nor be taken for HTML.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ").replace('<', "\\<")
+}
+
+/// The section of runtime-tools.
+pub(crate) fn validation(with: &str, runtimes: &[Runtime], report: &runtime_tools::Report) -> Section {
+    let mut text = format!("\n## {TOOLS} {}\n\n{with}\n{}.\n\n", report.version, report.summary());
+    header(&mut text, &names(runtimes));
     for row in report.outcomes.chunks(runtimes.len()) {
         let cells: Vec<&str> = row.iter().map(word).collect();
         let case = row.first().map_or("", |outcome| &outcome.case);
@@ -55,6 +94,7 @@ fn validation(text: &mut String, runtimes: &[Runtime], report: &runtime_tools::R
             let _ = writeln!(text, "| {} | {} | {} |", outcome.case, outcome.runtime, cell(reason));
         }
     }
+    Section { title: TOOLS, text }
 }
 
 /// What became of a case, in a word.
@@ -66,11 +106,12 @@ fn word(outcome: &runtime_tools::Outcome) -> &'static str {
     }
 }
 
-fn comparison(text: &mut String, runtimes: &[Runtime], report: &matrix::Report) {
-    let _ = writeln!(text, "\n## Matrix: one bundle, three runtimes\n\n{}.\n", report.summary());
+/// The section of the matrix.
+pub(crate) fn comparison(with: &str, runtimes: &[Runtime], report: &matrix::Report) -> Section {
+    let mut text = format!("\n## {MATRIX}\n\n{with}\n{}.\n\n", report.summary());
     text.push_str("*runs*: the container started; *refused*: it did not. A number: places where corten shows something else than\n");
     text.push_str("that runtime, each with its reason in `gaps.toml`.\n\n");
-    header(text, runtimes);
+    header(&mut text, &names(runtimes));
     for row in &report.rows {
         let cells: Vec<String> = row
             .started
@@ -83,5 +124,47 @@ fn comparison(text: &mut String, runtimes: &[Runtime], report: &matrix::Report) 
             })
             .collect();
         let _ = writeln!(text, "| {} | {} |", row.case, cells.join(" | "));
+    }
+    Section { title: MATRIX, text }
+}
+
+/// The section of a suite that a script has run.
+pub(crate) fn suite(host: &Host, report: &scripts::Report) -> Section {
+    let title = report.suite.title;
+    let with = conditions(host, report.with.iter().cloned());
+    let mut text = format!("\n## {title}\n\n{with}\n{}.\n\n", report.summary());
+    header(&mut text, &report.runtimes);
+    for (case, row) in &report.cases {
+        let word = |passed: &Option<bool>| match passed {
+            Some(true) => "pass",
+            Some(false) => "**fail**",
+            None => "–",
+        };
+        let cells: Vec<&str> = row.iter().map(word).collect();
+        let _ = writeln!(text, "| {} | {} |", cell(case), cells.join(" | "));
+    }
+    if !report.reasons.is_empty() {
+        text.push_str("\nWhy the others fail:\n\n| case | reason |\n|---|---|\n");
+        for (case, reason) in &report.reasons {
+            let _ = writeln!(text, "| {} | {} |", cell(case), cell(reason));
+        }
+    }
+    Section { title, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_of_other_suites_are_kept() {
+        let critest = scripts::SUITES[1].title;
+        let section =
+            |title: &'static str, body: &str| Section { title, text: format!("\n## {title}\n\n{body}\n") };
+        let first = merge("# Old\n\nrubbish\n", vec![section(critest, "c1"), section(MATRIX, "m1")]);
+        assert_eq!(first, format!("{HEAD}\n## {MATRIX}\n\nm1\n\n## {critest}\n\nc1\n"));
+        let second = merge(&first, vec![section(TOOLS, "t1"), section(critest, "c2")]);
+        assert_eq!(second, format!("{HEAD}\n## {TOOLS}\n\nt1\n\n## {MATRIX}\n\nm1\n\n## {critest}\n\nc2\n"));
+        assert_eq!(merge(&second, vec![]), second);
     }
 }

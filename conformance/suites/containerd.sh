@@ -98,9 +98,11 @@ suite() { # NAME
     one_shot
     long_lived
     [ ! -d /sys/fs/cgroup/memory/suite ] || rmdir /sys/fs/cgroup/*/suite 2> /dev/null
+    results_of "$1"
     stop_daemons
 }
 
+ran_with containerd
 suite runc
 result=0
 for runtime; do

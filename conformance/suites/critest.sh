@@ -2,12 +2,15 @@
 # critest.sh [RUNTIME...]: the Kubernetes CRI validation suite (cri-tools, built from the pinned Go module) against containerd, once
 # with runc as its default runtime and once with corten. A test that passes with runc and fails with corten fails the command.
 #
-# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim). $CRITEST: a critest to use instead.
+# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim), corten-typed (our shim in the place of
+# containerd's). $CRITEST: a critest to use instead. $RUNC_BIN: another runc.
+# $CONTAINERD: a folder with another containerd (and its shim) than that of $PATH.
 # $FOCUS, $SKIP: regular expressions over the names of tests. Tests that only pull images from registries are skipped.
 set -uo pipefail
 # shellcheck source=daemons.sh
 . "$(dirname "$0")/daemons.sh"
-need containerd ctr runc jq busybox iptables
+PATH=${CONTAINERD:+$CONTAINERD:}$PATH
+need containerd ctr runc jq busybox iptables gcc
 [ -x /usr/lib/cni/bridge ] || skip "the CNI plug-ins (containernetworking-plugins)"
 [ -n "$(corten)" ] || skip "corten (cargo build -p runtime)"
 
@@ -28,11 +31,13 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 TREE=$WORK/tree
 busybox_tree "$TREE"
 K8S=registry.k8s.io CRI=gcr.io/k8s-staging-cri-tools E2E=registry.k8s.io/e2e-test-images
-web() { jq -nc --arg port "$1" '{Cmd: ["/bin/serve", $port, "nginx: master process"]}'; }
+setuid_tree "$WORK/setuid"
+web() { jq -nc --arg port "$1" '{Cmd: ["/bin/nginx", $port, "nginx: master process"]}'; }
 image "$WORK/images" "$TREE" '{"Cmd":["/bin/sleep","2147483647"]}' $K8S/pause:suite
 image "$WORK/images" "$TREE" '{"Cmd":["/bin/sh"]}' $E2E/busybox:1.29-2
 image "$WORK/images" "$TREE" "$(web 80)" $E2E/nginx:1.14-2 $E2E/httpd:2.4.39-4
 image "$WORK/images" "$TREE" "$(web 12003)" $CRI/hostnet-nginx-amd64:latest
+image "$WORK/images" "$WORK/setuid" '{"Cmd":["/bin/nnp"]}' $E2E/nonewprivs:1.3
 image "$WORK/images" "$TREE" '{"User":"1000","Cmd":["/bin/sh"]}' $CRI/test-image-predefined-group:latest
 tar -C "$WORK/images" -cf "$WORK/images.tar" .
 
@@ -51,9 +56,13 @@ run() { # RUNTIME: its failed and passed tests go to $WORK/RUNTIME.failed, .pass
             (.State == "panicked" or .State == "timedout" or .State == "interrupted")))) |
             (.ContainerHierarchyTexts + [.LeafNodeText]) | join(" ")' "$WORK/$1.json" | sort > "$WORK/$1.$state"
     done
+    sed 's/^/ok /' "$WORK/$1.passed" > "$WORK/$1.tap"
+    sed 's/^/not ok /' "$WORK/$1.failed" >> "$WORK/$1.tap"
+    results_of "$1"
     stop_daemons
 }
 
+ran_with containerd
 run runc
 result=0
 for runtime; do

@@ -18,6 +18,9 @@ need() { # PROGRAM...
     for program; do command -v "$program" > /dev/null || skip "$program"; done
 }
 
+# The runtime that every result is compared with.
+control() { echo "${RUNC_BIN:-$(command -v runc)}"; }
+
 # The runtime under test: $CORTEN_BIN, or the newest one cargo has built.
 corten() {
     local target=${CARGO_TARGET_DIR:-$REPOSITORY/target}
@@ -39,6 +42,8 @@ enter_private() {
     mkdir -p /run/lock
     # Everything that a suite writes. On a real disk: overlay snapshots need one below.
     WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/corten-suite.XXXXXX")
+    # The root of a user namespace has to find its root file system.
+    chmod 711 "$WORK"
     DAEMONS=()
     trap 'stop_daemons; [ -n "${KEEP:-}" ] && echo "kept $WORK" || rm -rf "$WORK"' EXIT
     trap 'exit 130' INT TERM
@@ -91,7 +96,16 @@ echo "Command line: 'httpd -D FOREGROUND'"
 httpd -f -p "$1" -h /usr/share/nginx/html & wait
 END
     chmod 755 "$dir/bin/pgrep" "$dir/bin/ipcs" "$dir/bin/serve"
+    # A script's process has the script's name.
+    ln "$dir/bin/serve" "$dir/bin/nginx"
     echo 'Welcome to nginx!' > "$dir/usr/share/nginx/html/index.html"
+}
+
+# setuid_tree DIR: a root file system with /bin/nnp, which says as whom it runs and belongs to root, setuid.
+setuid_tree() {
+    mkdir -p "$1/bin" "$1/dev" "$1/etc" "$1/proc" "$1/sys"
+    printf '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("Effective uid: %%d\\n", geteuid()); return 0; }\n' |
+        gcc -static -o "$1/bin/nnp" -x c - && chmod 4755 "$1/bin/nnp"
 }
 
 # image DIR TREE CONFIG NAME...: add an image to the docker-archive in DIR. CONFIG is the JSON of its `config`.
@@ -116,15 +130,30 @@ image() {
     rm -f "$dir/manifest.one"
 }
 
+# ran_with PROGRAM...: note the versions of these programs for the table of results, and of the runtimes.
+ran_with() {
+    [ -n "${SUITE_RESULTS:-}" ] || return 0
+    local program
+    for program in "$(corten)" "$(control)" "$@"; do
+        echo "$(basename "$program"): $("$program" --version 2>&1 | grep -m1 version)"
+    done > "$SUITE_RESULTS/with"
+}
+
+# results_of RUNTIME: what the file RUNTIME.tap in the working folder says is a result.
+results_of() {
+    [ -z "${SUITE_RESULTS:-}" ] || cp "$WORK/$1.tap" "$SUITE_RESULTS/$1.tap"
+}
+
 # containerd_with RUNTIME CRI(yes|no): start containerd with its own folders; RUNTIME is runc, corten (our runtime behind containerd's
-# shim) or corten-shim (our shim). Sets SOCKET.
+# shim), corten-shim (our shim) or corten-typed (our shim in the place of containerd's). Sets SOCKET.
 containerd_with() {
-    local runtime=$1 cri=$2 dir=$WORK/containerd-$1 type=io.containerd.runc.v2 binary=""
+    local runtime=$1 cri=$2 dir=$WORK/containerd-$1 type=io.containerd.runc.v2 binary="" path=""
     mkdir -p "$dir" /run/containerd
     case $runtime in
-    runc) binary=$(command -v runc) ;;
+    runc) binary=$(control) ;;
     corten) binary=$(corten) ;;
     corten-shim) type=io.containerd.corten.v2 ;;
+    corten-typed) path="runtime_path = '$(dirname "$(corten)")/containerd-shim-corten-v2'" ;;
     esac
     SOCKET=$dir/containerd.sock
     {
@@ -148,6 +177,7 @@ containerd_with() {
     default_runtime_name = 'suite'
     [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.suite]
       runtime_type = '$type'
+      $path
       [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.suite.options]
         BinaryName = '$binary'
 END

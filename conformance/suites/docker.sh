@@ -2,7 +2,8 @@
 # docker.sh [RUNTIME...]: what people do with the docker command, with dockerd's own runc and with corten as runtime. Prints TAP; a
 # check that passes with runc and fails with corten fails the command.
 #
-# RUNTIME: corten (the default) or anything that dockerd can start by path: NAME=PATH.
+# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim, under the name of containerd's, which is how
+# Docker 20.10 finds one), or anything that dockerd can start by path: NAME=PATH.
 set -uo pipefail
 # shellcheck source=daemons.sh
 . "$(dirname "$0")/daemons.sh"
@@ -27,7 +28,13 @@ engine() { # NAME PATH: dockerd with that runtime as its default
         "cgroup-parent": "/corten-docker-suite",
         features: {buildkit: false}}' > "$dir/daemon.json"
     export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir DOCKER_BUILDKIT=0
-    daemon "$dir/log" dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
+    local path=$PATH
+    if [ "$1" = corten-shim ]; then
+        mkdir "$dir/bin"
+        ln -s "$(dirname "$2")/containerd-shim-corten-v2" "$dir/bin/containerd-shim-runc-v2"
+        path=$dir/bin:$PATH
+    fi
+    PATH=$path daemon "$dir/log" dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
         -H "$DOCKER_HOST" --pidfile "$dir/pid"
     wait_for 60 docker version || { tail "$dir/log" >&2 && exit 2; }
     docker load -qi "$WORK/images.tar" > /dev/null
@@ -140,11 +147,13 @@ suite() { # NAME PATH
     files
     ends
     living
+    results_of "$1"
     stop_daemons
     find /sys/fs/cgroup -depth -type d -path '*/corten-docker-suite*' -exec rmdir {} + 2> /dev/null
 }
 
-suite runc "$(command -v runc)"
+ran_with dockerd containerd
+suite runc "$(control)"
 result=0
 for runtime; do
     name=${runtime%%=*}

@@ -56,9 +56,11 @@ END
         $PODMAN pod rm -fa > /dev/null 2>&1
         $PODMAN rm -fa > /dev/null 2>&1
     done
+    results_of "$1"
 }
 
-suite runc "$(command -v runc)"
+ran_with podman conmon
+suite runc "$(control)"
 result=0
 for runtime; do
     name=${runtime%%=*}
