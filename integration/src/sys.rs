@@ -280,6 +280,22 @@ pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
     }
 }
 
+/// Makes the child of `command` another user, with a session keyring of that name which everybody may do everything with.
+pub fn become_with_keyring(command: &mut Command, (uid, gid): (u32, u32), name: &str) {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    const KEYCTL_SETPERM: i32 = 5;
+    const EVERYTHING: u32 = 0x3f3f_3f3f;
+    let name = CString::new(name).unwrap_or_default();
+    command.uid(uid).gid(gid);
+    // SAFETY: two system calls between fork and exec; the name was made before and moves into the closure.
+    unsafe {
+        command.pre_exec(move || {
+            let key = check(libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()))?;
+            check(libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, EVERYTHING)).map(drop)
+        });
+    }
+}
+
 /// Makes standard input the controlling terminal of the child of `command`, in a session of its own.
 pub fn control_terminal(command: &mut Command) {
     // SAFETY: two system calls without memory arguments, safe between fork and exec.

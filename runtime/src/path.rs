@@ -92,6 +92,30 @@ fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<Own
     }
 }
 
+/// Opens `path` inside `root` as a path descriptor (`O_PATH`), where no link leads there.
+///
+/// # Errors
+/// The errno of the lookup; `ELOOP` for a link on the way or at its end.
+pub fn without_links(root: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+    let c_path = CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    match open_scoped(root, &c_path, libc::O_PATH, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS) {
+        Err(Errno::ENOSYS) => {
+            let mut here = root.try_clone_to_owned().map_err(|error| crate::sys::errno_of(&error))?;
+            for name in components(path) {
+                here = match name.as_bytes() {
+                    b".." => return Err(Errno::EINVAL),
+                    _ => open_one(here.as_fd(), &name)?,
+                };
+                if file_type(&fstat(&here)?) == SFlag::S_IFLNK {
+                    return Err(Errno::ELOOP);
+                }
+            }
+            Ok(here)
+        }
+        result => result,
+    }
+}
+
 /// openat2(2) below `root` with `RESOLVE_IN_ROOT`, tried again when it raced with a rename.
 ///
 /// # Errors

@@ -12,11 +12,12 @@ pub use init::{Init, init, process_times};
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
+use crate::weak;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -303,7 +304,7 @@ impl StateDir {
     pub fn write_first_record(&self, record: &Record) -> Result<()> {
         let path = self.path.join(FIRST_RECORD);
         let bytes = to_json(&path, record)?;
-        fs::write(&path, bytes).map_err(self.io("write", &path))
+        write(&path, &bytes).map_err(self.io("write", &path))
     }
 
     /// Replaces the record, whole.
@@ -333,7 +334,7 @@ impl StateDir {
     pub fn write_process(&self, process: &ProcessDefaults) -> Result<()> {
         let path = self.path.join(PROCESS);
         let bytes = to_json(&path, process)?;
-        fs::write(&path, bytes).map_err(self.io("write", &path))
+        write(&path, &bytes).map_err(self.io("write", &path))
     }
 
     /// Reads the compiled seccomp filter.
@@ -351,7 +352,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn write_filter(&self, filter: &[u8]) -> Result<()> {
         let path = self.path.join(FILTER);
-        fs::write(&path, filter).map_err(self.io("write", &path))
+        write(&path, filter).map_err(self.io("write", &path))
     }
 
     fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
@@ -368,7 +369,7 @@ impl StateDir {
         let path = self.path.join(name);
         let bytes = to_json(&path, value)?;
         let temporary = self.path.join(format!(".{name}.new"));
-        fs::write(&temporary, bytes).map_err(self.io("write", &temporary))?;
+        write(&temporary, &bytes).map_err(self.io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
     }
 
@@ -378,7 +379,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn make_journal(&self) -> Result<File> {
         let path = self.path.join(JOURNAL);
-        File::create(&path).map_err(self.io("create", &path))
+        create(&path).map_err(self.io("create", &path))
     }
 
     /// What a `create` that was killed had noted.
@@ -447,6 +448,18 @@ impl StateDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Makes a file that only its owner can read: it may tell what the container's program has in its environment, and the
+/// directories above are whoever's who named them.
+fn create(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mode = if weak::off("private") { 0o644 } else { 0o600 };
+    File::options().write(true).create(true).truncate(true).mode(mode).open(path)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create(path)?.write_all(bytes)
 }
 
 fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {

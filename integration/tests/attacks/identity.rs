@@ -38,6 +38,67 @@ fn nothing_is_inheritable_that_was_not_asked_for() {
     }
 }
 
+/// A runtime that may not take capabilities out of the bounding set: root in the container gets all that is left in there
+/// when it executes a program, whatever was asked for.
+#[test]
+fn no_capability_is_left_that_cannot_be_taken() {
+    let lacking = ["setpriv", "--inh-caps=-setpcap", "--bounding-set=-setpcap", "--"].map(OsString::from);
+    let mut c = Container::new();
+    c.via.splice(0..0, lacking.clone());
+    c.put("/process/noNewPrivileges", json!(false)).capabilities(&["CAP_KILL"]).args(&["/probe", "report"]);
+    let run = c.run(&[]);
+    if run.status.success() {
+        let report = integration::container::parse_report(&run);
+        assert_eq!((report.caps.permitted, report.caps.bounding), (1 << 5, 1 << 5));
+    }
+    let mut c = Container::new();
+    c.put("/process/noNewPrivileges", json!(false)).capabilities(&["CAP_KILL"]).sleeping();
+    c.via.splice(0..0, lacking);
+    let exec = c.exec(&[], &["/probe", "report"]);
+    if exec.status.success() {
+        let report = integration::container::parse_report(&exec);
+        assert_eq!((report.caps.permitted, report.caps.bounding), (1 << 5, 1 << 5), "exec");
+    }
+}
+
+/// Files that a hook makes, as root of the host: nobody else may write to them, as its caller has asked.
+#[test]
+fn hooks_have_the_mask_of_the_caller() {
+    let mut c = Container::new();
+    let kinds = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for kind in kinds {
+        let script = format!(": > {}", c.text_path(kind));
+        c.put(&format!("/hooks/{kind}/-"), json!({ "path": "/bin/sh", "args": ["sh", "-c", script] }));
+    }
+    c.via.splice(0..0, ["sh", "-c", "umask 027; exec \"$0\" \"$@\""].map(OsString::from));
+    c.args(&["/bin/true"]).run(&[]).ok();
+    for kind in kinds {
+        let meta = std::fs::metadata(c.path(kind)).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions());
+        assert_eq!(mode & 0o027, 0, "{kind}: {mode:o}");
+    }
+}
+
+/// A change of user makes a process what `fs.suid_dumpable` says. With 1, who has the same user id on the host could trace
+/// one that shares its memory with root's, as soon as it has no more capabilities than that user.
+#[test]
+fn a_process_with_other_capabilities_is_never_dumpable() {
+    since!("calls of a program with one thread", "runc -", "crun -");
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        integration::skip!("needs strace");
+    }
+    let mut c = Container::new();
+    c.sleeping();
+    let trace = c.text_path("trace");
+    let words = ["strace", "-f", "-qq", "-e", "trace=setresuid,prctl,capset,execve", "-o", &trace];
+    c.via.extend(words.map(OsString::from));
+    c.exec(&["--user", "1000:1000"], &["/bin/true"]).ok();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let (_, after) = trace.split_once("setresuid(1000").expect("a change of user");
+    let (between, _) = after.split_once("capset(").expect("a change of capabilities");
+    assert!(between.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"), "{trace}");
+}
+
 /// A user that is written in an odd way is that user or none, never root (CVE-2026-30892).
 #[test]
 fn an_odd_user_is_never_root() {

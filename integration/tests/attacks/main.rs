@@ -11,9 +11,11 @@ mod identity;
 mod input;
 mod inventory;
 mod kernel;
+mod live;
 mod races;
 mod rootfs;
 mod security;
+mod users;
 mod weakened;
 
 use integration::container::Container;

@@ -14,12 +14,20 @@ const ROUNDS: usize = 25;
 
 /// Exchanges two names as fast as the kernel can, while `action` runs.
 fn while_swapping(one: &Path, other: &Path, action: impl FnOnce()) {
+    let here = nix::fcntl::AT_FDCWD;
+    let swap = || {
+        let _ = renameat2(here, one, here, other, RenameFlags::RENAME_EXCHANGE);
+    };
+    again_and_again(swap, action);
+}
+
+/// Does something as fast as it can be done, while `action` runs.
+fn again_and_again(doing: impl Fn() + Sync, action: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let here = nix::fcntl::AT_FDCWD;
             while !stop.load(Ordering::Relaxed) {
-                let _ = renameat2(here, one, here, other, RenameFlags::RENAME_EXCHANGE);
+                doing();
             }
         });
         let guard = Stop(&stop);
@@ -79,6 +87,32 @@ fn a_dev_that_is_swapped_changes_nothing_outside() {
     let mut c = Container::new();
     c.unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev");
     swap(&mut c, "dev", "directory");
+}
+
+/// A device under whose name there is something else is made anew; by the time its mode is set, the name may be a link to a
+/// file of the host.
+#[test]
+fn a_device_that_is_swapped_changes_nothing_outside() {
+    let mut c = Container::new();
+    let host = Sentinel::beside(&c);
+    c.unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev");
+    // Each is what the next one finds in its place.
+    let kinds = ["p", "c"].iter().cycle().take(300);
+    let devices = kinds.map(|kind| json!({ "path": "/dev/swapped", "type": kind, "major": 1, "minor": 3 }));
+    c.put("/linux/devices", devices.collect()).put("/root/readonly", json!(false)).args(&["/bin/true"]);
+    let (place, link, target) = (c.rootfs("dev/swapped"), c.rootfs("dev/link"), host.path("file"));
+    let plant = || {
+        let _ = std::os::unix::fs::symlink(&target, &link);
+        let here = nix::fcntl::AT_FDCWD;
+        let _ = renameat2(here, &link, here, &place, RenameFlags::RENAME_EXCHANGE);
+        let _ = fs::remove_file(&link);
+    };
+    again_and_again(plant, || {
+        for round in 0..ROUNDS {
+            let _ = c.run(&[]);
+            host.assert_unchanged(&format!("round {round}"));
+        }
+    });
 }
 
 /// `/proc`: whoever gets a masked or a fake one sees it in the settings that are written (CVE-2019-19921).

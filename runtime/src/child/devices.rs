@@ -71,8 +71,11 @@ fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno
         return Ok(());
     }
     unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
+    // Nothing is masked from the mode: it needs no second look at a name that may be a link to the host by then.
     mknodat(dir, name, node.kind, mode, number)?;
-    fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
+    if weak::off("node") {
+        fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
+    }
     own(node, dir, name)
 }
 

@@ -97,6 +97,8 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         true => Some(terminal(entering)?),
         false => None,
     };
+    // While this process may still do it; what it has in place of the three, its child gets.
+    stdio::hand_over(terminal.as_ref(), Some((fd::cwd(), c"/dev/null")), plan.identity.uid)?;
     if let Some(persona) = entering.personality {
         process::set_personality(persona).or_fail(|| "linux.personality".into())?;
     }
@@ -169,7 +171,7 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
         clone::setns(time, NEWTIME).or_fail(|| "join the time namespace".into())?;
     }
     process::new_session().or_fail(|| "create a session".into())?;
-    stdio::attach(terminal, None, plan.identity.uid, true)?;
+    stdio::attach(terminal, true)?;
     if !identified {
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some())?;

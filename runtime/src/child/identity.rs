@@ -64,7 +64,11 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     }
     process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
     process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
-    process::set_keep_capabilities(false).or_fail(|| "keep capabilities".into())?;
+    // The kernel has made it what fs.suid_dumpable says. As long as it has its capabilities the new user can trace it
+    // neither way, and execve(2) ends the keeping of them.
+    if !weak::off("dumpable") {
+        process::set_dumpable(false).or_fail(|| "make this process undumpable".into())?;
+    }
     let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
     let inheritable = if weak::off("inheritable") { sets.permitted } else { sets.inheritable };
     capability::set(sets.effective | kept, sets.permitted | kept, inheritable)
@@ -92,8 +96,9 @@ pub fn after_filter(identity: &Identity, filter: &Filter) -> Step<()> {
 
 fn drop_bounding(number: u32) -> Step<()> {
     match capability::drop_bounding(number) {
-        // Without CAP_SETPCAP nothing can be dropped; what is not permitted cannot be gained from the set either.
-        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Ok(()) => Ok(()),
+        // Without CAP_SETPCAP nothing can be dropped, and root's next program is permitted whatever is in the set.
+        Err(Errno::EPERM) if capability::in_bounding(number) == Ok(false) || weak::off("bounding") => Ok(()),
         Err(errno) => Err(errno).or_fail(|| {
             let name = capabilities::NAMES.get(number as usize).copied().unwrap_or("a capability");
             format!("process.capabilities.bounding: drop {name}")

@@ -152,6 +152,9 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime's hooks".into())?;
     }
     steps.then("createContainer hooks, terminal");
+    if let Some(mask) = root.mask.filter(|_| !handed.create_container.is_empty()) {
+        nix::sys::stat::umask(mask);
+    }
     hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
     let terminal = match plan.process.terminal {
@@ -171,7 +174,9 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     if plan.root.read_only {
         rootfs::make_read_only(&root)?;
     }
-    stdio::attach(terminal, root.dev.as_ref(), plan.process.identity.uid, handed.pids.is_none())?;
+    let null = root.dev.as_ref().map(|dev| (dev.as_fd(), c"null"));
+    stdio::hand_over(terminal.as_ref(), null, plan.process.identity.uid)?;
+    stdio::attach(terminal, handed.pids.is_none())?;
     drop(steps);
     finish(handed, &root, label)
 }
@@ -386,12 +391,18 @@ pub fn apply_label(label: &ExecLabel) -> Step<()> {
 pub fn session_keyring(name: &CString, userns: bool) -> Step<()> {
     const USER_SEARCH: u32 = 0x0008_0000;
     const OTHER_SEARCH: u32 = 0x0000_0008;
-    let key = match keyring::join_session(name) {
+    let mut key = match keyring::join_session(Some(name)) {
         // Kernels without keyrings, and engines in containers whose filter forbids them.
         Err(Errno::ENOSYS | Errno::EPERM) => return Ok(()),
         result => result.or_fail(|| "create session keyring".into())?,
     };
-    let described = keyring::describe(key).or_fail(|| "describe session keyring".into())?;
+    let mut described = keyring::describe(key).or_fail(|| "describe session keyring".into())?;
+    // Names are everybody's: somebody else may have made one that this process may search. Root's is root's, here as in a
+    // user namespace.
+    if described.split(';').nth(1) != Some("0") && !weak::off("keyring") {
+        key = keyring::join_session(None).or_fail(|| "create session keyring".into())?;
+        described = keyring::describe(key).or_fail(|| "describe session keyring".into())?;
+    }
     let mask = described.split(';').nth(3).and_then(|mask| u32::from_str_radix(mask, 16).ok());
     let mask =
         mask.ok_or_else(|| failure(format!("describe session keyring: unexpected answer {described:?}")))?;

@@ -45,6 +45,8 @@ pub struct Hierarchy {
 pub struct Prepared {
     /// The source of a bind mount, detached.
     pub mount: Option<OwnedFd>,
+    /// Where a source that is a link to be copied leads.
+    pub link: Option<PathBuf>,
     /// The user namespace through whose map a fresh file system shows ids.
     pub idmap: Option<OwnedFd>,
 }
@@ -130,13 +132,17 @@ pub fn one(
 ) -> Step<Option<LazyFd>> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
-            if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
+            if let Some(target) = prepared.and_then(|prepared| prepared.link.as_ref()) {
                 return make_link(root, &plan.destination, target.as_os_str()).map(|()| None);
             }
             if let Some(mount) = prepared.and_then(|prepared| prepared.mount.as_ref()) {
                 bind(plan, root, mount)?;
                 let mount = mount.try_clone().map_err(|error| failure(format!("duplicate: {error}")))?;
                 return Ok(Some(mount.into()));
+            }
+            // Nothing was prepared: this is still the host's tree.
+            if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
+                return make_link(root, &plan.destination, target.as_os_str()).map(|()| None);
             }
             let mount =
                 open_source(source, *tree, *nofollow).or_fail(|| format!("bind {}", source.display()))?;

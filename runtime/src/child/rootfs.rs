@@ -24,6 +24,8 @@ pub struct Root {
     pub dev: Option<OwnedFd>,
     /// What masks lie on.
     pub covered: Covered,
+    /// The caller's file mode mask, where this process has given it up: programs of the host get it back.
+    pub mask: Option<Mode>,
 }
 
 impl Root {
@@ -40,7 +42,7 @@ impl Root {
 /// A mount or node cannot be made.
 pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
     // Names, modes and owners are given: nothing of the caller's mask in between.
-    nix::sys::stat::umask(Mode::empty());
+    let mask = nix::sys::stat::umask(Mode::empty());
     let fd = attach(&plan.root)?;
     let covered = mounts::apply(plan, fd.as_fd(), handed)?;
     let dev = match plan.own_dev {
@@ -52,7 +54,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         path::resolve(fd.as_fd(), cwd, Missing::Directory)
             .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
     }
-    Ok(Root { fd, dev, covered })
+    Ok(Root { fd, dev, covered, mask: Some(mask).filter(|_| !weak::off("mask")) })
 }
 
 /// The root of a container that has no mount namespace of its own: a directory to chroot(2) into.
@@ -60,7 +62,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
 /// # Errors
 /// The directory cannot be opened.
 pub fn borrow(plan: &Plan) -> Step<Root> {
-    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None, covered: Covered::default() })
+    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None, covered: Covered::default(), mask: None })
 }
 
 fn open_directory(path: &Path) -> Step<OwnedFd> {

@@ -2,32 +2,46 @@
 
 use super::{OrFail, Step};
 use crate::path;
-use crate::sys::{Errno, tty};
+use crate::sys::{Errno, mount, tty};
 use crate::weak;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
 use nix::unistd::Uid;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Puts the terminal in place of the three, or makes those that were inherited fit for the container. With `controlling`
-/// it becomes the terminal of this session.
+/// A name in a directory that is to be a null device.
+pub type NullDevice<'a> = (BorrowedFd<'a>, &'a CStr);
+
+/// Makes the terminal, or the three that were inherited, fit for the container. The host's `/dev/null` becomes the
+/// container's, which is `null`: root of the host's user namespace could change the host's own node. A pipe becomes the
+/// user's, so that `/dev/stdout` can be opened.
 ///
 /// # Errors
-/// The terminal cannot become the controlling one; a descriptor cannot be changed.
-pub fn attach(terminal: Option<OwnedFd>, dev: Option<&OwnedFd>, uid: u32, controlling: bool) -> Step<()> {
-    let Some(terminal) = terminal else { return inherited(dev, uid) };
+/// A descriptor cannot be changed.
+pub fn hand_over(terminal: Option<&OwnedFd>, null: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
+    match terminal {
+        Some(terminal) => own(terminal.as_fd(), uid),
+        None => inherited(null, uid),
+    }
+}
+
+/// Puts the terminal, if there is one, in place of the three. With `controlling` it becomes the terminal of this session.
+///
+/// # Errors
+/// The terminal cannot become the controlling one, or take their place.
+pub fn attach(terminal: Option<OwnedFd>, controlling: bool) -> Step<()> {
+    let Some(terminal) = terminal else { return Ok(()) };
     if controlling {
         tty::set_controlling(terminal.as_fd()).or_fail(|| "set the controlling terminal".into())?;
     }
-    own(terminal.as_fd(), uid)?;
     let what = || "attach the terminal".to_owned();
     nix::unistd::dup2_stdin(&terminal).or_fail(what)?;
     nix::unistd::dup2_stdout(&terminal).or_fail(what)?;
     nix::unistd::dup2_stderr(&terminal).or_fail(what)
 }
 
-/// The host's `/dev/null` becomes the container's, and a pipe becomes the user's, so that `/dev/stdout` can be opened.
-fn inherited(dev: Option<&OwnedFd>, uid: u32) -> Step<()> {
+fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
     let mut null: Option<OwnedFd> = None;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
@@ -35,15 +49,15 @@ fn inherited(dev: Option<&OwnedFd>, uid: u32) -> Step<()> {
             Err(Errno::EBADF) => continue,
             result => result.or_fail(|| format!("stat descriptor {number}"))?,
         };
-        if path::file_type(&stat) != SFlag::S_IFCHR || stat.st_rdev != makedev(1, 3) {
+        if !is_null(&stat) {
             if stat.st_uid != uid {
                 own(fd, uid)?;
             }
             continue;
         }
-        let Some(dev) = dev else { continue };
+        let Some(device) = device else { continue };
         if null.is_none() {
-            null = open_null(dev.as_fd()).or_fail(|| "open /dev/null in the container".into())?;
+            null = open_null(device).or_fail(|| "open /dev/null in the container".into())?;
         }
         let Some(null) = &null else { continue };
         match number {
@@ -56,19 +70,34 @@ fn inherited(dev: Option<&OwnedFd>, uid: u32) -> Step<()> {
     Ok(())
 }
 
-/// The container's `/dev/null`, if it is one (CVE-2026-88265).
-fn open_null(dev: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+fn is_null(stat: &FileStat) -> bool {
+    path::file_type(stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3)
+}
+
+/// The container's `/dev/null`, if it is one (CVE-2026-88265), or one that is nobody's. Nothing where that cannot be made:
+/// a user namespace owns no node of the host either.
+fn open_null((directory, name): NullDevice<'_>) -> Result<Option<OwnedFd>, Errno> {
     if weak::off("null") {
-        return openat(dev, "null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Some);
+        return openat(directory, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Some);
     }
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let null = match openat(dev, "null", flags, Mode::empty()) {
-        Err(Errno::ELOOP | Errno::ENOENT | Errno::ENXIO | Errno::EISDIR) => return Ok(None),
-        result => result?,
-    };
-    let stat = fstat(&null)?;
-    let real = path::file_type(&stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
-    Ok(real.then_some(null))
+    if let Ok(null) = openat(directory, name, flags, Mode::empty())
+        && is_null(&fstat(&null)?)
+    {
+        return Ok(Some(null));
+    }
+    Ok(new_null().ok())
+}
+
+/// A null device in a file system that is mounted nowhere.
+fn new_null() -> Result<OwnedFd, Errno> {
+    let context = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_create(context.as_fd())?;
+    let place = mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?;
+    let mode = Mode::from_bits_truncate(0o666);
+    mknodat(&place, "null", SFlag::S_IFCHR, mode, makedev(1, 3))?;
+    fchmodat(&place, "null", mode, FchmodatFlags::FollowSymlink)?;
+    openat(&place, "null", OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Gives a descriptor of standard I/O to the container's user. It is fine if that cannot be done: a file on a

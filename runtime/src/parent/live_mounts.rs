@@ -10,11 +10,13 @@ use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{self};
 use crate::spec::Mount;
 use crate::state::{self, Record, StateDir};
+use crate::sys::fd::LazyFd;
 use crate::sys::{Errno, clone, pidfd};
-use crate::{child, path};
+use crate::{child, path, weak};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -43,15 +45,18 @@ pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
         let view = View { cgroups: &CgroupView::None, pids: pids.as_ref().map(AsFd::as_fd) };
         inside(record, init, || {
             let root = container_root()?;
+            let mut made: Vec<Option<LazyFd>> = Vec::new();
             for (done, mount) in planned.iter().enumerate() {
-                let result = mounts::one(mount, root.as_fd(), prepared.get(done), view);
-                if let Err(failure) = result {
-                    for earlier in planned[..done].iter().rev() {
-                        let _ = unmount(&root, earlier);
+                match mounts::one(mount, root.as_fd(), prepared.get(done), view) {
+                    Ok(mounted) => made.push(mounted),
+                    Err(failure) => {
+                        for (earlier, mounted) in planned.iter().zip(&made).rev() {
+                            let _ = take_back(&root, earlier, mounted.as_ref());
+                        }
+                        let place = mount.destination.to_string_lossy();
+                        let text = format!("mounts[{done}]: {place}: {}", failure.text);
+                        return Err(Error::Step(crate::wire::Failure { text, ..failure }));
                     }
-                    let text =
-                        format!("mounts[{done}]: {}: {}", mount.destination.to_string_lossy(), failure.text);
-                    return Err(Error::Step(crate::wire::Failure { text, ..failure }));
                 }
             }
             Ok(())
@@ -142,16 +147,47 @@ fn container_root() -> Result<OwnedFd> {
         .or_error(|| "open the container's root".into())
 }
 
-/// Unmounts what is mounted at a destination, which must be the root of a mount.
+/// Unmounts what is mounted at a destination, which must be the root of a mount. Not through a link: whoever is root in the
+/// container could have one there that leads to what hides something.
 fn unmount(root: &OwnedFd, mount: &MountPlan) -> std::result::Result<(), Errno> {
-    let place = path::resolve(root.as_fd(), &mount.destination, path::Missing::Fail)?;
-    // umount2(2) knows no descriptors, and the container's /proc is not to be believed: a mount point can be entered,
-    // and the directory a process is in needs no path. A file is reached by its name in its directory.
+    unmount_here(open_place(root, &mount.destination)?, &mount.destination, |directory| {
+        open_place(root, directory)
+    })
+}
+
+/// Unmounts what was mounted a moment ago, where its destination still leads there.
+fn take_back(root: &OwnedFd, mount: &MountPlan, made: Option<&LazyFd>) -> std::result::Result<(), Errno> {
+    let Some(made) = made else { return Ok(()) };
+    let open = |path: &OsStr| path::resolve(root.as_fd(), path, path::Missing::Fail);
+    let place = open(&mount.destination)?;
+    let (one, other) = (fstat(made)?, fstat(&place)?);
+    if (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino) {
+        return Err(Errno::ESTALE);
+    }
+    unmount_here(place, &mount.destination, open)
+}
+
+fn open_place(root: &OwnedFd, path: &OsStr) -> std::result::Result<OwnedFd, Errno> {
+    if weak::off("links") {
+        return path::resolve(root.as_fd(), path, path::Missing::Fail);
+    }
+    path::without_links(root.as_fd(), path)
+}
+
+/// umount2(2) knows no descriptors, and the container's /proc is not to be believed: a mount point can be entered, and the
+/// directory a process is in needs no path. A file is reached by its name in its directory.
+fn unmount_here(
+    place: OwnedFd,
+    path: &OsStr,
+    open: impl Fn(&OsStr) -> std::result::Result<OwnedFd, Errno>,
+) -> std::result::Result<(), Errno> {
+    let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
     if path::file_type(&fstat(&place)?) == SFlag::S_IFDIR {
         nix::unistd::fchdir(&place)?;
-        return umount2(".", MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        return umount2(".", flags);
     }
-    let (parent, name) = path::parent_in_root(root.as_fd(), &mount.destination)?;
-    nix::unistd::fchdir(&parent)?;
-    umount2(name.as_os_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+    let path = Path::new(path);
+    let (above, name) = (path.parent().ok_or(Errno::EINVAL)?, path.file_name().ok_or(Errno::EINVAL)?);
+    nix::unistd::fchdir(open(above.as_os_str())?)?;
+    umount2(name, flags)
 }

@@ -2,7 +2,8 @@
 
 use super::error::{Error, OrError, Result, file_error};
 use crate::sys::fd;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,11 +18,22 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);
-    fs::write(&temporary, pid.to_string()).map_err(file_error("--pid-file: write", &temporary))?;
+    write_new(&temporary, &pid.to_string()).map_err(file_error("--pid-file: write", &temporary))?;
     fs::rename(&temporary, path).map_err(|error| {
         let _ = fs::remove_file(&temporary);
         file_error("--pid-file: write", path)(error)
     })
+}
+
+/// Writes a file that was not there before: in a directory that others may write to, a link may wait under its name. What a
+/// command that was killed has left is replaced.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut made = File::create_new(path);
+    if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        fs::remove_file(path)?;
+        made = File::create_new(path);
+    }
+    made?.write_all(text.as_bytes())
 }
 
 /// Connects to the socket that takes a terminal or a pidfd.

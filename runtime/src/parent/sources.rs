@@ -6,6 +6,7 @@ use crate::child::mounts::{Prepared, open_source};
 use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{Host, Plan};
 use crate::sys::{Errno, mount};
+use crate::weak;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -66,10 +67,12 @@ fn one(planned: &MountPlan, host: &Host, userns: bool, peers: bool) -> Result<Pr
         _ => None,
     };
     let What::Bind { source, tree, nofollow, copy_symlink } = &planned.what else {
-        return Ok(Prepared { mount: None, idmap: namespace });
+        return Ok(Prepared { idmap: namespace, ..Prepared::default() });
     };
-    let link = *copy_symlink && std::fs::read_link(source).is_ok();
-    if link || !(userns || planned.idmap.is_some()) {
+    if *copy_symlink && let Ok(link) = std::fs::read_link(source) {
+        return Ok(Prepared { link: Some(link).filter(|_| !weak::off("sources")), ..Prepared::default() });
+    }
+    if !(userns || planned.idmap.is_some()) {
         return Ok(Prepared::default());
     }
     let mount = open_source(source, *tree, *nofollow)
@@ -83,7 +86,7 @@ fn one(planned: &MountPlan, host: &Host, userns: bool, peers: bool) -> Result<Pr
     if let Some(namespace) = namespace {
         map(planned, mount.as_fd(), namespace.as_fd())?;
     }
-    Ok(Prepared { mount: Some(mount), idmap: None })
+    Ok(Prepared { mount: Some(mount), ..Prepared::default() })
 }
 
 /// Maps ids of the mounts that said so without a map of their own, through the user namespace of the process `pid`.

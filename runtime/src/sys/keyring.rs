@@ -3,13 +3,15 @@
 use super::{Result, check};
 use std::ffi::CStr;
 
-/// Joins a new session keyring with that name and returns its serial number.
+/// Joins the session keyring of that name, made if there is none that may be searched, and returns its serial number;
+/// without a name always a new one.
 ///
 /// # Errors
 /// The errno of keyctl(2); `ENOSYS` where the kernel has no keyrings.
-pub fn join_session(name: &CStr) -> Result<i32> {
-    // SAFETY: `name` is NUL-terminated and outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
+pub fn join_session(name: Option<&CStr>) -> Result<i32> {
+    let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: `name` is null, which asks for a keyring without one, or NUL-terminated and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name) })
 }
 
 /// The description of a key, `type;uid;gid;permissions;name`.
