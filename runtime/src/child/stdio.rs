@@ -2,7 +2,7 @@
 
 use super::{OrFail, Step};
 use crate::path;
-use crate::sys::{Errno, mount, tty};
+use crate::sys::{Errno, fd, mount, tty};
 use crate::weak;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
@@ -43,12 +43,8 @@ pub fn attach(terminal: Option<OwnedFd>, controlling: bool) -> Step<()> {
 
 fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
     let mut null: Option<OwnedFd> = None;
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (number, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
-        let stat = match fstat(fd) {
-            Err(Errno::EBADF) => continue,
-            result => result.or_fail(|| format!("stat descriptor {number}"))?,
-        };
+    for (number, fd) in fd::standard_streams().into_iter().enumerate() {
+        let stat = fstat(fd).or_fail(|| format!("stat descriptor {number}"))?;
         if !is_null(&stat) {
             if stat.st_uid != uid {
                 own(fd, uid)?;

@@ -227,8 +227,14 @@ pub fn wait_for_hangup(pipe: BorrowedFd<'_>) -> Result<()> {
 
 /// Standard input, whatever it is.
 pub fn stdin() -> BorrowedFd<'static> {
-    // SAFETY: descriptor 0 is never closed by this program.
-    unsafe { BorrowedFd::borrow_raw(0) }
+    let [stdin, ..] = standard_streams();
+    stdin
+}
+
+/// Standard input, output and error, without the buffers of the standard library's.
+pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: descriptors 0 to 2 are open from the beginning (`process::begin`), and never closed by this program.
+    [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// close_range(2) by hand, as far as descriptors go by default: what has a higher number was passed in, and is marked
