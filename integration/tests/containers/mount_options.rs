@@ -439,8 +439,8 @@ fn half_an_id_mapping_is_refused() {
     leaks::assert_none(&c);
 }
 
-/// Whether files below the bundles can be id-mapped, by what util-linux can do with them.
-fn supports_idmap() -> Option<()> {
+/// Whether files below the bundles can be id-mapped, by the kind of their file system.
+pub(crate) fn supports_idmap() -> Option<()> {
     let base = integration::rootfs::base();
     let kind = proc::mounts("self")
         .iter()
@@ -448,5 +448,6 @@ fn supports_idmap() -> Option<()> {
         .max_by_key(|mount| mount.target.len())?
         .fstype
         .clone();
-    ["ext4", "btrfs", "xfs", "tmpfs", "f2fs", "erofs"].contains(&kind.as_str()).then_some(())
+    let tmpfs = kind == "tmpfs" && integration::host::kernel_at_least(6, 3);
+    (tmpfs || ["ext4", "btrfs", "xfs", "f2fs", "erofs"].contains(&kind.as_str())).then_some(())
 }

@@ -10,6 +10,7 @@ use crate::parent::create;
 use crate::parent::error::{OrError, file_error};
 use crate::plan::{self, Plan};
 use crate::state::{self, Record};
+use crate::sys::Errno;
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -24,13 +25,13 @@ pub fn dump(record: &Record, options: &mut Options, log: &Log) -> Result<()> {
     let init = state::init(record).ok_or_else(|| Error::Other("the container has stopped".into()))?;
     let config = crate::spec::load::config(&record.bundle.join("config.json"))?;
     let plan = plan::container::plan(&config, &record.bundle, &create::host()?)?;
-    super::refuse_user_namespace(&plan)?;
     let images = Images::to_write(options)?;
     check_features(options)?;
     let mut request = options
         .message(images.directory(), images.work(), images.log(), &record.annotations)
         .number(2, u64::try_from(init.pid).unwrap_or(0))
-        .bytes(13, record.rootfs.as_os_str().as_bytes());
+        .bytes(13, record.rootfs.as_os_str().as_bytes())
+        .flag(50, true);
     let cgroup = record.cgroup.as_ref().map(Cgroup::open).transpose()?;
     let freezer = cgroup.as_ref().and_then(Cgroup::freezer_path);
     request = options.cgroup_message(request, cgroup.as_ref().is_some_and(|cgroup| !cgroup.is_none()));
@@ -85,7 +86,27 @@ fn check_features(options: &Options) -> Result<()> {
     if options.lazy_pages && !found.lazy_pages {
         return Err(Error::Missing { what: "LazyPages", why: "--lazy-pages needs userfaultfd(2)" });
     }
+    if options.lazy_pages && !can_serve_pages()? {
+        return Err(Error::Missing {
+            what: "LazyPages",
+            why: "with --lazy-pages criu hands out memory through a pipe of 4 MiB, which is more than \
+                  /proc/sys/fs/pipe-max-size and needs CAP_SYS_RESOURCE",
+        });
+    }
     Ok(())
+}
+
+/// criu does not look whether it gets the pipe that it hands memory out through, and fails at the first page: when the other
+/// side has a container already that waits for it.
+fn can_serve_pages() -> Result<bool> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    // `PIPE_MAX_SIZE` of criu's page-pipe.h, in bytes.
+    const SIZE: i32 = 4 << 20;
+    let (pipe, _end) = nix::unistd::pipe().or_error(|| "create a pipe".into())?;
+    match fcntl(pipe, FcntlArg::F_SETPIPE_SZ(SIZE)) {
+        Err(Errno::EPERM) => Ok(false),
+        result => Ok(result.map(|_| true).or_error(|| "resize a pipe".into())?),
+    }
 }
 
 /// Network and PID namespaces that were there before the container are left alone, and joined again: criu is told which

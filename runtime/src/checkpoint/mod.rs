@@ -9,6 +9,7 @@
 //! | `images` | the directories of images and logs, by descriptor; `descriptors.json` |
 //! | `externals` | what lies in a container but belongs to the host: bind mounts, masks, devices |
 //! | `dump`, `restore` | the two commands, step by step |
+//! | `staging`, `view` | where criu finds what it restores from: a mount namespace of its own |
 //! | `swrk`, `message` | criu as a child process, and its protocol |
 //!
 //! Must never: give criu a name that somebody else chose as the key of something (CVE-2026-119101: a mount point named
@@ -22,6 +23,7 @@ mod options;
 mod restore;
 mod staging;
 mod swrk;
+mod view;
 
 pub use dump::dump;
 pub use images::Images;
@@ -29,7 +31,7 @@ pub use options::{CgroupMode, NetworkLock, Options};
 pub use restore::{Restored, Wish, restore};
 
 use crate::parent;
-use crate::plan::{Plan, PlanError};
+use crate::plan::PlanError;
 use crate::state::StateError;
 use crate::{cgroup, spec};
 use message::Kind;
@@ -92,17 +94,6 @@ pub enum Error {
 
 /// The result of a step.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// The root of a user namespace may not look into this host's directories, and it is as that root that criu opens images and
-/// sources of mounts there. Better no checkpoint than one that cannot be restored.
-fn refuse_user_namespace(plan: &Plan) -> Result<()> {
-    match plan.namespaces.separate(libc::CLONE_NEWUSER) {
-        true => Err(Error::Other(
-            "linux.namespaces: a container with a user namespace cannot be checkpointed: criu could not restore it".into(),
-        )),
-        false => Ok(()),
-    }
-}
 
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {

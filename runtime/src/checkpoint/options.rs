@@ -135,7 +135,6 @@ impl Options {
             .number(38, u64::from(self.empty_namespaces))
             .flag(46, self.tcp_skip_in_flight)
             .flag(48, self.lazy_pages)
-            .flag(50, true)
             .flag(52, self.tcp_close);
         if let Some(work) = work {
             message = message.number(17, fd(work));

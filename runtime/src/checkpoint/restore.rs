@@ -10,10 +10,11 @@ use crate::child::mounts::CgroupView;
 use crate::child::{self, OrFail, join};
 use crate::hook::{self, HookState};
 use crate::log::Log;
+use crate::lsm;
 use crate::parent::create::{self, Undo};
 use crate::parent::error::{OrError, file_error};
 use crate::parent::spawn::Spawned;
-use crate::parent::{output, sources};
+use crate::parent::{idmap, output, sources};
 use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
 use crate::seccomp;
@@ -21,6 +22,7 @@ use crate::spec::{Hooks, Linux, Resources};
 use crate::state::{self, Lock, Record, StateDir};
 use crate::sys::{clone, net, pidfd};
 use std::fs::{self, File};
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -84,7 +86,9 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     }
     create::check_terminal(&plan, wish.console_socket.is_some(), !wish.foreground)?;
     create::check_root(&plan.root.path)?;
-    super::refuse_user_namespace(&plan)?;
+    if options.lsm_mount_context.is_some() && !lsm::Module::Selinux.enabled() {
+        return Err(Error::Other("--lsm-mount-context: SELinux is not enabled on this host".into()));
+    }
     let images = Images::to_read(options)?;
     let descriptors = images.descriptors()?;
     let externals = images.externals()?.unwrap_or_default();
@@ -136,12 +140,13 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         restored: None,
         console: None,
     };
-    making.run(&mut undo).map_err(|error| images.explain(error))?;
-    let (restored, console) = (making.restored.take(), making.console.take());
-    let restored = restored.ok_or_else(|| Error::Other("criu told of no process".into()))?;
+    let outcome = making.run(&mut undo).map_err(|error| making.advise(images.explain(error)));
+    let console = making.console.take();
+    undo.child = making.restored.take();
+    outcome?;
+    let restored = undo.child.as_ref().ok_or_else(|| Error::Other("criu told of no process".into()))?;
     let pidfd = restored.pidfd.try_clone().map_err(file_error("duplicate pidfd of", &wish.id))?;
     let pid = restored.pid;
-    undo.child = Some(restored);
     if let Some(path) = &wish.pid_file {
         output::write_pid_file(path, pid)?;
     }
@@ -177,9 +182,19 @@ impl Making<'_> {
         let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
         let console = self.wish.console_socket.as_deref();
         let console = console.map(|path| output::connect("--console-socket", path)).transpose()?;
+        let user = self.user_namespace()?;
         let prepared = sources::prepare(self.plan, self.host)?;
+        if let Some(user) = &user {
+            sources::map_through(self.plan, &prepared, user.as_fd())?;
+        }
         let sources = self.externals(cgroup)?;
-        let staging = Staging { plan: self.plan, prepared: &prepared, place: self.place, sources: &sources };
+        let staging = Staging {
+            plan: self.plan,
+            prepared: &prepared,
+            place: self.place,
+            sources: &sources,
+            user: user.as_ref().map(AsFd::as_fd),
+        };
         let inside = staging.make(self.images)?;
         let mut inherited = Vec::new();
         let mut request = self.base(&inside);
@@ -204,6 +219,18 @@ impl Making<'_> {
         Ok(())
     }
 
+    /// Says what criu does not: a terminal that was the caller's is the caller's to bring along.
+    fn advise(&self, error: Error) -> Error {
+        let had = self.descriptors.iter().take(3).any(|link| link.starts_with("/dev/pts/"));
+        let has = self.options.shell_job && std::io::stdin().is_terminal();
+        if self.plan.process.terminal || !had || has {
+            return error;
+        }
+        Error::Other(format!(
+            "{error}; the container had the terminal of whoever started it: restore it with --shell-job, on a terminal"
+        ))
+    }
+
     /// What does not depend on mounts and namespaces.
     fn base(&self, inside: &Inside) -> Message {
         let (directory, work) = (inside.directory.as_raw_fd(), inside.work.as_ref().map(AsRawFd::as_raw_fd));
@@ -213,7 +240,9 @@ impl Making<'_> {
             .message(directory, work, self.images.log(), annotations)
             .flag(6, true)
             .bytes(13, Staging::root(self.place).as_os_str().as_bytes())
-            .flag(26, true);
+            .flag(26, true)
+            // criu makes a new terminal for a slave without a master, and only else takes the one that it has itself.
+            .flag(50, self.plan.process.terminal || !self.options.shell_job);
         if let Some(profile) = &self.options.lsm_profile {
             message = message.bytes(53, profile.as_bytes());
         }
@@ -270,6 +299,19 @@ impl Making<'_> {
         Ok(sources)
     }
 
+    /// The container's user namespace before there is one: one that is joined, or one with the maps it will have.
+    fn user_namespace(&self) -> Result<Option<OwnedFd>> {
+        let namespaces = &self.plan.namespaces;
+        if let Some(join) = namespaces.join.iter().find(|join| join.flag == libc::CLONE_NEWUSER) {
+            let file = File::open(&join.path).map_err(file_error("open namespace", &join.path))?;
+            return Ok(Some(file.into()));
+        }
+        if !namespaces.creates(libc::CLONE_NEWUSER) {
+            return Ok(None);
+        }
+        Ok(Some(idmap::namespace(&namespaces.uids, &namespaces.gids, self.host)?))
+    }
+
     /// Namespaces that config.json names by path are joined.
     fn namespaces(&self, mut request: Message, inherited: &mut Vec<OwnedFd>) -> Result<Message> {
         for join in &self.plan.namespaces.join {
@@ -308,6 +350,7 @@ impl Making<'_> {
         match notice.script.as_str() {
             "setup-namespaces" => self.set_up(notice.pid),
             "post-restore" => self.note(notice.pid),
+            "pre-resume" => self.check_privileges(),
             "orphan-pts-master" => {
                 let master = fd.ok_or_else(|| Error::Other("criu handed no terminal over".into()))?;
                 match console {
@@ -358,6 +401,32 @@ impl Making<'_> {
         }
         self.dir.write_record(self.record)?;
         Ok(())
+    }
+}
+
+impl Making<'_> {
+    /// The processes have all they had, and do not run yet. criu before 3.19 forgets `no_new_privs`, and whoever can write to
+    /// images can take it out of them: a container that must not gain privileges does not go on then.
+    fn check_privileges(&self) -> Result<()> {
+        let Some(restored) = self.restored.as_ref().filter(|_| self.plan.process.identity.no_new_privileges)
+        else {
+            return Ok(());
+        };
+        let file = format!("/proc/{}/status", restored.pid);
+        let status = fs::read_to_string(&file).map_err(file_error("read", file))?;
+        if status
+            .lines()
+            .any(|line| line.strip_prefix("NoNewPrivs:").is_some_and(|value| value.trim() == "1"))
+        {
+            return Ok(());
+        }
+        // criu lets it run whatever the answer is; and waits for ever for a first process that is killed now.
+        let _ = pidfd::send_signal(restored.pidfd.as_fd(), libc::SIGSTOP);
+        Err(Error::Other(
+            "process.noNewPrivileges: the restored process can gain privileges: its images say so, or criu is too old to \
+             restore this (3.19 does)"
+                .into(),
+        ))
     }
 }
 

@@ -3,8 +3,10 @@
 //! The root file system and each thing that belongs to the host lie below one directory, under a name that is a letter and
 //! a number. A go-between makes all of it; this process never enters. The namespace ends with criu and this process:
 //! whatever happens to them, nothing stays mounted on the host.
+//!
+//! The root of a user namespace, which criu is on its way, reaches it by a path that everybody may walk.
 
-use super::{Images, Result};
+use super::{Images, Result, view};
 use crate::child::mounts::{Prepared, open_source, set_attributes};
 use crate::child::{OrFail, Step};
 use crate::parent::Error;
@@ -19,6 +21,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The name of the root file system.
@@ -57,6 +60,8 @@ pub(super) struct Staging<'a> {
     pub(super) place: &'a Path,
     /// What is laid out there.
     pub(super) sources: &'a [Staged],
+    /// The container's user namespace, or one with the same maps, where the root of it is not the host's.
+    pub(super) user: Option<BorrowedFd<'a>>,
 }
 
 /// criu's mount namespace, and what criu needs to have open in it: a file that was opened outside lies on a mount of
@@ -86,11 +91,23 @@ impl Staging<'_> {
 
     fn enter(&self, images: &Images) -> Step<Inside> {
         clone::unshare(libc::CLONE_NEWNS).or_fail(|| "create a mount namespace for criu".into())?;
-        self.lay_out()?;
+        let none = None::<&str>;
+        // Nothing of this is seen outside; what is mounted on the host later is still seen here.
+        nix::mount::mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+            .or_fail(|| "make criu's mounts its own".into())?;
+        // Before anything is laid out, which may hide them.
+        let (mut directory, mut work) = images.open_again()?;
         let own = "/proc/self/ns/mnt";
-        let namespace = openat(fd::cwd(), own, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        let (directory, work) = images.open_again()?;
-        Ok(Inside { namespace: namespace.or_fail(|| format!("open {own}"))?, directory, work })
+        let namespace = openat(fd::cwd(), own, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .or_fail(|| format!("open {own}"))?;
+        let here = self.lay_out()?;
+        if let Some(user) = self.user
+            && let Some(mapped) = view::lay_out(directory.as_fd(), here.as_fd(), user)?
+        {
+            // Nobody but that root may write to them there: the log goes where it would have gone.
+            work.get_or_insert(std::mem::replace(&mut directory, mapped));
+        }
+        Ok(Inside { namespace, directory, work })
     }
 
     /// The path of the root file system.
@@ -98,29 +115,46 @@ impl Staging<'_> {
         place.join(ROOT)
     }
 
-    /// Lays everything out, and makes the mount points that the root file system lacks.
-    fn lay_out(&self) -> Step<()> {
-        let none = None::<&str>;
-        // Nothing of this is seen outside; what is mounted on the host later is still seen here.
-        nix::mount::mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
-            .or_fail(|| "make criu's mounts its own".into())?;
-        let what = || format!("mount {}", self.place.display());
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        nix::mount::mount(Some("tmpfs"), self.place, Some("tmpfs"), flags, Some("mode=700")).or_fail(what)?;
-        let here =
-            openat(fd::cwd(), self.place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).or_fail(what)?;
+    /// Lays everything out, and makes the mount points that the root file system lacks. Returns the directory.
+    fn lay_out(&self) -> Step<OwnedFd> {
         let root = &self.plan.root.path;
-        for name in [ROOT, SCRATCH] {
-            let tree =
-                open_source(root, true, false).or_fail(|| format!("root.path: bind {}", root.display()))?;
+        let open_root =
+            || open_source(root, true, false).or_fail(|| format!("root.path: bind {}", root.display()));
+        let mut trees = vec![(ROOT, open_root()?), (SCRATCH, open_root()?)];
+        for staged in self.sources {
+            trees.push((&staged.key, self.open(&staged.source)?));
+        }
+        let here = self.make_place()?;
+        for (name, tree) in trees {
             put(here.as_fd(), name, tree)?;
         }
-        for staged in self.sources {
-            let tree = self.open(&staged.source)?;
-            put(here.as_fd(), &staged.key, tree)?;
-        }
         self.make_mount_points(here.as_fd())?;
-        umount2(&self.place.join(SCRATCH), MntFlags::MNT_DETACH).or_fail(|| "unmount the scratch root".into())
+        umount2(&self.place.join(SCRATCH), MntFlags::MNT_DETACH)
+            .or_fail(|| "unmount the scratch root".into())?;
+        Ok(here)
+    }
+
+    /// The directory of names: a file system of its own, mounted on the first directory of the path that not everybody may
+    /// walk through, where that matters.
+    fn make_place(&self) -> Step<OwnedFd> {
+        let what = || format!("mount {}", self.place.display());
+        let mut base = self.place;
+        if self.user.is_some() {
+            for above in self.place.ancestors() {
+                let stat = nix::sys::stat::stat(above).or_fail(what)?;
+                if stat.st_mode & libc::S_IXOTH == 0 {
+                    base = above;
+                }
+            }
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        nix::mount::mount(Some("tmpfs"), base, Some("tmpfs"), flags, Some("mode=711")).or_fail(what)?;
+        if base != self.place {
+            let mut builder = std::fs::DirBuilder::new();
+            let made = builder.recursive(true).mode(0o711).create(self.place);
+            made.map_err(|error| crate::sys::errno_of(&error)).or_fail(what)?;
+        }
+        openat(fd::cwd(), self.place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).or_fail(what)
     }
 
     fn open(&self, source: &Source) -> Step<OwnedFd> {
@@ -205,7 +239,7 @@ fn holds(above: &MountPlan, destination: &OsStr) -> bool {
 }
 
 /// Attaches a mount under a name.
-fn put(here: BorrowedFd<'_>, name: &str, tree: OwnedFd) -> Step<()> {
+pub(super) fn put(here: BorrowedFd<'_>, name: &str, tree: OwnedFd) -> Step<()> {
     let what = || format!("stage {name}");
     let stat = fstat(&tree).or_fail(what)?;
     if path::file_type(&stat) == SFlag::S_IFDIR {

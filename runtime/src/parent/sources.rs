@@ -103,14 +103,31 @@ pub fn map_to_container(plan: &Plan, prepared: &[Prepared], pid: i32) -> Result<
     Ok(())
 }
 
+/// The same, through a user namespace that no process of the container is in.
+///
+/// # Errors
+/// As [`map_to_container`].
+pub fn map_through(plan: &Plan, prepared: &[Prepared], namespace: BorrowedFd<'_>) -> Result<()> {
+    for planned in plan.mounts.iter().filter(|planned| wants_own_map(planned)) {
+        if let Some(mount) = prepared.get(planned.index).and_then(|prepared| prepared.mount.as_ref()) {
+            map(planned, mount.as_fd(), namespace)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether ids are mapped through the container's own user namespace.
+fn wants_own_map(planned: &MountPlan) -> bool {
+    planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty())
+}
+
 fn map_one_to_container(
     planned: &MountPlan,
     prepared: &Prepared,
     pid: i32,
     namespace: &mut Option<OwnedFd>,
 ) -> Result<()> {
-    let own = planned.idmap.as_ref().is_some_and(|map| map.uids.is_empty());
-    let Some(mount) = prepared.mount.as_ref().filter(|_| own) else { return Ok(()) };
+    let Some(mount) = prepared.mount.as_ref().filter(|_| wants_own_map(planned)) else { return Ok(()) };
     let file = match namespace {
         Some(file) => file,
         None => {

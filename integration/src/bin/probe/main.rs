@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+mod held;
 mod look;
 mod spy;
 
@@ -39,9 +40,11 @@ fn main() -> ExitCode {
         ["allocate", bytes] => allocate(bytes.parse().unwrap()),
         ["notify", text] => notify(text),
         ["serve", port, text] => serve(port, text),
-        ["lock", path] => lock(path),
-        ["stream", path] => stream(path),
-        ["datagrams", path] => datagrams(path),
+        ["lock", path] => held::lock(path),
+        ["stream", path] => held::stream(path),
+        ["datagrams", path] => held::datagrams(path),
+        ["backlog", path] => held::backlog(path),
+        ["pages", path] => held::pages(path),
         ["fetch", address] => say(&fetch(address)),
         ["orphans", count] => orphans(count.parse().unwrap()),
         ["storm", count] => storm(count.parse().unwrap()),
@@ -105,49 +108,6 @@ fn notify(text: &str) {
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(text.replace("\\n", "\n").as_bytes(), std::env::var("NOTIFY_SOCKET").unwrap()).unwrap();
     say("sent");
-}
-
-/// Locks a file, writes that to it, and sleeps; says `taken` when somebody else has the lock.
-fn lock(path: &str) {
-    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
-    if file.try_lock().is_err() {
-        return say("taken");
-    }
-    file.write_all(b"locked").unwrap();
-    loop {
-        nix::unistd::pause();
-    }
-}
-
-/// Sends the numbers from 1 on over a connection to itself, and writes down what arrives, and that it has ended.
-fn stream(path: &str) {
-    let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
-    let mut from = TcpStream::connect("127.0.0.1:8080").unwrap();
-    let (mut to, _) = listener.accept().unwrap();
-    let mut file = std::fs::File::create(path).unwrap();
-    for number in 1u64.. {
-        let mut bytes = [0; 8];
-        let sent = from.write_all(&number.to_be_bytes()).and_then(|()| to.read_exact(&mut bytes));
-        if sent.is_err() {
-            break;
-        }
-        writeln!(file, "{}", u64::from_be_bytes(bytes)).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    writeln!(file, "closed").unwrap();
-    loop {
-        nix::unistd::pause();
-    }
-}
-
-/// Sends the numbers from 1 on to a socket, through one connection.
-fn datagrams(path: &str) {
-    let socket = UnixDatagram::unbound().unwrap();
-    socket.connect(path).unwrap();
-    for number in 1u64.. {
-        socket.send(number.to_string().as_bytes()).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }
 
 /// Makes system calls in two threads while signals of two kinds interrupt them, that many times; then says so.

@@ -15,7 +15,10 @@ macro_rules! criu {
 }
 
 mod basics;
+mod labels;
+mod memory;
 mod resources;
+mod users;
 
 /// A script that counts in the file `/count`, and begins only if there is none: one that started anew would be seen.
 const COUNTER: &str = "[ ! -e /count ] || exit 9; i=0; while :; do i=$((i+1)); echo $i > /count.new; mv /count.new /count; sleep 0.01; done";

@@ -1,9 +1,9 @@
-//! What a process holds besides its memory: locks, sockets, terminals, control groups; and where its memory goes.
+//! What a process holds besides its memory: files, locks, sockets, pipes, terminals, control groups.
 
 use super::*;
 use integration::console::Console;
 use integration::{leaks, since, sys};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, PipeReader};
 use std::os::unix::net::UnixDatagram;
 
 /// An error that criu gave the reason of.
@@ -104,6 +104,130 @@ fn a_terminal_of_the_caller_is_kept_if_asked_for() {
     assert_criu_says_why(&checkpoint(&c, &[]));
     checkpoint(&c, &["--shell-job"]).ok();
     leaks::assert_none(&c);
+    // It cannot have one that nobody brings along.
+    for flags in [&[][..], &["--shell-job"]] {
+        let refused = restore(&c, flags);
+        assert!(refused.error().contains("restore it with --shell-job, on a terminal"), "{refused:#?}");
+        leaks::assert_none(&c);
+    }
+    since!("restores on the caller's terminal", "runc -", "crun -");
+    let (mut console, side) = Console::pair();
+    let (images, restore) = (c.text_path("images"), ["restore", "--detach", "--shell-job", "--image-path"]);
+    let mut restored =
+        under(&side, "restore", &[&restore[..], &[&images, "--bundle", &bundle, &c.id]].concat());
+    drop(side);
+    assert!(outcome::wait(&mut restored, "restore").success());
+    console.write("more\n");
+    console.expect("got more");
+    c.delete_force().ok();
+}
+
+/// A connection that nobody has accepted yet can be left out; the one who asked for it learns that.
+#[test]
+fn connections_that_wait_can_be_left_out() {
+    criu!();
+    since!("--tcp-skip-in-flight", "runc 1.2", "crun -");
+    let mut c = container("");
+    c.args(&["/probe", "backlog", "/got"]);
+    start(&c);
+    let got = || fs::read_to_string(c.rootfs("got")).unwrap_or_default();
+    outcome::until("a connection to wait", || got() == "waiting\n");
+    assert_criu_says_why(&checkpoint(&c, &["--tcp-established"]));
+    checkpoint(&c, &["--tcp-established", "--tcp-skip-in-flight"]).ok();
+    restore(&c, &["--tcp-established"]).ok();
+    fs::write(c.rootfs("got-go"), "").unwrap();
+    outcome::until("a later connection", || got().ends_with("late\n"));
+    assert_eq!(got(), "waiting\nearly: ConnectionReset\nlate\n");
+}
+
+/// Each way to keep the network quiet works, and is the one that was asked for.
+#[test]
+fn the_network_is_locked_as_asked_for() {
+    criu!();
+    since!("--network-lock", "runc -", "crun 1.9");
+    for (number, method) in [(0, "iptables"), (1, "nftables"), (2, "skip")] {
+        let c = container("exec /probe stream /got");
+        start(&c);
+        let got = || fs::read_to_string(c.rootfs("got")).unwrap_or_default().lines().count();
+        outcome::until("data to arrive", || got() > 3);
+        // Of iptables criu runs the program; and in each image it notes the method, field 11 of its inventory.
+        fs::create_dir(c.path("bin")).unwrap();
+        let (called, script) = (c.text_path("called"), c.path("bin/iptables-restore"));
+        let text = format!("#!/bin/sh\necho \"$@\" >> {called}\nexec /usr/sbin/iptables-restore \"$@\"\n");
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", c.text_path("bin"), criu::path().unwrap().display());
+        let flags = ["--tcp-established", "--network-lock", method];
+        let (images, run) = (c.text_path("images"), ["checkpoint", "--image-path"]);
+        let with_path = |command: &mut Command| {
+            command.env("PATH", &path);
+        };
+        call_with(&c, "checkpoint", &[&run[..], &[&images], &flags, &[&c.id]].concat(), with_path).ok();
+        let inventory = fs::read(c.path("images/inventory.img")).unwrap();
+        let noted = [0, 1, 2].map(|method| inventory.windows(2).any(|bytes| bytes == [11 << 3, method]));
+        assert_eq!(noted, [0, 1, 2].map(|method| method == number), "{method}: {inventory:?}");
+        let rules = fs::read_to_string(&called).is_ok();
+        assert_eq!(rules, method == "iptables", "rules of iptables");
+        let before = got();
+        restore(&c, &flags).ok();
+        outcome::until("data to arrive again", || got() > before + 3);
+        c.delete_force().ok();
+    }
+}
+
+/// A file that is open and has lost the name it was opened by, but not its other one.
+#[test]
+fn files_under_another_name_are_kept_if_asked_for() {
+    criu!();
+    since!("--link-remap", "runc 1.2", "crun -");
+    let c = container(
+        "exec 3> /data/first; ln /data/first /data/second; rm /data/first; i=0; \
+         while :; do i=$((i+1)); echo $i >&3; sleep 0.01; done",
+    );
+    fs::create_dir(c.rootfs("data")).unwrap();
+    start(&c);
+    let written = || fs::read_to_string(c.rootfs("data/second")).unwrap_or_default().lines().count();
+    outcome::until("the file to grow", || written() > 3);
+    let refused = checkpoint(&c, &[]);
+    assert!(refused.error().contains("Can't create link remap for /data/first"), "{refused:#?}");
+    checkpoint(&c, &["--link-remap"]).ok();
+    let before = written();
+    restore(&c, &["--link-remap"]).ok();
+    outcome::until("the file to grow again", || written() > before + 3);
+    let lines = fs::read_to_string(c.rootfs("data/second")).unwrap();
+    assert!(lines.lines().enumerate().all(|(number, line)| line == (number + 1).to_string()), "{lines}");
+    let names: Vec<_> =
+        fs::read_dir(c.rootfs("data")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["second"], "names that criu gave it");
+}
+
+/// A pipe that the caller handed on is another one after a restore: the new caller's.
+#[test]
+fn descriptors_of_the_caller_take_the_place_of_the_old_ones() {
+    criu!();
+    let c = container("i=0; while :; do i=$((i+1)); echo $i >&3; sleep 0.01; done");
+    c.write_config();
+    let (bundle, images) = (c.text_path(""), c.text_path("images"));
+    let with_pipe = |name: &str, args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        call_with(&c, name, args, |command| sys::pass_fds(command, vec![writer.into()])).ok();
+        BufReader::new(reader)
+    };
+    let number = |reader: &mut BufReader<PipeReader>| {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.trim().parse::<u64>().unwrap()
+    };
+    let run = ["run", "--detach", "--preserve-fds", "1", "--bundle", &bundle, &c.id];
+    let mut before = with_pipe("run", &run);
+    assert_eq!(number(&mut before), 1);
+    checkpoint(&c, &[]).ok();
+    let last = before.lines().map_while(Result::ok).last().unwrap().parse::<u64>().unwrap();
+    let restore =
+        ["restore", "--detach", "--preserve-fds", "1", "--image-path", &images, "--bundle", &bundle, &c.id];
+    let mut after = with_pipe("restore", &restore);
+    assert_eq!(number(&mut after), last + 1);
+    c.delete_force().ok();
 }
 
 #[test]
@@ -178,88 +302,4 @@ fn a_network_namespace_by_its_path_is_joined_again() {
     c.delete_force().ok();
     holder.kill().unwrap();
     holder.wait().unwrap();
-}
-
-/// Without the kernel's help a checkpoint cannot tell what has changed since another; with it the second is small.
-#[test]
-fn a_checkpoint_in_two_steps_works_or_is_refused_whole() {
-    criu!();
-    let c = container(COUNTER);
-    start(&c);
-    until_it_counts(&c);
-    let first = c.text_path("first");
-    let before = call(&c, "before", &["checkpoint", "--pre-dump", "--image-path", &first, &c.id]);
-    until_it_counts(&c);
-    if !before.status.success() {
-        assert!(before.error().contains("criu is missing features"), "{before:#?}");
-        assert!(before.error().contains("MemTrack"), "{before:#?}");
-        return;
-    }
-    checkpoint(&c, &["--parent-path", "../first"]).ok();
-    restore(&c, &["--parent-path", "../first"]).ok();
-    until_it_counts(&c);
-}
-
-/// A port that nobody has: of a listener that is gone.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[test]
-fn memory_can_go_to_a_page_server() {
-    criu!();
-    let c = container(COUNTER);
-    start(&c);
-    until_it_counts(&c);
-    let port = free_port();
-    fs::create_dir(c.path("pages")).unwrap();
-    let server = |name: &str| {
-        let mut command = Command::new(criu::program().unwrap());
-        command.args(["page-server", "--images-dir", &c.text_path(name), "--port", &port.to_string()]);
-        command
-            .args(["--address", "127.0.0.1"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command.spawn().unwrap()
-    };
-    let mut serving = server("pages");
-    let hexadecimal = format!("0100007F:{port:04X}");
-    outcome::until("the page server to listen", || {
-        fs::read_to_string("/proc/net/tcp").unwrap().contains(&hexadecimal)
-    });
-    checkpoint(&c, &["--page-server", &format!("127.0.0.1:{port}")]).ok();
-    assert!(outcome::wait(&mut serving, "page server").success());
-    let has_pages = |name: &str| {
-        let names = fs::read_dir(c.path(name)).unwrap().flatten().map(|entry| entry.file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("pages-")).count()
-    };
-    assert!(
-        has_pages("pages") > 0 && has_pages("images") == 0,
-        "{} {}",
-        has_pages("pages"),
-        has_pages("images")
-    );
-    for entry in fs::read_dir(c.path("pages")).unwrap().flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with("page") {
-            fs::copy(entry.path(), c.path("images").join(name)).unwrap();
-        }
-    }
-    restore(&c, &[]).ok();
-    until_it_counts(&c);
-}
-
-/// A checkpoint that criu could not restore is none.
-#[test]
-fn a_container_with_a_user_namespace_is_left_alone() {
-    criu!();
-    since!("this refusal", "runc -", "crun -");
-    let mut c = container(COUNTER);
-    c.user_namespace(100_000, 65536).give_rootfs_to(100_000);
-    start(&c);
-    until_it_counts(&c);
-    let refused = checkpoint(&c, &[]);
-    assert!(refused.error().contains("user namespace cannot be checkpointed"), "{refused:#?}");
-    until_it_counts(&c);
 }
