@@ -94,9 +94,13 @@ fn a_working_directory_of_an_exec_is_never_one_of_the_hosts() {
 
 /// A container that looks into each process that appears in its PID namespace, with `CAP_SYS_PTRACE`.
 fn spying() -> (Container, Sentinel) {
+    spying_with(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"])
+}
+
+fn spying_with(capabilities: &[&str]) -> (Container, Sentinel) {
     let mut spy = Container::new();
     let host = Sentinel::beside(&spy);
-    spy.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    spy.capabilities(capabilities);
     let name = runtime().path.file_name().unwrap().to_str().unwrap().to_owned();
     let sentinel = host.path("file");
     spy.args(&["/probe", "spy", sentinel.trim_start_matches('/'), &name]);
@@ -137,6 +141,21 @@ fn a_neighbour_finds_nothing_of_the_host_in_an_exec() {
         .ok();
     }
     assert_nothing_seen(&spy);
+}
+
+/// Without that capability nothing at all can be seen of a process before it is the container's program, by one that has the
+/// same user and capabilities.
+#[test]
+fn a_neighbour_without_privilege_sees_no_process_of_the_runtime() {
+    let (spy, _host) = spying_with(&["CAP_DAC_OVERRIDE"]);
+    for _ in 0..30 {
+        spy.exec(&[], &["/bin/true"]).ok();
+    }
+    let seen = spy.output();
+    // The program itself is as any other, and has no sockets.
+    let bad: Vec<&str> =
+        seen.lines().filter(|line| line.contains("socket:") || line.contains("host")).collect();
+    assert!(bad.is_empty(), "a neighbour has seen {bad:#?}");
 }
 
 /// The same of a container that is made in the PID namespace of another one, as those of a pod are: its process appears

@@ -144,6 +144,32 @@ fn the_hosts_mounts_stay_as_they_are() {
     }
 }
 
+/// Namespaces that are joined by their paths, and are the host's own: what is allowed in one of the container's own is not
+/// done to the host.
+#[test]
+fn a_namespace_of_the_host_is_not_one_of_the_containers() {
+    for (kind, file, setting, look) in [
+        ("uts", "uts", "kernel.domainname", "cat /proc/sys/kernel/domainname"),
+        ("network", "net", "net.ipv4.ip_default_ttl", "cat /proc/sys/net/ipv4/ip_default_ttl"),
+        ("ipc", "ipc", "kernel.msgmni", "cat /proc/sys/kernel/msgmni"),
+    ] {
+        let mut c = Container::new();
+        c.config["hostname"] = json!("");
+        c.namespace(kind, Some(&format!("/proc/self/ns/{file}")));
+        c.put("/linux/sysctl", json!({ setting: "123" })).args(&["/bin/true"]);
+        let (before, after) = (c.text_path("before"), c.text_path("after"));
+        // Instead of the host's own.
+        let script = format!("{look} > {before}; \"$0\" \"$@\"; {look} > {after}");
+        c.via.splice(0..0, ["unshare", "-u", "-n", "-i", "sh", "-c", &script].map(OsString::from));
+        let _ = c.run(&[]);
+        let read = |path| fs::read_to_string(path).unwrap();
+        assert_eq!(read(before), read(after), "{setting} of the host has changed");
+    }
+    let mut c = Container::new();
+    c.namespace("mount", Some("/proc/self/ns/mnt")).args(&["/bin/true"]);
+    assert!(table_unchanged(&mut c), "the host's mounts have changed");
+}
+
 /// A namespace file bound below the source of a mount makes some kernels refuse to copy the tree: what is mounted then
 /// must not be another one (crun#2262, crun#2264).
 #[test]

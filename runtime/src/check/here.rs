@@ -68,6 +68,7 @@ fn namespaces(linux: &Linux, plan: &Plan, host: &Host) -> Outcome {
         }
         let join: Vec<_> = plan.namespaces.join.iter().filter(|join| join.flag == flag).cloned().collect();
         spawn::open_namespaces(&Namespaces { join, ..Namespaces::default() })
+            .and_then(|joins| spawn::refuse_own(plan, &joins))
             .map_err(|error| Refusal::at(format!("linux.namespaces[{index}].path"), error.to_string()))?;
     }
     let alone = !plan.namespaces.separate(libc::CLONE_NEWUSER) && host.grantable & SYS_ADMIN == 0;

@@ -354,6 +354,7 @@ impl<'a> Making<'a> {
         let cgroup = undo.cgroup.as_ref().ok_or_else(|| Error::Other("no cgroup".into()))?;
         let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
         let joins = spawn::open_namespaces(&plan.namespaces)?;
+        spawn::refuse_own(plan, &joins)?;
         let socket = options.console_socket.as_deref().filter(|_| plan.process.terminal);
         let console_socket = socket.map(|path| output::connect("--console-socket", path)).transpose()?;
         let fifo = match options.attached {

@@ -7,6 +7,7 @@ use crate::plan::namespaces::{NEWTIME, Namespaces};
 use crate::sys::clone::{self, Forked};
 use crate::sys::{Errno, process};
 use crate::weak;
+use nix::sys::stat::{FileStat, fstat, stat};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -47,6 +48,43 @@ pub fn open_namespaces(namespaces: &Namespaces) -> Result<Vec<Joined>> {
             }
         })
         .collect()
+}
+
+/// A namespace that this process is in has not become the container's by being named: what a plan allows to be changed in
+/// one of the container's own would be changed on the host.
+///
+/// # Errors
+/// A namespace is this process's own, and would be changed.
+pub fn refuse_own(plan: &Plan, joins: &[Joined]) -> Result<()> {
+    let setting = |what: &[u8]| plan.sysctl.iter().any(|sysctl| sysctl.file.as_bytes().starts_with(what));
+    for (flag, name, file) in joins {
+        let (own, changed) = match *flag {
+            libc::CLONE_NEWNS => (c"/proc/self/ns/mnt", Some("mounts")),
+            libc::CLONE_NEWNET => (c"/proc/self/ns/net", setting(b"sys/net/").then_some("linux.sysctl")),
+            libc::CLONE_NEWIPC => {
+                let changed = setting(b"sys/kernel/") || setting(b"sys/fs/");
+                (c"/proc/self/ns/ipc", changed.then_some("linux.sysctl"))
+            }
+            libc::CLONE_NEWUTS => {
+                let named = plan.hostname.is_some() || plan.domainname.is_some();
+                (
+                    c"/proc/self/ns/uts",
+                    (named || setting(b"sys/kernel/")).then_some("the host name, linux.sysctl"),
+                )
+            }
+            _ => continue,
+        };
+        let Some(changed) = changed.filter(|_| !weak::off("own-namespace")) else { continue };
+        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
+        let (own, file) =
+            (stat(own).or_error(|| format!("stat {own:?}"))?, fstat(file).or_error(|| "fstat".into())?);
+        if identity(own) == identity(file) {
+            return Err(Error::Other(format!(
+                "linux.namespaces: the {name} namespace is the host's own, which would be changed ({changed})"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// `NS_GET_NSTYPE` (ioctl_ns(2)): the `CLONE_NEW…` flag of a namespace file.
