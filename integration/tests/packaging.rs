@@ -216,3 +216,15 @@ fn the_debian_package_has_what_is_installed() {
         .map(|mut child| outcome::wait(&mut child, "cmp"));
     assert!(same.unwrap().success());
 }
+
+/// Two clones of the last commit, in folders of other names, make the same programs. It builds everything twice.
+#[test]
+fn a_release_is_the_same_wherever_it_is_built() {
+    if std::env::var_os("REPRODUCIBLE").is_none() {
+        skip!("needs REPRODUCIBLE=1, and a quarter of an hour");
+    }
+    let mut command = Command::new(repository().join("packaging/reproducible.sh"));
+    command.stdin(Stdio::null());
+    let said = output(command);
+    assert!(said.ends_with("the same, twice\n"), "{said}");
+}

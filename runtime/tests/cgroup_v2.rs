@@ -360,15 +360,7 @@ fn statistics_count() {
     }
     let mut sandbox =
         Sandbox::new(&resources(r#"{"memory": {"limit": 104857600}, "pids": {"limit": 20}}"#)).unwrap();
-    sandbox.run("sh", &["-c", "x=$(head -c 3000000 /dev/zero | tr '\\0' x); while :; do :; done"]);
-    let mut stats = sandbox.cgroup.stats().unwrap();
-    for _ in 0..500 {
-        if stats.cpu.user > 0 && stats.memory.usage.usage > 2_000_000 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        stats = sandbox.cgroup.stats().unwrap();
-    }
+    let stats = sandbox.busy();
     assert!(stats.cpu.total > 0 && stats.cpu.total >= stats.cpu.user && stats.cpu.user > 0, "{stats:?}");
     assert!(stats.memory.usage.usage > 2_000_000 && stats.memory.usage.limit == 104_857_600, "{stats:?}");
     assert!(stats.memory.raw["anon"] > 0, "{stats:?}");

@@ -52,12 +52,7 @@ pub const COMPILE: Command = Command {
     about: "print the program that a profile becomes (a file, or default, strict or nested)",
     flags: &[ARCH, CAPS, KERNEL],
     run: |context, parsed| {
-        let [name] = parsed.arguments.as_slice() else {
-            return Err(usage("seccomp compile", "exactly 1"));
-        };
-        let machine = machine(parsed)?;
-        let Resolved { profile, .. } = resolve(name, machine, parsed)?;
-        let program = compiled(&profile, machine, name)?;
+        let (_, program) = only_profile("seccomp compile", parsed)?;
         program.warnings.iter().for_each(|warning| context.log.warn(warning));
         print(&(heading(&program) + &disassemble(&program.instructions)))?;
         Ok(0)
@@ -89,12 +84,7 @@ pub const RESOLVE: Command = Command {
     about: "print a profile as it is written in config.json, at linux.seccomp",
     flags: &[ARCH, CAPS, KERNEL],
     run: |_, parsed| {
-        let [name] = parsed.arguments.as_slice() else {
-            return Err(usage("seccomp resolve", "exactly 1"));
-        };
-        let machine = machine(parsed)?;
-        let Resolved { profile, .. } = resolve(name, machine, parsed)?;
-        compiled(&profile, machine, name)?;
+        let (profile, _) = only_profile("seccomp resolve", parsed)?;
         print(&json(&profile)?)?;
         Ok(0)
     },
@@ -201,6 +191,15 @@ fn from_file(path: &Path) -> Result<DockerProfile, CommandError> {
         true => Err(CommandError::other(format!("{}: there is no seccomp profile in it", path.display()))),
         false => Ok(profile),
     }
+}
+
+/// The one profile that a command is about, and the program that it becomes.
+fn only_profile(command: &'static str, parsed: &Parsed) -> Result<(Seccomp, Program), CommandError> {
+    let [name] = parsed.arguments.as_slice() else { return Err(usage(command, "exactly 1")) };
+    let machine = machine(parsed)?;
+    let Resolved { profile, .. } = resolve(name, machine, parsed)?;
+    let program = compiled(&profile, machine, name)?;
+    Ok((profile, program))
 }
 
 fn compiled(

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+use runtime::cgroup::stats::Stats;
 use runtime::cgroup::{Cgroup, Driver, Request, create};
 use runtime::spec::Resources;
 use runtime::sys::Errno;
@@ -58,6 +59,20 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// What is counted once a process has used the processor and 3 MB of memory; it goes on.
+    pub fn busy(&mut self) -> Stats {
+        self.run("sh", &["-c", "x=$(head -c 3000000 /dev/zero | tr '\\0' x); while :; do :; done"]);
+        let mut stats = self.cgroup.stats().unwrap();
+        for _ in 0..500 {
+            if stats.cpu.user > 0 && stats.memory.usage.usage > 2_000_000 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            stats = self.cgroup.stats().unwrap();
+        }
+        stats
+    }
+
     /// A cgroup with these limits; the error as one line.
     pub fn new(resources: &Resources) -> Result<Self, String> {
         Self::at(&unique(), resources)
