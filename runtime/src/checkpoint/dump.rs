@@ -96,9 +96,12 @@ fn check_features(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// criu does not look whether it gets the pipe that it hands memory out through, and fails at the first page: when the other
-/// side has a container already that waits for it.
-fn can_serve_pages() -> Result<bool> {
+/// Whether criu gets the pipe that it hands memory out through: it does not look itself, and fails at the first page, when the
+/// other side has a container already that waits for it.
+///
+/// # Errors
+/// There are no pipes to be had.
+pub(crate) fn can_serve_pages() -> Result<bool> {
     use nix::fcntl::{FcntlArg, fcntl};
     // `PIPE_MAX_SIZE` of criu's page-pipe.h, in bytes.
     const SIZE: i32 = 4 << 20;

@@ -81,6 +81,15 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         )));
     }
     let mut options = options(context, parsed)?;
+    match (options.lazy_pages, options.page_server.is_some(), options.status.is_some()) {
+        (true, false, _) => {
+            return Err(CommandError::other("--lazy-pages needs --page-server: where memory is asked for"));
+        }
+        (false, _, true) => {
+            return Err(CommandError::other("--status-fd needs --lazy-pages: nothing else is told there"));
+        }
+        _ => {}
+    }
     checkpoint::dump(&record, &mut options, &context.log).map_err(|error| failed("checkpoint", error))?;
     if !options.leave_running && !options.pre_dump {
         delete::remove(&dir, &record, &context.log)?;

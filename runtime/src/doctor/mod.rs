@@ -7,6 +7,7 @@
 //! Must never leave anything behind, load a module, or change a setting; and never be run by another command.
 
 pub mod cgroups;
+pub mod criu;
 pub mod kernel;
 pub mod limits;
 pub mod mounts;
@@ -81,6 +82,7 @@ pub fn examine() -> Vec<Entry> {
     entries.extend(mounts::look());
     entries.extend(users::look());
     entries.extend(services::look());
+    entries.extend(criu::look());
     entries.extend(limits::look());
     entries
 }

@@ -23,6 +23,34 @@ fn has(feature: &str) -> bool {
     check.stderr(Stdio::null()).status().unwrap().success()
 }
 
+/// What `corten doctor` says of memory is what a checkpoint of it finds.
+#[test]
+fn the_doctor_knows_what_can_be_done() {
+    criu!();
+    since!("doctor", "runc -", "crun -");
+    let c = with_pages();
+    let path = criu::path().unwrap();
+    let doctor = c.call_with(&["doctor", "--json"], |command| {
+        command.env("PATH", path);
+    });
+    let found: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+    let ok = |name: &str| {
+        let entries = found["entries"].as_array().unwrap();
+        entries.iter().find(|entry| entry["name"] == name).map(|entry| entry["state"] == "ok")
+    };
+    assert_eq!(ok("criu"), Some(true), "{found:#}");
+    start(&c);
+    until_it_counts(&c);
+    let images = c.text_path("steps");
+    let steps = call(&c, "steps", &["checkpoint", "--pre-dump", "--image-path", &images, &c.id]);
+    assert_eq!(ok("criu: memory in steps"), Some(steps.status.success()), "{steps:#?}");
+    // Without a server it could wait for ever: what is refused is refused before.
+    if ok("criu: memory later") == Some(false) {
+        let later = checkpoint(&c, &["--lazy-pages", "--page-server", "127.0.0.1:1"]);
+        assert!(later.error().contains("LazyPages"), "{later:#?}");
+    }
+}
+
 /// What the images of pages in a directory hold, and what they take up on the disk, in bytes.
 fn page_images(directory: &Path) -> (u64, u64) {
     let is_pages = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("pages-");
