@@ -114,7 +114,7 @@ image() {
     shift 3
     mkdir -p "$dir"
     layer=$(basename "$tree").tar
-    [ -e "$dir/$layer" ] || tar -C "$tree" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$dir/$layer" .
+    [ -e "$dir/$layer" ] || tar -C "$tree" --sort=name --clamp-mtime --mtime=@1600000000 --owner=0 --group=0 --numeric-owner -cf "$dir/$layer" .
     diff=$(sha256sum "$dir/$layer" | cut -d' ' -f1)
     jq -nc --argjson config "$config" --arg diff "sha256:$diff" '{architecture: "amd64", os: "linux", config: $config,
         created: "1970-01-01T00:00:00Z", rootfs: {type: "layers", diff_ids: [$diff]}, history: [{created_by: "tar"}]}' > "$dir/config.new"

@@ -7,7 +7,7 @@
 set -uo pipefail
 # shellcheck source=daemons.sh
 . "$(dirname "$0")/daemons.sh"
-need podman bats runc conmon jq busybox
+need podman bats runc conmon jq busybox buildah socat
 [ -n "$(corten)" ] || skip "corten (cargo build -p runtime)"
 MODULE=github.com/containers/podman/v4
 SOURCE=${PODMAN_SOURCE:-$(need go && cd "$HERE/../podman-tests" && go mod download -json $MODULE 2> /dev/null | jq -r '.Dir // empty')}
@@ -20,7 +20,12 @@ FILES=${FILES:-030-run 035-logs 045-start 050-stop 055-rm 065-cp 075-exec 080-pa
 
 TREE=$WORK/tree
 busybox_tree "$TREE"
-mkdir -p "$TREE/home/podman"
+# As far as the tests use what the real image has.
+mkdir -p "$TREE/home/podman" "$TREE/srv" "$TREE/usr/bin"
+touch "$TREE/etc/services" "$TREE/etc/mtab"
+ln "$TREE/bin/nsenter" "$TREE/usr/bin/nsenter"
+printf '#!/bin/sh\n[ $# = 0 ] && exec env\nenv | sed -n "s/^$1=//p" | grep .\n' > "$TREE/usr/bin/printenv"
+chmod 755 "$TREE/usr/bin/printenv"
 echo 20220615 > "$TREE/home/podman/testimage-id"
 printf '#!/bin/sh\necho Confirmed: testimage pause invoked as $0\nwhile :; do sleep 0.1; done\n' > "$TREE/home/podman/pause"
 chmod 755 "$TREE/home/podman/pause"
@@ -29,6 +34,7 @@ touch --date=@1600000000 "$TREE/home/podman/testimage-id"
 image "$WORK/images" "$TREE" '{"WorkingDir":"/home/podman","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
     "Labels":{"created_by":"test/system/build-testimage","created_at":"2022-06-15T00:00:00Z"},
     "Cmd":["/bin/echo","This container is intended for podman CI testing"]}' quay.io/libpod/testimage:20220615
+image "$WORK/images" "$TREE" '{"Cmd":["/home/podman/pause"]}' k8s.gcr.io/pause:3.5
 tar -C "$WORK/images" -cf "$WORK/images.tar" .
 cp -r "$SOURCE/test/system" "$WORK/tests"
 chmod -R u+w "$WORK/tests"
@@ -38,7 +44,7 @@ suite() { # NAME PATH
     mkdir -p "$dir/tmp"
     cat > "$dir/containers.conf" << END
 [containers]
-default_ulimits = ["nofile=1024:2048", "nproc=1024:2048"]
+default_ulimits = ["nofile=2048:2048", "nproc=2048:2048"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"

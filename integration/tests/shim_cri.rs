@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The ways to configure the shim: by its own type, and by containerd's with the path of the shim.
 const HANDLERS: [&str; 2] = ["corten", "typed"];
@@ -108,6 +109,43 @@ fn has_one_shim(engine: &mut Engine, handler: &str) {
     pod.remove();
     let residue = engine.residue();
     assert_eq!((residue.bundles, residue.states, residue.mounts), (0, 0, 0), "{residue:?}");
+}
+
+/// Pods come and go, several at a time, some of them while their containers run: nothing of any kind is left.
+#[test]
+fn pods_come_and_go() {
+    with_each(|engine, handler| {
+        let warm = Pod::new(engine, handler, "warm");
+        warm.container("warm", &["true"], |_| {});
+        warm.remove();
+        until("its shim has ended", || engine.shims().is_empty());
+        let before = engine.residue();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let number @ ..8 = next.fetch_add(1, Ordering::Relaxed) {
+                        let name = format!("churn{number}");
+                        let pod = Pod::new(engine, handler, &name);
+                        let words: &[&str] = if number % 2 == 0 { &["sleep", "600"] } else { &["true"] };
+                        for part in ["x", "y"] {
+                            let id = pod.container(&format!("{name}{part}"), words, |_| {});
+                            if number % 4 == 0 {
+                                engine.crictl(&["exec", "-s", &id, "true"]).ok();
+                            }
+                        }
+                        if number % 3 == 0 {
+                            // All at once, as when a node is drained.
+                            engine.crictl(&["rmp", "-f", &pod.id]).ok();
+                        } else {
+                            pod.remove();
+                        }
+                    }
+                });
+            }
+        });
+        until("nothing is left, of no kind", || engine.residue() == before);
+    });
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use integration::shim::pod::{self, address_of, deleted, output_with_input, until};
 use integration::shim::wire::{Message, Writer};
-use integration::shim::{Client, Pod, Stdio};
+use integration::shim::{Client, Output, Pod, Stdio};
 use integration::{host, proc, skip};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Redirect};
 
@@ -238,6 +238,57 @@ fn the_shim_goes_into_its_cgroup_of_version_2() {
         host::alive(*pid) && words.contains(&pod.namespace().to_owned())
     });
     assert_eq!(shims.count(), 1, "that of the pod");
+}
+
+/// Each option of a runtime arrives at it, whether it is another program or built in.
+#[test]
+fn every_option_reaches_the_runtime() {
+    let mut pod = Pod::new(&["true"]);
+    let script = pod.directory().join("runtime.sh");
+    let told = pod.directory().join("told");
+    fs::write(&script, format!("#!/bin/sh\necho \"$@\" >> {}\nexec runc \"$@\"\n", told.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = pod.directory().join("state");
+    let options = Writer::new().number(1, 1).number(2, 1).text(6, &script.to_string_lossy());
+    let options = options.text(7, &root.to_string_lossy()).text(8, "/opt/criu");
+    let called = |pod: &mut Pod, options: &Writer| {
+        pod.options = Writer::any("containerd.runc.v1.Options", &options.clone().done());
+        let stream = pod.send_create(0, &Stdio::default());
+        let answer = pod.client.answer(stream);
+        let text = fs::read_to_string(&told).unwrap();
+        (answer, text.lines().find(|line| line.contains(" create ")).unwrap().to_owned())
+    };
+    let (answer, line) = called(&mut pod, &options);
+    answer.unwrap();
+    let before = format!("--root {}/{} --criu /opt/criu --log ", root.display(), pod.namespace());
+    assert!(line.starts_with(&before), "{line}");
+    assert!(line.contains(" --no-pivot ") && line.contains(" --no-new-keyring "), "{line}");
+    pod.call("Delete", 0, "").unwrap();
+    // It has no systemd to ask here, or none for this cgroup: what is asked for is what counts.
+    fs::remove_file(&told).unwrap();
+    let (refused, line) = called(&mut pod, &options.number(9, 1));
+    assert!(line.contains(" --systemd-cgroup "), "{line}");
+    if refused.is_ok() {
+        pod.remove(0);
+    }
+
+    // The one that is built in: the name of a keyring of its own, and a root that was not pivoted to.
+    let shows = ["sh", "-c", "grep ' _ses' /proc/keys; stat -c %i / /.."];
+    for (number, options) in [(0, Writer::new()), (1, Writer::new().number(1, 1).number(2, 1))] {
+        let mut pod = Pod::with(&shows, |config| config["linux"]["maskedPaths"] = json!([]));
+        let root = pod.directory().join("state").to_string_lossy().into_owned();
+        pod.options = Writer::any("containerd.runc.v1.Options", &options.text(7, &root).done());
+        let stdio = Stdio { stdin: String::new(), ..Stdio::fifos(pod.directory(), "init") };
+        let (out, _err) = (Output::of(&stdio.stdout), Output::of(&stdio.stderr));
+        pod.create(0, &stdio);
+        pod.start(0, "").unwrap();
+        assert_eq!(pod.wait(0, ""), 0);
+        pod.call("Delete", 0, "").unwrap();
+        let text = out.end();
+        assert_eq!(text.contains(&format!("_ses.{}", pod.id())), number == 0, "{text}");
+        let top = text.lines().rev().take(2).collect::<BTreeSet<_>>();
+        assert_eq!(top.len(), 1, "nothing is above the root: {text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::client::patience;
 use super::pod::{program, until};
 use crate::{host, leaks, outcome, proc, rootfs};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -360,11 +361,17 @@ impl Engine {
         let root = PathBuf::from(format!("/proc/{}/root", self.inside));
         let entries = |path: &str| proc::entries(root.join(path)).len();
         let mounts = proc::mounts(&self.inside.to_string());
+        // Its /proc shows its own processes and those of the containers.
+        let processes = proc::entries(root.join("proc"));
+        let processes: Vec<_> = processes.iter().filter(|name| name.parse::<i32>().is_ok()).collect();
+        let network = |pid: &&String| fs::read_link(root.join("proc").join(pid).join("ns/net")).ok();
+        let networks: BTreeSet<_> = processes.iter().filter_map(network).collect();
         let state = self.directory.join("state").display().to_string();
         let namespace = self.name.clone();
         Residue {
             shims: self.shims().len(),
-            processes: proc::pids().len(),
+            processes: processes.len(),
+            networks: networks.len() + mounts.iter().filter(|mount| mount.fstype == "nsfs").count(),
             mounts: mounts.iter().filter(|mount| mount.target.starts_with(&state)).count(),
             sockets: entries("run/containerd/s"),
             fifos: entries("run/containerd/fifo"),
@@ -439,8 +446,10 @@ pub const PAUSE: &str = "registry.k8s.io/pause:corten";
 pub struct Residue {
     /// Shims.
     pub shims: usize,
-    /// Processes of the whole machine.
+    /// Processes of the engine and of containers, zombies too.
     pub processes: usize,
+    /// Network namespaces that they are in or that are mounted.
+    pub networks: usize,
     /// Mounts below containerd's state.
     pub mounts: usize,
     /// Sockets of shims.
