@@ -218,3 +218,39 @@ impl Report {
         format!("runtime-tools: {}; {unexpected} unexpected", counts.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is unexpected of corten where a control passes or fails too.
+    fn unexpected(ours: bool, control: bool, reason: Option<&str>, sometimes: bool) -> Option<&'static str> {
+        let outcome = |runtime, passes: bool| Outcome {
+            case: "a".to_owned(),
+            runtime,
+            failure: (!passes).then(|| "it failed".to_owned()),
+            reason: reason.map(str::to_owned),
+            sometimes,
+            unexpected: None,
+        };
+        let mut outcomes = [outcome(SUBJECT, ours), outcome("runc", control)];
+        judge(&mut outcomes);
+        assert_eq!(outcomes[1].unexpected, None);
+        outcomes[0].unexpected
+    }
+
+    #[test]
+    fn what_a_control_passes_and_corten_does_not_is_unexpected() {
+        // Whatever is listed.
+        assert_eq!(unexpected(false, true, None, false), Some("a control passes"));
+        assert_eq!(unexpected(false, true, Some("reason"), false), Some("a control passes"));
+        assert_eq!(unexpected(false, false, None, false), Some("no reason is listed"));
+        assert_eq!(unexpected(false, false, Some("reason"), false), None);
+        assert_eq!(
+            unexpected(true, false, Some("reason"), false),
+            Some("it passes: take it out of gaps.toml")
+        );
+        assert_eq!(unexpected(true, true, None, false), None);
+        assert_eq!(unexpected(true, false, Some("reason"), true), None);
+    }
+}
