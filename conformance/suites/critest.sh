@@ -62,6 +62,7 @@ run() { # RUNTIME: its failed and passed tests go to $WORK/RUNTIME.failed, .pass
     stop_daemons
 }
 
+cgroups_of_its_own k8s.io
 ran_with containerd
 run runc
 result=0

@@ -31,6 +31,12 @@ corten() {
     fi
 }
 
+# cgroups_of_its_own NAME: what daemons put their containers below, and leave there: goes at the end, unless it was there before.
+cgroups_of_its_own() {
+    local top
+    for top in /sys/fs/cgroup/ /sys/fs/cgroup/*/; do [ -e "$top$1" ] || OWN_CGROUPS+=("$top$1"); done
+}
+
 enter_private() {
     [ "$(id -u)" = 0 ] || skip root
     if [ "${SUITE_PRIVATE:-}" != yes ]; then
@@ -45,7 +51,8 @@ enter_private() {
     # The root of a user namespace has to find its root file system.
     chmod 711 "$WORK"
     DAEMONS=()
-    trap 'stop_daemons; [ -n "${KEEP:-}" ] && echo "kept $WORK" || rm -rf "$WORK"' EXIT
+    OWN_CGROUPS=()
+    trap 'stop_daemons; rmdir "${OWN_CGROUPS[@]}" 2> /dev/null; [ -n "${KEEP:-}" ] && echo "kept $WORK" || rm -rf "$WORK"' EXIT
     trap 'exit 130' INT TERM
 }
 
@@ -135,7 +142,7 @@ ran_with() {
     [ -n "${SUITE_RESULTS:-}" ] || return 0
     local program
     for program in "$(corten)" "$(control)" "$@"; do
-        echo "$(basename "$program"): $("$program" --version 2>&1 | grep -m1 version)"
+        echo "$(basename "$program"): $("$program" --version 2>&1 | head -n 1)"
     done > "$SUITE_RESULTS/with"
 }
 

@@ -24,8 +24,8 @@ busybox_tree "$TREE"
 mkdir -p "$TREE/home/podman" "$TREE/srv" "$TREE/usr/bin"
 touch "$TREE/etc/services" "$TREE/etc/mtab"
 ln "$TREE/bin/nsenter" "$TREE/usr/bin/nsenter"
-printf '#!/bin/sh\n[ $# = 0 ] && exec env\nenv | sed -n "s/^$1=//p" | grep .\n' > "$TREE/usr/bin/printenv"
-chmod 755 "$TREE/usr/bin/printenv"
+printf '#!/bin/sh\n[ $# = 0 ] && exec env\nenv | sed -n "s/^$1=//p" | grep .\n' > "$TREE/bin/printenv"
+chmod 755 "$TREE/bin/printenv"
 echo 20220615 > "$TREE/home/podman/testimage-id"
 printf '#!/bin/sh\necho Confirmed: testimage pause invoked as $0\nwhile :; do sleep 0.1; done\n' > "$TREE/home/podman/pause"
 chmod 755 "$TREE/home/podman/pause"
@@ -65,6 +65,7 @@ END
     results_of "$1"
 }
 
+cgroups_of_its_own libpod_parent
 ran_with podman conmon
 suite runc "$(control)"
 result=0

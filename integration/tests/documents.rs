@@ -180,10 +180,18 @@ fn figures() -> String {
         version("crun"),
         version("runc")
     ));
-    let suites = conformance.lines().filter(|line| line.contains(": corten passes "));
-    for line in suites {
+    let usual = version("runc");
+    let mut with = usual.clone();
+    for line in conformance.lines() {
+        if let Some(other) = line.strip_prefix("- runc: runc version ") {
+            with = other.to_owned();
+        }
+        if !line.contains(": corten passes ") {
+            continue;
+        }
         let suite = line.split(':').next().unwrap();
-        write!(text, "| {suite} |").unwrap();
+        let another = if with == usual { String::new() } else { format!(", with runc {with}") };
+        write!(text, "| {suite}{another} |").unwrap();
         for name in ["corten", "crun", "runc"] {
             write!(text, " {} |", passed(line, name).unwrap_or_else(|| "–".to_owned())).unwrap();
         }
