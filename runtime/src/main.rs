@@ -14,11 +14,15 @@ static ARENA: Arena = Arena::new();
 
 /// The program's entry, by its C name. The arguments are read by the standard library, from what the loader hands to
 /// its constructors.
+///
+/// # Safety
+/// C calls it, with the program's arguments.
 // SAFETY: the one symbol of this name, with the signature that C gives it.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
-pub extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
-    runtime::sys::process::begin();
+pub unsafe extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int {
+    // SAFETY: this is that array.
+    unsafe { runtime::sys::process::begin(argv) };
     std::panic::set_hook(Box::new(|fault| {
         eprintln!("corten: this is a fault of corten itself: {fault}");
         // At once: unwinding a child would undo its parent's work, and abort(3) does not end the first process of a PID

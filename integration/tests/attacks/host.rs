@@ -106,11 +106,14 @@ fn a_rootless_container_cannot_write_its_users_cgroup() {
     assert!(!run.stdout.contains("writable"), "{run:#?}");
 }
 
-/// Runs the runtime in a mount namespace of its own, and says whether the mounts there are what they were.
+/// Runs the runtime in a mount namespace of its own, where its root is a mount, and says whether the mounts there are what
+/// they were.
 fn table_unchanged(c: &mut Container) -> bool {
     let (before, after) = (c.text_path("before"), c.text_path("after"));
+    let root = c.rootfs("");
+    let root = root.display();
     let script = format!(
-        "mount --make-rshared / && cat /proc/self/mountinfo > {before}; \"$0\" \"$@\"; r=$?; \
+        "mount --bind {root} {root} && mount --make-rshared / && cat /proc/self/mountinfo > {before}; \"$0\" \"$@\"; r=$?; \
          cat /proc/self/mountinfo > {after}; exit $r"
     );
     c.via.splice(0..0, ["unshare", "-m", "sh", "-c", &script].map(OsString::from));
@@ -127,6 +130,13 @@ fn the_hosts_mounts_stay_as_they_are_without_a_mount_namespace() {
     assert!(table_unchanged(&mut c), "the host's mounts have changed");
     let mut c = Container::new();
     c.without_namespace("mount").args(&["/bin/true"]).put("/mounts", json!([]));
+    c.put("/linux/maskedPaths", json!([])).put("/linux/readonlyPaths", json!([]));
+    assert!(table_unchanged(&mut c), "the host's mounts have changed");
+    let mut c = Container::new();
+    c.without_namespace("mount")
+        .args(&["/bin/true"])
+        .put("/mounts", json!([]))
+        .put("/root/readonly", json!(false));
     c.put("/linux/maskedPaths", json!([])).put("/linux/readonlyPaths", json!([]));
     c.put("/linux/rootfsPropagation", json!("private"));
     assert!(table_unchanged(&mut c), "the host's mounts have changed");

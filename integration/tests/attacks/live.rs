@@ -62,6 +62,23 @@ fn a_source_is_never_looked_for_in_the_container() {
     assert!(!added.status.success() || found.trim() == "where/it/leads", "{added:#?}, {found:?}");
 }
 
+/// A container that has the host's mounts has a root of its own all the same, and so has what is executed in it.
+#[test]
+fn an_executed_program_has_the_containers_root_without_a_mount_namespace() {
+    let mut c = Container::new();
+    c.without_namespace("mount").put("/mounts", json!([])).put("/root/readonly", json!(false));
+    c.put("/linux/maskedPaths", json!([])).put("/linux/readonlyPaths", json!([]));
+    fs::write(c.rootfs("etc/which"), "the container's").unwrap();
+    c.args(&["/probe", "sleep"]);
+    c.run_detached();
+    for flags in [&[][..], &["--user", "1000:1000"], &["--cwd", "/etc"]] {
+        let exec = c.exec(flags, &["/bin/cat", "/etc/which"]);
+        assert!(!exec.status.success() || exec.stdout == "the container's", "{flags:?}: {exec:#?}");
+        let host = c.exec(flags, &["/bin/cat", c.path("config.json").to_str().unwrap()]);
+        assert!(!host.status.success(), "{flags:?}: a file of the host can be read: {host:#?}");
+    }
+}
+
 /// The caller's standard streams are the host's `/dev/null`, as engines have it: root in the container could change the mode
 /// of that node, or its owner.
 #[test]

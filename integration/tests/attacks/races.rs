@@ -180,3 +180,20 @@ fn a_volume_that_another_container_changes_leads_nowhere() {
         host.assert_unchanged(&format!("round {round}"));
     }
 }
+
+/// What the command line says is the new process's alone, as its environment is: others in the container see no more of it
+/// than of the process's own arguments.
+#[test]
+fn a_variable_of_an_executed_program_is_seen_by_nobody_else() {
+    let mut c = Container::new();
+    let look = "while :; do for f in /proc/[0-9]*/cmdline; do read -r line < $f; case $line in *the-s[e]cret*) echo seen; esac; \
+        done; done 2> /dev/null";
+    c.args(&["/bin/sh", "-c", &format!("echo ready; {look}")])
+        .put("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    c.run_detached();
+    c.await_line("ready");
+    for _ in 0..40 {
+        c.exec(&["--user", "0:0", "--env", "PASSWORD=the-secret"], &["/bin/true"]).ok();
+    }
+    assert!(!c.output().contains("seen"), "a variable was seen in the arguments of the runtime");
+}

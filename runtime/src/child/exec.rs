@@ -19,6 +19,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// What both processes are handed.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Entering<'a> {
     pub proc: BorrowedFd<'a>,
     /// A pidfd of the container's first process.
     pub init: BorrowedFd<'a>,
+    /// The root directory, where the container has the host's mounts: there is no namespace that has it.
+    pub root: Option<&'a Path>,
     /// `CLONE_NEW…` flags of the namespaces to enter, the time namespace excepted.
     pub namespaces: libc::c_int,
     /// The time namespace to enter: not possible while memory is shared with another process.
@@ -88,6 +91,10 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     }
     if entering.namespaces & libc::CLONE_NEWUSER != 0 {
         join::become_root(false)?;
+    }
+    if let Some(root) = entering.root.filter(|_| !weak::off("root")) {
+        let what = || format!("enter the container's root {}", root.display());
+        nix::unistd::chdir(root).and_then(|()| nix::unistd::chroot(".")).or_fail(what)?;
     }
     steps.then("keyring, terminal, directory, user");
     if let Some(name) = &entering.keyring {

@@ -6,6 +6,8 @@ use crate::parent::exec::{self, Options};
 use crate::parent::{Error, foreground};
 use crate::plan::capabilities;
 use crate::spec::{self, Capabilities, Process};
+use crate::sys::process;
+use crate::weak;
 use std::os::fd::AsFd;
 
 /// The exit status when the process could not be run, as runc's.
@@ -60,12 +62,16 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         foreground: !parsed.on("detach")?,
     };
     let target = exec::target(&context.root, id, options.ignore_paused)?;
-    let process = match parsed.path("process") {
+    let wanted = match parsed.path("process") {
         Some(path) => from_file(&path, &target.defaults.process)?,
         None => from_flags(parsed, command, target.defaults.process.clone())?,
     };
+    // The new process has a copy of this one's arguments for a moment, and others in the container see it.
+    if !weak::off("arguments") {
+        process::hide_arguments(&parsed.texts("env")?);
+    }
     let signals = options.foreground.then(foreground::hold_signals).transpose()?;
-    let running = exec::exec(&target, &process, &options, &context.log)?;
+    let running = exec::exec(&target, &wanted, &options, &context.log)?;
     match &signals {
         None => Ok(0),
         Some(signals) => Ok(foreground::wait(running.pid, running.pidfd.as_fd(), running.console, signals)?),

@@ -166,6 +166,7 @@ fn enter(
         wire: &child_wire,
         proc: proc.as_fd(),
         init: target.init.pidfd.as_fd(),
+        root: (namespaces & libc::CLONE_NEWNS == 0).then_some(target.record.rootfs.as_path()),
         namespaces: namespaces & !plan::namespaces::NEWTIME,
         time_namespace: time_namespace.as_ref().map(AsFd::as_fd),
         cgroup_files: &cgroup_files,

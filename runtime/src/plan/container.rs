@@ -11,6 +11,7 @@ use super::{
     scheduling, sysctl,
 };
 use crate::spec;
+use crate::weak;
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 
@@ -119,7 +120,7 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
     }
     let own_dev = separate_mounts && !mounts.iter().any(is_bind_on_dev);
     Ok(Plan {
-        root: root(config, linux, bundle)?,
+        root: root(config, linux, bundle, separate_mounts)?,
         devices: if own_dev {
             devices::plan(&linux.devices)?
         } else {
@@ -183,12 +184,23 @@ fn version(version: &str) -> Result<()> {
     }
 }
 
-fn root(config: &spec::Config, linux: &spec::Linux, bundle: &Path) -> Result<RootPlan> {
+fn root(
+    config: &spec::Config,
+    linux: &spec::Linux,
+    bundle: &Path,
+    separate_mounts: bool,
+) -> Result<RootPlan> {
     let root = config.root.as_ref().ok_or_else(|| PlanError::at("root", "is missing"))?;
     if root.path.is_empty() {
         return Err(PlanError::at("root.path", "is empty; expected a directory"));
     }
     c_string("root.path", &root.path)?;
+    if root.readonly && !separate_mounts && !weak::off("root") {
+        return Err(PlanError::at(
+            "root.readonly",
+            "needs a mount namespace: without one the host's mount would be changed",
+        ));
+    }
     let propagation = match linux.rootfs_propagation.as_str() {
         "" => None,
         text => Some(lookup(&PROPAGATIONS, text).ok_or_else(|| {

@@ -3,6 +3,7 @@
 use super::{Errno, Result, check};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> Result<()> {
     // SAFETY: only called with options whose second argument is a number and whose others must be 0.
@@ -185,9 +186,44 @@ pub fn executed_as() -> Option<&'static CStr> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
 }
 
+/// The arguments of this program as the kernel shows them to others (proc_pid_cmdline(5)); null: not known.
+static ARGUMENTS: AtomicPtr<*const libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Overwrites what is secret at the end of an argument. Everybody in a PID namespace can read the arguments of each process
+/// in it.
+pub fn hide_arguments(secrets: &[&str]) {
+    let mut next = ARGUMENTS.load(Ordering::Relaxed);
+    let secret = |bytes: &[u8]| {
+        secrets
+            .iter()
+            .find(|secret| !secret.is_empty() && bytes.ends_with(secret.as_bytes()))
+            .map(|secret| secret.len())
+    };
+    while !next.is_null() {
+        // SAFETY: `begin` was given the array that ends with a null pointer, which is not passed. Its strings are NUL-terminated,
+        // in memory of this process's own (execve(2)) that nothing has a reference to: the standard library copies them.
+        let bytes = unsafe {
+            if (*next).is_null() {
+                return;
+            }
+            std::slice::from_raw_parts_mut((*next).cast_mut().cast::<u8>(), libc::strlen(*next))
+        };
+        if let Some(length) = secret(bytes) {
+            let from = bytes.len() - length;
+            bytes[from..].fill(b'*');
+        }
+        // SAFETY: the array goes on, since this was not its last pointer.
+        next = unsafe { next.add(1) };
+    }
+}
+
 /// What a program needs before anything else: standard input, output and error are open, if only on `/dev/null` (or
 /// the next file opened would be taken for one of them), and a reader that goes away is an error, not a death.
-pub fn begin() {
+///
+/// # Safety
+/// `argv` is what the program's entry was given: an array of NUL-terminated strings with a null pointer at its end.
+pub unsafe fn begin(argv: *const *const libc::c_char) {
+    ARGUMENTS.store(argv.cast_mut(), Ordering::Relaxed);
     let mut polls = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: three valid pollfds; a time-out of zero.
     unsafe { libc::poll(polls.as_mut_ptr(), 3, 0) };
