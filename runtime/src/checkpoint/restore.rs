@@ -402,9 +402,7 @@ impl Making<'_> {
         self.dir.write_record(self.record)?;
         Ok(())
     }
-}
 
-impl Making<'_> {
     /// The processes have all they had, and do not run yet. criu before 3.19 forgets `no_new_privs`, and whoever can write to
     /// images can take it out of them: a container that must not gain privileges does not go on then.
     fn check_privileges(&self) -> Result<()> {

@@ -60,7 +60,7 @@ pub(super) struct Staging<'a> {
     pub(super) place: &'a Path,
     /// What is laid out there.
     pub(super) sources: &'a [Staged],
-    /// The container's user namespace, or one with the same maps, where the root of it is not the host's.
+    /// The container's user namespace, where it has one, or one with the same maps.
     pub(super) user: Option<BorrowedFd<'a>>,
 }
 

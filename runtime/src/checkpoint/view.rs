@@ -38,7 +38,7 @@ pub(super) fn lay_out(
         let what = || "map the ids of the images".to_owned();
         let mapped = mount::clone_mount(directory.as_fd(), false).or_fail(what)?;
         match mount::idmap(mapped.as_fd(), false, user) {
-            Err(Errno::EINVAL | Errno::ENOSYS) => return Ok(None),
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => return Ok(None),
             result => result.or_fail(what)?,
         }
         put(here, &name("mapped", number), mapped)?;

@@ -278,7 +278,6 @@ fn what_cannot_be_saved_or_restored_is_said() {
         (&["--status-fd", "0"], "invalid --status-fd argument 0"),
         (&["--page-server", "127.0.0.1"], "Use --page-server ADDRESS:PORT"),
         (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
-        (&["--lazy-pages"], "--lazy-pages needs --page-server"),
     ] {
         let refused = checkpoint(&c, flags);
         assert!(refused.error().contains(wanted), "{flags:?}: {refused:#?}");

@@ -44,7 +44,17 @@ fn the_doctor_knows_what_can_be_done() {
     let images = c.text_path("steps");
     let steps = call(&c, "steps", &["checkpoint", "--pre-dump", "--image-path", &images, &c.id]);
     assert_eq!(ok("criu: memory in steps"), Some(steps.status.success()), "{steps:#?}");
-    // Without a server it could wait for ever: what is refused is refused before.
+    for (flags, wanted) in [
+        (&["--lazy-pages"][..], "--lazy-pages needs --page-server"),
+        (&["--status-fd", "3"], "--status-fd needs --lazy-pages"),
+    ] {
+        let images = c.text_path("images");
+        let args = [&["checkpoint", "--image-path", &images], flags, &[&c.id]].concat();
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let refused = call_with(&c, "refused", &args, |command| sys::pass_fds(command, vec![writer.into()]));
+        assert!(refused.error().contains(wanted), "{refused:#?}");
+    }
+    // What is refused is refused before anything waits for it.
     if ok("criu: memory later") == Some(false) {
         let later = checkpoint(&c, &["--lazy-pages", "--page-server", "127.0.0.1:1"]);
         assert!(later.error().contains("LazyPages"), "{later:#?}");
