@@ -24,7 +24,7 @@ trap 'rm -f "$output"' EXIT
 status=${PIPESTATUS[0]}
 if [ -n "${SUITE_RESULTS:-}" ]; then
     ran_with crun
-    tr -d '\r' < "$output" | sed -n 's/^Linux /the guest: Linux /p' >> "$SUITE_RESULTS/with"
+    tr -d '\r' < "$output" | sed -n 's/^\(Linux .*\)/the guest, where they run: \1, every controller on v1/p' >> "$SUITE_RESULTS/with"
     for name in corten runc crun; do
         tr -d '\r' < "$output" | sed -n "s/^\(ok\|not ok\) [0-9]* - $name /\1 /p" > "$SUITE_RESULTS/$name.tap"
     done
