@@ -59,6 +59,28 @@ fn hooks_have_their_standard_streams_alone() {
     assert_eq!(read(c.rootfs("tmp/hook-startContainer")), 4, "startContainer");
 }
 
+/// A file that the program was to read, and nothing else: it does not become the user's, who could write to it then.
+#[test]
+fn a_file_that_is_read_is_not_given_away() {
+    let mut c = Container::new();
+    let host = Sentinel::beside(&c);
+    let read = |command: &mut Command| {
+        command.stdin(File::open(host.path("file")).unwrap());
+    };
+    c.put("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    c.shell("cat; echo attacked >> /proc/self/fd/0");
+    let run = c.run_with(&[], read);
+    assert!(run.stdout.contains("the host's"), "{run:#?}");
+    host.assert_unchanged("a file to read");
+    let mut c = Container::new();
+    c.sleeping();
+    let attack =
+        ["exec", "--user", "1000:1000", &c.id, "/bin/sh", "-c", "cat; echo attacked >> /proc/self/fd/0"];
+    let exec = c.call_with(&attack, read);
+    assert!(exec.stdout.contains("the host's"), "{exec:#?}");
+    host.assert_unchanged("a file to read, of an exec");
+}
+
 /// Looks for the host from a working directory, upwards.
 fn climb(host: &Sentinel) -> String {
     let file = host.path("file");

@@ -32,6 +32,7 @@ const CRASHING: Worse = Script("kill -SEGV $$");
 const ATTACKS: &[(&str, Worse)] = &[
     ("descriptors::a_container_that_executes_the_runtime_gets_a_sealed_one", Without("seal")),
     ("descriptors::a_created_container_keeps_nothing_of_the_host_open", Without("descriptors")),
+    ("descriptors::a_file_that_is_read_is_not_given_away", Without("read-file")),
     ("descriptors::a_neighbour_cannot_overwrite_the_runtime", Without("seal")),
     (
         "descriptors::a_neighbour_finds_nothing_of_the_host_in_a_container_that_joins_it",

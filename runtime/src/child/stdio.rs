@@ -4,7 +4,7 @@ use super::{OrFail, Step};
 use crate::path;
 use crate::sys::{Errno, fd, mount, tty};
 use crate::weak;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
 use nix::unistd::Uid;
 use std::ffi::CStr;
@@ -46,7 +46,7 @@ fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
     for (number, fd) in fd::standard_streams().into_iter().enumerate() {
         let stat = fstat(fd).or_fail(|| format!("stat descriptor {number}"))?;
         if !is_null(&stat) {
-            if stat.st_uid != uid {
+            if stat.st_uid != uid && !is_read(fd, &stat) {
                 own(fd, uid)?;
             }
             continue;
@@ -64,6 +64,13 @@ fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
         .or_fail(|| format!("replace descriptor {number}"))?;
     }
     Ok(())
+}
+
+/// Whether it is a file that was opened to be read: its owner could open it again, and write to it.
+fn is_read(fd: BorrowedFd<'_>, stat: &FileStat) -> bool {
+    let file = matches!(path::file_type(stat), SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFBLK);
+    let flags = || fcntl(fd, FcntlArg::F_GETFL).unwrap_or(libc::O_RDONLY);
+    file && flags() & libc::O_ACCMODE == libc::O_RDONLY && !weak::off("read-file")
 }
 
 fn is_null(stat: &FileStat) -> bool {
