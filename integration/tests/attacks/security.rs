@@ -1,5 +1,7 @@
 //! SECURITY.md says which attack stands for which report: the table is complete and true.
 
+use integration::runtime::runtime;
+use integration::skip;
 use std::fs;
 use std::path::Path;
 
@@ -14,6 +16,47 @@ fn exists(test: &str) -> bool {
         .map(|place| repository().join("integration").join(place).join(format!("{module}.rs")));
     let function = format!("fn {name}(");
     places.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&function)))
+}
+
+/// The Rust sources below a directory.
+fn sources(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// An annotation that changes what is done is one that engines must know, to let nobody set it who is not to: each that the
+/// sources name is in the list that `features` shows.
+#[test]
+fn every_annotation_that_is_read_is_told() {
+    if !runtime().is_ours() {
+        skip!("needs Corten itself");
+    }
+    let output = std::process::Command::new(&runtime().path).arg("features").output().unwrap();
+    let features: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = features["potentiallyUnsafeConfigAnnotations"].as_array().unwrap();
+    let told: Vec<&str> = told.iter().filter_map(|name| name.as_str()).collect();
+    let mut texts = Vec::new();
+    sources(&repository().join("runtime/src"), &mut texts);
+    let mut named = 0;
+    for text in texts {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for word in code.split('"').skip(1).step_by(2) {
+            let annotation = ["run.oci.", "org.criu.", "org.systemd.property", "org.corten."];
+            let own = ["org.corten.version", "org.corten.commit"].contains(&word);
+            if own || !annotation.iter().any(|prefix| word.starts_with(prefix)) {
+                continue;
+            }
+            named += 1;
+            assert!(told.contains(&word), "{word} is not in {told:?}");
+        }
+    }
+    assert!(named >= told.len(), "{named} annotations found, {told:?}");
 }
 
 #[test]

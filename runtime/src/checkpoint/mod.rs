@@ -27,7 +27,7 @@ mod view;
 
 pub use dump::dump;
 pub use images::Images;
-pub use options::{CgroupMode, NetworkLock, Options};
+pub use options::{CONFIG, CgroupMode, NetworkLock, Options};
 pub use restore::{Restored, Wish, restore};
 
 use crate::parent;

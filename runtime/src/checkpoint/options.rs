@@ -106,7 +106,7 @@ pub struct Options {
 }
 
 /// The annotation that names a configuration file of criu; empty for none (runc, `docs/checkpoint-restore.md`).
-const CONFIG: &str = "org.criu.config";
+pub const CONFIG: &str = "org.criu.config";
 
 impl Options {
     /// The fields of `criu_opts` that do not depend on the container. `directory` and `work` are descriptors of this

@@ -20,12 +20,13 @@ pub const FEATURES: Command = Command {
 };
 
 /// Annotations that change what a container may do: whoever lets others write annotations should know them.
-pub(crate) const UNSAFE_ANNOTATIONS: [&str; 9] = [
+pub(crate) const UNSAFE_ANNOTATIONS: [&str; 10] = [
     crate::seccomp::NO_ENOSYS,
     crate::seccomp::RECEIVER,
     crate::seccomp::FAIL_UNKNOWN,
     crate::seccomp::RAW_PROGRAM,
     "org.systemd.property.",
+    crate::checkpoint::CONFIG,
     crate::plan::identity::KEEP_GROUPS,
     crate::hook::STDERR,
     crate::hook::STDOUT,
