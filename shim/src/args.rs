@@ -51,6 +51,9 @@ pub enum Error {
     /// Every action needs a namespace.
     #[error("shim namespace cannot be empty")]
     NoNamespace,
+    /// The namespace is part of paths, too.
+    #[error("shim namespace {0:?} cannot be used: {1}")]
+    Namespace(String, crate::name::Error),
     /// Every action needs an id that can be part of a path.
     #[error("shim id {0:?} cannot be used: {1}")]
     Id(String, crate::name::Error),
@@ -107,6 +110,9 @@ impl Args {
         }
         if args.namespace.is_empty() {
             return Err(Error::NoNamespace);
+        }
+        if let Err(error) = crate::name::check(&args.namespace) {
+            return Err(Error::Namespace(args.namespace, error));
         }
         match crate::name::check(&args.id) {
             Ok(()) => Ok(args),
@@ -167,6 +173,12 @@ mod tests {
         assert_eq!(parse("-debug=maybe"), Err(Error::NotBoolean("debug".into(), "maybe".into())));
         assert_eq!(parse("-namespace a -id x stop"), Err(Error::UnknownAction("stop".into())));
         assert!(matches!(parse("-namespace a -id ../x start"), Err(Error::Id(..))));
+        for namespace in ["../a", "a/b", "..", "-a"] {
+            assert!(matches!(
+                parse(&format!("-namespace={namespace} -id x start")),
+                Err(Error::Namespace(..))
+            ));
+        }
         assert!(matches!(parse("-namespace a start"), Err(Error::Id(..))));
     }
 }
