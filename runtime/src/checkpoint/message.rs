@@ -16,8 +16,6 @@ pub enum Kind {
     Notify = 6,
     /// Which of these features are there?
     FeatureCheck = 9,
-    /// Which criu is this?
-    Version = 10,
 }
 
 impl Kind {
@@ -30,12 +28,11 @@ impl Kind {
             Self::PreDump => "PRE_DUMP",
             Self::Notify => "NOTIFY",
             Self::FeatureCheck => "FEATURE_CHECK",
-            Self::Version => "VERSION",
         }
     }
 
     fn of(number: u64) -> Option<Self> {
-        [Self::Dump, Self::Restore, Self::PreDump, Self::Notify, Self::FeatureCheck, Self::Version]
+        [Self::Dump, Self::Restore, Self::PreDump, Self::Notify, Self::FeatureCheck]
             .into_iter()
             .find(|kind| *kind as u64 == number)
     }
@@ -199,8 +196,6 @@ pub(super) struct Response {
     pub(super) mem_track: bool,
     /// To [`Kind::FeatureCheck`]: memory can follow later.
     pub(super) lazy_pages: bool,
-    /// To [`Kind::Version`]: 40201 is 4.2.1.
-    pub(super) version: i32,
 }
 
 impl Response {
@@ -217,7 +212,6 @@ impl Response {
                 7 => response.errno = value.int(),
                 8 => features(value, &mut response),
                 9 => response.message = value.text(),
-                10 => response.version = version(value),
                 _ => {}
             }
         }
@@ -251,21 +245,6 @@ fn features(value: Value<'_>, response: &mut Response) {
     }
 }
 
-/// As go-criu counts: a commit after a release belongs to the next one.
-fn version(value: Value<'_>) -> i32 {
-    let (mut numbers, mut git) = ([0; 5], false);
-    for (field, value) in value.fields() {
-        match field {
-            3 => git = true,
-            1..=4 => numbers[usize::try_from(field).unwrap_or(0)] = value.int().clamp(0, 9999),
-            _ => {}
-        }
-    }
-    let [_, major, minor, _, sublevel] = numbers;
-    let minor = if git { minor + 1 } else { minor };
-    major * 10_000 + minor * 100 + if git { 0 } else { sublevel }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +261,6 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let notice = Message::default().bytes(1, b"post-restore").number(2, 4711);
-        let version = Message::default().number(1, 4).number(2, 2).number(4, 1);
         let bytes = Message::default()
             .number(1, Kind::Notify as u64)
             .number(2, 1)
@@ -290,13 +268,12 @@ mod tests {
             .number(7, 22)
             .nested(8, &Message::default().number(1, 0).number(2, 1))
             .bytes(9, "Error \u{e4}".as_bytes())
-            .nested(10, &version)
             .number(99, 7);
         let response = Response::read(bytes.as_bytes());
         assert_eq!((response.kind, response.success), (Some(Kind::Notify), true));
         assert_eq!(response.notice, Notice { script: "post-restore".into(), pid: 4711 });
         assert_eq!((response.errno, response.message.as_str()), (22, "Error \u{e4}"));
-        assert_eq!((response.mem_track, response.lazy_pages, response.version), (false, true, 40201));
+        assert_eq!((response.mem_track, response.lazy_pages), (false, true));
     }
 
     #[test]

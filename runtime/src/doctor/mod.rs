@@ -4,7 +4,8 @@
 //! made, a child that makes it for itself and ends. Files of `/proc` and `/sys` say the rest; where they are not there,
 //! that is a finding, too.
 //!
-//! Must never leave anything behind, load a module, or change a setting; and never be run by another command.
+//! Must never leave anything behind, load a module, or change a setting; and never be run by another command. criu, which is
+//! asked as well, keeps what it found of the kernel in `/run/criu.kdat`, as it does whenever it runs.
 
 pub mod cgroups;
 pub mod criu;
