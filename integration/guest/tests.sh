@@ -33,7 +33,7 @@ criu=${CORTEN_CRIU:-/var/cache/corten-criu}
 if [ -x "$criu/bin/criu" ]; then
     guest --timeout 600 --share "$criu" --env CORTEN_CRIU="$criu" --program "$binaries/corten" --program "$binaries/probe" "
         mkdir /usr/local/bin/deps /var/tmp/bundles && cd /usr/local/bin/deps && cp $(program containers) containers || exit
-        TMPDIR=/var/tmp/bundles ./containers checkpoint::memory checkpoint::users labels::a_restored"
+        TMPDIR=/var/tmp/bundles ./containers checkpoint::memory checkpoint::users labels::a_restored unified_hierarchy"
 fi
 # The tests look for the programs they start one folder up.
 guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
