@@ -40,7 +40,8 @@ and podman, or all
 
 environment: CORTEN_BIN, RUNC_BIN, CRUN_BIN: the runtimes (default: corten beside this program, runc and crun of $PATH);
 CONFORMANCE_CACHE: where validation programs are built (default /var/cache/corten-conformance);
-CONFORMANCE_PROGRAMS: a folder where they already are";
+CONFORMANCE_PROGRAMS: a folder where they already are;
+CONFORMANCE_KEPT: the folder `suites` that --keep has left, to judge again what is there instead of running scripts";
 
 struct Options {
     runtime_tools: bool,
