@@ -1,14 +1,14 @@
 //! The engine: everything there is, and the directories it is in.
 //!
 //! ```text
-//! ROOT/blobs layers images repositories.json      images
+//! ROOT/blobs layers images repositories.json …     images
 //! ROOT/containers/ID/{container.json,upper,work,…} containers, their files and logs
 //! ROOT/volumes networks                            volumes and networks
 //! EXEC/c/ID16/{bundle,log.sock,stdin,…}            what is needed while a container runs
 //! EXEC/s                                           sockets of shims
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,7 +67,6 @@ impl Engine {
     pub async fn open(settings: Settings) -> Result<Arc<Self>> {
         let (root, exec) = (&settings.root, &settings.exec_root);
         files::make_dir(&root.join("containers"), 0o711)?;
-        files::make_dir(&root.join("empty"), 0o755)?;
         files::make_dir(&exec.join("c"), 0o711)?;
         files::make_dir(&exec.join("s"), 0o700)?;
         let id_file = root.join("id.json");
@@ -247,10 +246,7 @@ impl Engine {
     /// # Errors
     /// When something cannot be removed.
     pub fn collect(&self) -> Result<(Vec<String>, u64)> {
-        let mut kept = BTreeSet::new();
-        for container in self.containers().values() {
-            kept.extend(container.record().layers.iter().cloned());
-        }
-        self.images.collect(&kept)
+        let kept = self.containers().values().map(|container| container.record().layers.clone()).collect();
+        self.images.collect(kept)
     }
 }

@@ -6,6 +6,7 @@ mod crashes;
 mod docker;
 mod images;
 mod rootless;
+mod storage;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, image};

@@ -332,7 +332,7 @@ async fn prune(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
         if !wanted {
             continue;
         }
-        let size = inspect::size_of_tree(&container.folder.join("upper"));
+        let size = container.size(engine).unwrap_or(0);
         if container::remove(engine, &container, Removal::default()).await.is_ok() {
             freed += size;
             deleted.push(container.id.clone());

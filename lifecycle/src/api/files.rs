@@ -15,7 +15,7 @@ use super::request::Call;
 use crate::container::Container;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::tree::{self, Apply, Lower, Pack, Root, Source, clean, is_kind};
+use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
 
 /// A container's files: as it sees them when it runs, with volumes and all; its own and its image's otherwise.
 fn root_of(engine: &Engine, container: &Container) -> Result<Root> {
@@ -28,11 +28,7 @@ fn root_of(engine: &Engine, container: &Container) -> Result<Root> {
 
 pub(super) async fn changes(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    let finding = tokio::task::spawn_blocking(move || {
-        let lower = Lower { upper: None, ..container.overlay(&engine)? };
-        let lower = tree::mount(&lower)?;
-        tree::changes(&Root::open(&container.folder.join("upper"))?, Some(&lower))
-    });
+    let finding = tokio::task::spawn_blocking(move || tree::changes(&container.overlay(&engine)?));
     let changes = finding.await??;
     let rows: Vec<_> =
         changes.iter().map(|change| json!({"Path": change.path, "Kind": change.kind})).collect();

@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::image::config::{ConfigFile, History, architecture};
 use crate::time;
-use crate::tree::Root;
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -125,8 +124,7 @@ fn snapshot(
     reference: Option<&Reference>,
 ) -> Result<String> {
     let _lease = engine.images.lease();
-    let upper = Root::open(&container.folder.join("upper"))?;
-    let layer = engine.images.add_tree(&upper)?;
+    let layer = engine.images.add_tree(&container.overlay(engine)?)?;
     let record = container.record().clone();
     let base = engine.images.find(&record.image).ok();
     let now = time::now();
@@ -136,13 +134,14 @@ fn snapshot(
     image.created = Some(now.clone());
     image.author.clone_from(&author);
     image.config = Some(config);
-    image.rootfs.diff_ids = record.layers.iter().cloned().chain([layer]).collect();
+    let empty_layer = layer.is_none();
+    image.rootfs.diff_ids = record.layers.iter().cloned().chain(layer).collect();
     image.history.push(History {
         created: Some(now),
         created_by: Some(record.command.join(" ")),
         author,
         comment,
-        empty_layer: false,
+        empty_layer,
     });
     finish(engine, &image, Some(record.image.clone()), reference, "commit")
 }

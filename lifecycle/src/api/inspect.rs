@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
 use crate::time::{NEVER, Time};
+use crate::tree::Lower;
 
 /// A container in full.
 pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> Result<Value> {
@@ -23,8 +24,6 @@ pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> R
         if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
     };
     let log = settings::rotation(record.host.log_config.as_ref())?.map(|_| container.log());
-    let overlay = container.overlay(engine)?;
-    let lower: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
     let mut value = json!({
         "Id": record.id,
         "Created": record.created,
@@ -50,22 +49,14 @@ pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> R
         "LogPath": log,
         "Name": record.slash_name(),
         "RestartCount": record.restart_count,
-        "Driver": "overlay2",
+        "Driver": engine.images.layers.driver(),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": Some(engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host,
-        "GraphDriver": {
-            "Name": "overlay2",
-            "Data": {
-                "LowerDir": lower.join(":"),
-                "UpperDir": container.folder.join("upper"),
-                "WorkDir": container.folder.join("work"),
-                "MergedDir": container.bundle().join("rootfs"),
-            },
-        },
+        "GraphDriver": graph_driver(engine, &container.overlay(engine)?),
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record)?,
         "NetworkSettings": super::network::of_container(engine, &record),
@@ -74,13 +65,28 @@ pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> R
         value["State"]["Health"] = json!(health);
     }
     if size {
-        let own = size_of_tree(&container.folder.join("upper"));
-        let below: u64 =
-            record.layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size).sum();
-        value["SizeRw"] = json!(own);
-        value["SizeRootFs"] = json!(own + below);
+        sizes(engine, container, &mut value)?;
     }
     Ok(value)
+}
+
+/// What a container has written, and what that is with its image.
+fn sizes(engine: &Engine, container: &Container, value: &mut Value) -> Result<()> {
+    let own = container.size(engine)?;
+    let layers = container.record().layers.clone();
+    let below = layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size);
+    value["SizeRootFs"] = json!(own + below.sum::<u64>());
+    value["SizeRw"] = json!(own);
+    Ok(())
+}
+
+/// Where files are: the directories of an overlay, if it is one.
+fn graph_driver(engine: &Engine, files: &Lower) -> Value {
+    let directories = files.upper.iter().flat_map(|(upper, work)| [("UpperDir", upper), ("WorkDir", work)]);
+    let mut data: BTreeMap<&str, Value> = directories.map(|(name, path)| (name, json!(path))).collect();
+    let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
+    data.insert("LowerDir", json!(lower.join(":")));
+    json!({"Name": engine.images.layers.driver(), "Data": if engine.images.layers.copied { Value::Null } else { json!(data) }})
 }
 
 /// Fields of the host's configuration that clients take for granted.
@@ -187,11 +193,8 @@ pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
         "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
     });
     if size {
-        let own = size_of_tree(&container.folder.join("upper"));
-        let below: u64 =
-            record.layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size).sum();
-        value["SizeRw"] = json!(own);
-        value["SizeRootFs"] = json!(own + below);
+        // One that is being removed has none.
+        let _gone = sizes(engine, container, &mut value);
     }
     value
 }
@@ -284,8 +287,11 @@ fn familiar(names: &[Reference]) -> Vec<String> {
 pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
     let (tags, digests) = engine.images.names(&image.id);
     let size = engine.images.size(image);
-    let layers = engine.images.lower(&image.config.rootfs.diff_ids)?;
-    let lower: Vec<_> = layers.iter().skip(1).map(|path| path.to_string_lossy()).collect();
+    // No tree is unpacked only to tell of it.
+    let files = match engine.images.layers.copied {
+        true => Lower::default(),
+        false => engine.images.files_of(&image.config.rootfs.diff_ids)?,
+    };
     Ok(json!({
         "Id": image.id,
         "RepoTags": familiar(&tags),
@@ -302,10 +308,7 @@ pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
         "Os": image.config.os,
         "Size": size,
         "VirtualSize": size,
-        "GraphDriver": {"Name": "overlay2", "Data": {
-            "LowerDir": lower.join(":"),
-            "UpperDir": layers.first(),
-        }},
+        "GraphDriver": graph_driver(engine, &files),
         "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": image.tagged.clone().unwrap_or_else(|| NEVER.into())},
     }))

@@ -232,27 +232,12 @@ pub(super) fn layer(
 ) -> Result<Option<String>> {
     let folder = engine.images.content.temporary();
     let made = (|| {
-        let (upper, work) = (folder.join("upper"), folder.join("work"));
-        files::make_dir(&upper, 0o755)?;
-        files::make_dir(&work, 0o700)?;
-        change(&mount(&Lower { upper: Some((upper.clone(), work)), ..files_of(engine, layers)? })?)?;
-        if files::entries(&upper).is_empty() {
-            return Ok(None);
-        }
-        engine.images.add_tree(&Root::open(&upper)?).map(Some)
+        let upper = Some((folder.join("upper"), folder.join("work")));
+        let tree = Lower { upper, ..engine.images.files_of(layers)? };
+        tree.make()?;
+        change(&mount(&tree)?)?;
+        engine.images.add_tree(&tree)
     })();
     files::remove_dir(&folder)?;
     made
-}
-
-/// The files of these layers.
-///
-/// # Errors
-/// When a layer's digest is none.
-pub(super) fn files_of(engine: &Engine, layers: &[String]) -> Result<Lower> {
-    let mut lower = engine.images.lower(layers)?;
-    if lower.is_empty() {
-        lower.push(engine.settings.root.join("empty"));
-    }
-    Ok(Lower { lower, upper: None })
 }

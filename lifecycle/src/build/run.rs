@@ -1,6 +1,5 @@
 //! RUN: a command in a container of ours, and what it has written as a layer.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,7 +11,6 @@ use super::{Build, PREDEFINED, settings, short};
 use crate::api::frames;
 use crate::container::{self, Container, Removal};
 use crate::error::{Error, Result};
-use crate::tree::Root;
 
 impl Build {
     /// Runs a command, unless an earlier build has done so.
@@ -50,12 +48,8 @@ impl Build {
         let ran = self.run_to_end(&container, &told).await;
         let layer = match ran {
             Ok(()) => {
-                let (engine, upper) = (Arc::clone(&self.engine), container.folder.join("upper"));
-                spawn_blocking(move || {
-                    let empty = crate::files::entries(Path::new(&upper)).is_empty();
-                    if empty { Ok(None) } else { engine.images.add_tree(&Root::open(&upper)?).map(Some) }
-                })
-                .await?
+                let (engine, container) = (Arc::clone(&self.engine), Arc::clone(&container));
+                spawn_blocking(move || engine.images.add_tree(&container.overlay(&engine)?)).await?
             }
             Err(error) => Err(error),
         };

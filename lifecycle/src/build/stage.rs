@@ -246,7 +246,7 @@ impl Build {
                     Some((_, image)) => Arc::clone(image),
                     None => self.image(name).await?,
                 };
-                Some(copy::files_of(&self.engine, &image.config.rootfs.diff_ids)?)
+                Some(self.engine.images.files_of(&image.config.rootfs.diff_ids)?)
             }
         };
         let root = match source {
@@ -260,7 +260,7 @@ impl Build {
             if let Some(owner) = owner {
                 // A user alone means the group of the same name or number.
                 let owner = if owner.contains(':') { owner } else { format!("{owner}:{owner}") };
-                let image = tree::mount(&copy::files_of(&engine, &layers)?)?;
+                let image = tree::mount(&engine.images.files_of(&layers)?)?;
                 let user = user::find(&image, &owner, &[])?;
                 copy.owner = (user.uid, user.gid);
             }

@@ -173,8 +173,7 @@ fn fill_volumes(engine: &Engine, container: &Container) -> Result<()> {
     if !wanted.iter().any(|point| empty(point)) {
         return Ok(());
     }
-    let overlay = container.overlay(engine)?;
-    let image = tree::mount(&tree::Lower { upper: None, ..overlay })?;
+    let image = tree::mount(&container.overlay(engine)?)?;
     for point in wanted.into_iter().filter(|point| empty(point)) {
         let path = tree::clean(Path::new(&point.destination));
         let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY;

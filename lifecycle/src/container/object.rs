@@ -13,7 +13,7 @@ use crate::engine::{Engine, Settings};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::task::Client;
-use crate::tree::Lower;
+use crate::tree::{self, Lower};
 
 /// A container.
 #[derive(Debug)]
@@ -85,8 +85,6 @@ impl Container {
     /// With the path.
     pub fn write_new(&self) -> Result<()> {
         files::make_dir(&self.folder, 0o710)?;
-        files::make_dir(&self.folder.join("upper"), 0o755)?;
-        files::make_dir(&self.folder.join("work"), 0o700)?;
         self.write(&self.record())
     }
 
@@ -165,20 +163,26 @@ impl Container {
         self.run.join("stdin")
     }
 
+    /// Bytes of files that it has written.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn size(&self, engine: &Engine) -> Result<u64> {
+        Ok(tree::changes(&self.overlay(engine)?)?.iter().map(|change| change.size).sum())
+    }
+
     /// The directories of its root file system.
     ///
     /// # Errors
     /// When its record is damaged.
     pub fn overlay(&self, engine: &Engine) -> Result<Lower> {
-        let mut lower = engine.images.lower(&self.record().layers)?;
+        let mut files = engine.images.files_of(&self.record().layers)?;
         let places = self.folder.join("init");
         if places.exists() {
-            lower.insert(0, places);
+            files.lower.insert(0, places);
         }
-        if lower.is_empty() {
-            lower.push(engine.settings.root.join("empty"));
-        }
-        Ok(Lower { lower, upper: Some((self.folder.join("upper"), self.folder.join("work"))) })
+        files.upper = Some((self.folder.join("upper"), self.folder.join("work")));
+        Ok(files)
     }
 
     /// Tells of something that happened to it.

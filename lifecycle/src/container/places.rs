@@ -19,7 +19,7 @@ use crate::tree::{self, Lower, Root};
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
-/// Makes the layer, if anything is missing in the image.
+/// Makes the layer, if anything is missing in the image, and the directory for what the container will write.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -37,7 +37,7 @@ pub(super) fn make(engine: &Engine, container: &Container) -> Result<()> {
             fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
         }
     }
-    Ok(())
+    container.overlay(engine)?.make()
 }
 
 /// Makes a folder and those above it, as they are in the image; whether that is possible.

@@ -22,6 +22,7 @@ use super::{Container, create, exit, settings, user};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::task::Client;
+use crate::tree::Lower;
 use crate::{files, logger, time, tree};
 
 /// How long the shim may take for one step.
@@ -235,16 +236,6 @@ fn init_program() -> Result<PathBuf> {
 
 fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRequest> {
     let record = container.record().clone();
-    let overlay = container.overlay(engine)?;
-    let lower: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
-    let mut options = vec![format!("lowerdir={}", lower.join(":"))];
-    if crate::rootless::is() {
-        options.push("userxattr".into());
-    }
-    if let Some((upper, work)) = overlay.upper {
-        options.push(format!("upperdir={}", upper.display()));
-        options.push(format!("workdir={}", work.display()));
-    }
     let config = container.run.join("logger.json");
     let output = format!("binary-v2://{}?logger={}", escaped(&engine.settings.own), escaped(&config));
     let runtime = Options {
@@ -258,12 +249,7 @@ fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRe
     Ok(CreateTaskRequest {
         id: container.id.clone(),
         bundle: container.bundle().to_string_lossy().into_owned(),
-        rootfs: vec![Mount {
-            r#type: "overlay".into(),
-            source: "overlay".into(),
-            target: String::new(),
-            options,
-        }],
+        rootfs: root_mount(&container.overlay(engine)?).into_iter().collect(),
         terminal: record.has_terminal(),
         stdin,
         stdout: output.clone(),
@@ -271,6 +257,28 @@ fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRe
         options: Some(Any { type_url: "containerd.runc.v1.Options".into(), value: runtime.encode_to_vec() }),
         ..Default::default()
     })
+}
+
+/// How the runtime mounts a container's root file system.
+fn root_mount(files: &Lower) -> Option<Mount> {
+    let (upper, work) = files.upper.as_ref()?;
+    let mount = |kind: &str, source: &str, options| Mount {
+        r#type: kind.into(),
+        source: source.into(),
+        target: String::new(),
+        options,
+    };
+    if files.copied {
+        return Some(mount("bind", &upper.to_string_lossy(), vec!["rbind".into(), "rw".into()]));
+    }
+    let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
+    let mut options = vec![
+        format!("lowerdir={}", lower.join(":")),
+        format!("upperdir={}", upper.display()),
+        format!("workdir={}", work.display()),
+    ];
+    options.extend(crate::rootless::is().then(|| "userxattr".to_owned()));
+    Some(mount("overlay", "overlay", options))
 }
 
 /// A path in a URI.

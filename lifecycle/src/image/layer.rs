@@ -1,5 +1,9 @@
 //! Layers, unpacked: one directory each, in overlayfs's own notation, shared by all images that have the layer.
+//!
+//! Where there are no overlays, a layer is only its blob, and what is unpacked are whole trees: one for each row of
+//! layers that an image or container has.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,11 +11,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::content::{Content, Digesting, decompressed};
+use super::content::{Content, Digesting, decompressed, digest};
 use super::reference::is_digest;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::tree::{Apply, Root, Whiteouts};
+use crate::tree::{self, Apply, Lower, Root, Whiteouts};
+
+/// Docker's names of the two ways in which layers are put together.
+const OVERLAY: &str = "overlay2";
+const COPY: &str = "vfs";
 
 /// What is known of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +38,10 @@ pub struct Layer {
 #[derive(Debug)]
 pub struct Layers {
     folder: PathBuf,
+    trees: PathBuf,
+    empty: PathBuf,
+    /// There are no overlays here.
+    pub copied: bool,
     /// Some may be in memory only.
     fresh: Mutex<bool>,
 }
@@ -40,9 +52,89 @@ impl Layers {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(root: &Path) -> Result<Self> {
-        let folder = root.join("layers");
+        let [folder, trees, empty] = ["layers", "trees", "empty"].map(|name| root.join(name));
         files::make_dir(&folder, 0o711)?;
-        Ok(Self { folder, fresh: Mutex::default() })
+        files::make_dir(&empty, 0o755)?;
+        let kind = root.join("driver.json");
+        // Once for all: what is kept in one way cannot be used in the other.
+        let driver = match files::read_json::<String>(&kind)? {
+            Some(driver) => driver,
+            None => {
+                let driver = if tree::is_possible(root)? { OVERLAY } else { COPY };
+                files::write_json(&kind, &driver)?;
+                driver.to_owned()
+            }
+        };
+        let copied = driver == COPY;
+        if copied {
+            files::make_dir(&trees, 0o711)?;
+        } else if driver != OVERLAY || !tree::is_possible(root)? {
+            return Err(Error::internal(format!(
+                "{} was made with the storage driver {driver}, which cannot be used here now",
+                root.display()
+            )));
+        }
+        Ok(Self { folder, trees, empty, copied, fresh: Mutex::default() })
+    }
+
+    /// Docker's name for the way in which layers are put together.
+    pub fn driver(&self) -> &'static str {
+        if self.copied { COPY } else { OVERLAY }
+    }
+
+    /// The files of these layers, the lowest first.
+    ///
+    /// # Errors
+    /// When a diff id is none, or a tree cannot be made.
+    pub fn files_of(&self, content: &Content, diff_ids: &[String]) -> Result<Lower> {
+        let lower = match diff_ids {
+            [] => vec![self.empty.clone()],
+            _ if self.copied => vec![self.tree(content, diff_ids)?],
+            _ => diff_ids
+                .iter()
+                .rev()
+                .map(|diff_id| Ok(self.place(diff_id)?.join("fs")))
+                .collect::<Result<_>>()?,
+        };
+        Ok(Lower { lower, upper: None, copied: self.copied })
+    }
+
+    /// The tree of these layers, unpacked one after the other if nobody has done so.
+    fn tree(&self, content: &Content, diff_ids: &[String]) -> Result<PathBuf> {
+        let place = self.trees.join(tree_name(diff_ids));
+        if place.exists() {
+            return Ok(place);
+        }
+        let aside = content.temporary();
+        files::make_dir(&aside, 0o755)?;
+        let root = Root::open(&aside)?;
+        for diff_id in diff_ids {
+            let missing = || Error::internal(format!("layer {diff_id} is missing"));
+            let blob = self.get(diff_id).ok_or_else(missing)?.blob;
+            let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
+            let applied = apply.run(&root, decompressed(content.open_blob(&blob)?)?);
+            applied.map_err(|error| error.context(format!("layer {blob}")))?;
+        }
+        match fs::rename(&aside, &place) {
+            // Somebody else was faster.
+            Err(_) if place.exists() => files::remove_dir(&aside)?,
+            other => other.map_err(Error::at("place", &place))?,
+        }
+        Ok(place)
+    }
+
+    /// Removes the trees that none of these rows of layers is unpacked to.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn keep_trees(&self, content: &Content, kept: &[Vec<String>]) -> Result<()> {
+        let kept: BTreeSet<String> = kept.iter().map(|diff_ids| tree_name(diff_ids)).collect();
+        for tree in files::entries(&self.trees).iter().filter(|tree| !kept.contains(&files::name_of(tree))) {
+            let aside = content.temporary();
+            fs::rename(tree, &aside).map_err(Error::at("remove", tree))?;
+            files::remove_dir(&aside)?;
+        }
+        Ok(())
     }
 
     fn fresh(&self) -> MutexGuard<'_, bool> {
@@ -69,14 +161,6 @@ impl Layers {
             Some(hash) => Ok(self.folder.join(hash)),
             None => Err(Error::invalid(format!("{diff_id:?} is not a layer's digest"))),
         }
-    }
-
-    /// The directory to mount.
-    ///
-    /// # Errors
-    /// When `diff_id` is no digest.
-    pub fn files(&self, diff_id: &str) -> Result<PathBuf> {
-        Ok(self.place(diff_id)?.join("fs"))
     }
 
     /// The layer, if it is here.
@@ -132,15 +216,18 @@ impl Layers {
         let stream = decompressed(file).map_err(|error| Error::invalid(format!("layer {blob}: {error}")))?;
         let mut plain = Digesting::new(stream);
         let apply = Apply { whiteouts: Whiteouts::Overlay, ..Apply::default() };
-        let root = Root::open(&aside.join("fs"))?;
-        let applied = apply.run(&root, &mut plain).map_err(|error| error.context(format!("layer {blob}")))?;
+        let size = match self.copied {
+            true => size_of(&mut plain),
+            false => Root::open(&aside.join("fs")).and_then(|root| Ok(apply.run(&root, &mut plain)?.bytes)),
+        };
+        let size = size.map_err(|error| error.context(format!("layer {blob}")))?;
         // Padding after the archive's end is part of what is digested.
         std::io::copy(&mut plain.by_ref(), &mut std::io::sink())?;
         let diff_id = plain.finish().digest;
         if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
             return Err(Error::invalid(format!("layer {blob} unpacks to {diff_id}, expected {expected}")));
         }
-        let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size: applied.bytes };
+        let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size };
         files::write_json(&aside.join("layer.json"), &layer)?;
         let place = self.place(&layer.diff_id)?;
         *self.fresh() = true;
@@ -151,4 +238,18 @@ impl Layers {
         }
         Ok(layer)
     }
+}
+
+fn tree_name(diff_ids: &[String]) -> String {
+    digest(diff_ids.join(" ").as_bytes()).trim_start_matches("sha256:").to_owned()
+}
+
+/// Bytes of the files in an archive, which is read to its end.
+fn size_of(stream: impl Read) -> Result<u64> {
+    let bad = |error| Error::invalid(format!("read the archive: {error}"));
+    let mut size = 0;
+    for entry in tar::Archive::new(stream).entries().map_err(bad)? {
+        size += entry.map_err(bad)?.size();
+    }
+    Ok(size)
 }

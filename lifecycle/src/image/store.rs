@@ -18,7 +18,7 @@ use super::reference::Reference;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::time;
-use crate::tree::{Pack, Root, Source};
+use crate::tree::{self, Lower, Pack, Root, Source};
 
 /// An image.
 #[derive(Debug, Clone)]
@@ -237,12 +237,12 @@ impl Store {
         image.config.rootfs.diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
     }
 
-    /// The directories to mount for these layers, the uppermost first.
+    /// The files of these layers.
     ///
     /// # Errors
-    /// When a diff id is none.
-    pub fn lower(&self, diff_ids: &[String]) -> Result<Vec<PathBuf>> {
-        diff_ids.iter().rev().map(|diff_id| self.layers.files(diff_id)).collect()
+    /// When a diff id is none, or there is no such layer.
+    pub fn files_of(&self, diff_ids: &[String]) -> Result<Lower> {
+        self.layers.files_of(&self.content, diff_ids)
     }
 
     /// Forgets an image; its content goes with [`Store::collect`].
@@ -257,17 +257,25 @@ impl Store {
         std::fs::remove_file(self.record_path(id)).map_err(Error::at("remove image", id))
     }
 
-    /// Makes a layer of an overlay's upper directory; returns its diff id.
+    /// Makes a layer of what was written above others; returns its diff id, or nothing when nothing was.
     ///
     /// # Errors
     /// With the path that cannot be packed.
-    pub fn add_tree(&self, upper: &Root) -> Result<String> {
+    pub fn add_tree(&self, tree: &Lower) -> Result<Option<String>> {
+        let Some((upper, _)) = &tree.upper else { return Ok(None) };
+        let root = Root::open(upper)?;
         let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Upper);
-        pack.add(upper, Path::new(""), Path::new(""))?;
+        let changes = if tree.copied { tree::changes(tree)? } else { Vec::new() };
+        let empty = if tree.copied { changes.is_empty() } else { files::entries(upper).is_empty() };
+        match empty {
+            true => return Ok(None),
+            false if tree.copied => pack.add_changes(&root, &changes)?,
+            false => pack.add(&root, Path::new(""), Path::new(""))?,
+        }
         let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         file.rewind()?;
         let blob = self.content.add(file, None)?;
-        Ok(self.layers.unpack(&self.content, &blob.digest, None)?.diff_id)
+        Ok(Some(self.layers.unpack(&self.content, &blob.digest, None)?.diff_id))
     }
 
     /// The images that were made from this one here.
@@ -277,23 +285,21 @@ impl Store {
         of.map(|image| image.id.clone()).collect()
     }
 
-    /// Removes blobs and layers that no image needs and that are not among `kept` (layers of containers whose image
-    /// is gone). Does nothing while somebody holds a lease. Returns the removed layers and bytes.
+    /// Removes blobs and layers that no image needs and that are not among `kept` (those of containers, whose image may
+    /// be gone). Does nothing while somebody holds a lease. Returns the removed layers and bytes.
     ///
     /// # Errors
     /// When a layer cannot be removed.
-    pub fn collect(&self, kept: &BTreeSet<String>) -> Result<(Vec<String>, u64)> {
+    pub fn collect(&self, mut kept: Vec<Vec<String>>) -> Result<(Vec<String>, u64)> {
         let state = self.state();
         if self.leases.load(Ordering::SeqCst) > 0 {
             return Ok((Vec::new(), 0));
         }
-        let mut layers = kept.clone();
-        let mut blobs = BTreeSet::new();
-        for image in state.images.values() {
-            blobs.insert(image.id.clone());
-            layers.extend(image.config.rootfs.diff_ids.iter().cloned());
-        }
+        kept.extend(state.images.values().map(|image| image.config.rootfs.diff_ids.clone()));
+        let layers: BTreeSet<String> = kept.iter().flatten().cloned().collect();
+        let mut blobs: BTreeSet<String> = state.images.keys().cloned().collect();
         blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
+        self.layers.keep_trees(&self.content, &kept)?;
         let (mut removed, mut freed) = (Vec::new(), 0);
         for diff_id in self.layers.all() {
             if !layers.contains(&diff_id) {

@@ -1,6 +1,7 @@
 //! Unpacking a tar stream into a [`Root`]. The stream is hostile: its paths, links and whiteouts stay inside, its
 //! size may be limited by the caller, and attributes that would steer an overlay are not taken from it.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,6 +27,8 @@ use crate::sys;
 pub enum Whiteouts {
     /// A file of a lower layer is hidden: written in overlayfs's way.
     Overlay,
+    /// What lower layers have put here is removed.
+    Remove,
     /// Nothing: it is a file like any other.
     Plain,
 }
@@ -80,16 +83,16 @@ impl Apply {
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<Applied> {
         let mut applied = Applied::default();
         let mut archive = Archive::new(stream);
-        let mut times: Vec<(PathBuf, TimeSpec)> = Vec::new();
+        let mut done = Done::default();
         let entries = archive.entries().map_err(Error::step("read the archive"))?;
         for entry in entries {
             let mut entry = entry.map_err(|error| Error::invalid(format!("read the archive: {error}")))?;
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
             applied.entries += 1;
-            applied.bytes += self.entry(root, &path, &mut entry, &mut times)?;
+            applied.bytes += self.entry(root, &path, &mut entry, &mut done)?;
         }
         // Deepest first: setting the time of a directory is the last thing that happens in it.
-        for (path, time) in times.into_iter().rev() {
+        for (path, time) in done.times.into_iter().rev() {
             if let Ok(fd) = root.get(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
                 let _time = nix::sys::stat::futimens(fd.as_fd(), &time, &time);
             }
@@ -102,7 +105,7 @@ impl Apply {
         root: &Root,
         path: &Path,
         entry: &mut Entry<'_, R>,
-        times: &mut Vec<(PathBuf, TimeSpec)>,
+        done: &mut Done,
     ) -> Result<u64> {
         let failed = |step: &'static str| {
             let path = path.to_owned();
@@ -118,14 +121,18 @@ impl Apply {
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         let folder = root.make_dirs(folder, 0o755).map_err(|e| failed("make the folder of")(e.into()))?;
-        if self.whiteouts == Whiteouts::Overlay && name.as_os_str().as_bytes().starts_with(WHITEOUT) {
-            whiteout(&folder, name).map_err(failed("hide"))?;
+        if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT) {
+            match self.whiteouts {
+                Whiteouts::Overlay => whiteout(&folder, name).map_err(failed("hide"))?,
+                _ => done.remove(&folder, path).map_err(failed("remove"))?,
+            }
             return Ok(0);
         }
+        done.paths.extend((self.whiteouts == Whiteouts::Remove).then(|| path.to_owned()));
         let place = Place { root, folder, name, path };
         let size = self.put(&place, entry).map_err(failed("unpack"))?;
         if entry.header().entry_type() == EntryType::Directory {
-            times.push((path.to_owned(), modified(entry)));
+            done.times.push((path.to_owned(), modified(entry)));
         }
         Ok(size)
     }
@@ -259,6 +266,38 @@ impl Apply {
     }
 }
 
+/// What a stream has done so far.
+#[derive(Default)]
+struct Done {
+    /// Directories, and the times that they are to have in the end.
+    times: Vec<(PathBuf, TimeSpec)>,
+    /// What this layer has put here: whiteouts are about lower ones.
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Done {
+    /// Does what a whiteout says.
+    fn remove(&self, folder: &OwnedFd, path: &Path) -> io::Result<()> {
+        let hidden = match hidden_name(path.file_name().unwrap_or_default()) {
+            Some(Hidden::Name(name)) => vec![name.to_owned()],
+            Some(Hidden::All) => std::fs::read_dir(by_descriptor(folder))?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<io::Result<_>>()?,
+            None => Vec::new(),
+        };
+        for name in hidden.iter().filter(|name| !self.paths.contains(&path.with_file_name(name))) {
+            let name = Path::new(name);
+            match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_kind(&stat, libc::S_IFDIR) => remove_tree(folder, name)?,
+                Ok(_) => unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir)?,
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Where an entry goes.
 struct Place<'a> {
     root: &'a Root,
@@ -307,18 +346,35 @@ fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, fd: &impl AsFd) -> io::Result<(
     Ok(())
 }
 
+/// What a whiteout is about.
+enum Hidden<'a> {
+    /// One name of lower layers.
+    Name(&'a OsStr),
+    /// All that lower layers have in this directory.
+    All,
+}
+
+fn hidden_name(name: &OsStr) -> Option<Hidden<'_>> {
+    let bytes = name.as_bytes();
+    let hidden = bytes.strip_prefix(WHITEOUT)?;
+    match hidden {
+        _ if bytes == OPAQUE => Some(Hidden::All),
+        b"" | b"." | b".." => None,
+        // Other names with the prefix twice are notes of AUFS.
+        _ if hidden.starts_with(WHITEOUT) => None,
+        _ => Some(Hidden::Name(OsStr::from_bytes(hidden))),
+    }
+}
+
 fn whiteout(folder: &OwnedFd, name: &Path) -> io::Result<()> {
-    let bytes = name.as_os_str().as_bytes();
-    if bytes == OPAQUE {
-        let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes())?;
-        return sys::set_xattr(&path, crate::rootless::opaque(), b"y");
-    }
-    let hidden = &bytes[WHITEOUT.len()..];
-    // Other names with the prefix twice are notes of AUFS.
-    if hidden.starts_with(WHITEOUT) || hidden.is_empty() || hidden == b"." || hidden == b".." {
-        return Ok(());
-    }
-    let hidden = Path::new(OsStr::from_bytes(hidden));
+    let hidden = match hidden_name(name.as_os_str()) {
+        Some(Hidden::Name(hidden)) => Path::new(hidden),
+        Some(Hidden::All) => {
+            let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes())?;
+            return sys::set_xattr(&path, crate::rootless::opaque(), b"y");
+        }
+        None => return Ok(()),
+    };
     match mknodat(folder.as_fd(), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
         // Hidden below and made again in one layer: what is here counts.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),

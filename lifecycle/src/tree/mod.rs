@@ -3,11 +3,13 @@
 //! inside it (CVE-2018-15664, CVE-2019-14271, CVE-2021-30465 are of this kind).
 
 mod apply;
+mod changes;
 mod overlay;
 mod pack;
 
 pub use apply::{Applied, Apply, Whiteouts};
-pub use overlay::{Change, Lower, changes, mount};
+pub use changes::{Change, changes};
+pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
 
 use std::fs::File;

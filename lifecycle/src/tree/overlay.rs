@@ -1,5 +1,5 @@
-//! The root file system of a container that is not running: its overlay, mounted where nobody sees it, and what
-//! changed in it.
+//! The file system of layers and what is written above them: an overlay, mounted where nobody sees it, or a copy where
+//! the kernel makes no overlays.
 
 use std::ffi::CString;
 use std::io;
@@ -7,29 +7,72 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{FileStat, fstatat};
+use nix::sys::stat::FileStat;
 
-use super::{Root, by_descriptor, is_kind};
+use super::{Apply, Root, by_descriptor, is_kind, transfer};
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::{files, sys};
 
-/// The directories of an overlay.
+/// The directories of a file system.
 #[derive(Debug, Clone, Default)]
 pub struct Lower {
     /// The read-only ones, the uppermost first.
     pub lower: Vec<PathBuf>,
     /// The one that is written to, and the one that overlayfs works in; without them the tree is read-only.
     pub upper: Option<(PathBuf, PathBuf)>,
+    /// What is written to has all files of the others too: there are no overlays here.
+    pub copied: bool,
 }
 
-/// Mounts an overlay that is attached nowhere: it is there as long as the descriptor is.
+impl Lower {
+    /// Makes the directory that is written to, with all files in it if it is a copy.
+    ///
+    /// # Errors
+    /// With the path that cannot be made.
+    pub fn make(&self) -> Result<()> {
+        let Some((upper, work)) = &self.upper else { return Ok(()) };
+        files::make_dir(upper, 0o755)?;
+        if !self.copied {
+            return files::make_dir(work, 0o700);
+        }
+        let to = Root::open(upper)?;
+        for from in self.lower.iter().rev() {
+            transfer(&Root::open(from)?, Path::new(""), Path::new("."), &to, &Apply::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether overlays can be written to below a directory: some file systems cannot be their upper one (another overlay,
+/// for instance), and some kernels give them to root alone.
+///
+/// # Errors
+/// When not even directories can be made there.
+pub fn is_possible(below: &Path) -> Result<bool> {
+    let folder = below.join(files::random_hex(8));
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| folder.join(name));
+    files::make_dir(&lower.join("folder"), 0o755)?;
+    let overlay = Lower { lower: vec![lower], upper: Some((upper.clone(), work)), copied: false };
+    overlay.make()?;
+    // What a container does: with the marks for what is removed, and for a directory that was made again.
+    let works = mount(&overlay).is_ok_and(|root| {
+        let inside = by_descriptor(&root).join("folder");
+        std::fs::remove_dir(&inside).and_then(|()| std::fs::create_dir(&inside)).is_ok()
+    });
+    let marked = Root::open(&upper.join("folder")).is_ok_and(|folder| is_opaque(&folder));
+    files::remove_dir(&folder)?;
+    Ok(works && marked)
+}
+
+/// The root of it: an overlay is attached nowhere, and there as long as the descriptor is.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn mount(overlay: &Lower) -> Result<Root> {
-    if overlay.upper.is_none() && overlay.lower.len() == 1 {
-        return Root::open(&overlay.lower[0]);
+    match (&overlay.upper, &overlay.lower[..]) {
+        (Some((upper, _)), _) if overlay.copied => return Root::open(upper),
+        (None, [only]) => return Root::open(only),
+        _ => {}
     }
     mount_overlay(overlay).map(Root::new).map_err(Error::step("mount the container's file system"))
 }
@@ -53,68 +96,6 @@ fn mount_overlay(overlay: &Lower) -> io::Result<std::os::fd::OwnedFd> {
         sys::fsconfig_set(context.as_fd(), c"userxattr", None)?;
     }
     sys::fsmount(context.as_fd())
-}
-
-/// One thing that a container changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Absolute, in the container.
-    pub path: PathBuf,
-    /// 0 changed, 1 added, 2 deleted: Docker's numbers.
-    pub kind: u8,
-}
-
-/// What the upper directory says is different from the lower ones, ordered by path.
-///
-/// # Errors
-/// When a directory cannot be read.
-pub fn changes(upper: &Root, lower: Option<&Root>) -> Result<Vec<Change>> {
-    let mut found = Vec::new();
-    walk(upper, lower, &mut PathBuf::new(), &mut found)?;
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
-}
-
-fn walk(upper: &Root, lower: Option<&Root>, at: &mut PathBuf, found: &mut Vec<Change>) -> Result<bool> {
-    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_NOFOLLOW;
-    let folder = upper.get(at, flags).map_err(Error::at("open", &at))?;
-    let opaque = is_opaque(&folder);
-    let mut any = false;
-    let names = std::fs::read_dir(by_descriptor(&folder)).map_err(Error::at("read", &at))?;
-    for name in names {
-        let name = name.map_err(Error::at("read", &at))?.file_name();
-        let stat = fstatat(folder.as_fd(), Path::new(&name), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(Error::at("look at", &at))?;
-        at.push(&name);
-        any = true;
-        let before = if opaque { None } else { lower.and_then(|lower| lookup(lower, at)) };
-        let path = Path::new("/").join(&at);
-        if is_whiteout(&stat) {
-            if before.is_some() {
-                found.push(Change { path, kind: 2 });
-            }
-        } else if is_kind(&stat, libc::S_IFDIR) {
-            let existed = before.is_some_and(|before| is_kind(&before, libc::S_IFDIR));
-            let inside = walk(upper, lower.filter(|_| existed), at, found)?;
-            let same = before.is_some_and(|before| same_directory(&before, &stat));
-            if !existed || inside || !same {
-                found.push(Change { path, kind: u8::from(!existed) });
-            }
-        } else {
-            found.push(Change { path, kind: u8::from(before.is_none()) });
-        }
-        at.pop();
-    }
-    Ok(any)
-}
-
-fn lookup(lower: &Root, path: &Path) -> Option<FileStat> {
-    let (folder, name) = lower.parent(path).ok()??;
-    fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()
-}
-
-fn same_directory(before: &FileStat, now: &FileStat) -> bool {
-    (before.st_mode, before.st_uid, before.st_gid) == (now.st_mode, now.st_uid, now.st_gid)
 }
 
 /// Whether it is overlayfs's note that a name is hidden.

@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat, major, minor};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::{is_opaque, is_whiteout};
-use super::{Apply, Root, by_descriptor, is_kind};
+use super::{Apply, Change, Root, by_descriptor, clean, is_kind};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -49,6 +49,27 @@ impl<W: Write> Pack<W> {
         self.add_path(root, path, name).map_err(failed)
     }
 
+    /// Adds what was changed in a tree, what is gone as `.wh.` entries: a layer.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn add_changes(&mut self, root: &Root, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            let failed = Error::at("pack", &change.path);
+            self.add_change(root, change).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn add_change(&mut self, root: &Root, change: &Change) -> io::Result<()> {
+        let name = clean(&change.path);
+        if change.kind == 2 {
+            return self.hidden(&name);
+        }
+        let Some((folder, last)) = root.parent(&name)? else { return Ok(()) };
+        self.one(&folder, &last, &name, false)
+    }
+
     /// Ends the archive.
     ///
     /// # Errors
@@ -64,25 +85,24 @@ impl<W: Write> Pack<W> {
             None => {
                 let here = root.get(Path::new(""), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
                 let stat = nix::sys::stat::fstat(here.as_fd())?;
-                self.directory(&here, &stat, name)
+                self.directory(&here, &stat, name, true)
             }
-            Some((folder, last)) => self.one(&folder, &last, name),
+            Some((folder, last)) => self.one(&folder, &last, name, true),
         }
     }
 
-    fn one(&mut self, folder: &OwnedFd, last: &Path, name: &Path) -> io::Result<()> {
+    /// Adds a name of a folder, with all below it when it is `deep`.
+    fn one(&mut self, folder: &OwnedFd, last: &Path, name: &Path, deep: bool) -> io::Result<()> {
         let stat = fstatat(folder.as_fd(), last, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if self.source == Source::Upper && is_whiteout(&stat) {
-            let mut hidden = std::ffi::OsString::from(".wh.");
-            hidden.push(name.file_name().unwrap_or_default());
-            return self.marker(&name.with_file_name(hidden));
+            return self.hidden(name);
         }
         let mut header = header_of(&stat, self.source);
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let here = nix::fcntl::openat(folder.as_fd(), last, flags, Mode::empty())?;
-                self.directory(&here, &stat, name)
+                self.directory(&here, &stat, name, deep)
             }
             libc::S_IFREG => self.file(folder, last, &stat, &mut header, name),
             libc::S_IFLNK => {
@@ -107,7 +127,7 @@ impl<W: Write> Pack<W> {
         }
     }
 
-    fn directory(&mut self, here: &OwnedFd, stat: &FileStat, name: &Path) -> io::Result<()> {
+    fn directory(&mut self, here: &OwnedFd, stat: &FileStat, name: &Path, deep: bool) -> io::Result<()> {
         if !name.as_os_str().is_empty() {
             let mut header = header_of(stat, self.source);
             header.set_entry_type(EntryType::Directory);
@@ -115,6 +135,9 @@ impl<W: Write> Pack<W> {
             let mut with_slash = name.as_os_str().to_owned();
             with_slash.push("/");
             self.builder.append_data(&mut header, Path::new(&with_slash), io::empty())?;
+        }
+        if !deep {
+            return Ok(());
         }
         if self.source == Source::Upper && is_opaque(here) {
             self.marker(&name.join(".wh..wh..opq"))?;
@@ -125,7 +148,7 @@ impl<W: Write> Pack<W> {
         }
         names.sort();
         for entry in names {
-            match self.one(here, Path::new(&entry), &name.join(&entry)) {
+            match self.one(here, Path::new(&entry), &name.join(&entry), true) {
                 // A running container goes on working.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
@@ -162,6 +185,12 @@ impl<W: Write> Pack<W> {
         // It may also shrink or grow while it is read: the entry keeps the size that was announced.
         let content = io::Read::take(io::Read::chain(&file, io::repeat(0)), size);
         self.builder.append_data(header, name, content)
+    }
+
+    fn hidden(&mut self, name: &Path) -> io::Result<()> {
+        let mut hidden = std::ffi::OsString::from(".wh.");
+        hidden.push(name.file_name().unwrap_or_default());
+        self.marker(&name.with_file_name(hidden))
     }
 
     fn marker(&mut self, name: &Path) -> io::Result<()> {

@@ -1,0 +1,106 @@
+//! A data root on which overlays cannot be made: everything is copied, and seen and left as it is with overlays.
+
+use integration::shim::engine::Engine;
+use integration::shim::pod::until;
+use integration::skip;
+use nix::sys::signal::Signal;
+
+use super::{Check, engine_with, hold, start};
+
+/// An overlay, which can be the upper directory of no other.
+const NESTED: &str = "mkdir -p lower upper work data && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work data";
+
+/// Whether an overlay on it is refused.
+const REFUSED: &str = "cd data && mkdir -p try/l try/u try/w try/m && ! mount -t overlay overlay -o lowerdir=try/l,upperdir=try/u,workdir=try/w try/m && rm -r try";
+
+const BUILD: &str = r#"mkdir ctx && echo one > ctx/a && cat > ctx/Dockerfile <<'END'
+FROM busybox AS first
+RUN mkdir /gone /again && echo x > /gone/x && echo old > /again/old && ln /again/old /again/linked
+RUN rm -r /gone /again && mkdir /again && echo new > /again/new
+COPY a /copied/
+FROM first
+COPY --from=first /copied/a /second
+RUN chmod 600 /second && true
+CMD find /gone /again /copied /second 2>&1
+END
+docker build --network none -t built ctx && docker run --rm --network none built"#;
+
+const BUILD_AGAIN: &str = "docker build --network none -t built ctx";
+
+const CHANGE: &str = "docker run --name one --network none busybox sh -c 'echo new > /new; mkdir /made; echo in > /made/in; rm -r /home; echo more >> /etc/passwd; rm /bin/true; echo f > /bin/true; touch -c /etc'";
+
+#[test]
+fn where_there_are_no_overlays_files_are_copied() {
+    let mut refused = false;
+    let nest = |engine: &Engine| {
+        engine.docker_command(NESTED).ok();
+        refused = engine.docker_command(REFUSED).status == 0;
+    };
+    let Some(mut engine) = engine_with(&[], nest) else { return skip::say("needs docker") };
+    if !refused {
+        return skip::say("needs a kernel that refuses overlays on overlays");
+    }
+    let checks: &[Check<'_>] = &[
+        ("docker info --format '{{.Driver}}'", 0, &["vfs"]),
+        ("docker image inspect busybox --format '{{.GraphDriver.Name}}'", 0, &["vfs"]),
+        (CHANGE, 0, &[]),
+        // Neither what is the engine's own nor what is as it was.
+        (
+            "docker diff one | xargs",
+            0,
+            &["C /bin C /bin/true C /etc C /etc/passwd D /home A /made A /made/in A /new\n"],
+        ),
+        (
+            "docker run --network none --name same busybox ls / && test -z \"$(docker diff same)\"",
+            0,
+            &["etc"],
+        ),
+        ("docker ps -as --filter name=same --format '{{.Size}}'", 0, &["0B (virtual"]),
+        ("docker start -a one; docker cp one:/made/in - | tar xO", 0, &["in"]),
+        ("docker export one | tar t", 0, &["made/in", "etc/passwd"]),
+        (
+            "docker commit one made:1 && docker run --rm --network none made:1 sh -c 'cat /made/in /bin/true; tail -n 1 /etc/passwd; ls -d /home'",
+            1,
+            &["in\nf\nmore", "/home: No such file"],
+        ),
+        // What was committed is a layer like any other, here and elsewhere.
+        (
+            "docker save made:1 -o made.tar && docker rmi -f made:1 && docker load -qi made.tar && docker run --rm --network none made:1 sh -c 'ls /made /home'",
+            1,
+            &["/made:\nin", "/home: No such file"],
+        ),
+        ("docker run --rm --network none --read-only busybox touch /x", 1, &["Read-only file system"]),
+        ("docker run --rm --network none -v filled:/etc busybox grep -c root:x /etc/passwd", 0, &["1"]),
+        (
+            BUILD,
+            1,
+            &["Successfully tagged built", "/gone: No such file", "/again/new", "/copied/a", "/second"],
+        ),
+        ("docker run --rm --network none built ls /again | xargs", 0, &["new\n"]),
+        (BUILD_AGAIN, 0, &["Using cache"]),
+        ("docker run -d --name stays --network none busybox sh -c 'echo kept > /kept; sleep 1000'", 0, &[]),
+    ];
+    hold(&engine, checks);
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    let checks: &[Check<'_>] = &[
+        (
+            "docker exec stays cat /kept && docker restart -t 0 stays && docker exec stays cat /kept",
+            0,
+            &["kept"],
+        ),
+        // Nothing is left: no tree, no layer, no container.
+        (
+            "docker rm -f $(docker ps -aq) && docker volume rm filled && docker rmi -f $(docker images -q); docker image prune -af; for kind in trees layers containers tmp blobs/sha256; do ls data/$kind; done | wc -l",
+            0,
+            &["\n0\n"],
+        ),
+    ];
+    hold(&engine, checks);
+    until("no shim is left", || engine.shims().is_empty());
+    // A root keeps the way in which it was begun: where that is not possible, this is said.
+    let said = engine.docker_command(
+        "mkdir other && echo '\"btrfs\"' > other/driver.json && cortend -H $PWD/other.sock --root $PWD/other --exec-root /run/other",
+    );
+    assert!(said.status == 1 && said.err.contains("storage driver btrfs"), "{}{}", said.out, said.err);
+}
