@@ -32,6 +32,8 @@ pub struct Settings {
     pub exec_root: PathBuf,
     /// The control group below which containers are.
     pub cgroup_parent: String,
+    /// Registries that have what is Docker Hub's, by host and port.
+    pub mirrors: Vec<String>,
     /// The shim.
     pub shim: PathBuf,
     /// This program, which is the logger too.

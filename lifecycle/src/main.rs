@@ -67,6 +67,13 @@ fn command_line() -> Command {
         .arg(option("exec-root", "DIR", "/run/corten", "Where what is needed only while containers run is"))
         .arg(option("cgroup-parent", "PATH", "/corten", "The control group below which containers are"))
         .arg(
+            Arg::new("registry-mirror")
+                .long("registry-mirror")
+                .value_name("URL")
+                .action(ArgAction::Append)
+                .help("A registry that is asked before Docker Hub; may be given several times"),
+        )
+        .arg(
             Arg::new("shim")
                 .long("shim")
                 .value_name("PROGRAM")
@@ -104,6 +111,12 @@ fn daemon(options: &ArgMatches) -> Result<()> {
             true => String::new(),
             false => text("cgroup-parent"),
         },
+        mirrors: options
+            .get_many("registry-mirror")
+            .into_iter()
+            .flatten()
+            .map(mirror)
+            .collect::<Result<_>>()?,
         shim: options.get_one::<String>("shim").map_or_else(Shims::find, PathBuf::from),
         own,
     };
@@ -136,6 +149,16 @@ fn daemon(options: &ArgMatches) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The host and port of a mirror; without TLS it has to be on this machine.
+fn mirror(url: &String) -> Result<String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+    let host = rest.trim_end_matches('/');
+    match host.is_empty() || host.contains('/') {
+        true => Err(Error::invalid(format!("--registry-mirror {url}: expected https://host[:port]"))),
+        false => Ok(host.to_owned()),
+    }
 }
 
 /// The path in `unix:///path` or `/path`.

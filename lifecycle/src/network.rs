@@ -9,5 +9,5 @@ mod netavark;
 mod ports;
 mod store;
 
-pub use attach::publish;
+pub use attach::{check, publish};
 pub use store::{Network, Networks, Wish};

@@ -10,7 +10,7 @@ mod push;
 mod transport;
 
 pub use auth::Credentials;
-pub use client::Registry;
+pub use client::{Registry, download};
 pub use pull::pull;
 pub use push::push;
 

@@ -29,6 +29,9 @@ assert (code, output) == (5, b"b\n"), (code, output)
 code, (out, err) = box.exec_run("sh -c 'echo o; echo e >&2'", demux=True)
 assert (out, err) == (b"o\n", b"e\n"), (out, err)
 assert b"".join(box.exec_run("echo streamed", stream=True).output) == b"streamed\n"
+# Whether there are frames is what the start says.
+framed = client.api.exec_create(box.id, "echo framed", tty=True)
+assert client.api.exec_start(framed, demux=True) == (b"framed\r\n", None)
 while b"err" not in box.logs():
     time.sleep(0.05)
 assert box.logs(stderr=False) == b"out\n" and box.logs(stdout=False) == b"err\n"

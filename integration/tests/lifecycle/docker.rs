@@ -25,6 +25,16 @@ fn containers_are_run_as_they_are_asked_for() {
         (run("--add-host there:1.2.3.4 busybox cat /etc/hosts"), 0, vec!["1.2.3.4\tthere"]),
         (run("--read-only busybox touch /x"), 1, vec!["Read-only"]),
         (run("--tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts"), 0, vec!["tmpfs", "size=1024k"]),
+        ("mkdir -p outer/inner && mount -t tmpfs inner outer/inner".into(), 0, vec![]),
+        // With all that is mounted below, unless that is not wanted.
+        (run("-v $PWD/outer:/host:ro busybox touch /host/inner/x"), 1, vec!["Read-only file system"]),
+        (
+            run(
+                "--mount type=bind,src=$PWD/outer,dst=/host busybox touch /host/inner/x && umount outer/inner",
+            ),
+            0,
+            vec![],
+        ),
         (
             run("-v /etc:/host:ro busybox sh -c 'ls /host/passwd && touch /host/x'"),
             1,
@@ -219,6 +229,12 @@ fn files_go_in_and_out() {
             "docker stop -t 0 box && docker cp file box:/stopped && docker cp box:/stopped - | tar -xO",
             0,
             &["into"],
+        ),
+        // What would be mounted there when it ran.
+        (
+            "docker cp box:/data/file - | tar -tv && docker cp box:/data/. - | tar -xO && echo more > more && docker cp more box:/data/ && docker run --rm --network none -v data:/x busybox cat /x/more",
+            0,
+            &[" file\n", "into\nmore"],
         ),
         ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
         (

@@ -9,7 +9,7 @@ use integration::shim::pod::until;
 use super::{Check, engine, hold};
 
 /// Starts a registry on port 5000, with more lines for its configuration.
-fn registry(engine: &mut Engine, more: &str) {
+pub(super) fn registry(engine: &mut Engine, more: &str) {
     let dir = engine.directory.display();
     let config = format!(
         "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n{more}"
@@ -86,6 +86,34 @@ fn registries_ask_who_it_is() {
 }
 
 #[test]
+fn what_is_docker_hubs_may_come_from_a_mirror() {
+    if Release::Distribution.find("docker-registry").is_none() {
+        return integration::skip::say("needs docker-registry");
+    }
+    let mirrors =
+        ["--registry-mirror", "http://127.0.0.1:5009", "--registry-mirror", "http://127.0.0.1:5000/"];
+    let Some(mut engine) = super::engine_with(&mirrors, |_| {}) else {
+        return integration::skip::say("needs docker");
+    };
+    registry(&mut engine, "");
+    until("the registry answers", || {
+        engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
+    });
+    let checks: &[Check<'_>] = &[
+        ("docker info --format '{{.RegistryConfig.Mirrors}}'", 0, &["[127.0.0.1:5009 127.0.0.1:5000]"]),
+        (
+            "docker tag busybox 127.0.0.1:5000/library/small && docker push -q 127.0.0.1:5000/library/small && docker rmi -f $(docker images -q)",
+            0,
+            &[],
+        ),
+        ("docker run --rm --network none small echo mirrored", 0, &["mirrored"]),
+        ("docker images --format '{{.Repository}}'", 0, &["small\n"]),
+        ("cortend --registry-mirror http://host/path", 1, &["expected https://host"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn images_go_to_registries_and_come_back() {
     let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
     if Release::Distribution.find("docker-registry").is_none() {
@@ -157,6 +185,12 @@ fn images_go_to_registries_and_come_back() {
         ("docker rmi -f $(docker images -q)", 0, &[]),
         ("docker pull -q 127.0.0.1:5000/oci/app:2", 0, &[]),
         (&by_digest, 0, &["127.0.0.1:5000/oci/app", "sha256:"]),
+        // All tags of a repository.
+        (
+            "docker tag 127.0.0.1:5000/oci/app:2 127.0.0.1:5000/me/app:2 && docker push -q 127.0.0.1:5000/me/app:2 && docker rmi -f $(docker images -q) && docker pull -aq 127.0.0.1:5000/me/app && docker images --format '{{.Repository}}:{{.Tag}}' | sort | xargs",
+            0,
+            &["127.0.0.1:5000/me/app:1 127.0.0.1:5000/me/app:2\n"],
+        ),
         ("docker pull 127.0.0.1:5000/no/such", 1, &["not found"]),
         ("docker pull 127.0.0.1:5001/no/server", 1, &["refused"]),
         ("docker pull Bad/name", 1, &["invalid reference format"]),

@@ -7,6 +7,7 @@ mod docker;
 mod images;
 mod rootless;
 mod storage;
+mod suite;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, image};

@@ -69,9 +69,6 @@ fn options(call: &Call) -> Result<Options> {
             return Err(Error::not_implemented(format!("{name}: {why}")));
         }
     }
-    if !json_of::<Vec<String>>(call, "cachefrom")?.is_empty() {
-        return Err(Error::not_implemented("cachefrom: only what was built here is a cache"));
-    }
     if let Some(platform) = call.text("platform").filter(|platform| !config::is_ours(platform)) {
         return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
     }
@@ -80,6 +77,7 @@ fn options(call: &Call) -> Result<Options> {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
         arguments: json_of(call, "buildargs")?,
         labels: json_of(call, "labels")?,
+        cache_from: json_of(call, "cachefrom")?,
         no_cache: call.flag("nocache"),
         target: call.text("target").map(str::to_owned),
         pull: call.flag("pull"),
@@ -143,9 +141,9 @@ fn host(call: &Call) -> Result<Value> {
             host[field] = json!(text);
         }
     }
-    host["ExtraHosts"] = json!(call.text("extrahosts").map(|list| list.split(',').collect::<Vec<_>>()));
+    host["ExtraHosts"] = json!(call.all("extrahosts"));
+    host["SecurityOpt"] = json!(call.all("securityopt"));
     host["Ulimits"] = json_of(call, "ulimits")?;
-    host["SecurityOpt"] = json_of(call, "securityopt")?;
     if let Some(fields) = host.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }

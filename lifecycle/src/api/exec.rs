@@ -48,7 +48,8 @@ async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, body: &Value) 
     }
     let config = &exec.config;
     let way = Way {
-        raw: config.tty,
+        // As it is said now: a client that does not speak of the terminal again gets frames.
+        raw: body["Tty"].as_bool() == Some(true),
         stdout: config.attach_stdout || config.tty,
         stderr: config.attach_stderr,
         keys: hijack::keys(config.detach_keys.as_deref())?,

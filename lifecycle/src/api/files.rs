@@ -13,17 +13,31 @@ use std::os::fd::AsFd;
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::Container;
+use crate::container::record::MountPoint;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
 
-/// A container's files: as it sees them when it runs, with volumes and all; its own and its image's otherwise.
-fn root_of(engine: &Engine, container: &Container) -> Result<Root> {
-    let pid = container.record().state.pid;
-    if pid != 0 && container.record().state.status.is_up() {
-        return Root::open(Path::new(&format!("/proc/{pid}/root")));
+/// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
+/// be mounted there, or in its own files.
+fn place_of(engine: &Engine, container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
+    let record = container.record().clone();
+    let pid = record.state.pid;
+    if pid != 0 && record.state.status.is_up() {
+        return Ok((Root::open(Path::new(&format!("/proc/{pid}/root")))?, path.to_owned()));
     }
-    tree::mount(&container.overlay(engine)?)
+    let at = Path::new("/").join(path);
+    let below = |mount: &&MountPoint| mount.kind != "tmpfs" && at.starts_with(&mount.destination);
+    // The last one is the one above the others.
+    let Some(mount) = record.mounts.iter().rev().find(below) else {
+        return Ok((tree::mount(&container.overlay(engine)?)?, path.to_owned()));
+    };
+    let rest = at.strip_prefix(&mount.destination).unwrap_or(&at).to_owned();
+    let source = Path::new(&mount.source);
+    match (source.is_dir(), source.parent(), source.file_name()) {
+        (false, Some(folder), Some(name)) => Ok((Root::open(folder)?, Path::new(name).join(rest))),
+        _ => Ok((Root::open(source)?, rest)),
+    }
 }
 
 pub(super) async fn changes(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
@@ -81,14 +95,14 @@ pub(super) async fn get(
 ) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
-    let (root, stat, header) = {
+    let (root, inside, stat, header) = {
         let (engine, container, path, text) =
             (Arc::clone(engine), Arc::clone(container), path.clone(), text.clone());
         let looking = tokio::task::spawn_blocking(move || -> Result<_> {
-            let root = root_of(&engine, &container)?;
-            let stat = look(&root, &path).ok_or_else(|| missing(&text, &container))?;
-            let header = describe(&root, &path, &stat)?;
-            Ok((root, stat, header))
+            let (root, inside) = place_of(&engine, &container, &path)?;
+            let stat = look(&root, &inside).ok_or_else(|| missing(&text, &container))?;
+            let header = describe(&root, &inside, &path, &stat)?;
+            Ok((root, inside, stat, header))
         });
         looking.await??
     };
@@ -102,7 +116,7 @@ pub(super) async fn get(
     };
     let mut answer = if content {
         container.publish(engine, "archive-path", &[]);
-        send(move || Ok((root, path, name)))
+        send(move || Ok((root, inside, name)))
     } else {
         answer::empty(StatusCode::OK)
     };
@@ -119,9 +133,9 @@ fn look(root: &Root, path: &Path) -> Option<FileStat> {
     }
 }
 
-/// The header with which clients learn what a path is: JSON in base64.
-fn describe(root: &Root, path: &Path, stat: &FileStat) -> Result<String> {
-    let target = match root.parent(path)? {
+/// The header with which clients learn what a path of a container is, which is `inside` the root: JSON in base64.
+fn describe(root: &Root, inside: &Path, path: &Path, stat: &FileStat) -> Result<String> {
+    let target = match root.parent(inside)? {
         Some((folder, name)) if is_kind(stat, libc::S_IFLNK) => {
             let target = nix::fcntl::readlinkat(folder.as_fd(), &name)?;
             let base = Path::new("/").join(path.parent().unwrap_or(Path::new("")));
@@ -178,7 +192,7 @@ pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut ca
     let file = call.spool(&engine.images.content).await?;
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     let applying = tokio::task::spawn_blocking(move || -> Result<()> {
-        let root = root_of(&engine, &container)?;
+        let (root, inside) = place_of(&engine, &container, &inside)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let folder = match root.get(&inside, flags) {
             Ok(folder) => folder,

@@ -64,7 +64,7 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Re
         return tag(engine, &call, &name.join("/"));
     }
     if method == DELETE && !path.is_empty() {
-        return answer::json(&remove(engine, &path.join("/"), call.flag("force"))?);
+        return answer::json(&remove(engine, &path.join("/"), call.flag("force"), !call.flag("noprune"))?);
     }
     Err(not_found(&call))
 }
@@ -192,7 +192,8 @@ fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
 }
 
 /// Takes a name away, or the whole image when it was the last one or the id was given.
-fn remove(engine: &Engine, text: &str, force: bool) -> Result<Vec<Value>> {
+/// With `parents`, those that only were steps on the way to it go with it.
+fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec<Value>> {
     let image = engine.images.find(text)?;
     let short = &image.id["sha256:".len()..][..12];
     let (tags, digests) = engine.images.names(&image.id);
@@ -254,23 +255,24 @@ fn remove(engine: &Engine, text: &str, force: bool) -> Result<Vec<Value>> {
     if !engine.images.children(&image.id).is_empty() {
         return Ok(done);
     }
-    delete(engine, &image, &mut done)?;
+    delete(engine, &image, parents, &mut done)?;
     Ok(done)
 }
 
 /// Removes an image without names, and what is needed by nothing else after that.
-fn delete(engine: &Engine, image: &Image, done: &mut Vec<Value>) -> Result<()> {
+fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) -> Result<()> {
     engine.images.forget(&image.id)?;
     engine.events.publish("image", "delete", &image.id, inspect::image_attributes(image, &image.id));
     done.push(json!({"Deleted": image.id}));
     let (layers, _) = engine.collect()?;
     done.extend(layers.into_iter().map(|layer| json!({"Deleted": layer})));
     // An image that only was a step on the way to this one.
-    if let Some(parent) = image.parent.as_deref().and_then(|parent| engine.images.find(parent).ok()) {
+    let parent = image.parent.as_deref().filter(|_| parents);
+    if let Some(parent) = parent.and_then(|parent| engine.images.find(parent).ok()) {
         let (tags, digests) = engine.images.names(&parent.id);
         let free = tags.is_empty() && digests.is_empty() && engine.images.children(&parent.id).is_empty();
         if free && users(engine, &parent.id).is_empty() {
-            delete(engine, &parent, done)?;
+            delete(engine, &parent, parents, done)?;
         }
     }
     Ok(())
@@ -297,7 +299,7 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             continue;
         }
         let size = engine.images.size(&image);
-        if let Ok(removed) = remove(engine, &image.id, true) {
+        if let Ok(removed) = remove(engine, &image.id, true, true) {
             freed += size;
             done.extend(removed);
         }

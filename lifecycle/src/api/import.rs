@@ -1,5 +1,6 @@
 //! Images made of files: `docker import` and `docker commit`.
 
+use std::io::Seek;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::image::config::{ConfigFile, History, architecture};
-use crate::time;
+use crate::{registry, time};
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -29,15 +30,19 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 
 /// `POST /images/create?fromSrc=-`
 pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
-    if call.text("fromSrc") != Some("-") {
-        return Err(Error::not_implemented(
-            "import from a URL is not offered: download it and import the file",
-        ));
+    let source = call.text("fromSrc").unwrap_or_default().to_owned();
+    let is_url = source.starts_with("http://") || source.starts_with("https://");
+    if source != "-" && !is_url {
+        return Err(Error::invalid(format!("import {source:?}: expected - or a URL of http or https")));
     }
     let reference = name(&call)?;
-    let message = call.text("message").map_or_else(|| "Imported from -".to_owned(), str::to_owned);
+    let message = call.text("message").map_or_else(|| format!("Imported from {source}"), str::to_owned);
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
-    let file = call.spool(&engine.images.content).await?;
+    let mut file = call.spool(&engine.images.content).await?;
+    if is_url {
+        registry::download(&source, file.try_clone()?).await?;
+        file.rewind()?;
+    }
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
     tokio::task::spawn_blocking(move || {
@@ -95,8 +100,14 @@ pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
     let config = settings::merge(changed, &container.record().config);
     let pause =
         call.flag_or("pause", true) && container.record().state.status == crate::container::Status::Running;
+    let paused = match pause {
+        true => crate::container::pause(engine, &container).await,
+        false => Ok(()),
+    };
+    // One that ended just now needs no pause.
+    let pause = pause && (paused.is_ok() || container.record().state.status.is_up());
     if pause {
-        crate::container::pause(engine, &container).await?;
+        paused?;
     }
     let (author, comment) = (call.text("author").map(str::to_owned), call.text("comment").map(str::to_owned));
     let committing = {

@@ -324,6 +324,7 @@ fn image_config(image: &Image) -> Result<Value> {
         ("User", json!("")),
         ("WorkingDir", json!("")),
         ("Volumes", Value::Null),
+        ("OnBuild", Value::Null),
     ] {
         if config[name].is_null() {
             config[name] = default;

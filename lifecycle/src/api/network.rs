@@ -14,7 +14,7 @@ use super::{DELETE, GET, POST, not_found};
 use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::network::{Network, Wish};
+use crate::network::{self, Network, Wish};
 use crate::time::Time;
 
 #[derive(Default, Deserialize)]
@@ -32,6 +32,7 @@ struct Request {
     ipv4: Option<bool>,
     #[serde(rename = "IPAM")]
     ipam: Option<Ipam>,
+    config_from: Option<HashMap<String, String>>,
     options: Option<HashMap<String, String>>,
     labels: Option<HashMap<String, String>>,
 }
@@ -68,7 +69,9 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
                 let endpoint: Option<EndpointSettings> =
                     serde_json::from_value(body["EndpointConfig"].clone())
                         .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
-                engine.networks.add_container(engine, &container, name, endpoint.unwrap_or_default()).await?;
+                let endpoint = endpoint.unwrap_or_default();
+                network::check(&endpoint)?;
+                engine.networks.add_container(engine, &container, name, endpoint).await?;
             } else {
                 engine.networks.remove_container(engine, &container, name).await?;
             }
@@ -88,6 +91,9 @@ fn wish(request: Request) -> Result<Wish> {
         || request.scope.is_some_and(|scope| !matches!(scope.as_str(), "" | "local"))
     {
         return refuse("a network of a swarm");
+    }
+    if request.config_from.is_some_and(|from| from.values().any(|name| !name.is_empty())) {
+        return refuse("a network with the configuration of another one");
     }
     let ipam = request.ipam.unwrap_or_default();
     if ipam.driver.is_some_and(|driver| !matches!(driver.as_str(), "" | "default"))

@@ -18,22 +18,19 @@ pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     match call.text("tag") {
         Some(digest) if digest.contains(':') => reference.digest = Some(digest.to_owned()),
         Some(tag) => reference.tag = Some(tag.to_owned()),
-        None if reference.tag.is_none() && reference.digest.is_none() => {
-            return Err(Error::not_implemented("pulling all tags of a repository is not offered: name one"));
-        }
         None => {}
     }
-    let reference = Reference::parse(&reference.to_string())?;
+    // Without a tag, all of them are meant: checked here, and kept as it is.
+    Reference::parse(&reference.to_string())?;
     if let Some(platform) = call.text("platform").filter(|platform| !crate::image::config::is_ours(platform))
     {
         return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
     }
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
-    let remote = Arc::new(Registry::new(&reference.domain, credentials));
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        if let Err(error) = registry::pull(&engine, remote, &reference, &pusher).await {
+        if let Err(error) = registry::pull(&engine, &reference, credentials, &pusher).await {
             pusher.fail(&error).await;
         }
     });

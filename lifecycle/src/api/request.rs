@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
@@ -17,6 +18,9 @@ use crate::time::Time;
 /// The largest body that is not a stream.
 const MOST: usize = 8 << 20;
 
+/// The largest that is read before anything is answered.
+const EARLY: usize = 64 << 10;
+
 /// A request, its path cut up.
 #[derive(Debug)]
 pub struct Call {
@@ -27,6 +31,8 @@ pub struct Call {
     /// The parts of the path, without the version.
     pub path: Vec<String>,
     query: HashMap<String, Vec<String>>,
+    /// A body that is small, read before anything is answered: a client that is still writing would not see the answer.
+    early: Option<Bytes>,
     /// The rest of it.
     pub request: Request<Incoming>,
 }
@@ -59,7 +65,22 @@ impl Call {
             let key = decode(key, true).ok_or_else(bad)?;
             query.entry(key).or_default().push(decode(value, true).ok_or_else(bad)?);
         }
-        Ok(Self { method: request.method().clone(), version: named.unwrap_or(version), path, query, request })
+        let method = request.method().clone();
+        Ok(Self { method, version: named.unwrap_or(version), path, query, early: None, request })
+    }
+
+    /// Reads a body whose length is known and small.
+    ///
+    /// # Errors
+    /// When the client breaks off.
+    pub async fn read_early(&mut self) -> Result<()> {
+        let length = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if length.is_some_and(|length| (1..=EARLY).contains(&length)) {
+            let body = self.request.body_mut().collect().await;
+            let body = body.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
+            self.early = Some(body.to_bytes());
+        }
+        Ok(())
     }
 
     /// A parameter that is not empty.
@@ -139,8 +160,13 @@ impl Call {
     /// # Errors
     /// When it is too large or malformed.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let body = Limited::new(self.request.body_mut(), MOST).collect().await;
-        let bytes = body.map_err(|error| Error::invalid(format!("read the request: {error}")))?.to_bytes();
+        let bytes = match self.early.take() {
+            Some(bytes) => bytes,
+            None => {
+                let body = Limited::new(self.request.body_mut(), MOST).collect().await;
+                body.map_err(|error| Error::invalid(format!("read the request: {error}")))?.to_bytes()
+            }
+        };
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -154,6 +180,7 @@ impl Call {
     /// When the client breaks off or writing fails.
     pub async fn spool(&mut self, content: &Content) -> Result<File> {
         let mut file = content.spool()?;
+        file.write_all(&self.early.take().unwrap_or_default())?;
         while let Some(frame) = self.request.body_mut().frame().await {
             let frame = frame.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
             if let Ok(bytes) = frame.into_data() {

@@ -112,7 +112,10 @@ async fn respond(engine: &Arc<Engine>, request: Request<Incoming>) -> Answer {
     let ((major, minor), _) = VERSIONS;
     let head = request.method() == Method::HEAD;
     let answer = match Call::new(request, (major, minor)) {
-        Ok(call) => route(engine, call).await,
+        Ok(mut call) => match call.read_early().await {
+            Ok(()) => route(engine, call).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     let mut answer = answer.unwrap_or_else(|error| answer::error(&error));

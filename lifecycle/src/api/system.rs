@@ -24,7 +24,7 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &
         ("info", []) if method == GET => info(engine),
         ("events", []) if method == GET => events(engine, &call),
         ("auth", []) if method == POST => super::registry::log_in(call).await,
-        ("system", ["df"]) if method == GET => disk_usage(engine),
+        ("system", ["df"]) if method == GET => disk_usage(engine, &call.all("type")),
         ("build", []) if method == POST => super::build::build(engine, call).await,
         ("build", ["prune"]) if method == POST => {
             answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
@@ -129,7 +129,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": []},
+        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": engine.settings.mirrors},
         "NCPU": cpus,
         "MemTotal": stats::memory_total(),
         "GenericResources": null,
@@ -223,7 +223,8 @@ fn events(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     Ok(answer)
 }
 
-fn disk_usage(engine: &Engine) -> Result<Answer> {
+/// What is on the disk: of all kinds, or of those that are asked for.
+fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
     let containers = engine.all_containers();
     let mut images = Vec::new();
     for image in engine.images.all() {
@@ -255,12 +256,18 @@ fn disk_usage(engine: &Engine) -> Result<Answer> {
         })
         .collect();
     let rows: Vec<Value> = containers.iter().map(|container| inspect::row(engine, container, true)).collect();
-    answer::json(&json!({
-        "LayersSize": layers,
-        "Images": images,
-        "Containers": rows,
-        "Volumes": volumes,
-        "BuildCache": [],
-        "BuilderSize": 0,
-    }))
+    let mut all = json!({"BuilderSize": 0});
+    let parts = [
+        ("image", "LayersSize", json!(layers)),
+        ("image", "Images", json!(images)),
+        ("container", "Containers", json!(rows)),
+        ("volume", "Volumes", json!(volumes)),
+        ("build-cache", "BuildCache", json!([])),
+    ];
+    for (_, name, part) in
+        parts.into_iter().filter(|(kind, ..)| kinds.is_empty() || kinds.iter().any(|k| k == kind))
+    {
+        all[name] = part;
+    }
+    answer::json(&all)
 }

@@ -3,6 +3,7 @@
 //! Everything is read below one [`Root`] and written below another, as a tar stream between two threads: no link in a
 //! context or image leads out of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
@@ -28,6 +29,8 @@ pub(super) struct Copy {
     pub word: String,
     /// The sources as they are written, variables put in.
     pub sources: Vec<String>,
+    /// The folders of those that are URLs, each with what was downloaded.
+    pub fetched: BTreeMap<String, PathBuf>,
     /// Where to, absolute; with a slash at the end it is a directory.
     pub target: String,
     /// The owner of what is copied.
@@ -44,6 +47,13 @@ pub(super) struct Found {
     path: PathBuf,
     stat: FileStat,
     archive: bool,
+    /// The folder that it was downloaded to.
+    root: Option<Root>,
+}
+
+/// Whether ADD downloads it.
+pub(super) fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
 }
 
 impl Copy {
@@ -54,9 +64,17 @@ impl Copy {
     pub(super) fn find(&self, from: &Root) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for source in &self.sources {
+            if let Some(folder) = self.fetched.get(source) {
+                let root = Root::open(folder)?;
+                for name in files::entries(folder) {
+                    found.push(look(&root, Path::new(&files::name_of(&name)))?);
+                }
+                found.last_mut().into_iter().for_each(|one| one.root = Root::open(folder).ok());
+                continue;
+            }
             if self.word == "ADD" && (source.contains("://") || source.starts_with("git@")) {
                 return Err(Error::not_implemented(format!(
-                    "ADD {source}: URLs are not offered; fetch it with RUN, or put it into the context"
+                    "ADD {source}: expected http or https; Git repositories need BuildKit, which is not part of this engine"
                 )));
             }
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
@@ -85,7 +103,9 @@ impl Copy {
             )));
         }
         if self.word == "ADD" {
-            for one in found.iter_mut().filter(|one| is_kind(&one.stat, libc::S_IFREG)) {
+            // What was downloaded is not unpacked.
+            for one in found.iter_mut().filter(|one| one.root.is_none() && is_kind(&one.stat, libc::S_IFREG))
+            {
                 one.archive = is_archive(from, &one.path)?;
             }
         }
@@ -105,7 +125,7 @@ impl Copy {
             } else {
                 PathBuf::from(one.path.file_name().unwrap_or_default())
             };
-            pack.add(from, &one.path, &name)?;
+            pack.add(one.root.as_ref().unwrap_or(from), &one.path, &name)?;
         }
         let hash = pack.finish()?.finish().digest;
         let kind = match found {
@@ -130,6 +150,7 @@ impl Copy {
             ..Apply::default()
         };
         for one in found {
+            let from = one.root.as_ref().unwrap_or(from);
             if one.archive {
                 make_folder(to, &target, (0, 0))?;
                 let fd = from.get(&one.path, OFlag::O_RDONLY)?;
@@ -160,11 +181,11 @@ fn look(from: &Root, path: &Path) -> Result<Found> {
     let mut path = clean(path);
     for _ in 0..LINKS {
         let Some((folder, name)) = from.parent(&path)? else {
-            return Ok(Found { path, stat: fstat(from.as_fd())?, archive: false });
+            return Ok(Found { path, stat: fstat(from.as_fd())?, archive: false, root: None });
         };
         let stat = fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if !is_kind(&stat, libc::S_IFLNK) {
-            return Ok(Found { path, stat, archive: false });
+            return Ok(Found { path, stat, archive: false, root: None });
         }
         let target = PathBuf::from(readlinkat(folder.as_fd(), &name)?);
         path = clean(&path.parent().unwrap_or(Path::new("")).join(target));

@@ -29,7 +29,7 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::{Image, Reference};
-use crate::registry::{self, Credentials, Registry};
+use crate::registry::{self, Credentials};
 use context::Context;
 use dockerfile::Instruction;
 use stage::Stage;
@@ -58,6 +58,8 @@ pub struct Options {
     pub arguments: HashMap<String, Option<String>>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
+    /// Images whose steps need not be made anew either.
+    pub cache_from: Vec<String>,
     /// Make everything anew.
     pub no_cache: bool,
     /// The stage to end with.
@@ -241,8 +243,7 @@ impl Build {
         }
         let reference = Reference::parse(name)?;
         let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
-        let remote = Arc::new(Registry::new(&reference.domain, credentials));
-        registry::pull(&self.engine, remote, &reference, &self.progress).await?;
+        registry::pull(&self.engine, &reference, credentials, &self.progress).await?;
         self.engine.images.find(&reference.to_string())
     }
 }

@@ -2,7 +2,8 @@
 //! build has made.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
@@ -17,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::config::{ConfigFile, History, architecture};
-use crate::{time, tree};
+use crate::{files, registry, time, tree};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -103,10 +104,44 @@ impl Stage {
             .filter(same)
             .collect();
         found.sort_by(|a, b| a.config.created.cmp(&b.config.created));
-        let newest = found.pop();
+        let newest = found.pop().or_else(|| self.borrowed(build, created_by));
         let any = newest.is_some();
         self.image = newest.or_else(|| self.image.take());
         any
+    }
+
+    /// Makes the image of a step that one of the images of `--cache-from` has taken too, after the same ones.
+    fn borrowed(&self, build: &Build, created_by: &str) -> Option<Arc<Image>> {
+        let images = &build.engine.images;
+        let own = self.image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+        let steps = |config: &ConfigFile| {
+            config.history.iter().map(|step| (step.created_by.clone(), step.empty_layer)).collect::<Vec<_>>()
+        };
+        for source in build.options.cache_from.iter().filter_map(|name| images.find(name).ok()) {
+            let theirs = &source.config;
+            let Some(step) = theirs.history.get(own.history.len()) else { continue };
+            let layers = own.rootfs.diff_ids.len();
+            if step.created_by.as_deref() != Some(created_by)
+                || !steps(theirs).starts_with(&steps(&own))
+                || !theirs.rootfs.diff_ids.starts_with(&own.rootfs.diff_ids)
+            {
+                continue;
+            }
+            let layer = theirs.rootfs.diff_ids.get(layers).filter(|_| !step.empty_layer);
+            let mut config = ConfigFile {
+                architecture: theirs.architecture.clone(),
+                os: theirs.os.clone(),
+                created: step.created.clone(),
+                author: self.author.clone(),
+                config: Some(self.config.clone()),
+                ..own.clone()
+            };
+            config.history.push(step.clone());
+            config.rootfs.diff_ids.extend(layer.cloned());
+            let text = serde_json::to_vec(&config).ok()?;
+            return images.add(&text, Some(self.parent())).and_then(|id| images.find(&id)).ok();
+        }
+        None
     }
 }
 
@@ -254,6 +289,7 @@ impl Build {
             None => tree::Root::new(self.context.root.get(Path::new(""), nix::fcntl::OFlag::O_PATH)?),
             Some(lower) => tree::mount(&lower)?,
         };
+        let downloads = self.download(&mut copy).await?;
         let (engine, layers) = (Arc::clone(&self.engine), stage.layers());
         let owner = instruction.flag("chown").map(str::to_owned);
         let looking = spawn_blocking(move || -> Result<_> {
@@ -282,7 +318,48 @@ impl Build {
         let (engine, layers) = (Arc::clone(&self.engine), stage.layers());
         let copying = spawn_blocking(move || copy::layer(&engine, &layers, |to| copy.run(&root, &found, to)));
         let layer = copying.await??;
+        drop(downloads);
         stage.commit(&self.engine, created_by, layer)
+    }
+
+    /// Downloads the sources of ADD that are URLs, into folders that go with what is returned.
+    async fn download(&self, copy: &mut Copy) -> Result<Vec<Folder>> {
+        let mut downloads = Vec::new();
+        let urls: Vec<String> = copy
+            .sources
+            .iter()
+            .filter(|source| copy.word == "ADD" && copy::is_url(source))
+            .cloned()
+            .collect();
+        for url in urls {
+            let path = url.split(['?', '#']).next().unwrap_or_default();
+            let name =
+                path.splitn(4, '/').nth(3).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+            if name.is_empty() && copy.target.ends_with('/') || name == ".." || name == "." {
+                return Err(Error::invalid(format!("cannot determine filename for source {url}")));
+            }
+            let folder = Folder(self.engine.images.content.temporary());
+            files::make_dir(&folder.0, 0o700)?;
+            let place = folder.0.join(if name.is_empty() { "download" } else { name });
+            let mut options = std::fs::File::options();
+            let file = options.write(true).create_new(true).mode(0o600).open(&place);
+            registry::download(&url, file.map_err(Error::at("make", &place))?)
+                .await
+                .map_err(|error| error.context("ADD failed"))?;
+            copy.fetched.insert(url, folder.0.clone());
+            downloads.push(folder);
+        }
+        Ok(downloads)
+    }
+}
+
+/// A folder that is needed for one instruction.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the engine starts next.
+        let _gone = files::remove_dir(&self.0);
     }
 }
 
@@ -316,6 +393,7 @@ fn read_copy(stage: &Stage, instruction: &Instruction, words: &Words<'_>) -> Res
     Ok(Copy {
         word: word.clone(),
         sources: sources.to_vec(),
+        fetched: BTreeMap::new(),
         target: if is_folder && path != "/" { format!("{path}/") } else { path },
         owner: (0, 0),
         chown: instruction.flag("chown").is_some(),

@@ -12,7 +12,7 @@ use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tree::{self, Apply, Root};
-use crate::{files, time, volume};
+use crate::{files, network, time, volume};
 
 /// Makes a container of a request's body; returns it and what the user should know.
 ///
@@ -103,6 +103,7 @@ fn networks_of(
 ) -> Result<BTreeMap<String, EndpointSettings>> {
     let mut networks = BTreeMap::new();
     for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
+        network::check(&endpoint)?;
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
         networks.insert(name, endpoint);

@@ -40,6 +40,8 @@ pub struct ExecConfig {
     /// Take its error output.
     pub attach_stderr: bool,
     /// The keys that end being attached.
+    // docker-py writes it so; Go reads names in any case.
+    #[serde(alias = "detachKeys")]
     pub detach_keys: Option<String>,
     /// Give it a terminal.
     pub tty: bool,

@@ -158,8 +158,9 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
                 }
                 crate::files::make_dir(Path::new(source), 0o755)?;
             }
-            if options.read_only_force_recursive == Some(true) {
-                return Err(bad("bind", "ReadOnlyForceRecursive is not offered".into()));
+            let alone = options.read_only_non_recursive == Some(true);
+            if writable && (alone || options.read_only_force_recursive == Some(true)) {
+                return Err(bad("bind", "mount must be set to ReadOnly".into()));
             }
             Ok(MountPoint {
                 kind: "bind".into(),
@@ -168,6 +169,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
                 writable,
                 propagation: options.propagation.map(|p| p.to_string()).unwrap_or_default(),
                 shallow: options.non_recursive.unwrap_or(false),
+                read_only_alone: alone,
                 ..Default::default()
             })
         }

@@ -175,6 +175,9 @@ pub struct MountPoint {
     /// What is mounted on the source is left out.
     #[serde(default)]
     pub shallow: bool,
+    /// Read-only for itself alone: what is mounted on the source can be written to.
+    #[serde(default)]
+    pub read_only_alone: bool,
     /// Options of a tmpfs.
     #[serde(default)]
     pub options: Vec<String>,

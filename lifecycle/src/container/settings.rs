@@ -89,11 +89,13 @@ pub fn normalize(body: &mut Value) {
 }
 
 /// Names of fields that newer or older clients may send and that nothing here would look at.
-const UNKNOWN: [(&str, &str); 4] = [
+const UNKNOWN: [(&str, &str); 6] = [
     ("KernelMemory", "kernel memory limits are not supported by this kernel's cgroups"),
     ("KernelMemoryTCP", "kernel memory limits are not supported by this kernel's cgroups"),
     ("CpuCount", "CpuCount is for Windows only"),
     ("CpuPercent", "CpuPercent is for Windows only"),
+    ("IOMaximumIOps", "IOMaximumIOps is for Windows only"),
+    ("IOMaximumBandwidth", "IOMaximumBandwidth is for Windows only"),
 ];
 
 /// Refuses what cannot be honoured.
@@ -108,6 +110,9 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
         }
     }
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    if config.network_disabled == Some(true) && host.network_mode.as_deref() != Some("none") {
+        return refuse("NetworkDisabled: say so with the network mode \"none\"".into());
+    }
     if host
         .isolation
         .is_some_and(|i| !matches!(i, HostConfigIsolationEnum::EMPTY | HostConfigIsolationEnum::DEFAULT))
@@ -240,9 +245,6 @@ pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
             "mode" if value == "blocking" => {}
             _ => return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver"))),
         }
-    }
-    if rotation.max_file > 1 && rotation.max_size.is_none() {
-        return Err(Error::invalid("max-file cannot be specified without max-size"));
     }
     Ok(Some(rotation))
 }

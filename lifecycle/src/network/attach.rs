@@ -249,6 +249,29 @@ pub fn publish(engine: &Engine, network: &Network, action: &str, container: &str
     engine.events.publish("network", action, &network.id, attributes);
 }
 
+/// Refuses what a container cannot have in a network.
+///
+/// # Errors
+/// With the setting.
+pub fn check(endpoint: &EndpointSettings) -> Result<()> {
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let ipam = endpoint.ipam_config.clone().unwrap_or_default();
+    let what = if some(&endpoint.links) {
+        "--link"
+    } else if ipam.ipv6_address.is_some_and(|address| !address.is_empty()) {
+        "an IPv6 address"
+    } else if some(&ipam.link_local_ips) {
+        "--link-local-ip"
+    } else if endpoint.gw_priority.is_some_and(|priority| priority != 0) {
+        "a gateway's priority"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!(
+        "{what} is not offered in networks: containers find each other by name and alias"
+    )))
+}
+
 /// What is only true while a container runs.
 fn forget(endpoint: &mut EndpointSettings) {
     let own_mac = endpoint.mac_address.take().filter(|mac| !mac.starts_with("02:42:"));

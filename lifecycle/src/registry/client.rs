@@ -1,5 +1,6 @@
 //! Requests to a registry: authentication, redirections, errors in its own words.
 
+use std::io::Write;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -14,6 +15,9 @@ use crate::error::{Error, Result};
 
 /// The largest manifest, configuration or token.
 const MOST: usize = 8 << 20;
+
+/// Who we say we are.
+const AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
 
 /// A registry, as one user sees it.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ impl Registry {
         let path = parsed.path_and_query().map_or("/", |path| path.as_str());
         let mut request =
             Request::builder().method(method.clone()).uri(path).header(header::HOST, &authority);
-        request = request.header(header::USER_AGENT, concat!("corten/", env!("CARGO_PKG_VERSION")));
+        request = request.header(header::USER_AGENT, AGENT);
         // Elsewhere, our authorization is nobody's business.
         let authorization = self.authorization().clone().filter(|_| authority == self.authority);
         if let Some(value) = authorization {
@@ -233,6 +237,49 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<Bytes> {
     let body = Limited::new(answer.into_body(), MOST).collect().await;
     body.map(http_body_util::Collected::to_bytes)
         .map_err(|error| Error::internal(format!("read the answer: {error}")))
+}
+
+/// Writes what is at a URL of no registry into a file; redirections are followed. Returns the URL it was found at.
+///
+/// # Errors
+/// When it is not there, or breaks off.
+pub async fn download(url: &str, mut to: std::fs::File) -> Result<String> {
+    let mut url = url.to_owned();
+    for _ in 0..8 {
+        let parsed: Uri = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
+        let authority = parsed.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        // A name and a password in it are for the server alone, and would be for whoever reads the history.
+        if authority.contains('@') {
+            return Err(Error::invalid("a URL with a name and password in it is not offered"));
+        }
+        let path = parsed.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::get(path).header(header::HOST, &authority).header(header::USER_AGENT, AGENT);
+        let request = request.body(full("")).map_err(Error::step("make a request"))?;
+        let answer = send(parsed.scheme_str() == Some("https"), &authority, request).await?;
+        let status = answer.status();
+        let target = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        if let Some(target) = target.filter(|_| status.is_redirection()) {
+            let next = absolute(&url, target)?;
+            if !next.starts_with("https://") && (url.starts_with("https://") || !next.starts_with("http://"))
+            {
+                return Err(Error::invalid(format!("{url} leads to {next}, which is not followed")));
+            }
+            url = next;
+            continue;
+        }
+        if !status.is_success() {
+            return Err(Error::invalid(format!("{url}: the server answers {status}")));
+        }
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Error::internal(format!("{url}: {error}")))?;
+            if let Ok(bytes) = frame.into_data() {
+                to = tokio::task::spawn_blocking(move || to.write_all(&bytes).map(|()| to)).await??;
+            }
+        }
+        return Ok(url);
+    }
+    Err(Error::invalid(format!("{url}: too many redirections")))
 }
 
 fn absolute(base: &str, target: &str) -> Result<String> {

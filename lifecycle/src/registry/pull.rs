@@ -5,24 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::client::{expect, full, read};
-use super::{MANIFESTS, Registry};
+use super::{Credentials, MANIFESTS, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::config::architecture;
 use crate::image::content::digest;
+use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
 
 /// How many layers are fetched at a time, and how often a download that broke off goes on.
 const PARALLEL: usize = 3;
 const ATTEMPTS: usize = 5;
+
+/// How much of a list of tags is read, whatever a registry says comes next.
+const PAGES: usize = 1000;
 
 #[derive(Debug, Clone, Deserialize)]
 struct Descriptor {
@@ -40,16 +44,69 @@ struct Platform {
 }
 
 #[derive(Debug, Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Manifest {
     config: Descriptor,
     layers: Vec<Descriptor>,
 }
 
-/// Pulls an image and gives it its name; progress goes to `pusher`.
+/// Pulls an image and gives it its name, or all of a repository without a tag; progress goes to `pusher`. What is Docker
+/// Hub's may come from a mirror.
 ///
 /// # Errors
 /// When the registry does not have it, or what it sends is not what it says.
 pub async fn pull(
+    engine: &Arc<Engine>,
+    reference: &Reference,
+    credentials: Credentials,
+    pusher: &Pusher,
+) -> Result<()> {
+    let mirrors = engine.settings.mirrors.iter().filter(|_| reference.domain == DEFAULT_DOMAIN);
+    for mirror in mirrors {
+        let registry = Arc::new(Registry::new(mirror, Credentials::default()));
+        // It needs not have everything, nor be there at all.
+        if pull_from(engine, registry, reference, pusher).await.is_ok() {
+            return Ok(());
+        }
+    }
+    let registry = Arc::new(Registry::new(&reference.domain, credentials));
+    pull_from(engine, registry, reference, pusher).await
+}
+
+async fn pull_from(
+    engine: &Arc<Engine>,
+    registry: Arc<Registry>,
+    reference: &Reference,
+    pusher: &Pusher,
+) -> Result<()> {
+    if reference.tag.is_some() || reference.digest.is_some() {
+        return pull_one(engine, registry, reference, pusher).await;
+    }
+    let mut next = Some(format!("/v2/{}/tags/list", reference.path));
+    for _ in 0..PAGES {
+        let Some(path) = next.take() else { break };
+        let answer = registry.request(Method::GET, &path, &[], || full("")).await?;
+        let answer = expect(answer, &[StatusCode::OK]).await?;
+        let link = answer.headers().get(header::LINK).and_then(|link| link.to_str().ok());
+        // `</v2/…?n=…&last=…>; rel="next"`
+        next = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+        let list: TagList = serde_json::from_slice(&read(answer).await?)
+            .map_err(|error| Error::invalid(format!("the list of tags: {error}")))?;
+        for tag in list.tags.into_iter().flatten() {
+            let one = Reference { tag: Some(tag), ..reference.clone() };
+            // What the registry calls a tag is one.
+            let one = Reference::parse(&one.to_string())?;
+            pull_one(engine, Arc::clone(&registry), &one, pusher).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn pull_one(
     engine: &Arc<Engine>,
     registry: Arc<Registry>,
     reference: &Reference,

@@ -36,7 +36,7 @@ pub(super) fn is_loopback(authority: &str) -> bool {
 
 /// Sends a request to `authority`, a host with or without a port.
 pub(super) async fn send(tls: bool, authority: &str, request: Request<Body>) -> Result<Response<Incoming>> {
-    let failed = |error: &dyn std::fmt::Display| Error::internal(format!("registry {authority}: {error}"));
+    let failed = |error: &dyn std::fmt::Display| Error::internal(format!("{authority}: {error}"));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => {
             (host, port.parse().map_err(|_| Error::invalid(format!("invalid port in {authority:?}")))?)
@@ -58,9 +58,7 @@ pub(super) async fn send(tls: bool, authority: &str, request: Request<Body>) -> 
         exchange(stream, request).await
     };
     let answer = tokio::time::timeout(ANSWER_LIMIT, sending).await;
-    answer
-        .map_err(|_| failed(&"no answer in time"))?
-        .map_err(|error| error.context(format!("registry {authority}")))
+    answer.map_err(|_| failed(&"no answer in time"))?.map_err(|error| error.context(authority))
 }
 
 async fn exchange(

@@ -87,6 +87,8 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
     if point.source.is_empty() {
         return Err(Error::internal(format!("the mount at {} has no source", point.destination)));
     }
+    // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
+    let access = if point.writable || point.read_only_alone { access } else { "rro" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
     let bind = if point.shallow { "bind" } else { "rbind" };
     Ok(json!({
