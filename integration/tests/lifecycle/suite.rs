@@ -16,7 +16,7 @@ use super::images::registry;
 use super::{engine_with, has_networks};
 
 /// What the tests pull from Docker Hub: all are busybox here, with the user and the folder that they look for.
-const IMAGES: &str = r#"printf 'FROM busybox\nRUN echo postgres:x:70:70::/:/bin/sh >> /etc/passwd && echo default:x:71:71::/:/bin/sh >> /etc/passwd && mkdir -p /var/opt' | docker build -q --network none -t own -
+const IMAGES: &str = r#"printf 'FROM busybox\nRUN echo postgres:x:70:70::/:/bin/sh >> /etc/passwd && echo default:x:71:71::/:/bin/sh >> /etc/passwd && mkdir -p /var/opt && busybox --install -s /bin' | docker build -q --network none -t own -
 printf 'FROM busybox\nCMD ["echo", "Hello from Docker!"]' | docker build -q -t 127.0.0.1:5000/library/hello-world:latest -
 docker push -q 127.0.0.1:5000/library/hello-world:latest
 for name in busybox:latest alpine:latest alpine:3.10; do

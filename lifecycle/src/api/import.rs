@@ -13,7 +13,7 @@ use super::request::Call;
 use crate::build::change;
 use crate::container::{Container, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::Reference;
 use crate::image::config::{ConfigFile, History, architecture};
 use crate::{registry, time};
@@ -105,7 +105,8 @@ pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
         false => Ok(()),
     };
     // One that ended just now needs no pause.
-    let pause = pause && (paused.is_ok() || container.record().state.status.is_up());
+    let ended = paused.as_ref().is_err_and(|error| error.kind == Kind::Conflict);
+    let pause = pause && !ended;
     if pause {
         paused?;
     }

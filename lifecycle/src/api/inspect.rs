@@ -107,7 +107,7 @@ fn defaults(host: &mut Value) {
         }
     }
     if host["LogConfig"]["Type"] == "" || host["LogConfig"]["Type"].is_null() {
-        host["LogConfig"] = json!({"Type": "json-file", "Config": {}});
+        host["LogConfig"]["Type"] = json!("json-file");
     }
     if host["RestartPolicy"]["Name"] == "" || host["RestartPolicy"]["Name"].is_null() {
         host["RestartPolicy"] = json!({"Name": "no", "MaximumRetryCount": 0});

@@ -104,7 +104,11 @@ impl Stage {
             .filter(same)
             .collect();
         found.sort_by(|a, b| a.config.created.cmp(&b.config.created));
-        let newest = found.pop().or_else(|| self.borrowed(build, created_by));
+        // Named images are all there is, as they may have been named because the others are stale.
+        let newest = match build.options.cache_from.is_empty() {
+            true => found.pop(),
+            false => self.borrowed(build, created_by),
+        };
         let any = newest.is_some();
         self.image = newest.or_else(|| self.image.take());
         any
