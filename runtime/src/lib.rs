@@ -17,6 +17,7 @@ pub mod parent;
 pub mod path;
 pub mod plan;
 pub mod privilege;
+pub mod search;
 pub mod seccomp;
 pub mod spec;
 pub mod state;

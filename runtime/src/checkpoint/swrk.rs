@@ -9,6 +9,7 @@ use super::{Error, Options, Result};
 use crate::child::{self, OrFail, Step, program};
 use crate::parent::error::{OrError, file_error};
 use crate::path;
+use crate::search;
 use crate::sys::clone::{self, Forked};
 use crate::sys::process::{self, StringArray};
 use crate::sys::{Errno, fd, pidfd};
@@ -16,7 +17,7 @@ use crate::wire::{FromChild, Wire};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::Pid;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -76,7 +77,7 @@ impl Drop for Criu {
     }
 }
 
-/// Finds criu as a shell would, under this name.
+/// Finds criu under this name or path.
 ///
 /// # Errors
 /// It is in none of the directories of `$PATH`.
@@ -84,12 +85,7 @@ fn find(name: &Path) -> Result<PathBuf> {
     if name.as_os_str().as_bytes().contains(&b'/') {
         return Ok(name.to_owned());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
-    found.ok_or(Error::NoCriu)
+    search::program(name).ok_or(Error::NoCriu)
 }
 
 impl Criu {

@@ -1,8 +1,8 @@
 //! What an ordinary user can do: namespaces, ranges of ids, the programs that map them.
 
 use super::{Entry, State, number, words};
-use crate::subordinate;
 use crate::sys::{clone, probe, reason};
+use crate::{search, subordinate};
 use nix::unistd::geteuid;
 use std::ffi::CString;
 use std::fs;
@@ -86,18 +86,8 @@ fn ranges(name: &'static str, file: &str) -> Entry {
     )
 }
 
-/// A program on the search path.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(more)
-        .map(|directory| directory.join(name))
-        .find(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0))
-}
-
 fn mapper(name: &'static str) -> Entry {
-    let (state, detail) = match find(name) {
+    let (state, detail) = match search::program(Path::new(name)) {
         None => (State::Missing, "not found".to_owned()),
         Some(file) => {
             let shown = file.display().to_string();
