@@ -10,6 +10,7 @@ use crate::plan::namespaces::{Namespaces, TYPES};
 use crate::plan::{Host, Plan};
 use crate::spec::{Config, Hook, IdMapping, Linux};
 use crate::subordinate;
+use crate::sys::capability::SYS_ADMIN;
 use crate::sys::{errno_of, reason};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -18,9 +19,6 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-
-/// `CAP_SYS_ADMIN` in a set of capabilities.
-const SYS_ADMIN: u64 = 1 << 21;
 
 type Outcome = Result<(), Refusal>;
 

@@ -4,12 +4,10 @@ use super::{OrFail, Step};
 use crate::plan::identity::Identity;
 use crate::plan::{ProcessPlan, capabilities, rlimits};
 use crate::seccomp::Filter;
-use crate::sys::{Errno, capability, process, sched};
+use crate::sys::capability::{self, SYS_ADMIN};
+use crate::sys::{Errno, process, sched};
 use crate::weak;
 use nix::sys::stat::Mode;
-
-/// `CAP_SYS_ADMIN`.
-const SYS_ADMIN: u64 = 1 << 21;
 
 /// Sets resource limits of a process; 0 is this one.
 ///
@@ -70,10 +68,15 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
         process::set_dumpable(false).or_fail(|| "make this process undumpable".into())?;
     }
     let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
+    set(sets, kept)?;
+    ambient(sets.ambient)
+}
+
+/// Takes on the sets that were asked for, and `kept` for a while longer.
+fn set(sets: &capabilities::Sets, kept: u64) -> Step<()> {
     let inheritable = if weak::off("inheritable") { sets.permitted } else { sets.inheritable };
     capability::set(sets.effective | kept, sets.permitted | kept, inheritable)
-        .or_fail(|| "process.capabilities".into())?;
-    ambient(sets.ambient)
+        .or_fail(|| "process.capabilities".into())
 }
 
 /// Gives up the capability that loading a filter took, as soon as it is loaded, where the filter lets that through: a
@@ -90,8 +93,7 @@ pub fn after_filter(identity: &Identity, filter: &Filter) -> Step<()> {
     {
         return Ok(());
     }
-    let inheritable = if weak::off("inheritable") { sets.permitted } else { sets.inheritable };
-    capability::set(sets.effective, sets.permitted, inheritable).or_fail(|| "process.capabilities".into())
+    set(sets, 0)
 }
 
 fn drop_bounding(number: u32) -> Step<()> {

@@ -4,14 +4,12 @@
 //! made from outside of it, and its `/proc` has to be of a namespace that its maker has not entered.
 
 use super::masks;
-use crate::sys::{Errno, capability, clone, fd, mount, process};
+use crate::sys::capability::{self, SYS_ADMIN};
+use crate::sys::{Errno, clone, fd, mount, process};
 use crate::weak;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-/// `CAP_SYS_ADMIN`.
-const SYS_ADMIN: u64 = 1 << 21;
 
 /// A context of a procfs that shows the processes of the namespace `pids`.
 ///

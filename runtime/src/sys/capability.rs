@@ -2,6 +2,9 @@
 
 use super::{Result, check};
 
+/// `CAP_SYS_ADMIN` in a set.
+pub const SYS_ADMIN: u64 = 1 << 21;
+
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const VERSION_3: u32 = 0x2008_0522;
 
