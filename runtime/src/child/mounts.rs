@@ -79,7 +79,7 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
             ),
             ..failure
         })?;
-        covered.note(plan, mount, made);
+        covered.note(plan, mount, made, prepared)?;
     }
     Ok(covered)
 }
@@ -91,16 +91,31 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
 pub struct Covered(Vec<(OsString, LazyFd, bool)>);
 
 impl Covered {
-    fn note(&mut self, plan: &Plan, mount: &MountPlan, made: Option<LazyFd>) {
+    /// Remembers a mount that was made here, or was `prepared` before.
+    fn note(
+        &mut self,
+        plan: &Plan,
+        mount: &MountPlan,
+        made: Option<LazyFd>,
+        prepared: Option<&Prepared>,
+    ) -> Step<()> {
         let destination = mount.destination.as_os_str();
         // What is below it cannot be seen any more.
         self.0.retain(|(other, ..)| below(other, destination).is_none());
         let kernels = |kind: &CString| kind.as_c_str() == c"proc" || kind.as_c_str() == c"sysfs";
         let kernels = matches!(&mount.what, What::FileSystem { kind, .. } if kernels(kind));
-        let wanted = plan.masked.iter().chain(&plan.read_only).any(|path| below(path, destination).is_some());
-        if let Some(made) = made.filter(|_| wanted) {
-            self.0.push((destination.to_owned(), made, kernels));
+        if !plan.masked.iter().chain(&plan.read_only).any(|path| below(path, destination).is_some()) {
+            return Ok(());
         }
+        let made = match (made, prepared.and_then(|prepared| prepared.mount.as_ref())) {
+            (Some(made), _) => made,
+            (None, Some(mount)) => {
+                mount.try_clone().map_err(|error| failure(format!("duplicate: {error}")))?.into()
+            }
+            (None, None) => return Ok(()),
+        };
+        self.0.push((destination.to_owned(), made, kernels));
+        Ok(())
     }
 
     /// The mount that has a path, the path from there, and whether it is one of the kernel's own file systems.
@@ -120,7 +135,7 @@ fn below<'a>(path: &'a OsStr, directory: &OsStr) -> Option<&'a OsStr> {
     Path::new(path).strip_prefix(directory).ok().map(Path::as_os_str)
 }
 
-/// Mounts one entry below `root`; returns the mount, if it is one of its own.
+/// Mounts one entry below `root`; returns the mount, if one was made for it here.
 ///
 /// # Errors
 /// The mount cannot be made.
@@ -136,9 +151,7 @@ pub fn one(
                 return make_link(root, &plan.destination, target.as_os_str()).map(|()| None);
             }
             if let Some(mount) = prepared.and_then(|prepared| prepared.mount.as_ref()) {
-                bind(plan, root, mount)?;
-                let mount = mount.try_clone().map_err(|error| failure(format!("duplicate: {error}")))?;
-                return Ok(Some(mount.into()));
+                return bind(plan, root, mount).map(|()| None);
             }
             // Nothing was prepared: this is still the host's tree.
             if *copy_symlink && let Ok(target) = std::fs::read_link(source) {
