@@ -216,7 +216,8 @@ impl Filter {
         self.flags & u64::from(flag::NEW_LISTENER) != 0
     }
 
-    /// Whether it lets a call through whatever the arguments are, told without making the call.
+    /// Whether it lets a call through, told without making the call: with the least and with the greatest arguments, as no
+    /// sensible rule is about the addresses in between.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         let words = self.program.chunks_exact(sys::seccomp::INSTRUCTION);
