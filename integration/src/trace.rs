@@ -267,6 +267,35 @@ impl Session {
     }
 }
 
+/// System calls that came to Linux after the first of those that Corten is made for.
+pub const NEWER: [i64; 25] = [
+    libc::SYS_openat2,
+    libc::SYS_close_range,
+    libc::SYS_clone3,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_faccessat2,
+    libc::SYS_fchmodat2,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_statx,
+    libc::SYS_memfd_create,
+    libc::SYS_execveat,
+    libc::SYS_renameat2,
+    libc::SYS_keyctl,
+    libc::SYS_bpf,
+    libc::SYS_seccomp,
+    457, // statmount
+    458, // listmount
+    467, // open_tree_attr
+];
+
 /// The name of a system call, for messages, as far as a runtime uses it.
 pub fn name(number: i64) -> String {
     let known = NAMES.iter().find(|(call, _)| *call == number);

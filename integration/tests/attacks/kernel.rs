@@ -8,35 +8,6 @@ use integration::{leaks, sys, trace};
 use serde_json::json;
 use std::fs;
 
-/// System calls that came to Linux after the first of those that Corten is made for.
-const NEWER: [i64; 25] = [
-    libc::SYS_openat2,
-    libc::SYS_close_range,
-    libc::SYS_clone3,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_faccessat2,
-    libc::SYS_fchmodat2,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_mount_setattr,
-    libc::SYS_statx,
-    libc::SYS_memfd_create,
-    libc::SYS_execveat,
-    libc::SYS_renameat2,
-    libc::SYS_keyctl,
-    libc::SYS_bpf,
-    libc::SYS_seccomp,
-    457, // statmount
-    458, // listmount
-    467, // open_tree_attr
-];
-
 /// A container whose every guarantee can be looked at.
 fn confined() -> Container {
     let mut c = Container::docker_like();
@@ -62,7 +33,7 @@ fn assert_guarantees(report: &integration::report::Report, at: &str) {
 
 fn refuse_each(error: i32, word: &str) {
     let mut done = 0;
-    for call in NEWER {
+    for call in trace::NEWER {
         let at = format!("{} with {word}", trace::name(call));
         let c = confined();
         let bundle = c.bundle().to_str().unwrap().to_owned();
@@ -98,11 +69,11 @@ fn refuse_each(error: i32, word: &str) {
     }
     // Most of them have another way.
     assert!(
-        done * 2 > NEWER.len() || word == "EPERM",
+        done * 2 > trace::NEWER.len() || word == "EPERM",
         "only {done} of {} calls can be done without",
-        NEWER.len()
+        trace::NEWER.len()
     );
-    println!("{word}: {done} of {} calls can be done without", NEWER.len());
+    println!("{word}: {done} of {} calls can be done without", trace::NEWER.len());
 }
 
 #[test]

@@ -218,29 +218,7 @@ fn a_create_with_any_call_of_its_child_failing_leaves_nothing() {
 #[test]
 fn a_kernel_without_a_newer_call_is_handled() {
     since!("observation of a program with threads", "runc -", "crun 1.0");
-    for call in [
-        libc::SYS_openat2,
-        libc::SYS_close_range,
-        libc::SYS_clone3,
-        libc::SYS_pidfd_open,
-        libc::SYS_pidfd_send_signal,
-        libc::SYS_faccessat2,
-        libc::SYS_fsopen,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-        libc::SYS_move_mount,
-        libc::SYS_open_tree,
-        libc::SYS_mount_setattr,
-        libc::SYS_statx,
-        libc::SYS_memfd_create,
-        libc::SYS_execveat,
-        libc::SYS_renameat2,
-        libc::SYS_keyctl,
-        libc::SYS_bpf,
-        457, // statmount
-        458, // listmount
-        467, // open_tree_attr
-    ] {
+    for call in trace::NEWER {
         let c = rich();
         let at = format!("without {}", trace::name(call));
         let traced = trace::run(create_command(&c), Some((Place::Every(call), Fault::Fail(Errno::ENOSYS))));
