@@ -17,6 +17,8 @@ pub struct Arena {
     block: UnsafeCell<Block>,
     /// Bytes of the block in use.
     top: AtomicUsize,
+    /// Bytes of the block that were in use and are not all in use now: behind them it is as it was, zero.
+    used: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Arena {
     #[must_use]
     #[allow(clippy::new_without_default)] // There is one, as a static.
     pub const fn new() -> Self {
-        Self { block: UnsafeCell::new(Block([0; SIZE])), top: AtomicUsize::new(0) }
+        Self { block: UnsafeCell::new(Block([0; SIZE])), top: AtomicUsize::new(0), used: AtomicUsize::new(0) }
     }
 
     fn start(&self) -> usize {
@@ -57,8 +59,13 @@ impl Arena {
         }
     }
 
+    /// Moves the end of what is in use, if it is still at `from`.
     fn move_top(&self, from: usize, to: usize) -> bool {
-        self.top.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        // Before anybody can have it again.
+        if to < from && self.used.load(Ordering::Relaxed) < from {
+            self.used.fetch_max(from, Ordering::AcqRel);
+        }
+        self.top.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Where in the block a pointer points, if it does.
@@ -76,6 +83,19 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: the caller's promise about `layout` is passed on.
             None => unsafe { System.alloc(layout) },
         }
+    }
+
+    /// Memory of the block that was never handed out is not written to: it need not be there yet.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let Some(pointer) = self.take(layout) else {
+            // SAFETY: the caller's promise about `layout` is passed on.
+            return unsafe { System.alloc_zeroed(layout) };
+        };
+        if self.position(pointer).is_none_or(|position| position < self.used.load(Ordering::Acquire)) {
+            // SAFETY: this many bytes were just handed out.
+            unsafe { pointer.write_bytes(0, layout.size()) };
+        }
+        pointer
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -151,6 +171,32 @@ mod tests {
             let large = arena.realloc(moved, layout(128), LARGEST + 1);
             assert!(arena.position(large).is_none());
             assert_eq!(std::slice::from_raw_parts(large, 4), [7; 4]);
+            arena.dealloc(large, layout(LARGEST + 1));
+        }
+    }
+
+    #[test]
+    fn zeroes_are_zeroes_whoever_had_them_before() {
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
+        let zero = |pointer: *mut u8, size| {
+            // SAFETY: this many bytes were handed out, as zeroes.
+            unsafe { std::slice::from_raw_parts(pointer, size) }.iter().all(|byte| *byte == 0)
+        };
+        // SAFETY: as above.
+        unsafe {
+            let first = arena.alloc_zeroed(layout(64));
+            assert!(zero(first, 64));
+            first.write_bytes(7, 64);
+            // Shorter, then given back: what lies behind was in use too.
+            assert_eq!(arena.realloc(first, layout(64), 16), first);
+            let second = arena.alloc_zeroed(layout(32));
+            assert!(second > first && zero(second, 32));
+            second.write_bytes(7, 32);
+            arena.dealloc(second, layout(32));
+            assert!(zero(arena.alloc_zeroed(layout(100)), 100));
+            let large = arena.alloc_zeroed(layout(LARGEST + 1));
+            assert!(arena.position(large).is_none() && zero(large, LARGEST + 1));
             arena.dealloc(large, layout(LARGEST + 1));
         }
     }
