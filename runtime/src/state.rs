@@ -483,16 +483,7 @@ pub fn status(dir: &StateDir, record: &Record) -> Result<Status> {
     if record.pid == 0 {
         return Ok(Status::Creating);
     }
-    if init(record).is_none() {
-        return Ok(Status::Stopped);
-    }
-    let frozen = record.cgroup.as_ref().is_some_and(|record| {
-        cgroup::Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
-    });
-    if frozen {
-        return Ok(Status::Paused);
-    }
-    Ok(if dir.open_fifo()?.is_some() { Status::Created } else { Status::Running })
+    init(record).map_or(Ok(Status::Stopped), |init| init.status(dir, record))
 }
 
 /// An errno as the error of a state file, for callers that use the directory's descriptor themselves.

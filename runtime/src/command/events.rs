@@ -4,7 +4,7 @@ use super::{Command, CommandError, Context, only_id};
 use crate::cgroup::stats::json::{oom_line, stats_line};
 use crate::cgroup::{Cgroup, Oom, OomWatch};
 use crate::cli::{Parsed, UsageError, switch, value};
-use crate::state::{self, Init, StateDir, Status};
+use crate::state::{self, Init, StateDir};
 use crate::sys::{Errno, reason};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Write};
@@ -39,11 +39,8 @@ fn events(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
     let dir = StateDir::open(&context.root, id)?;
     let record = dir.record()?;
-    let init = match state::status(&dir, &record)? {
-        Status::Stopped => None,
-        _ => state::init(&record),
-    };
-    let init = init.ok_or_else(|| CommandError::other(format!("container with id {id} is not running")))?;
+    let init = state::init(&record)
+        .ok_or_else(|| CommandError::other(format!("container with id {id} is not running")))?;
     let cgroup = Cgroup::open(record.cgroup.as_ref().unwrap_or(&Default::default()))?;
     if parsed.on("stats")? {
         emit(&stats_line(id, &cgroup.stats()?))?;

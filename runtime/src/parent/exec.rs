@@ -69,20 +69,16 @@ pub struct Target {
 pub fn target(root: &std::path::Path, id: &str, ignore_paused: bool) -> Result<Target> {
     let dir = StateDir::open(root, id)?;
     let record = dir.record()?;
-    match state::status(&dir, &record)? {
-        Status::Stopped => return Err(Error::Other("cannot exec in a stopped container".into())),
-        Status::Creating => {
-            return Err(Error::Other("cannot exec in a container that is being created".into()));
-        }
-        Status::Paused if !ignore_paused => {
-            return Err(Error::Other(
-                "cannot exec in a paused container (use --ignore-paused to override)".into(),
-            ));
-        }
-        _ => {}
+    if record.pid == 0 {
+        return Err(Error::Other("cannot exec in a container that is being created".into()));
     }
     let init =
         state::init(&record).ok_or_else(|| Error::Other("cannot exec in a stopped container".into()))?;
+    if !ignore_paused && init.status(&dir, &record)? == Status::Paused {
+        return Err(Error::Other(
+            "cannot exec in a paused container (use --ignore-paused to override)".into(),
+        ));
+    }
     let defaults = dir.process()?;
     Ok(Target { dir, record, defaults, init })
 }

@@ -16,19 +16,19 @@ use std::os::fd::AsFd;
 pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
     let lock = dir.lock()?;
     let record = dir.record()?;
-    let status = state::status(dir, &record)?;
-    let fifo = match (status, dir.open_fifo()?) {
+    let cannot = |why: &str| Err(Error::Other(format!("cannot start a container {why}")));
+    let init = match state::init(&record) {
+        Some(init) => init,
+        None if record.pid == 0 => return cannot("in the creating state"),
+        None => return cannot("that has stopped"),
+    };
+    let fifo = match (init.status(dir, &record)?, dir.open_fifo()?) {
         (Status::Created, Some(fifo)) => fifo,
-        (Status::Stopped, _) => return Err(Error::Other("cannot start a container that has stopped".into())),
         (Status::Running | Status::Created, _) => {
             return Err(Error::Other("cannot start an already running container".into()));
         }
-        (status, _) => {
-            return Err(Error::Other(format!("cannot start a container in the {} state", status.name())));
-        }
+        (status, _) => return cannot(&format!("in the {} state", status.name())),
     };
-    let init = state::init(&record)
-        .ok_or_else(|| Error::Other("cannot start a container that has stopped".into()))?;
     let notify = notify::listen(dir)?;
     (&fifo).write_all(b"s").map_err(super::error::file_error("write", dir.path()))?;
     // The other end closes when the program runs, or when its process ends.
