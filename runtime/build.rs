@@ -6,6 +6,13 @@
 fn main() {
     println!("cargo:rerun-if-changed=link-order.txt");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let features = variable("CARGO_CFG_TARGET_FEATURE");
+    // The first step of the program is that of the crate `seal`, where nothing has to be loaded first.
+    if variable("CARGO_CFG_TARGET_ARCH") == "x86_64"
+        && features.split(',').any(|feature| feature == "crt-static")
+    {
+        println!("cargo:rustc-link-arg-bin=corten=-Wl,--entry=corten_entry");
+    }
     // The names are those of this architecture, and its linker is lld, as part of the toolchain (Rust 1.90).
     if variable("PROFILE") == "release" && variable("TARGET") == "x86_64-unknown-linux-gnu" {
         let file = format!("{}/link-order.txt", variable("CARGO_MANIFEST_DIR"));

@@ -2,19 +2,20 @@
 //!
 //! A process in a container can reach the file that the runtime was executed from, through `/proc/PID/exe`. So what
 //! enters containers is executed from a place that has no way to be written to: an overlay file system without an
-//! upper layer, whose only mount is this program's own; where that cannot be had, a sealed copy in memory.
+//! upper layer, whose only mount is this program's own; where that cannot be had, a sealed copy in memory. The crate `seal`
+//! has done that already in most cases, as the program's first step; here it is made sure of.
 
 use super::error::{OrError, Result, file_error};
 use crate::child::program;
 use crate::sys::process::{self, StringArray};
-use crate::sys::{Errno, fd, mount};
+use crate::sys::{Errno, fd};
 use crate::{trace, weak};
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{Mode, fstatat, stat};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -57,34 +58,16 @@ pub fn ensure() -> Result<()> {
     let argv = StringArray::new(
         std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect(),
     );
-    let errno = match overlay(&path) {
-        // It stays open across the execution.
-        Ok((mount, name)) => process::execve_in(mount.as_fd(), &name, &argv, &environment()),
-        Err(_) => process::execve_in(copy()?.as_fd(), c"", &argv, &environment()),
-    };
+    // Below an overlay, if that can be had.
+    process::execute_sealed(&argv);
+    let errno = process::execve_in(copy()?.as_fd(), c"", &argv, &environment());
     Err(errno).or_error(|| "execute a sealed copy of this program".into())
 }
-
-/// What this program looks for in its environment, or those that it runs to map ids.
-const VARIABLES: &[&str] = &[
-    "DBUS_SESSION_BUS_ADDRESS",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "NOTIFY_SOCKET",
-    "PATH",
-    "RUN_OCI_SECCOMP_RECEIVER",
-    "TMPDIR",
-    "USER",
-    "XDG_RUNTIME_DIR",
-    #[cfg(debug_assertions)]
-    "CORTEN_WEAKEN",
-];
 
 /// The environment of what enters containers: a process there may see it, and whatever secrets the caller has in its own
 /// are none of the container's business.
 fn environment() -> StringArray {
-    let wanted = |name: &OsString| VARIABLES.iter().any(|known| name == known);
+    let wanted = |name: &OsString| seal::VARIABLES.iter().any(|known| name == known);
     let entry = |(name, value): (OsString, OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
     };
@@ -143,50 +126,6 @@ fn is_sealed(path: &Path) -> std::result::Result<Option<Kind>, Errno> {
         Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SEALS).then_some(Kind::Memory)),
         Err(Errno::EINVAL) => Ok(None),
         Err(errno) => Err(errno),
-    }
-}
-
-/// An overlay of this program's directory and the program's name there (Linux 5.2; needs `CAP_SYS_ADMIN`). Costs 50 µs
-/// and no memory.
-fn overlay(path: &Path) -> std::result::Result<(OwnedFd, CString), Errno> {
-    let directory = path.parent().ok_or(Errno::ENOENT)?;
-    let name = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()).ok_or(Errno::ENOENT)?;
-    let context = configure(directory)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
-    let mount = mount::fsmount(context.as_fd(), attributes)?;
-    same_file(&mount, &name)?;
-    fd::set_cloexec(mount.as_raw_fd(), false)?;
-    Ok((mount, name))
-}
-
-/// An overlay of `directory` alone, read-only. One without an upper layer wants two lower ones; the second is never looked
-/// at, since the first has the name. `:`, `\` and `,` are escaped in the list of layers.
-fn configure(directory: &Path) -> std::result::Result<OwnedFd, Errno> {
-    let mut layers = Vec::new();
-    for byte in directory.as_os_str().as_bytes() {
-        if matches!(byte, b':' | b'\\' | b',') {
-            layers.push(b'\\');
-        }
-        layers.push(*byte);
-    }
-    layers.extend_from_slice(b":/dev");
-    let layers = CString::new(layers).map_err(|_| Errno::EINVAL)?;
-    let context = mount::fsopen(c"overlay")?;
-    mount::fsconfig_string(context.as_fd(), c"lowerdir", &layers)?;
-    mount::fsconfig_flag(context.as_fd(), c"ro")?;
-    mount::fsconfig_create(context.as_fd())?;
-    Ok(context)
-}
-
-/// The path of this program may mean another file by now: what is executed next must be what runs now.
-fn same_file(mount: &OwnedFd, name: &CStr) -> std::result::Result<(), Errno> {
-    let (one, other) = (stat(SELF)?, fstatat(mount, name, AtFlags::AT_SYMLINK_NOFOLLOW)?);
-    // The inode number is the overlay's own.
-    if (one.st_size, one.st_mtime, one.st_mtime_nsec) == (other.st_size, other.st_mtime, other.st_mtime_nsec)
-    {
-        Ok(())
-    } else {
-        Err(Errno::ESTALE)
     }
 }
 

@@ -176,6 +176,17 @@ pub fn execve_in(directory: BorrowedFd<'_>, name: &CStr, argv: &StringArray, env
     Errno::last()
 }
 
+/// Executes this program below an overlay of its directory ([`seal::again`]), with what it needs of its environment. Returns
+/// only on failure.
+pub fn execute_sealed(argv: &StringArray) {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: the arguments end with a null pointer and own the NUL-terminated strings they point to; so does what the C
+    // library has as the environment, which nobody changes.
+    let _errno = unsafe { seal::again(argv.pointers.as_ptr(), environ) };
+}
+
 /// What this program was executed as (`AT_EXECFN` of getauxval(3)).
 #[must_use]
 pub fn executed_as() -> Option<&'static CStr> {

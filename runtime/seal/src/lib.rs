@@ -1,0 +1,100 @@
+//! Executes this program again from a file that nobody can write to (CVE-2019-5736), as its very first step: before the
+//! C library has begun.
+//!
+//! A C library begins by asking the processor what it is, 67 times; in a virtual machine each answer comes from the
+//! hypervisor. What is done here is done without all that, so that it is paid once, by the execution that stays.
+//!
+//! Nothing here may allocate, panic, or need the C library: its `memcpy` and `strlen` are chosen for the processor when it
+//! begins, and are not there yet (hence `no_builtins`, and no comparison of slices, which is a `memcmp`). Nothing depends
+//! on this step either: whoever enters containers sees to it that it was executed from such a file.
+#![no_std]
+#![no_builtins]
+#![deny(unsafe_code)]
+
+mod sys;
+
+pub use sys::again;
+use sys::{Descriptor, Start, Strings, Text};
+
+/// What this program looks for in its environment, or those that it runs to map ids. Nothing else goes on: a process of a
+/// container may see it, and whatever secrets the caller has in its own are none of the container's business.
+pub const VARIABLES: &[&str] = &[
+    "DBUS_SESSION_BUS_ADDRESS",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "PATH",
+    "RUN_OCI_SECCOMP_RECEIVER",
+    "TMPDIR",
+    "USER",
+    "XDG_RUNTIME_DIR",
+    #[cfg(debug_assertions)]
+    "CORTEN_WEAKEN",
+];
+
+/// The commands that enter containers. An argument of another command that is one of these costs an execution in vain, and
+/// that is all.
+const ENTERING: &[&str] = &["create", "exec", "restore", "run"];
+
+/// The program's first step: goes on in the same program, executed from a sealed file; returns where that is not needed,
+/// not wanted yet, or cannot be had this way.
+fn first(start: &Start) {
+    // What is executed by a descriptor is this already.
+    if start.executed_as().is_some_and(|name| begins(name, b"/dev/fd/")) {
+        return;
+    }
+    let enters = |argument: &[u8]| ENTERING.iter().any(|command| same(argument, command.as_bytes()));
+    // Those have to be looked at by this program first: a trace has both executions, a program weakened for a test may
+    // do without a seal.
+    let waits = start.arguments().iter().any(|argument| begins(argument, b"--trace"))
+        || cfg!(debug_assertions) && start.environment().iter().any(|entry| begins(entry, b"CORTEN_WEAKEN="));
+    if !waits && start.arguments().iter().any(enters) {
+        execute(start.arguments(), start.environment());
+    }
+}
+
+/// Executes this program below an overlay of its directory. Returns only on failure, with errno(3).
+fn execute(arguments: Strings, environment: Strings) -> libc::c_int {
+    let mut name = Text::new();
+    match sealed_file(&mut name) {
+        Ok(mount) => mount.execute(&name, arguments, environment, wanted),
+        Err(errno) => errno,
+    }
+}
+
+/// Whether an entry of the environment, `NAME=value`, goes on.
+fn wanted(entry: &[u8]) -> bool {
+    VARIABLES.iter().any(|name| begins(entry, name.as_bytes()) && entry.get(name.len()) == Some(&b'='))
+}
+
+/// An overlay of this program's directory, read-only, without an upper layer and attached nowhere (Linux 5.2; needs
+/// `CAP_SYS_ADMIN`), and the program's name there. Costs 50 µs and no memory.
+fn sealed_file(name: &mut Text) -> Result<Descriptor, libc::c_int> {
+    let mut path = Text::new();
+    sys::own_path(&mut path)?;
+    let path = path.bytes();
+    let slash = path.iter().rposition(|byte| *byte == b'/').ok_or(libc::ENOENT)?;
+    name.extend(path.get(slash + 1..).unwrap_or_default())?;
+    let mut layers = Text::new();
+    // `:`, `\` and `,` are escaped in the list of layers.
+    for byte in path.get(..slash.max(1)).unwrap_or_default() {
+        if matches!(byte, b':' | b'\\' | b',') {
+            layers.push(b'\\')?;
+        }
+        layers.push(*byte)?;
+    }
+    // One without an upper layer wants two lower ones. The second is never looked at, since the first has the name.
+    layers.extend(b":/dev")?;
+    let mount = sys::overlay(&layers)?;
+    // The path may mean another file by now: what is executed next must be what runs now.
+    if mount.has_this_program(name)? { Ok(mount) } else { Err(libc::ESTALE) }
+}
+
+fn begins(text: &[u8], with: &[u8]) -> bool {
+    text.len() >= with.len() && text.iter().zip(with).all(|(one, other)| one == other)
+}
+
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && begins(one, other)
+}
