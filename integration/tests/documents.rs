@@ -221,7 +221,7 @@ fn the_table_of_packages_is_that_of_the_manifests() {
     let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
     let members =
         workspace["workspace"]["members"].as_array().unwrap().iter().map(|member| member.as_str().unwrap());
-    let own = ["runtime", "seccomp-profiles", "shim", "integration"];
+    let own = ["runtime", "seal", "seccomp-profiles", "shim", "integration"];
     let mut expected = BTreeSet::new();
     for member in members {
         let manifest: toml::Table = read(&format!("{member}/Cargo.toml")).parse().unwrap();

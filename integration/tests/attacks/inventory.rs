@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "<!-- unsafe: begin -->\n";
 const END: &str = "<!-- unsafe: end -->\n";
-const CRATES: [&str; 4] = ["runtime", "shim", "seccomp-profiles", "lifecycle"];
+const CRATES: [&str; 5] = ["runtime", "runtime/seal", "shim", "seccomp-profiles", "lifecycle"];
 
 /// The Rust sources below a directory, in order.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -27,6 +27,7 @@ mod namespaces;
 mod process;
 mod queries;
 mod rootless;
+mod seal;
 mod seccomp;
 mod signals;
 mod sockets;

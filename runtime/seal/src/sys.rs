@@ -19,6 +19,7 @@ const SELF: &CStr = c"/proc/self/exe";
 
 #[cfg(all(target_arch = "x86_64", target_feature = "crt-static"))]
 core::arch::global_asm!(
+    ".pushsection .text.corten_entry, \"ax\", @progbits",
     // The stack is as the kernel has left it, and is left so to the C library's own entry, as is %rdx.
     ".globl corten_entry",
     ".type corten_entry, @function",
@@ -32,6 +33,7 @@ core::arch::global_asm!(
     "pop %rdx",
     "jmp _start",
     ".size corten_entry, . - corten_entry",
+    ".popsection",
     first = sym first,
     options(att_syntax)
 );

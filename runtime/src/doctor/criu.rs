@@ -1,8 +1,8 @@
 //! criu: whether there is one, whether it works on this kernel, and what of a checkpoint the two can do.
 
-use super::users::find;
 use super::{Entry, State};
 use crate::checkpoint::dump::can_serve_pages;
+use crate::search;
 use nix::unistd::geteuid;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,7 +17,9 @@ pub(super) fn look() -> Vec<Entry> {
             "apt-get install criu, or a newer one where the distribution's does not work on this kernel",
         )
     };
-    let Some(program) = find("criu") else { return vec![entry(State::Missing, "not found".to_owned())] };
+    let Some(program) = search::program(Path::new("criu")) else {
+        return vec![entry(State::Missing, "not found".to_owned())];
+    };
     let named = |text: &str| format!("{} {text}", program.display());
     let version = match run(&program, &["--version"]) {
         Ok(output) if output.status.success() => version(&String::from_utf8_lossy(&output.stdout)).to_owned(),
