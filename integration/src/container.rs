@@ -420,8 +420,11 @@ impl Drop for Container {
             let name = self.next();
             let mut command = self.command(&name, &["delete", "--force", &self.id]);
             command.stdin(std::process::Stdio::null());
-            // Never for ever: what it does not remove in time is swept below.
-            let _ = outcome::end_of(&mut outcome::start(&mut command, &self.directory, &name));
+            // Never for ever: what it does not remove in time is swept below. Nor is it there any more, where an attack on the
+            // runtime's program has succeeded.
+            if let Ok(mut child) = outcome::try_start(&mut command, &self.directory, &name) {
+                let _ = outcome::end_of(&mut child);
+            }
         }
         crate::leaks::sweep(&self.id);
         if std::env::var_os("KEEP_BUNDLES").is_none() {

@@ -43,9 +43,17 @@ pub struct Outcome {
 /// # Panics
 /// When the command cannot be started.
 pub fn start(command: &mut Command, directory: &Path, name: &str) -> Child {
-    let file = |kind: &str| File::create(directory.join(format!("{name}.{kind}"))).unwrap();
-    command.stdout(file("out")).stderr(file("err"));
-    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    try_start(command, directory, name).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// As [`start`], for a test that may be failing already.
+///
+/// # Errors
+/// The command cannot be started.
+pub fn try_start(command: &mut Command, directory: &Path, name: &str) -> std::io::Result<Child> {
+    let file = |kind: &str| File::create(directory.join(format!("{name}.{kind}")));
+    command.stdout(file("out")?).stderr(file("err")?);
+    command.spawn()
 }
 
 /// Runs a command to its end, with nothing on standard input unless the command says otherwise.
