@@ -26,3 +26,15 @@ bench=$target/$(rustc -vV | sed -n 's/^host: //p')/debug/bench
 if [ $# = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
   "$bench" --quick --v2 --write "${newer[@]}"
 fi
+# What Docker's default profile and ours cost to compile, beside libseccomp.
+if [ $# = 0 ] && [ -e /usr/include/seccomp.h ]; then
+  {
+    echo "# What a seccomp profile costs"
+    echo
+    echo "Written by \`integration/bench/run.sh\`; times are in microseconds. libseccomp is that of the distribution."
+    echo
+    echo '```text'
+    cargo run --quiet --release -p seccomp-profiles --features libseccomp-oracle --example compile_cost
+    echo '```'
+  } > integration/bench/SECCOMP.md
+fi
