@@ -357,12 +357,15 @@ impl StateDir {
 
     fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.path.join(name);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => StateError::Missing,
-            _ => self.io("read", &path)(source),
-        })?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| StateError::Damaged { path, problem: error.to_string() })
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Missing),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(StateError::Damaged { path, problem: error.to_string() });
+            }
+            Err(error) => return Err(self.io("read", &path)(error)),
+        };
+        serde_json::from_str(&text).map_err(|error| StateError::Damaged { path, problem: error.to_string() })
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {

@@ -63,6 +63,8 @@ fn a_configuration_that_is_not_utf8() {
     text[at + 1] = 0xff;
     let run = run_text(&c, &text);
     assert_refused(&c, &run);
+    let message = format!("config.json: byte {} is not of UTF-8 text; expected JSON", at + 1);
+    assert!(run.error().ends_with(&message), "{run:#?}");
 }
 
 #[test]

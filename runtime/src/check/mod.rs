@@ -126,6 +126,12 @@ fn unread(error: &LoadError) -> Finding {
         LoadError::Json { field, source, .. } => {
             (field.clone(), source.to_string(), "JSON as config.md describes it", "correct the text there")
         }
+        LoadError::NotText { at, .. } => (
+            ".".to_owned(),
+            format!("byte {at} is not of UTF-8 text"),
+            "JSON as config.md describes it",
+            "correct the text there",
+        ),
         error => (
             ".".to_owned(),
             error.to_string(),

@@ -24,6 +24,7 @@ use crate::wire::Wire;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -153,12 +154,13 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let bundle = std::path::absolute(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
     let mut steps = Steps::begin("read config.json");
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
-    let mut config = crate::spec::load::config(&config_path)?;
+    // Not taken apart at the end: so is this process, soon, and with it all of its memory.
+    let mut config = ManuallyDrop::new(crate::spec::load::config(&config_path)?);
     let socket = notify::prepare(&mut config, &options.root, &options.id);
     pass_listen_fds(&mut config, options.listen_fds);
     steps.then("plan");
     let host = host()?;
-    let mut plan = plan::container::plan(&config, &bundle, &host)?;
+    let mut plan = ManuallyDrop::new(plan::container::plan(&config, &bundle, &host)?);
     steps.then("compile the seccomp filter");
     let filter = seccomp::plan(&mut config, options.watcher.as_deref(), &mut plan.warnings)?;
     let none = Linux::default();

@@ -35,6 +35,14 @@ pub enum LoadError {
         /// Its size in bytes.
         size: u64,
     },
+    /// It is not UTF-8.
+    #[error("{path}: byte {at} is not of UTF-8 text; expected JSON", path = path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The place of the first byte that is wrong, counted from 0.
+        at: usize,
+    },
     /// It is not JSON, or a field has a wrong type.
     #[error("{path}: {field}: {source}", path = path.display())]
     Json {
@@ -94,10 +102,14 @@ pub fn profile(path: &Path) -> Result<DockerProfile, LoadError> {
 /// # Errors
 /// [`LoadError`], which names the file and the place in it.
 pub fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
-    let bytes = read(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| {
+    // Looked at as a whole, and not again for each string in it.
+    let text = String::from_utf8(read(path)?).map_err(|error| LoadError::NotText {
+        path: path.to_owned(),
+        at: error.utf8_error().valid_up_to(),
+    })?;
+    serde_json::from_str(&text).map_err(|source| {
         // Keeping track of where one is takes time: only done again where something is wrong.
-        let mut again = serde_json::Deserializer::from_slice(&bytes);
+        let mut again = serde_json::Deserializer::from_str(&text);
         let field = match serde_path_to_error::deserialize::<_, T>(&mut again) {
             Err(error) => error.path().to_string(),
             Ok(_) => ".".to_owned(),

@@ -61,6 +61,10 @@ impl Arena {
 
     /// Moves the end of what is in use, if it is still at `from`.
     fn move_top(&self, from: usize, to: usize) -> bool {
+        // Most of what is freed is not the last: not worth an exchange that the processor has to lock.
+        if self.top.load(Ordering::Relaxed) != from {
+            return false;
+        }
         // Before anybody can have it again.
         if to < from && self.used.load(Ordering::Relaxed) < from {
             self.used.fetch_max(from, Ordering::AcqRel);
