@@ -116,7 +116,8 @@ const HOW: &str = "\
 
 Written by `integration/bench/run.sh`, which runs all contestants in turn in each round, on one processor and one tmpfs.
 Times are in milliseconds. *Cold* is after a pause of 60 ms: what the kernel has put off, above all RCU grace periods, is
-over by then. × is the ratio of the least times to Corten's. CPU time and page faults: the middle of the warm rounds.
+over by then, and whoever makes it wait for another one waits some 10 ms, now and then by luck only for its end. × is the
+ratio to Corten's times: of the least ones warm, of the medians cold. CPU time and page faults: the middle of the warm rounds.
 System calls and peak memory (of one process) are counted in a run of their own; those of the container's program are not
 counted.
 
@@ -150,7 +151,7 @@ fn tables(rows: &[Row], all: &[Row]) -> String {
 fn line(row: &Row, base: &Row) -> String {
     let (warm, cold) = (Row::times(&row.warm), Row::times(&row.cold));
     let share = |times: &[f64], percent: usize| times.get(times.len() * percent / 100).copied();
-    let (warm_base, cold_base) = (Row::times(&base.warm), Row::times(&base.cold));
+    let warm_base = Row::times(&base.warm);
     let ratio = |times: &[f64], base: &[f64]| Some(times.first()? / base.first()?);
     // Of a client of an engine it would say nothing.
     let used = |figure: f64| (figure > 0.0).then_some(figure);
@@ -167,7 +168,7 @@ fn line(row: &Row, base: &Row) -> String {
         number(ratio(&warm, &warm_base)),
         number(share(&cold, 0)),
         number(share(&cold, 50)),
-        number(ratio(&cold, &cold_base)),
+        number(Row::middle_time(&row.cold).zip(Row::middle_time(&base.cold)).map(|(one, other)| one / other)),
         number(used(row.middle(|sample| sample.usage.cpu.as_secs_f64() * 1000.0))),
         used(row.middle(|sample| f64::from(u32::try_from(sample.usage.faults).unwrap_or(u32::MAX))))
             .map_or(String::new(), |faults| faults.to_string()),

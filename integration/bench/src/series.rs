@@ -40,6 +40,12 @@ impl Row {
         times
     }
 
+    /// The wall time in the middle, in milliseconds.
+    pub(crate) fn middle_time(samples: &[Sample]) -> Option<f64> {
+        let times = Self::times(samples);
+        times.get(times.len() / 2).copied()
+    }
+
     /// The middle of a figure of the warm samples.
     pub(crate) fn middle(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
         let mut all: Vec<f64> = self.warm.iter().map(figure).collect();
