@@ -1,7 +1,7 @@
 //! System calls without the C library, and what the kernel puts on the stack of a program that it starts.
 #![allow(unsafe_code)]
 
-use core::ffi::{CStr, c_char, c_int, c_long};
+use core::ffi::{CStr, c_char, c_int, c_long, c_ulong};
 use core::mem::MaybeUninit;
 use core::{ptr, slice};
 
@@ -79,10 +79,10 @@ impl Start {
             while !(*note).is_null() {
                 note = note.add(1);
             }
-            let mut note = note.add(1).cast::<[usize; 2]>();
-            while (*note)[0] != 0 {
-                if (*note)[0] == 31 {
-                    return Some(text(ptr::with_exposed_provenance((*note)[1])));
+            let mut note = note.add(1).cast::<[*const u8; 2]>();
+            while (*note)[0].addr() as c_ulong != libc::AT_NULL {
+                if (*note)[0].addr() as c_ulong == libc::AT_EXECFN {
+                    return Some(text((*note)[1]));
                 }
                 note = note.add(1);
             }
