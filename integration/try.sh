@@ -39,7 +39,7 @@ echo "processes   $(ps | grep -c .) lines of ps, and PID 1 is $(cat /proc/1/comm
 echo "interfaces  $(ip -o link | while read -r _ name _; do printf '%s ' "$name"; done)"
 echo "root        $(mount | grep ' on / ')"
 echo "hidden      /proc/kcore and /sys/firmware: $(ls /sys/firmware | grep -c .) entries"
-echo "capabilities$(grep CapEff /proc/self/status | cat)"
+echo "privileges  $(grep CapEff /proc/self/status | cat)"
 X
 chmod +x "$bundle/rootfs/hello"
 sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"\/hello"/' "$bundle/config.json"
