@@ -483,10 +483,27 @@ fn make_root(root: &Path) -> Result<()> {
 /// # Errors
 /// The FIFO or the freezer cannot be looked at.
 pub fn status(dir: &StateDir, record: &Record) -> Result<Status> {
+    look(dir, record).map(|(status, _)| status)
+}
+
+/// What the kernel says a container's state is, and its first process, looked up once, where it has one.
+///
+/// # Errors
+/// As for [`status`].
+pub fn look(dir: &StateDir, record: &Record) -> Result<(Status, Option<Init>)> {
     if record.pid == 0 {
-        return Ok(Status::Creating);
+        return Ok((Status::Creating, None));
     }
-    init(record).map_or(Ok(Status::Stopped), |init| init.status(dir, record))
+    let Some(init) = init(record) else { return Ok((Status::Stopped, None)) };
+    let frozen = record.cgroup.as_ref().is_some_and(|record| {
+        cgroup::Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
+    });
+    let status = match frozen {
+        true => Status::Paused,
+        false if dir.open_fifo()?.is_some() => Status::Created,
+        false => Status::Running,
+    };
+    Ok((status, Some(init)))
 }
 
 /// An errno as the error of a state file, for callers that use the directory's descriptor themselves.

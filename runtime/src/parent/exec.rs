@@ -69,16 +69,15 @@ pub struct Target {
 pub fn target(root: &std::path::Path, id: &str, ignore_paused: bool) -> Result<Target> {
     let dir = StateDir::open(root, id)?;
     let record = dir.record()?;
-    if record.pid == 0 {
-        return Err(Error::Other("cannot exec in a container that is being created".into()));
-    }
-    let init =
-        state::init(&record).ok_or_else(|| Error::Other("cannot exec in a stopped container".into()))?;
-    if !ignore_paused && init.status(&dir, &record)? == Status::Paused {
-        return Err(Error::Other(
-            "cannot exec in a paused container (use --ignore-paused to override)".into(),
-        ));
-    }
+    let cannot = |place: &str| Err(Error::Other(format!("cannot exec in a {place}")));
+    let init = match state::look(&dir, &record)? {
+        (Status::Creating, _) => return cannot("container that is being created"),
+        (Status::Paused, _) if !ignore_paused => {
+            return cannot("paused container (use --ignore-paused to override)");
+        }
+        (_, Some(init)) => init,
+        (_, None) => return cannot("stopped container"),
+    };
     let defaults = dir.process()?;
     Ok(Target { dir, record, defaults, init })
 }

@@ -17,17 +17,14 @@ pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
     let lock = dir.lock()?;
     let record = dir.record()?;
     let cannot = |why: &str| Err(Error::Other(format!("cannot start a container {why}")));
-    let init = match state::init(&record) {
-        Some(init) => init,
-        None if record.pid == 0 => return cannot("in the creating state"),
-        None => return cannot("that has stopped"),
-    };
-    let fifo = match (init.status(dir, &record)?, dir.open_fifo()?) {
-        (Status::Created, Some(fifo)) => fifo,
-        (Status::Running | Status::Created, _) => {
+    let (status, init) = state::look(dir, &record)?;
+    let (fifo, init) = match (status, dir.open_fifo()?, init) {
+        (Status::Created, Some(fifo), Some(init)) => (fifo, init),
+        (Status::Stopped, ..) => return cannot("that has stopped"),
+        (Status::Running | Status::Created, ..) => {
             return Err(Error::Other("cannot start an already running container".into()));
         }
-        (status, _) => return cannot(&format!("in the {} state", status.name())),
+        (status, ..) => return cannot(&format!("in the {} state", status.name())),
     };
     let notify = notify::listen(dir)?;
     (&fifo).write_all(b"s").map_err(super::error::file_error("write", dir.path()))?;

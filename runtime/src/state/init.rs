@@ -1,7 +1,6 @@
 //! The first process of a container: whether it is still the one that a record means.
 
-use super::{Record, Result, StateDir, Status};
-use crate::cgroup::Cgroup;
+use super::Record;
 use crate::sys::pidfd;
 use std::fs::File;
 use std::io::Read;
@@ -14,22 +13,6 @@ pub struct Init {
     pub pidfd: OwnedFd,
     /// Its number.
     pub pid: i32,
-}
-
-impl Init {
-    /// The state of its container, which it has not left.
-    ///
-    /// # Errors
-    /// The FIFO or the freezer cannot be looked at.
-    pub fn status(&self, dir: &StateDir, record: &Record) -> Result<Status> {
-        let frozen = record.cgroup.as_ref().is_some_and(|record| {
-            Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
-        });
-        if frozen {
-            return Ok(Status::Paused);
-        }
-        Ok(if dir.open_fifo()?.is_some() { Status::Created } else { Status::Running })
-    }
 }
 
 /// Opens the process of a record; `None` when it has ended (a zombie has ended) or the number is another's now.
