@@ -152,11 +152,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime's hooks".into())?;
     }
     steps.then("createContainer hooks, terminal");
-    if let Some(mask) = root.mask.filter(|_| !handed.create_container.is_empty()) {
-        nix::sys::stat::umask(mask);
-    }
-    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
-        .map_err(failure)?;
+    create_container_hooks(handed, &root)?;
     let terminal = match plan.process.terminal {
         true => Some(console::open(plan, &root, handed)?),
         false => None,
@@ -179,6 +175,18 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     stdio::attach(terminal, handed.pids.is_none())?;
     drop(steps);
     finish(handed, &root, label)
+}
+
+/// Runs the hooks that see the container's mounts, with the caller's file mode mask, as programs of the host.
+fn create_container_hooks(handed: &Handed<'_>, root: &rootfs::Root) -> Step<()> {
+    if handed.create_container.is_empty() {
+        return Ok(());
+    }
+    let ours = root.mask.map(nix::sys::stat::umask);
+    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
+        .map_err(failure)?;
+    ours.map(nix::sys::stat::umask);
+    Ok(())
 }
 
 /// Signals as a program expects them, whatever the caller of the runtime had ignored or blocked.
