@@ -11,7 +11,7 @@ type Result<T> = core::result::Result<T, c_int>;
 const LONGEST: usize = 256;
 
 /// More than this program looks for in its environment. What comes after them does not go on.
-const VARIABLES: usize = 32;
+const ROOM: usize = 32;
 
 const HERE: usize = (libc::AT_FDCWD as isize).cast_unsigned();
 /// Follows the process that asks.
@@ -257,11 +257,11 @@ impl Descriptor {
         environment: Strings,
         wanted: impl Fn(&[u8]) -> bool,
     ) -> c_int {
-        let mut chosen = [const { MaybeUninit::uninit() }; VARIABLES + 1];
+        let mut chosen = [const { MaybeUninit::uninit() }; ROOM + 1];
         let mut places = chosen.iter_mut();
         // SAFETY: the pointers are those of strings.
         let entries = environment.pointers().filter(|pointer| wanted(unsafe { text(*pointer) }));
-        for (pointer, place) in entries.zip(places.by_ref().take(VARIABLES)) {
+        for (pointer, place) in entries.zip(places.by_ref().take(ROOM)) {
             place.write(pointer);
         }
         let Some(end) = places.next() else { return libc::E2BIG };
