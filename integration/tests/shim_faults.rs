@@ -80,6 +80,30 @@ fn a_hung_create_leaves_nothing() {
     pod.shutdown();
 }
 
+/// As a hung Create, whose part Start plays for a container that comes from a checkpoint.
+#[test]
+fn a_hung_restore_leaves_nothing() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for ever");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let container = pod.containers[0].clone();
+    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    let (bundle, id) = (container.bundle.display(), &container.id);
+    let create = format!("{real} --root \"$2\" create --bundle {bundle} {id} </dev/null >/dev/null 2>&1");
+    faulty_runtime(&mut pod, &format!("[ $verb = restore ] && {{ {create}; exec sleep 1000; }}"));
+    let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
+    pod.client.call("Create", &request).unwrap();
+    let request = pod.named(0, "");
+    let stream = pod.client.send_within(Duration::from_secs(3), "Start", &request);
+    until("it is restored in part", || !leaks::processes(&container.id).is_empty());
+    assert_eq!(pod.client.answer(stream).unwrap_err().code, 4);
+    pod.call("Delete", 0, "").unwrap();
+    until("its process is dead", || leaks::processes(&container.id).is_empty());
+    assert!(leaks::cgroups(&container.id).is_empty());
+    pod.shutdown();
+}
+
 #[test]
 fn a_hung_exec_is_killed_and_another_one_works() {
     if !pod::is_ours() {
@@ -439,11 +463,16 @@ fn shutdown_does_nothing_while_there_are_containers() {
 #[test]
 fn sigterm_ends_the_shim_and_not_its_containers() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    let pid = pod.run(0);
+    let stdio = Stdio::fifos(pod.directory(), "init");
+    let _outputs = [Output::of(&stdio.stdout), Output::of(&stdio.stderr)];
+    let pid = pod.create(0, &stdio);
+    pod.start(0, "").unwrap();
     let shim = pod.shim_pid();
     kill(Pid::from_raw(shim), Signal::SIGTERM).unwrap();
     until("the shim has ended", || !host::alive(shim));
     assert!(host::alive(pid));
+    let log = pod.containers[0].log();
+    assert!(log.contains("ending because of SIGTERM") && !log.contains("panic"), "{log}");
 }
 
 #[test]

@@ -171,6 +171,47 @@ fn cleaning_up_after_a_dead_shim_leaves_its_successor_alone() {
     assert_eq!(pod.state(second, ""), 2);
 }
 
+/// A shim that was told to end, and waits for containerd to take its last events; returns its pid.
+fn ending(pod: &mut Pod) -> i32 {
+    let shim = pod.shim_pid();
+    pod.run(0);
+    pod.sink.down();
+    pod.remove(0);
+    let request = pod.named(0, "");
+    pod.client.call("Shutdown", &request).unwrap();
+    until("its socket is gone", || !pod.socket.exists());
+    assert!(host::alive(shim), "it has events to deliver");
+    shim
+}
+
+/// A container is deleted and at once made again, as by `docker restart`: its new shim listens where the old one did, which
+/// is still there.
+#[test]
+fn a_shim_that_ends_does_not_take_the_socket_of_its_successor() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let old = ending(&mut pod);
+    let container = pod.containers[0].clone();
+    assert_eq!(address_of(&pod.start_command(&container, &[]).output().unwrap()), pod.socket);
+    assert!(host::alive(old), "both are there");
+    until("the old one is gone", || !host::alive(old));
+    assert!(pod.socket.exists(), "the new one can be reached");
+    pod.client = Client::connect(&pod.socket).unwrap();
+    pod.run(0);
+    pod.remove(0);
+}
+
+/// A container whose Create comes when the shim is ending is not made: its shim would be gone in a moment.
+#[test]
+fn a_shim_that_ends_makes_no_container() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    ending(&mut pod);
+    let stream = pod.send_create(0, &Stdio::default());
+    let refused = pod.client.answer(stream).unwrap_err();
+    assert_eq!(refused.code, 14, "Unavailable: {refused:?}");
+    let id = pod.id();
+    assert!(leaks::processes(&id).is_empty());
+}
+
 /// containerd and a shim are killed together: the next containerd comes up at once, and nothing of the container stays.
 #[test]
 fn containerd_comes_up_beside_a_dead_shim() {
@@ -222,5 +263,11 @@ fn each_fault_is_noticed() {
             "exec",
         ),
         ("zombies of a shim below", "a_shim_below_another_one_disturbs_neither", "orphans"),
+        (
+            "a container that is restarted has a shim that nobody can reach",
+            "a_shim_that_ends_does_not_take_the_socket_of_its_successor",
+            "successor",
+        ),
+        ("a container is made and forgotten", "a_shim_that_ends_makes_no_container", "ending"),
     ]);
 }

@@ -171,6 +171,18 @@ fn waiting_ends_with_its_deadline() {
     assert_eq!(pod.state(0, ""), 2);
 }
 
+/// Engines wait for a process without a deadline, for as long as it lives.
+#[test]
+fn waiting_without_a_deadline_lasts_as_long_as_the_process() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    let request = pod.named(0, "");
+    let stream = pod.client.send("Wait", &request);
+    assert_eq!(pod.client.answer_within(stream, Duration::from_secs(2)), None);
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.client.answer(stream).unwrap().number(1), 137);
+}
+
 #[test]
 fn a_created_container_can_be_killed_or_deleted() {
     let mut pod = Pod::new(&["sleep", "600"]);
@@ -497,6 +509,11 @@ fn a_panic_is_in_the_log() {
 #[test]
 fn each_fault_is_noticed() {
     integration::shim::weakened::each_is_noticed(&[
+        (
+            "after an hour containerd takes its containers for dead",
+            "waiting_without_a_deadline_lasts_as_long_as_the_process",
+            "for-ever",
+        ),
         ("a failure without its cause", "what_the_runtime_says_reaches_the_caller", "reasons"),
         ("a shim that died, and nobody knows of what", "a_panic_is_in_the_log", "panics"),
         ("eight calls of the runtime for one probe", "a_probe_calls_the_runtime_once", "from-memory"),

@@ -7,7 +7,7 @@
 //! on a `BootstrapParams` message; each wants its own kind of answer on standard output and nothing on standard error.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -35,9 +35,6 @@ const SOCKET_DIR: &str = "/run/containerd/s";
 
 /// The kernel takes 107 bytes and a NUL; containerd allows 106.
 const MAX_SOCKET_PATH: usize = 106;
-
-/// The most that is read from standard input, as other shims have it.
-const MAX_INPUT: u64 = 10 << 20;
 
 /// Annotations that name the group of a container, in the order in which they count.
 const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
@@ -105,7 +102,7 @@ enum Dialect {
 /// Serves `start` and returns what is to be printed, byte for byte.
 pub fn start(args: &Args) -> Result<Vec<u8>, Error> {
     let bundle = std::env::current_dir().map_err(at("find", Path::new(".")))?;
-    let input = read_input().map_err(at("read", Path::new("standard input")))?;
+    let input = options::read_input().map_err(at("read", Path::new("standard input")))?;
     let (dialect, options) = understand(&input, args)?;
     let group = group_of(&bundle)?.unwrap_or_else(|| args.id.clone());
     let socket = socket_path(&dialect, args, &group)?;
@@ -118,12 +115,6 @@ pub fn start(args: &Args) -> Result<Vec<u8>, Error> {
     }
     write_address(&bundle, &address)?;
     Ok(answer(&dialect, address))
-}
-
-fn read_input() -> io::Result<Vec<u8>> {
-    let mut input = Vec::new();
-    io::stdin().take(MAX_INPUT).read_to_end(&mut input)?;
-    Ok(input)
 }
 
 /// Tells the dialects apart by what arrived. Runtime options decode as `BootstrapParams` too, with a type's name as
@@ -209,18 +200,24 @@ fn listen(path: &Path) -> Result<Option<OwnedFd>, Error> {
     // Two starts of one group could each take the other's fresh socket for a dead one.
     let lock =
         File::open(folder).and_then(|folder| folder.lock().map(|()| folder)).map_err(at("lock", folder))?;
-    let mask = umask(Mode::from_bits_truncate(0o177));
-    let mut bound = UnixListener::bind(path);
+    let mut bound = bind(path);
     if bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
         if is_alive(path) {
             return Ok(None);
         }
         fs::remove_file(path).map_err(at("remove the dead socket", path))?;
-        bound = UnixListener::bind(path);
+        bound = bind(path);
     }
-    umask(mask);
     drop(lock);
     bound.map(|listener| Some(listener.into())).map_err(at("listen on", path))
+}
+
+/// Binds a socket that is nobody else's from the beginning.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(mask);
+    bound
 }
 
 /// Whether anybody accepts connections at `path`.

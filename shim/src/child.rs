@@ -50,13 +50,12 @@ impl Child {
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let mut report = File::from(writer);
-        let pid = sys::fork(|| {
+        let child = Self::fork(|| {
             let errno = command.exec().raw_os_error().unwrap_or(libc::EIO);
             // When nobody reads it any more the child is being killed.
             let _told = report.write_all(&errno.to_ne_bytes());
             127
         })?;
-        let child = Self::adopt(pid)?;
         // With them go our copies of the descriptors that were passed, and of the end of the pipe that exec closes.
         drop((command, report));
         let reader = Source::new(reader)?;
@@ -74,6 +73,14 @@ impl Child {
                 Err(Error::TimedOut(limit))
             }
         }
+    }
+
+    /// Runs `body` in a forked child, as [`sys::fork`] says. One that could not be watched afterwards (`EMFILE`) is killed:
+    /// nobody would know what it does.
+    pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
+        let pid = sys::fork(body)?;
+        // Not reaped yet, so the pid is its own.
+        Self::adopt(pid).inspect_err(|_| drop(sys::kill(pid, libc::SIGKILL)))
     }
 
     /// Takes over a child that exists and that nobody has waited for.

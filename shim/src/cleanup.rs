@@ -1,4 +1,4 @@
-//! `delete`: cleans up after a shim that is gone, and `-info`, `-v`: what can be said without one.
+//! `delete`: cleans up after a shim that is gone.
 //!
 //! containerd calls `delete` for every shim whose connection has ended, also after an orderly end: with nothing left
 //! to do it must be quick. It may find any part missing, and may be called again.

@@ -75,7 +75,7 @@ fn start<E: std::fmt::Display>(work: impl FnOnce() -> Result<(), E>) -> io::Resu
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let shim = std::process::id().cast_signed();
     let mut writer = File::from(writer);
-    let pid = sys::fork(|| {
+    let child = Child::fork(|| {
         let done = sys::detach_helper(shim, writer.as_fd()).map_err(|error| error.to_string());
         match done.and_then(|()| work().map_err(|error| error.to_string())) {
             Ok(()) => 0,
@@ -83,7 +83,7 @@ fn start<E: std::fmt::Display>(work: impl FnOnce() -> Result<(), E>) -> io::Resu
             Err(text) => writer.write_all(text.as_bytes()).map_or(1, |()| 1),
         }
     })?;
-    Ok((Source::new(reader)?, Child::adopt(pid)?))
+    Ok((Source::new(reader)?, child))
 }
 
 async fn read_to_end(from: &Source, text: &mut String) -> io::Result<()> {

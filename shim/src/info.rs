@@ -1,6 +1,6 @@
 //! `-info` and `-v`: what the shim and its runtime are and can do.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,9 +13,6 @@ use crate::{oci::Runtime, reactor};
 
 /// How long the runtime may take to list its features.
 const FEATURES_LIMIT: Duration = Duration::from_secs(5);
-
-/// The most that is read from standard input.
-const MAX_INPUT: u64 = 10 << 20;
 
 /// The type of the features document; its value is the OCI JSON.
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
@@ -36,11 +33,7 @@ pub enum Error {
 
 /// Serves `-info` and returns what is to be printed: a `containerd.types.RuntimeInfo`.
 pub fn describe(name: &str) -> Result<Vec<u8>, Error> {
-    let mut input = Vec::new();
-    io::stdin()
-        .take(MAX_INPUT)
-        .read_to_end(&mut input)
-        .map_err(|error| Error::Io("read standard input", error))?;
+    let input = options::read_input().map_err(|error| Error::Io("read standard input", error))?;
     let any = Any::decode(&input[..])?;
     let options = RuntimeOptions::decode(Some(&any))?;
     let runtime = Runtime::new(&options, "", Path::new("/"), None);

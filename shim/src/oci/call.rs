@@ -164,15 +164,14 @@ impl<'a> Call<'a> {
     /// Runs a command of the runtime that is built in, one that enters no container, in a fork of this process.
     fn start_here(&self, args: Vec<OsString>, streams: &[OwnedFd; 3]) -> io::Result<Child> {
         let shim = std::process::id().cast_signed();
-        let pid = sys::fork(|| {
+        Child::fork(|| {
             let ready = sys::become_command(shim, streams, self.runtime.open_files)
                 .and_then(|()| std::env::set_current_dir(&self.runtime.bundle));
             match ready {
                 Ok(()) => runtime::command::run(args.into_iter()),
                 Err(_) => 1,
             }
-        })?;
-        Child::adopt(pid)
+        })
     }
 
     /// Calls run side by side, and each has to find its own errors.

@@ -6,7 +6,9 @@
 
 mod toml;
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -21,6 +23,9 @@ use crate::proto::well_known::Any;
 
 /// The largest configuration file that is read.
 const MAX_CONFIG: u64 = 1 << 20;
+
+/// The most that is read from standard input, as other shims have it.
+const MAX_INPUT: u64 = 10 << 20;
 
 /// Why options cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +156,7 @@ impl RuntimeOptions {
 
     fn from_generic(options: &GenericOptions) -> Result<Self, Error> {
         if !options.config_path.is_empty() {
-            return Self::from_toml(&read_limited(Path::new(&options.config_path))?);
+            return Self::from_toml(&read_config(Path::new(&options.config_path))?);
         }
         let text = std::str::from_utf8(&options.config_body)
             .map_err(|_| Error::Toml { line: 1, problem: "not UTF-8".into() })?;
@@ -229,13 +234,27 @@ impl RuntimeOptions {
     }
 }
 
-fn read_limited(path: &Path) -> Result<String, Error> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text))
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Ok(text)
+/// What containerd gives to `start` and `-info` on standard input: the options, in a message that depends on its version.
+pub fn read_input() -> io::Result<Vec<u8>> {
+    let mut input = Vec::new();
+    io::stdin().take(MAX_INPUT).read_to_end(&mut input)?;
+    Ok(input)
+}
+
+/// Reads a configuration file that the options name. Nobody is waited for: a FIFO would stop the event loop.
+fn read_config(path: &Path) -> Result<String, Error> {
+    let read = || {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("is not a regular file"));
+        }
+        let mut text = String::new();
+        if file.take(MAX_CONFIG + 1).read_to_string(&mut text)? as u64 > MAX_CONFIG {
+            return Err(io::Error::other(format!("is larger than {MAX_CONFIG} bytes")));
+        }
+        Ok(text)
+    };
+    read().map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 impl From<RuncOptions> for RuntimeOptions {
@@ -349,5 +368,12 @@ mod tests {
         assert_eq!(decode(&options).unwrap().binary_name, "/usr/bin/runc");
         options.config_path = "/nonexistent/corten.toml".into();
         assert!(decode(&options).unwrap_err().to_string().contains("/nonexistent/corten.toml"));
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        options.config_path = fifo.display().to_string();
+        assert!(decode(&options).unwrap_err().to_string().contains("is not a regular file"));
+        std::fs::write(&path, "#".repeat(1 << 20) + "\nBinaryName = '/usr/bin/runc'\n").unwrap();
+        options.config_path = path.display().to_string();
+        assert!(decode(&options).unwrap_err().to_string().contains("is larger than 1048576 bytes"));
     }
 }

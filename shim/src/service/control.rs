@@ -21,7 +21,7 @@ use crate::proto::task::{
 use crate::proto::well_known::Any;
 use crate::stdio::Stdio;
 use crate::ttrpc::Status;
-use crate::{log, name};
+use crate::{helper, log, name};
 
 impl Service {
     pub(super) async fn kill(&self, request: &KillRequest, limit: Duration) -> Result<(), Status> {
@@ -115,11 +115,19 @@ impl Service {
             cgroups_mode: options.cgroups_mode,
         };
         let result = container.runtime.checkpoint(&container.id, &wish, limit).await;
-        let result = result.map_err(|error| explain_checkpoint(&container, &wish.work, &error.to_string()));
-        if options.work_path.is_empty() {
-            let _gone = std::fs::remove_dir_all(&wish.work);
+        let kept = container.bundle.join("criu-dump.log");
+        let (failed, ours) = (result.is_err(), options.work_path.is_empty());
+        // The disk that the images went to may be slow.
+        let tidied =
+            helper::run("tidy up after criu", limits::CONTROL, || tidy(&wish.work, &kept, failed, ours));
+        if let Err(error) = tidied.await {
+            log::warn(&error.to_string());
         }
-        result
+        result.map_err(|error| {
+            let text = error.to_string();
+            let first_line = text.lines().next().unwrap_or_default();
+            Status::unknown(format!("{first_line} path= {}", kept.display()))
+        })
     }
 
     /// Announces a process; Start runs it.
@@ -241,12 +249,11 @@ fn with_terminal(spec: &[u8], terminal: bool) -> Result<Vec<u8>, serde_json::Err
     serde_json::to_vec(&process)
 }
 
-/// Keeps criu's log with the bundle and says where it is.
-fn explain_checkpoint(container: &Container, work: &Path, error: &str) -> Status {
-    let kept = container.bundle.join("criu-dump.log");
-    if let Err(error) = std::fs::copy(work.join("dump.log"), &kept) {
-        log::warn(&format!("keep criu's log as {}: {error}", kept.display()));
+/// Keeps the log of a failed criu with the bundle, and removes the folder that it worked in if that is `ours`.
+fn tidy(work: &Path, kept: &Path, failed: bool, ours: bool) -> Result<(), String> {
+    let copied = if failed { std::fs::copy(work.join("dump.log"), kept).map(drop) } else { Ok(()) };
+    if ours {
+        let _gone = std::fs::remove_dir_all(work);
     }
-    let first_line = error.lines().next().unwrap_or_default();
-    Status::unknown(format!("{first_line} path= {}", kept.display()))
+    copied.map_err(|error| format!("keep criu's log as {}: {error}", kept.display()))
 }

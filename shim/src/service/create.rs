@@ -123,7 +123,7 @@ impl Service {
             own_pid_namespace: has_own_pid_namespace(bundle),
         });
         if request.checkpoint.is_empty() {
-            self.create_init(&container, prepared, limit).await?;
+            self.make_init(&container, None, prepared, limit).await?;
         } else {
             let parent = Some(&request.parent_checkpoint).filter(|path| !path.is_empty());
             let restore = Restore {
@@ -152,10 +152,11 @@ impl Service {
         Ok(pid)
     }
 
-    /// Has the runtime create the container and takes over its process.
-    async fn create_init(
+    /// Has the runtime create the container, or restore it, and takes over its process.
+    pub(super) async fn make_init(
         self: &Rc<Self>,
         container: &Rc<Container>,
+        restore: Option<&Restore>,
         mut prepared: Prepared,
         limit: Duration,
     ) -> Result<(), Status> {
@@ -163,8 +164,11 @@ impl Service {
         let ends = prepared.take_process_ends();
         let launched = reaper::launch();
         let launch = Launch { pid_file: &pid_file, console_socket: prepared.console_socket(), ends };
-        let created = container.runtime.create(&container.id, launch, limit).await;
-        if let Err(error) = created {
+        let made = match restore {
+            None => container.runtime.create(&container.id, launch, limit).await,
+            Some(restore) => container.runtime.restore(&container.id, restore, launch, limit).await,
+        };
+        if let Err(error) = made {
             // One that was killed has left what it had made.
             if matches!(error, OciError::TimedOut { .. }) {
                 force_delete(container).await;
@@ -185,7 +189,7 @@ impl Service {
     }
 
     /// The container's first process exists: watches it, and connects its streams.
-    pub(super) async fn take_over(
+    async fn take_over(
         self: &Rc<Self>,
         container: &Rc<Container>,
         child: Rc<Child>,
@@ -217,6 +221,9 @@ struct Reserved {
 
 impl Reserved {
     fn new(service: &Rc<Service>, id: &str) -> Result<Self, Status> {
+        if service.stopping.get() && !weak::off("ending") {
+            return Err(Status::new(Code::Unavailable, "the shim is ending"));
+        }
         let taken = service.containers.borrow().contains_key(id);
         if taken || !service.creating.borrow_mut().insert(id.to_owned()) {
             return Err(Status::new(Code::AlreadyExists, format!("container {id} exists already")));
@@ -266,7 +273,7 @@ pub(super) fn adopt(pid_file: &Path) -> Result<Child, Status> {
 }
 
 /// Removes a container that nobody will ask for.
-pub(super) async fn force_delete(container: &Container) {
+async fn force_delete(container: &Container) {
     if let Err(error) = container.runtime.delete(&container.id, true, crate::oci::limits::DELETE).await {
         log::warn(&format!("clean up container {}: {error}", container.id));
     }

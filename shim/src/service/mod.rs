@@ -27,7 +27,7 @@ use crate::ttrpc::{Call, Code, Status};
 /// The services that are this one.
 const NAMES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
-/// For calls that do not say how long they wait.
+/// For calls that do not say how long they wait; each of them does something that has a limit of its own.
 const NO_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The containers of one shim.
@@ -60,7 +60,7 @@ impl Service {
         })
     }
 
-    /// Waits until somebody has asked the shim to end and it has no containers.
+    /// Waits until somebody has asked the shim to end.
     pub async fn stopped(&self) {
         self.changed.until(|| self.stopping.get()).await;
     }
@@ -144,7 +144,7 @@ impl Service {
             "ResizePty" => encode(&self.resize_pty(&decode(&call)?)?),
             "CloseIO" => encode(&self.close_io(&decode(&call)?)?),
             "Update" => encode(&Box::pin(self.update(&decode(&call)?, limit)).await?),
-            "Wait" => encode(&self.wait(&decode(&call)?, &call, limit).await?),
+            "Wait" => encode(&self.wait(&decode(&call)?, &call).await?),
             "Stats" => encode(&self.stats(&decode(&call)?)?),
             "Connect" => encode(&self.connect(&decode(&call)?)),
             "Shutdown" => encode(&self.shutdown(&decode(&call)?)),

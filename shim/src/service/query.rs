@@ -1,7 +1,7 @@
 //! Questions: State, Pids, Stats, Wait, Connect, and the end of the shim.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 
@@ -53,7 +53,8 @@ impl Service {
         let pids = container.runtime.pids(&container.id, container.cgroup().as_deref(), limit).await?;
         let execs = container.execs();
         let processes = pids.into_iter().map(|pid| {
-            let exec = execs.iter().find(|exec| exec.pid() == pid);
+            // One that has ended and is not deleted yet has a number that may be another one's now.
+            let exec = execs.iter().find(|exec| exec.pid() == pid && exec.ended().is_none());
             let info = exec.map(|exec| Any {
                 type_url: "containerd.runc.v1.ProcessDetails".to_owned(),
                 value: ProcessDetails { exec_id: exec.id.clone() }.encode_to_vec(),
@@ -72,16 +73,22 @@ impl Service {
         Ok(StatsResponse { stats: Some(stats) })
     }
 
-    /// Answers when the process has ended, also when it has not even been started yet.
-    pub(super) async fn wait(
-        &self,
-        request: &WaitRequest,
-        call: &Call,
-        limit: Duration,
-    ) -> Result<WaitResponse, Status> {
+    /// Answers when the process has ended, also when it has not even been started yet. Without a deadline that is when it
+    /// is: an engine that is told anything else takes the process for lost.
+    pub(super) async fn wait(&self, request: &WaitRequest, call: &Call) -> Result<WaitResponse, Status> {
         let process = self.container(&request.id)?.process(&request.exec_id)?;
+        let deadline = match call.deadline {
+            None if weak::off("for-ever") => Some(Instant::now() + Duration::from_secs(1)),
+            deadline => deadline,
+        };
+        let late = async {
+            match deadline {
+                Some(deadline) => clock::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
         // Nothing is left waiting for a client that has gone, however long the process lives.
-        let gone = first(call.connection.closed(), clock::sleep(limit));
+        let gone = first(call.connection.closed(), late);
         match first(process.wait(), gone).await {
             First::Left(Ended { status, at }) => {
                 Ok(WaitResponse { exit_status: status, exited_at: Some(timestamp(at)) })

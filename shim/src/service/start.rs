@@ -10,7 +10,7 @@ use std::time::Duration;
 use runtime::weak;
 
 use super::Service;
-use super::create::{adopt, force_delete};
+use super::create::adopt;
 use crate::child::Child;
 use crate::container::{Container, Freeze};
 use crate::oci::{Error as OciError, Launch};
@@ -46,41 +46,13 @@ impl Service {
         init.hold_exit();
         let result = match container.restore.take() {
             None => container.runtime.start(&container.id, limit).await.map_err(Status::from),
-            Some((restore, prepared)) => {
-                let pid_file = container.bundle.join("init.pid");
-                self.restore(container, &restore, prepared, &pid_file, limit).await
-            }
+            Some((restore, prepared)) => self.make_init(container, Some(&restore), prepared, limit).await,
         };
         if result.is_ok() {
             init.set_state(State::Running);
             self.publisher.publish(&TaskStart { container_id: container.id.clone(), pid: init.pid() });
         }
         init.release_exit();
-        result
-    }
-
-    async fn restore(
-        self: &Rc<Self>,
-        container: &Rc<Container>,
-        restore: &crate::oci::Restore,
-        mut prepared: Prepared,
-        pid_file: &Path,
-        limit: Duration,
-    ) -> Result<(), Status> {
-        let ends = prepared.take_process_ends();
-        let launched = reaper::launch();
-        let launch = Launch { pid_file, console_socket: prepared.console_socket(), ends };
-        container.runtime.restore(&container.id, restore, launch, limit).await?;
-        let result = match adopt(pid_file) {
-            Ok(child) => {
-                drop(launched);
-                self.take_over(container, Rc::new(child), prepared).await
-            }
-            Err(error) => Err(error),
-        };
-        if result.is_err() {
-            force_delete(container).await;
-        }
         result
     }
 

@@ -83,11 +83,11 @@ fn fork(path: &Path) -> io::Result<(Source, Child, OwnedFd)> {
     let (report, said) = pipe2(OFlag::O_CLOEXEC)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     let streams = [input, null.into(), said];
-    let pid = sys::fork(|| match sys::become_command(0, &streams, None) {
+    let child = Child::fork(|| match sys::become_command(0, &streams, None) {
         Ok(()) => write(path),
         Err(_) => 1,
     })?;
-    Ok((Source::new(report)?, Child::adopt(pid)?, pipe))
+    Ok((Source::new(report)?, child, pipe))
 }
 
 /// The body of the process: from standard input to the file, words about it to standard error.

@@ -20,42 +20,48 @@ const TURN: usize = 1 << 20;
 /// Buffer of streams that cannot be spliced: one page, as the terminal hands out no more at once.
 const BUFFER: usize = 4096;
 
+/// Gives others their turn again and again, also when neither side of a stream ever has to be waited for.
+#[derive(Default)]
+struct Turn(usize);
+
+impl Turn {
+    async fn carried(&mut self, count: usize) {
+        self.0 += count;
+        if self.0 >= TURN {
+            self.0 = 0;
+            yield_now().await;
+        }
+    }
+}
+
 /// Carries a process's output until its pipe ends.
 pub(super) async fn to_sink(from: &Source, to: &Sink) -> io::Result<()> {
     if to.is_pipe {
         return splice_all(from, &to.writer).await;
     }
     let mut buffer = [0; BUFFER];
-    let mut turn = 0;
+    let mut turn = Turn::default();
     loop {
         let count = from.read_with(|fd| Ok(nix::unistd::read(fd, &mut buffer)?)).await?;
         if count == 0 {
             return Ok(());
         }
         to.write_all(&buffer[..count]).await?;
-        turn += count;
-        if turn >= TURN {
-            yield_now().await;
-            turn = 0;
-        }
+        turn.carried(count).await;
     }
 }
 
 /// Moves everything from one pipe to another until the first one ends or the second one has no reader.
 pub(super) async fn splice_all(from: &Source, to: &Source) -> io::Result<()> {
-    let mut turn = 0;
+    let mut turn = Turn::default();
     loop {
         match sys::splice(from.as_fd(), to.as_fd(), TURN) {
             Ok(0) => return Ok(()),
-            Ok(count) => turn += count,
+            Ok(count) => turn.carried(count).await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_blocked(from, to).await?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error),
-        }
-        if turn >= TURN {
-            yield_now().await;
-            turn = 0;
         }
     }
 }
@@ -85,12 +91,14 @@ fn is_ready(source: &Source, side: PollFlags) -> io::Result<bool> {
 /// Carries what a user types to a terminal, until the FIFO ends or the terminal is gone.
 pub(super) async fn bytes(from: &Source, to: &Source) -> io::Result<()> {
     let mut buffer = [0; BUFFER];
+    let mut turn = Turn::default();
     loop {
         let count = from.read_with(|fd| Ok(nix::unistd::read(fd, &mut buffer)?)).await?;
         if count == 0 {
             return Ok(());
         }
         write_all(to, &buffer[..count]).await?;
+        turn.carried(count).await;
     }
 }
 
@@ -99,10 +107,14 @@ pub(super) async fn bytes(from: &Source, to: &Source) -> io::Result<()> {
 /// A terminal that no process has open reads as an error, and may be opened again: only `hang_up` ends it.
 pub(super) async fn terminal(from: &Source, to: &Sink, hang_up: &HangUp) -> io::Result<()> {
     let mut buffer = [0; BUFFER];
+    let mut turn = Turn::default();
     loop {
         match nix::unistd::read(from.as_fd(), &mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count]).await?,
+            Ok(count) => {
+                to.write_all(&buffer[..count]).await?;
+                turn.carried(count).await;
+            }
             Err(nix::errno::Errno::EINTR) => {}
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EIO) => {
                 if hang_up.over.get() {

@@ -38,3 +38,36 @@ fn other_places_are_refused() {
     assert!(refusal("file://relative").contains("expected scheme:///absolute/path"));
     assert!(refusal("binary:///x?a=%zz").contains("%XX"));
 }
+
+/// Neither side of these streams ever has to be waited for, as with a terminal whose program writes without end and whose
+/// reader is faster than we are.
+#[test]
+fn a_stream_that_never_waits_gives_others_their_turn() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(64 << 20).unwrap();
+    let streams = ["pipe", "input", "terminal"];
+    for stream in streams {
+        let from = Source::new(file.try_clone().unwrap().into()).unwrap();
+        std::io::Seek::rewind(&mut &file).unwrap();
+        let turns = crate::reactor::run(async move {
+            let turns = Rc::new(Cell::new(0));
+            let count = Rc::clone(&turns);
+            let other = spawn(async move {
+                loop {
+                    count.set(count.get() + 1);
+                    yield_now().await;
+                }
+            });
+            let sink = Sink::open(Path::new("/dev/null")).await.unwrap();
+            match stream {
+                "pipe" => copy::to_sink(&from, &sink).await,
+                "input" => copy::bytes(&from, &sink.writer).await,
+                _ => copy::terminal(&from, &sink, &HangUp::default()).await,
+            }
+            .unwrap();
+            other.abort();
+            turns.get()
+        });
+        assert!(turns.unwrap() >= 32, "{stream}");
+    }
+}
