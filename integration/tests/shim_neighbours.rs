@@ -75,6 +75,7 @@ fn a_shim_below_another_one_disturbs_neither() {
 
     // The inner one dies, with its container: reaped, and told of by nobody.
     let id = outer.id();
+    outer.sink.wait("/tasks/exit", &id, 1);
     let before = outer.sink.briefs(&id).len();
     kill(Pid::from_raw(below), Signal::SIGKILL).unwrap();
     until("the dead shim is reaped", || !Path::new(&format!("/proc/{below}")).exists());
