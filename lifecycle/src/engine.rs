@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::container::{Container, Exec};
@@ -119,7 +120,7 @@ impl Engine {
             match files::read_json(&folder.join("container.json")) {
                 Ok(Some(record)) => {
                     let container = Container::new(&self.settings, record);
-                    self.containers().insert(container.id.clone(), container);
+                    self.containers.lock().insert(container.id.clone(), container);
                 }
                 // Created half, or removed half: nobody has heard of it.
                 Ok(None) => files::remove_dir(&folder)?,
@@ -129,17 +130,9 @@ impl Engine {
         Ok(())
     }
 
-    fn containers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Container>>> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn execs(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// All containers, the newest first.
     pub fn all_containers(&self) -> Vec<Arc<Container>> {
-        let mut all: Vec<_> = self.containers().values().cloned().collect();
+        let mut all: Vec<_> = self.containers.lock().values().cloned().collect();
         all.sort_by_key(|container| std::cmp::Reverse(container.record().created.clone()));
         all
     }
@@ -149,7 +142,7 @@ impl Engine {
     /// # Errors
     /// When there is none, or more than one.
     pub fn container(&self, text: &str) -> Result<Arc<Container>> {
-        let all = self.containers();
+        let all = self.containers.lock();
         if let Some(container) = all.get(text) {
             return Ok(Arc::clone(container));
         }
@@ -173,7 +166,7 @@ impl Engine {
     /// # Errors
     /// When it is.
     pub fn add_container(&self, container: &Arc<Container>) -> Result<()> {
-        let mut all = self.containers();
+        let mut all = self.containers.lock();
         let name = container.record().name.clone();
         if let Some(other) = all.values().find(|other| other.record().name == name) {
             let other = &other.id;
@@ -190,7 +183,7 @@ impl Engine {
     /// # Errors
     /// When it is.
     pub fn rename_container(&self, container: &Container, name: &str) -> Result<()> {
-        let all = self.containers();
+        let all = self.containers.lock();
         if let Some(other) = all.values().find(|other| other.record().name == name) {
             let other = &other.id;
             return Err(Error::conflict(format!(
@@ -202,15 +195,15 @@ impl Engine {
 
     /// Forgets a container.
     pub fn drop_container(&self, id: &str) {
-        self.containers().remove(id);
-        self.execs().retain(|_, exec| exec.container != id);
+        self.containers.lock().remove(id);
+        self.execs.lock().retain(|_, exec| exec.container != id);
     }
 
     /// A name that no container has.
     pub fn free_name(&self) -> String {
         loop {
             let name = crate::names::random();
-            if !self.containers().values().any(|container| container.record().name == name) {
+            if !self.containers.lock().values().any(|container| container.record().name == name) {
                 return name;
             }
         }
@@ -218,7 +211,7 @@ impl Engine {
 
     /// Adds a process that is to run in a container.
     pub fn add_exec(&self, exec: &Arc<Exec>) {
-        self.execs().insert(exec.id.clone(), Arc::clone(exec));
+        self.execs.lock().insert(exec.id.clone(), Arc::clone(exec));
     }
 
     /// Such a process.
@@ -226,12 +219,16 @@ impl Engine {
     /// # Errors
     /// When there is none.
     pub fn exec(&self, id: &str) -> Result<Arc<Exec>> {
-        self.execs().get(id).cloned().ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        self.execs
+            .lock()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
     /// The ids of a container's processes.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
-        let all = self.execs();
+        let all = self.execs.lock();
         all.values()
             .filter(|exec| exec.container == container && exec.is_running())
             .map(|exec| exec.id.clone())
@@ -240,7 +237,7 @@ impl Engine {
 
     /// Forgets a process.
     pub fn drop_exec(&self, id: &str) {
-        self.execs().remove(id);
+        self.execs.lock().remove(id);
     }
 
     /// Removes what no image and no container needs.
@@ -248,7 +245,8 @@ impl Engine {
     /// # Errors
     /// When something cannot be removed.
     pub fn collect(&self) -> Result<(Vec<String>, u64)> {
-        let kept = self.containers().values().map(|container| container.record().layers.clone()).collect();
+        let kept =
+            self.containers.lock().values().map(|container| container.record().layers.clone()).collect();
         self.images.collect(kept)
     }
 }

@@ -1,8 +1,8 @@
 //! What happens, told to whoever listens, in order; the last of it is remembered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -73,7 +73,7 @@ impl Events {
         let event =
             Event { kind, action: action.into(), actor: actor.to_owned(), attributes, time: Time::now() };
         // Under the lock, so that all see the same order.
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut past = self.past.lock();
         past.push_back(event.clone());
         if past.len() > REMEMBERED {
             past.pop_front();
@@ -83,7 +83,7 @@ impl Events {
 
     /// What is remembered, and everything from now on.
     pub fn subscribe(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
-        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = self.past.lock();
         (past.iter().cloned().collect(), self.sender.subscribe())
     }
 }

@@ -10,6 +10,7 @@
 
 mod jsonfile;
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -45,6 +46,9 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// When it is rotated.
     pub rotation: Rotation,
+    /// What is said of the container in each line.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     /// The socket that it serves.
     pub socket: PathBuf,
 }
@@ -66,7 +70,7 @@ pub fn run(config: &Path) -> Result<()> {
     let listener = UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
     listener.set_nonblocking(true)?;
     let log = match &config.log {
-        Some(path) => Some(JsonFile::open(path, config.rotation)?),
+        Some(path) => Some(JsonFile::open(path, config.rotation, &config.attributes)?),
         None => None,
     };
     nix::unistd::write(&ready, b"1")?;

@@ -4,6 +4,7 @@
 pub mod address;
 mod attach;
 mod files;
+pub mod links;
 mod namespace;
 mod netavark;
 mod ports;

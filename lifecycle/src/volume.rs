@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -48,10 +48,6 @@ impl Volumes {
         Ok(Self { folder, all: Mutex::new(all) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Volume>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where a volume's files are.
     pub fn data(&self, name: &str) -> PathBuf {
         self.folder.join(name).join("_data")
@@ -76,7 +72,7 @@ impl Volumes {
         let anonymous = name.is_none();
         let name = name.map_or_else(|| files::random_hex(32), str::to_owned);
         check_name(&name)?;
-        let mut all = self.lock();
+        let mut all = self.all.lock();
         if let Some(volume) = all.get(&name) {
             return Ok(volume.clone());
         }
@@ -92,12 +88,16 @@ impl Volumes {
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Volume> {
-        self.lock().get(name).cloned().ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+        self.all
+            .lock()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
     }
 
     /// All of them, by name.
     pub fn all(&self) -> Vec<Volume> {
-        self.lock().values().cloned().collect()
+        self.all.lock().values().cloned().collect()
     }
 
     /// Removes a volume with its files.
@@ -105,7 +105,7 @@ impl Volumes {
     /// # Errors
     /// When there is none, or its files cannot be removed.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let mut all = self.lock();
+        let mut all = self.all.lock();
         if all.remove(name).is_none() {
             return Err(Error::not_found(format!("get {name}: no such volume")));
         }

@@ -5,6 +5,7 @@ mod clients;
 mod crashes;
 mod docker;
 mod images;
+mod requests;
 mod rootless;
 mod storage;
 mod suite;

@@ -1,6 +1,7 @@
 //! `/containers/…`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -8,63 +9,57 @@ use serde_json::{Value, json};
 use super::answer::{self, Answer, frame};
 use super::hijack::{self, Sides, Way};
 use super::request::Call;
-use super::{DELETE, GET, HEAD, POST, PUT, exec, files, inspect, not_found, stats};
+use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
 use crate::container::{self, Container, ExecConfig, Input, Query, Removal, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::time::Time;
+use crate::network;
 
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
-    match (&call.method, path) {
-        (method, ["json"]) if method == GET => return list(engine, &call),
-        (method, ["create"]) if method == POST => return create(engine, call).await,
-        (method, ["prune"]) if method == POST => return prune(engine, &call).await,
+    let method = call.method.clone();
+    match (method.as_str(), path) {
+        ("GET", ["json"]) => return list(engine, &call),
+        ("POST", ["create"]) => return create(engine, call).await,
+        ("POST", ["prune"]) => return prune(engine, &call).await,
         _ => {}
     }
     let [id, rest @ ..] = path else { return Err(not_found(&call)) };
     let container = engine.container(id)?;
-    let method = call.method.clone();
-    let (wish, patience) = (call.text("signal").map(str::to_owned), call.number("t")?);
-    match rest {
-        [] if method == DELETE => {
-            if call.flag("link") {
-                return Err(Error::not_implemented("links are not offered"));
-            }
+    let (wish, patience) = (call.text("signal"), call.number("t")?);
+    match (method.as_str(), rest) {
+        ("DELETE", [alias]) if call.flag("link") => network::links::remove(engine, &container, alias)?,
+        ("DELETE", []) if !call.flag("link") => {
             let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
             container::remove(engine, &container, how).await?;
             engine.collect()?;
-            return answer::done();
         }
-        ["json"] if method == GET => {
+        ("GET", ["json"]) => {
             return answer::json(&inspect::container(engine, &container, call.flag("size"))?);
         }
-        ["top"] if method == GET => {
-            return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await;
-        }
-        ["stats"] if method == GET => return stats::stats(engine, &container, &call),
-        ["logs"] if method == GET => return logs(&container, &call),
-        ["changes"] if method == GET => return files::changes(engine, &container).await,
-        ["export"] if method == GET => return files::export(engine, &container),
-        ["archive"] if method == GET => return files::get(engine, &container, &call, true).await,
-        ["archive"] if method == HEAD => return files::get(engine, &container, &call, false).await,
-        ["archive"] if method == PUT => return files::put(engine, &container, call).await,
-        _ if method != POST => return Err(not_found(&call)),
-        ["start"] => container::start(engine, &container).await?,
-        ["stop"] => container::stop(engine, &container, wish.as_deref(), patience).await?,
-        ["restart"] => container::restart(engine, &container, wish.as_deref(), patience).await?,
-        ["kill"] => container::kill(engine, &container, wish.as_deref()).await?,
-        ["pause"] => container::pause(engine, &container).await?,
-        ["unpause"] => container::unpause(engine, &container).await?,
-        ["rename"] => rename(engine, &container, &call)?,
-        ["resize"] => return exec::resize(&call, &container, "").await,
-        ["wait"] => return wait(&container, call.text("condition").unwrap_or_default()),
-        ["attach"] => return attach(call, container),
-        ["update"] => {
+        ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
+        ("GET", ["stats"]) => return stats::stats(&container, &call),
+        ("GET", ["logs"]) => return logs(&container, &call),
+        ("GET", ["changes"]) => return files::changes(engine, &container).await,
+        ("GET", ["export"]) => return files::export(engine, &container),
+        ("GET", ["archive"]) => return files::get(engine, &container, &call, true).await,
+        ("HEAD", ["archive"]) => return files::get(engine, &container, &call, false).await,
+        ("PUT", ["archive"]) => return files::put(engine, &container, call).await,
+        ("POST", ["start"]) => container::start(engine, &container).await?,
+        ("POST", ["stop"]) => container::stop(engine, &container, wish, patience).await?,
+        ("POST", ["restart"]) => container::restart(engine, &container, wish, patience).await?,
+        ("POST", ["kill"]) => container::kill(engine, &container, wish).await?,
+        ("POST", ["pause"]) => container::pause(engine, &container).await?,
+        ("POST", ["unpause"]) => container::unpause(engine, &container).await?,
+        ("POST", ["rename"]) => rename(engine, &container, &call)?,
+        ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
+        ("POST", ["wait"]) => return wait(&container, call.text("condition").unwrap_or_default()),
+        ("POST", ["attach"]) => return attach(call, container),
+        ("POST", ["update"]) => {
             let body: Value = call.json().await?.unwrap_or_default();
             return stats::update(engine, &container, &body).await;
         }
-        ["exec"] => {
+        ("POST", ["exec"]) => {
             let config: ExecConfig = call.json().await?.unwrap_or_default();
             return exec::create(engine, &container, config);
         }
@@ -149,14 +144,11 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         since: call.time("since")?,
         until: call.time("until")?,
         timestamps: call.flag("timestamps"),
+        details: call.flag("details"),
         follow: call.flag("follow"),
     };
     let raw = container.record().has_terminal();
-    let kind = match raw || call.version < (1, 42) {
-        true => "application/vnd.docker.raw-stream",
-        false => "application/vnd.docker.multiplexed-stream",
-    };
-    let (pusher, answer) = answer::stream(kind);
+    let (pusher, answer) = answer::stream(Way::kind(raw, call.version));
     let mut lines = container::read_log(container, query);
     tokio::spawn(async move {
         loop {
@@ -207,6 +199,8 @@ fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Opt
     let (mut now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
     let (sender, output) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
+        // docker-py loses what comes together with the answer's header.
+        tokio::time::sleep(Duration::from_millis(20)).await;
         while let Some(piece) = past.recv().await {
             if sender.send(piece).await.is_err() {
                 return;
@@ -250,13 +244,9 @@ fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
         "publish", "since", "status", "volume",
     ])?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
-    let time_of = |name: &str| -> Result<Option<String>> {
-        match filters.get(name) {
-            [] => Ok(None),
-            [other, ..] => Ok(Some(engine.container(other)?.record().created.clone())),
-        }
-    };
-    let (before, since) = (time_of("before")?, time_of("since")?);
+    let created = |name: &str| engine.container(name).map(|other| other.record().created.clone());
+    let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
+    let numbered = |port: &String| if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
     let limit =
         call.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
@@ -264,14 +254,6 @@ fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
         let state = &record.state;
         let up = state.status.is_up() || state.status == Status::Restarting;
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
-        let exposed = |port: &String| {
-            let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
-            record.config.exposed_ports.iter().flatten().any(|other| *other == port)
-        };
-        let published = |port: &String| {
-            let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
-            record.ports.contains_key(&port)
-        };
         (all || limit.is_some() || up)
             && filters.any("status", |status| status == state.status.name())
             && filters.any("exited", |code| {
@@ -294,8 +276,10 @@ fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
                 record.networks.contains_key(network)
                     || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
             })
-            && filters.any("expose", exposed)
-            && filters.any("publish", published)
+            && filters.any("expose", |port| {
+                record.config.exposed_ports.iter().flatten().any(|other| *other == numbered(port))
+            })
+            && filters.any("publish", |port| record.ports.contains_key(&numbered(port)))
             && filters.any("is-task", |value| value == "false")
             && filters.labels(&record.labels())
             && before.as_ref().is_none_or(|time| record.created < *time)
@@ -314,20 +298,13 @@ fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
 
 async fn prune(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
-    let until = match filters.get("until") {
-        [] => None,
-        [text, ..] => Some(
-            Time::from_query(text).ok_or_else(|| Error::invalid(format!("invalid filter 'until={text}'")))?,
-        ),
-    };
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for container in engine.all_containers() {
         let wanted = {
             let record = container.record();
             matches!(record.state.status, Status::Created | Status::Exited | Status::Dead)
                 && filters.labels(&record.labels())
-                && until
-                    .is_none_or(|until| Time::parse(&record.created).is_some_and(|created| created < until))
+                && filters.old(Some(&record.created))
         };
         if !wanted {
             continue;

@@ -3,27 +3,29 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use shim::proto::rpc;
 use shim::proto::task::ResizePtyRequest;
 
 use super::answer::{self, Answer};
 use super::hijack::{self, Way};
+use super::not_found;
 use super::request::Call;
-use super::{GET, POST, not_found};
 use crate::container::{Container, Exec, ExecConfig};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
-    match (&call.method, path) {
-        (method, [id, "json"]) if method == GET => inspect(&*engine.exec(id)?),
-        (method, [id, "start"]) if method == POST => {
+    let method = call.method.clone();
+    match (method.as_str(), path) {
+        ("GET", [id, "json"]) => inspect(&*engine.exec(id)?),
+        ("POST", [id, "start"]) => {
             let exec = engine.exec(id)?;
-            let body: Value = call.json().await?.unwrap_or_default();
-            start(engine, call, exec, &body).await
+            let wish: Start = call.json().await?.unwrap_or_default();
+            start(engine, call, exec, wish).await
         }
-        (method, [id, "resize"]) if method == POST => {
+        ("POST", [id, "resize"]) => {
             let exec = engine.exec(id)?;
             let container = engine.container(&exec.container)?;
             resize(&call, &container, &exec.id).await
@@ -41,7 +43,17 @@ pub(super) fn create(engine: &Arc<Engine>, container: &Container, config: ExecCo
     answer::json_with(StatusCode::CREATED, &json!({"Id": exec.id}))
 }
 
-async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, body: &Value) -> Result<Answer> {
+/// What is said when a process is started.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Start {
+    detach: bool,
+    tty: bool,
+    /// Rows and columns; without a terminal it means nothing, as with dockerd.
+    console_size: Option<[u32; 2]>,
+}
+
+async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
     let container = engine.container(&exec.container)?;
     if !container.record().state.status.is_up() {
         return Err(container.not_running());
@@ -49,20 +61,20 @@ async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, body: &Value) 
     let config = &exec.config;
     let way = Way {
         // As it is said now: a client that does not speak of the terminal again gets frames.
-        raw: body["Tty"].as_bool() == Some(true),
+        raw: wish.tty,
         stdout: config.attach_stdout || config.tty,
         stderr: config.attach_stderr,
         keys: hijack::keys(config.detach_keys.as_deref())?,
     };
-    if body["Detach"].as_bool() == Some(true) {
-        let mut output = exec.start(engine, &container).await?.output;
+    if wish.detach {
+        let mut output = exec.start(engine, &container, wish.console_size).await?.output;
         tokio::spawn(async move { while output.recv().await.is_some() {} });
         return Ok(answer::empty(StatusCode::OK));
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     let engine = Arc::clone(engine);
     hijack::answer(call, way, async move {
-        match exec.start(&engine, &container).await {
+        match exec.start(&engine, &container, wish.console_size).await {
             Ok(started) => Some((started.output, started.input)),
             Err(error) => {
                 let (sender, output) = tokio::sync::mpsc::channel(1);

@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
 
@@ -32,6 +32,26 @@ pub(super) struct Way {
     pub keys: Vec<u8>,
 }
 
+impl Way {
+    /// The type of an answer that carries streams so.
+    pub(super) fn kind(raw: bool, version: (u32, u32)) -> &'static str {
+        match raw || version < (1, 42) {
+            true => "application/vnd.docker.raw-stream",
+            false => "application/vnd.docker.multiplexed-stream",
+        }
+    }
+
+    /// The next bytes for the client; none when the output has ended.
+    async fn next(&self, output: &mut mpsc::Receiver<(u8, Bytes)>) -> Option<Bytes> {
+        loop {
+            let (stream, bytes) = output.recv().await?;
+            if if stream == 2 { self.stderr } else { self.stdout } {
+                return Some(if self.raw { bytes } else { frame(stream, &bytes) });
+            }
+        }
+    }
+}
+
 /// The streams on our side: output, and where input goes.
 pub(super) type Sides = (mpsc::Receiver<(u8, Bytes)>, Option<Input>);
 
@@ -44,23 +64,15 @@ pub(super) fn answer(
     way: Way,
     sides: impl Future<Output = Option<Sides>> + Send + 'static,
 ) -> Result<Answer> {
-    let kind = if way.raw || call.version < (1, 42) {
-        "application/vnd.docker.raw-stream"
-    } else {
-        "application/vnd.docker.multiplexed-stream"
-    };
-    let wants_upgrade = call.header("upgrade").is_some();
-    if !wants_upgrade {
+    let kind = Way::kind(way.raw, call.version);
+    if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
         let (pusher, answer) = answer::stream(kind);
         tokio::spawn(async move {
             let Some((mut output, _)) = sides.await else { return };
-            while let Some((stream, bytes)) = output.recv().await {
-                let wanted = if stream == 2 { way.stderr } else { way.stdout };
-                if wanted && !pusher.send(if way.raw { bytes } else { frame(stream, &bytes) }).await {
-                    return;
-                }
-            }
+            while let Some(bytes) = way.next(&mut output).await
+                && pusher.send(bytes).await
+            {}
         });
         return Ok(answer);
     }
@@ -80,34 +92,22 @@ pub(super) fn answer(
 }
 
 async fn carry(upgraded: Upgraded, way: Way, sides: impl Future<Output = Option<Sides>>) {
-    let Some((output, input)) = sides.await else { return };
-    let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+    let Some((mut output, input)) = sides.await else { return };
+    let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let detached = Arc::new(Notify::new());
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };
     let inward = tokio::spawn(carry_in(reader, input, keys, Arc::clone(&detached)));
+    let outward = async {
+        while let Some(bytes) = way.next(&mut output).await
+            && writer.write_all(&bytes).await.is_ok()
+        {}
+        let _gone = writer.shutdown().await;
+    };
     tokio::select! {
-        () = carry_out(writer, output, &way) => {}
+        () = outward => {}
         () = detached.notified() => {}
     }
     inward.abort();
-}
-
-async fn carry_out(
-    mut writer: WriteHalf<TokioIo<Upgraded>>,
-    mut output: mpsc::Receiver<(u8, Bytes)>,
-    way: &Way,
-) {
-    while let Some((stream, bytes)) = output.recv().await {
-        let wanted = if stream == 2 { way.stderr } else { way.stdout };
-        if !wanted {
-            continue;
-        }
-        let bytes = if way.raw { bytes } else { frame(stream, &bytes) };
-        if writer.write_all(&bytes).await.is_err() {
-            return;
-        }
-    }
-    let _gone = writer.shutdown().await;
 }
 
 async fn carry_in(

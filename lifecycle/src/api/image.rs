@@ -8,93 +8,60 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use super::{DELETE, GET, POST, inspect, not_found};
+use super::{inspect, not_found};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::image::{Image, Reference, archive};
-use crate::time::Time;
 
 pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
-    match path {
-        ["json"] if method == GET => return list(engine, &call),
-        ["load"] if method == POST => return load(engine, call).await,
-        ["get"] if method == GET => {
-            let names =
-                call.all("names").iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
-            return save(engine, names);
+    let find = |name: &[&str]| engine.images.find(&name.join("/"));
+    match (method.as_str(), path) {
+        ("GET", ["json"]) => list(engine, &call),
+        ("POST", ["load"]) => load(engine, call).await,
+        ("GET", ["get"]) => {
+            let names = call.all("names");
+            save(engine, names.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect())
         }
-        ["create"] if method == POST && call.text("fromSrc").is_some() => {
-            return super::import::import(engine, call).await;
+        ("POST", ["create"]) if call.text("fromSrc").is_some() => super::import::import(engine, call).await,
+        ("POST", ["create"]) => super::registry::pull(engine, &call),
+        ("POST", ["prune"]) => prune(engine, &call),
+        ("GET", ["search"]) => {
+            Err(Error::unavailable("search is a service of Docker Hub, which this engine does not use"))
         }
-        ["create"] if method == POST => return super::registry::pull(engine, &call),
-        ["prune"] if method == POST => return prune(engine, &call),
-        ["search"] if method == GET => {
-            return Err(Error::unavailable(
-                "search is a service of Docker Hub, which this engine does not use",
-            ));
+        // A name may have slashes.
+        ("GET", [name @ .., "json"]) => answer::json(&inspect::image(engine, &*find(name)?)?),
+        ("GET", [name @ .., "history"]) => answer::json(&inspect::history(engine, &*find(name)?)),
+        ("GET", [name @ .., "get"]) => save(engine, vec![name.join("/")]),
+        ("POST", [name @ .., "push"]) => super::registry::push(engine, &call, &name.join("/")),
+        ("POST", [name @ .., "tag"]) => tag(engine, &call, &name.join("/")),
+        ("DELETE", [_, ..]) => {
+            answer::json(&remove(engine, &path.join("/"), call.flag("force"), !call.flag("noprune"))?)
         }
-        _ => {}
+        _ => Err(not_found(&call)),
     }
-    // A name may have slashes.
-    if let [name @ .., "json"] = path
-        && method == GET
-    {
-        return answer::json(&inspect::image(engine, &*engine.images.find(&name.join("/"))?)?);
-    }
-    if let [name @ .., "history"] = path
-        && method == GET
-    {
-        return answer::json(&inspect::history(engine, &*engine.images.find(&name.join("/"))?));
-    }
-    if let [name @ .., "get"] = path
-        && method == GET
-    {
-        return save(engine, vec![name.join("/")]);
-    }
-    if let [name @ .., "push"] = path
-        && method == POST
-    {
-        return super::registry::push(engine, &call, &name.join("/"));
-    }
-    if let [name @ .., "tag"] = path
-        && method == POST
-    {
-        return tag(engine, &call, &name.join("/"));
-    }
-    if method == DELETE && !path.is_empty() {
-        return answer::json(&remove(engine, &path.join("/"), call.flag("force"), !call.flag("noprune"))?);
-    }
-    Err(not_found(&call))
 }
 
 fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
     let dangling = filters.boolean("dangling")?;
-    let created = |name: &str| -> Result<Option<String>> {
-        match filters.get(name) {
-            [] => Ok(None),
-            [other, ..] => Ok(engine.images.find(other)?.config.created.clone()),
-        }
-    };
-    let (before, since) = (created("before")?, created("since")?);
-    let until = filters.get("until").first().and_then(|text| Time::from_query(text));
+    let created = |name: &str| Ok(engine.images.find(name)?.config.created.clone());
+    let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
     let all = call.flag("all");
     let wanted = |image: &Arc<Image>| {
         let (tags, digests) = engine.images.names(&image.id);
         let named = !tags.is_empty() || !digests.is_empty();
-        let made = image.config.created.clone();
+        let made = &image.config.created;
         let intermediate = !named && !engine.images.children(&image.id).is_empty();
         (all || !intermediate)
             && dangling.is_none_or(|dangling| tags.is_empty() == dangling)
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && filters
                 .any("reference", |pattern| tags.iter().chain(&digests).any(|name| matches(pattern, name)))
-            && before.as_ref().is_none_or(|time| made.as_ref() < Some(time))
-            && since.as_ref().is_none_or(|time| made.as_ref() > Some(time))
-            && until
-                .is_none_or(|until| made.as_deref().and_then(Time::parse).is_some_and(|made| made < until))
+            && before.as_ref().is_none_or(|time| made < time)
+            && since.as_ref().is_none_or(|time| made > time)
+            && filters.old(made.as_deref())
     };
     let row = |image: Arc<Image>| {
         let mut row = inspect::image_row(engine, &image);
@@ -281,19 +248,15 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
 fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "label", "label!", "until"])?;
     let all = filters.boolean("dangling")? == Some(false);
-    let until = filters.get("until").first().and_then(|text| Time::from_query(text));
     let used: BTreeSet<String> =
         engine.all_containers().iter().map(|container| container.record().image.clone()).collect();
     let (mut done, mut freed) = (Vec::new(), 0);
     for image in engine.images.all() {
         let (tags, digests) = engine.images.names(&image.id);
         let named = !tags.is_empty() || !digests.is_empty();
-        let old = until.is_none_or(|until| {
-            image.config.created.as_deref().and_then(Time::parse).is_some_and(|made| made < until)
-        });
         let kept = used.contains(&image.id)
             || named && !all
-            || !old
+            || !filters.old(image.config.created.as_deref())
             || !engine.images.children(&image.id).is_empty();
         if kept || !filters.labels(&image.config.container().labels.unwrap_or_default()) {
             continue;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::container::record::{MountPoint, Record, Status};
-use crate::container::{Container, settings};
+use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
@@ -17,8 +17,6 @@ use crate::tree::Lower;
 pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> Result<Value> {
     let record = container.record().clone();
     let state = &record.state;
-    let mut host = serde_json::to_value(&record.host)?;
-    defaults(&mut host);
     let path = |name: &str| {
         let path = container.folder.join(name);
         if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
@@ -55,7 +53,7 @@ pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> R
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": Some(engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
-        "HostConfig": host,
+        "HostConfig": host(&record)?,
         "GraphDriver": graph_driver(engine, &container.overlay(engine)?),
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record)?,
@@ -89,66 +87,50 @@ fn graph_driver(engine: &Engine, files: &Lower) -> Value {
     json!({"Name": engine.images.layers.driver(), "Data": if engine.images.layers.copied { Value::Null } else { json!(data) }})
 }
 
+/// Sets fields that are missing or empty.
+pub(super) fn fill(value: &mut Value, defaults: Value) {
+    for (name, default) in defaults.as_object().into_iter().flatten() {
+        if value[name].is_null() || value[name] == "" {
+            value[name] = default.clone();
+        }
+    }
+}
+
 /// Fields of the host's configuration that clients take for granted.
-fn defaults(host: &mut Value) {
-    let defaults = [
-        ("NetworkMode", json!("bridge")),
-        ("LogConfig", json!({"Type": "json-file", "Config": {}})),
-        ("RestartPolicy", json!({"Name": "no", "MaximumRetryCount": 0})),
-        ("IpcMode", json!("private")),
-        ("CgroupnsMode", json!(if crate::container::spec::is_unified() { "private" } else { "host" })),
-        ("Runtime", json!("corten")),
-        ("ShmSize", json!(64 << 20)),
-        ("PortBindings", json!({})),
-    ];
-    for (name, default) in defaults {
-        if host[name].is_null() || host[name] == "" || name == "ShmSize" && host[name] == 0 {
-            host[name] = default;
-        }
+fn host(record: &Record) -> Result<Value> {
+    let mut host = serde_json::to_value(&record.host)?;
+    if host["ShmSize"] == 0 {
+        host["ShmSize"] = Value::Null;
     }
-    if host["LogConfig"]["Type"] == "" || host["LogConfig"]["Type"].is_null() {
-        host["LogConfig"]["Type"] = json!("json-file");
+    if let Some(links) = &record.host.links {
+        // As it is asked for: `container:name`; as it is told: with the names of both.
+        let full = |link: &String| {
+            let (other, alias) = link.split_once(':').unwrap_or((link, link));
+            format!("/{}:/{}/{alias}", other.trim_start_matches('/'), record.name)
+        };
+        host["Links"] = json!(links.iter().map(full).collect::<Vec<_>>());
     }
-    if host["RestartPolicy"]["Name"] == "" || host["RestartPolicy"]["Name"].is_null() {
-        host["RestartPolicy"] = json!({"Name": "no", "MaximumRetryCount": 0});
-    }
-    for name in
-        ["Binds", "ContainerIDFile", "AutoRemove", "Privileged", "Memory", "NanoCpus", "ReadonlyRootfs"]
-    {
-        if host[name].is_null() {
-            host[name] = match name {
-                "AutoRemove" | "Privileged" | "ReadonlyRootfs" => json!(false),
-                "Memory" | "NanoCpus" => json!(0),
-                "ContainerIDFile" => json!(""),
-                _ => Value::Null,
-            };
-        }
-    }
+    fill(&mut host["LogConfig"], json!({"Type": "json-file", "Config": {}}));
+    fill(&mut host["RestartPolicy"], json!({"Name": "no", "MaximumRetryCount": 0}));
+    let cgroup = if spec::is_unified() { "private" } else { "host" };
+    let defaults = json!({
+        "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": cgroup, "Runtime": "corten",
+        "ShmSize": 64 << 20, "PortBindings": {}, "Binds": null, "ContainerIDFile": "", "AutoRemove": false,
+        "Privileged": false, "ReadonlyRootfs": false, "Memory": 0, "NanoCpus": 0,
+    });
+    fill(&mut host, defaults);
+    Ok(host)
 }
 
 fn config(record: &Record) -> Result<Value> {
     let mut config = serde_json::to_value(&record.config)?;
     config["Image"] = json!(record.image_name);
-    for (name, default) in [
-        ("Tty", json!(false)),
-        ("OpenStdin", json!(false)),
-        ("StdinOnce", json!(false)),
-        ("AttachStdin", json!(false)),
-        ("AttachStdout", json!(false)),
-        ("AttachStderr", json!(false)),
-        ("User", json!("")),
-        ("Domainname", json!("")),
-        ("WorkingDir", json!("")),
-        ("Labels", json!({})),
-        ("Env", json!([])),
-        ("Cmd", Value::Null),
-        ("Entrypoint", Value::Null),
-        ("Volumes", Value::Null),
-    ] {
-        if config[name].is_null() {
-            config[name] = default;
-        }
-    }
+    let defaults = json!({
+        "Tty": false, "OpenStdin": false, "StdinOnce": false, "AttachStdin": false, "AttachStdout": false,
+        "AttachStderr": false, "User": "", "Domainname": "", "WorkingDir": "", "Labels": {}, "Env": [],
+        "Cmd": null, "Entrypoint": null, "Volumes": null,
+    });
+    fill(&mut config, defaults);
     Ok(config)
 }
 
@@ -171,9 +153,6 @@ fn mount(point: &MountPoint) -> Value {
 /// A container as a row of a list.
 pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
     let record = container.record().clone();
-    let created = Time::parse(&record.created).map_or(0, |time| time.seconds);
-    let mode = record.network_mode().to_owned();
-    let ports = ports(&record);
     // The name, as long as it still means this image.
     let current = engine.images.find(&record.image_name).is_ok_and(|image| image.id == record.image);
     let image = if current { record.image_name.clone() } else { record.image.clone() };
@@ -183,12 +162,12 @@ pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
         "Image": image,
         "ImageID": record.image,
         "Command": command(&record.command),
-        "Created": created,
-        "Ports": ports,
+        "Created": seconds(Some(&record.created)),
+        "Ports": ports(&record),
         "Labels": record.labels(),
         "State": record.state.status,
         "Status": status(&record),
-        "HostConfig": {"NetworkMode": mode},
+        "HostConfig": {"NetworkMode": record.network_mode()},
         "NetworkSettings": {"Networks": super::network::endpoints(engine, &record)},
         "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
     });
@@ -197,6 +176,11 @@ pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
         let _gone = sizes(engine, container, &mut value);
     }
     value
+}
+
+/// A time as rows of lists have it.
+fn seconds(time: Option<&String>) -> i64 {
+    time.and_then(|time| Time::parse(time)).map_or(0, |time| time.seconds)
 }
 
 fn command(words: &[String]) -> String {
@@ -208,19 +192,18 @@ fn command(words: &[String]) -> String {
 }
 
 fn ports(record: &Record) -> Vec<Value> {
-    let mut all = Vec::new();
-    for port in record.config.exposed_ports.iter().flatten().filter(|port| !record.ports.contains_key(*port))
+    let private = |port: &str| {
+        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
+    };
+    let exposed = record.config.exposed_ports.iter().flatten();
+    let mut all: Vec<_> =
+        exposed.filter(|port| !record.ports.contains_key(*port)).map(|port| private(port)).collect();
+    for (port, (ip, public)) in record.ports.iter().flat_map(|(port, on)| on.iter().map(move |on| (port, on)))
     {
-        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-        all.push(json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind}));
-    }
-    for (port, bindings) in &record.ports {
-        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-        for (ip, public) in bindings {
-            all.push(json!({
-                "IP": ip, "PrivatePort": number.parse::<u16>().unwrap_or(0), "PublicPort": public, "Type": kind,
-            }));
-        }
+        let mut row = private(port);
+        (row["IP"], row["PublicPort"]) = (json!(ip), json!(public));
+        all.push(row);
     }
     all
 }
@@ -316,20 +299,11 @@ pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
 
 fn image_config(image: &Image) -> Result<Value> {
     let mut config = serde_json::to_value(image.config.container())?;
-    for (name, default) in [
-        ("Cmd", Value::Null),
-        ("Entrypoint", Value::Null),
-        ("Env", json!([])),
-        ("Labels", Value::Null),
-        ("User", json!("")),
-        ("WorkingDir", json!("")),
-        ("Volumes", Value::Null),
-        ("OnBuild", Value::Null),
-    ] {
-        if config[name].is_null() {
-            config[name] = default;
-        }
-    }
+    let defaults = json!({
+        "Cmd": null, "Entrypoint": null, "Env": [], "Labels": null, "User": "", "WorkingDir": "",
+        "Volumes": null, "OnBuild": null,
+    });
+    fill(&mut config, defaults);
     Ok(config)
 }
 
@@ -337,13 +311,12 @@ fn image_config(image: &Image) -> Result<Value> {
 pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
     let (tags, digests) = engine.images.names(&image.id);
     let size = engine.images.size(image);
-    let created = image.config.created.as_deref().and_then(Time::parse).map_or(0, |time| time.seconds);
     json!({
         "Id": image.id,
         "ParentId": image.parent.clone().unwrap_or_default(),
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
-        "Created": created,
+        "Created": seconds(image.config.created.as_ref()),
         "Size": size,
         "VirtualSize": size,
         "SharedSize": -1,
@@ -362,7 +335,7 @@ pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
         let size = layer.and_then(|id| engine.images.layers.get(id)).map_or(0, |layer| layer.size);
         rows.push(json!({
             "Id": "<missing>",
-            "Created": step.created.as_deref().and_then(Time::parse).map_or(0, |time| time.seconds),
+            "Created": seconds(step.created.as_ref()),
             "CreatedBy": step.created_by.clone().unwrap_or_default(),
             "Tags": null,
             "Size": size,

@@ -20,8 +20,6 @@ mod volume;
 
 use std::sync::Arc;
 
-use hyper::Method;
-
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use answer::Answer;
@@ -62,9 +60,3 @@ fn not_found(call: &Call) -> Error {
     // As dockerd words it.
     Error::not_found(format!("page not found: {} {}", call.method, call.request.uri().path()))
 }
-
-const GET: &Method = &Method::GET;
-const POST: &Method = &Method::POST;
-const PUT: &Method = &Method::PUT;
-const HEAD: &Method = &Method::HEAD;
-const DELETE: &Method = &Method::DELETE;

@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::{Call, Filters};
-use super::{DELETE, GET, POST, not_found};
+use super::{inspect, not_found};
 use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::network::{self, Network, Wish};
-use crate::time::Time;
+use crate::network::{self, Network, Wish, address};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -41,28 +40,28 @@ struct Request {
 #[serde(rename_all = "PascalCase", default)]
 struct Ipam {
     driver: Option<String>,
-    config: Option<Vec<HashMap<String, Value>>>,
+    config: Option<Vec<address::Wish>>,
     options: Option<HashMap<String, String>>,
 }
 
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
-    match path {
-        [] if method == GET => list(engine, &call),
-        ["create"] if method == POST => {
+    match (method.as_str(), path) {
+        ("GET", []) => list(engine, &call),
+        ("POST", ["create"]) => {
             let request: Request = call.json().await?.unwrap_or_default();
             let network = engine.networks.create(wish(request)?)?;
             event(engine, &network, "create");
             answer::json_with(StatusCode::CREATED, &json!({"Id": network.id, "Warning": ""}))
         }
-        ["prune"] if method == POST => prune(engine, &call),
-        [name] if method == GET => answer::json(&describe(engine, &engine.networks.get(name)?, true)),
-        [name] if method == DELETE => {
+        ("POST", ["prune"]) => prune(engine, &call),
+        ("GET", [name]) => answer::json(&describe(engine, &engine.networks.get(name)?, true)),
+        ("DELETE", [name]) => {
             let network = engine.networks.remove(name)?;
             event(engine, &network, "destroy");
             answer::done()
         }
-        [name, verb @ ("connect" | "disconnect")] if method == POST => {
+        ("POST", [name, verb @ ("connect" | "disconnect")]) => {
             let body: Value = call.json().await?.unwrap_or_default();
             let container = engine.container(body["Container"].as_str().unwrap_or_default())?;
             if *verb == "connect" {
@@ -83,8 +82,8 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
 
 fn wish(request: Request) -> Result<Wish> {
     let refuse = |what: &str| Err(Error::invalid(format!("{what} is not offered")));
-    if request.ipv6 == Some(true) || request.ipv4 == Some(false) {
-        return refuse("IPv6 of networks");
+    if request.ipv4 == Some(false) {
+        return refuse("a network without IPv4");
     }
     if request.ingress
         || request.config_only
@@ -101,28 +100,11 @@ fn wish(request: Request) -> Result<Wish> {
     {
         return refuse("another IPAM driver than the default one, or an option of it,");
     }
-    let config = ipam.config.unwrap_or_default();
-    if config.len() > 1 {
-        return refuse("more than one subnet of a network");
-    }
-    let text = |key: &str| {
-        let value = config.first().and_then(|config| config.get(key)).and_then(Value::as_str);
-        value.filter(|value| !value.is_empty()).map(str::to_owned)
-    };
-    if text("IPRange").is_some()
-        || config.first().is_some_and(|config| {
-            config
-                .get("AuxiliaryAddresses")
-                .is_some_and(|aux| aux.as_object().is_some_and(|aux| !aux.is_empty()))
-        })
-    {
-        return refuse("an IP range or auxiliary addresses");
-    }
     Ok(Wish {
         name: request.name,
         driver: request.driver.unwrap_or_default(),
-        subnet: text("Subnet"),
-        gateway: text("Gateway"),
+        pools: ipam.config.unwrap_or_default(),
+        ipv6: request.ipv6 == Some(true),
         internal: request.internal,
         labels: request.labels.unwrap_or_default(),
         options: request.options.unwrap_or_default(),
@@ -137,47 +119,51 @@ fn event(engine: &Engine, network: &Network, action: &str) {
 
 /// A network as the API writes it; with its containers when one network is asked for.
 fn describe(engine: &Engine, network: &Network, containers: bool) -> Value {
-    let config: Vec<Value> =
-        network.subnet.iter().map(|subnet| json!({"Subnet": subnet, "Gateway": network.gateway})).collect();
     let mut members = serde_json::Map::new();
     for container in engine.all_containers().iter().filter(|_| containers) {
         let record = container.record();
         if let Some(endpoint) = record.networks.get(&network.name).filter(|_| record.state.status.is_up()) {
-            let address = endpoint.ip_address.clone().unwrap_or_default();
-            let length = endpoint.ip_prefix_len.unwrap_or(0);
-            members.insert(record.id.clone(), json!({
-                "Name": record.name,
-                "EndpointID": endpoint.endpoint_id.clone().unwrap_or_default(),
-                "MacAddress": endpoint.mac_address.clone().unwrap_or_default(),
-                "IPv4Address": if address.is_empty() { String::new() } else { format!("{address}/{length}") },
-                "IPv6Address": "",
-            }));
+            let full = |address: &Option<String>, length: Option<i64>| match (address, length) {
+                (Some(address), Some(length)) => format!("{address}/{length}"),
+                _ => String::new(),
+            };
+            members.insert(
+                record.id.clone(),
+                json!({
+                    "Name": record.name,
+                    "EndpointID": endpoint.endpoint_id.clone().unwrap_or_default(),
+                    "MacAddress": endpoint.mac_address.clone().unwrap_or_default(),
+                    "IPv4Address": full(&endpoint.ip_address, endpoint.ip_prefix_len),
+                    "IPv6Address": full(&endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len),
+                }),
+            );
         }
     }
     json!({
         "Name": network.name, "Id": network.id, "Created": network.created, "Scope": "local",
-        "Driver": network.driver, "EnableIPv4": true, "EnableIPv6": false,
-        "IPAM": {"Driver": "default", "Options": null, "Config": config},
+        "Driver": network.driver, "EnableIPv4": true, "EnableIPv6": network.has_ipv6(),
+        "IPAM": {"Driver": "default", "Options": null, "Config": network.pools},
         "Internal": network.internal, "Attachable": false, "Ingress": false,
         "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
         "Containers": members, "Options": network.options, "Labels": network.labels,
     })
 }
 
+/// Whether any container is to be in a network.
+fn used(engine: &Engine, network: &Network) -> bool {
+    engine.all_containers().iter().any(|container| container.record().networks.contains_key(&network.name))
+}
+
 fn wanted(engine: &Engine, filters: &Filters, network: &Network) -> Result<bool> {
     let builtin = matches!(network.name.as_str(), "bridge" | "host" | "none");
-    let used = || {
-        engine
-            .all_containers()
-            .iter()
-            .any(|container| container.record().networks.contains_key(&network.name))
-    };
     Ok(filters.any("name", |name| network.name.contains(name.as_str()))
         && filters.any("id", |id| network.id.starts_with(id.as_str()))
         && filters.any("driver", |driver| network.driver == *driver)
         && filters.any("scope", |scope| scope == "local")
         && filters.any("type", |kind| (kind == "builtin") == builtin)
-        && filters.boolean("dangling")?.is_none_or(|dangling| (!builtin && !used()) == dangling)
+        && filters
+            .boolean("dangling")?
+            .is_none_or(|dangling| (!builtin && !used(engine, network)) == dangling)
         && filters.labels(&network.labels))
 }
 
@@ -194,16 +180,10 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 
 fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
-    let until = filters.get("until").first().and_then(|text| Time::from_query(text));
     let mut deleted = Vec::new();
     for network in engine.networks.all() {
-        let used = engine
-            .all_containers()
-            .iter()
-            .any(|container| container.record().networks.contains_key(&network.name));
-        let old =
-            until.is_none_or(|until| Time::parse(&network.created).is_some_and(|created| created < until));
-        if used || !old || !filters.labels(&network.labels) {
+        if used(engine, &network) || !filters.old(Some(&network.created)) || !filters.labels(&network.labels)
+        {
             continue;
         }
         if engine.networks.remove(&network.name).is_ok() {
@@ -240,7 +220,9 @@ pub(super) fn of_container(engine: &Engine, record: &Record) -> Value {
         "IPAddress": bridge.ip_address.unwrap_or_default(),
         "IPPrefixLen": bridge.ip_prefix_len.unwrap_or(0),
         "MacAddress": bridge.mac_address.unwrap_or_default(),
-        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPv6Gateway": "",
+        "GlobalIPv6Address": bridge.global_ipv6_address.unwrap_or_default(),
+        "GlobalIPv6PrefixLen": bridge.global_ipv6_prefix_len.unwrap_or(0),
+        "IPv6Gateway": bridge.ipv6_gateway.unwrap_or_default(),
         "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": null, "SecondaryIPv6Addresses": null,
     })
@@ -251,20 +233,15 @@ pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
     let mut all = serde_json::Map::new();
     for (name, endpoint) in &record.networks {
         let id = engine.networks.get(name).map(|network| network.id).unwrap_or_default();
-        all.insert(
-            name.clone(),
-            json!({
-                "IPAMConfig": endpoint.ipam_config, "Links": null, "Aliases": endpoint.aliases,
-                "DNSNames": endpoint.dns_names, "DriverOpts": endpoint.driver_opts,
-                "NetworkID": id,
-                "EndpointID": endpoint.endpoint_id.clone().unwrap_or_default(),
-                "Gateway": endpoint.gateway.clone().unwrap_or_default(),
-                "IPAddress": endpoint.ip_address.clone().unwrap_or_default(),
-                "IPPrefixLen": endpoint.ip_prefix_len.unwrap_or(0),
-                "MacAddress": endpoint.mac_address.clone().unwrap_or_default(),
-                "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-            }),
-        );
+        let mut row = serde_json::to_value(endpoint).unwrap_or_default();
+        let defaults = json!({
+            "IPAMConfig": null, "Links": null, "Aliases": null, "DNSNames": null, "DriverOpts": null,
+            "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
+            "MacAddress": "", "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        });
+        inspect::fill(&mut row, defaults);
+        row["NetworkID"] = json!(id);
+        all.insert(name.clone(), row);
     }
     Value::Object(all)
 }

@@ -152,7 +152,10 @@ impl Call {
             };
             filters.insert(name.clone(), values);
         }
-        Ok(Filters(filters))
+        let bad = |text: &String| Error::invalid(format!("invalid filter 'until={text}'"));
+        let until = filters.get("until").and_then(|values: &Vec<String>| values.first());
+        let until = until.map(|text| Time::from_query(text).ok_or_else(|| bad(text))).transpose()?;
+        Ok(Filters { values: filters, until })
     }
 
     /// The whole body as JSON; `None` when there is none.
@@ -199,12 +202,15 @@ impl Call {
 
 /// The filters of a list.
 #[derive(Debug, Default)]
-pub struct Filters(HashMap<String, Vec<String>>);
+pub struct Filters {
+    values: HashMap<String, Vec<String>>,
+    until: Option<Time>,
+}
 
 impl Filters {
     /// The values of a filter.
     pub fn get(&self, name: &str) -> &[String] {
-        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+        self.values.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether a filter lets something through: when it is not there, or one of its values does.
@@ -220,6 +226,19 @@ impl Filters {
             None => labels.contains_key(wanted),
         };
         self.get("label").iter().all(has) && !self.get("label!").iter().any(has)
+    }
+
+    /// Whether something that was made then is older than `until`, if that is asked for.
+    pub fn old(&self, made: Option<&str>) -> bool {
+        self.until.is_none_or(|until| made.and_then(Time::parse).is_some_and(|made| made < until))
+    }
+
+    /// What a filter that names one thing leads to.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn one<T>(&self, name: &str, find: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+        self.get(name).first().map(|wanted| find(wanted)).transpose()
     }
 
     /// A filter that is true or false.

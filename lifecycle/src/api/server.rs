@@ -1,7 +1,7 @@
 //! The socket, and the connections to it.
 
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use nix::unistd::chown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::answer::{self, Answer};
 use super::request::Call;
 use super::{VERSIONS, route};
+use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -29,7 +29,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When somebody listens there already, or the socket cannot be made.
-pub async fn listen(socket: &Path, group: Option<&str>) -> Result<UnixListener> {
+pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
     if UnixStream::connect(socket).await.is_ok() {
         return Err(Error::conflict(format!("{} is in use by another engine", socket.display())));
     }
@@ -41,25 +41,16 @@ pub async fn listen(socket: &Path, group: Option<&str>) -> Result<UnixListener> 
     let listener = UnixListener::bind(socket);
     nix::sys::stat::umask(mask);
     let listener = listener.map_err(Error::at("listen on", socket))?;
-    if let Some(name) = group.filter(|_| !crate::rootless::is())
-        && let Ok(id) = group_id(name)
+    // Read from the file, since a static program has no name service.
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    if !crate::rootless::is()
+        && let Ok(id) = user::group_id(&groups, group)
     {
         chown(socket, None, Some(id)).map_err(Error::at("change the group of", socket))?;
     }
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(socket, mode).map_err(Error::at("set the mode of", socket))?;
     Ok(listener)
-}
-
-/// The number of a group: read from the file, since a static program has no name service.
-fn group_id(name: &str) -> Result<nix::unistd::Gid> {
-    if let Ok(number) = name.parse::<u32>() {
-        return Ok(nix::unistd::Gid::from_raw(number));
-    }
-    let text = std::fs::read_to_string("/etc/group")?;
-    let row = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|row| row[0] == name);
-    let number = row.and_then(|row| row.get(2)?.parse::<u32>().ok());
-    number.map(nix::unistd::Gid::from_raw).ok_or_else(|| Error::not_found(format!("group {name} not found")))
 }
 
 /// Where connections come from.

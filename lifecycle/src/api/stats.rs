@@ -60,30 +60,30 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
 }
 
 /// `docker stats`.
-pub(super) fn stats(engine: &Arc<Engine>, container: &Arc<Container>, call: &Call) -> Result<Answer> {
+pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let streaming = call.flag_or("stream", true);
     let one_shot = call.flag("one-shot");
     if streaming && one_shot {
         return Err(Error::invalid("cannot have stream=true and one-shot=true"));
     }
     let (pusher, answer) = answer::stream("application/json");
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    let container = Arc::clone(container);
     tokio::spawn(async move {
-        let mut before: Option<Value> = None;
+        let mut before = json!({
+            "read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
+        });
         if !streaming && !one_shot {
-            before = Some(sample(&engine, &container).await);
+            before = sample(&container).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         loop {
-            let mut now = sample(&engine, &container).await;
-            let empty = || json!({"cpu_usage": {"total_usage": 0}, "throttling_data": {}});
-            now["precpu_stats"] = before.as_ref().map_or_else(empty, |before| before["cpu_stats"].clone());
-            now["preread"] =
-                before.as_ref().map_or_else(|| json!(time::NEVER), |before| before["read"].clone());
+            let mut now = sample(&container).await;
+            now["precpu_stats"] = before["cpu_stats"].take();
+            now["preread"] = before["read"].take();
             if !pusher.json(&now).await || !streaming || container.is_removed() {
                 return;
             }
-            before = Some(now);
+            before = now;
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = pusher.closed() => return,
@@ -93,7 +93,7 @@ pub(super) fn stats(engine: &Arc<Engine>, container: &Arc<Container>, call: &Cal
     Ok(answer)
 }
 
-async fn sample(engine: &Engine, container: &Container) -> Value {
+async fn sample(container: &Container) -> Value {
     let mut value = json!({
         "id": container.id, "name": container.record().slash_name(), "read": time::now(),
         "num_procs": 0, "storage_stats": {}, "pids_stats": {}, "memory_stats": {},
@@ -117,7 +117,7 @@ async fn sample(engine: &Engine, container: &Container) -> Value {
     if value["memory_stats"]["limit"].as_u64().is_none_or(|limit| limit == 0 || limit > memory_total()) {
         value["memory_stats"]["limit"] = json!(memory_total());
     }
-    value["networks"] = networks(engine, container);
+    value["networks"] = networks(container);
     value
 }
 
@@ -214,7 +214,7 @@ pub(super) fn memory_total() -> u64 {
 }
 
 /// What has gone through the container's interfaces, as its own network namespace counts it.
-fn networks(_engine: &Engine, container: &Container) -> Value {
+fn networks(container: &Container) -> Value {
     let (pid, mode) = {
         let record = container.record();
         (record.state.pid, record.network_mode().to_owned())

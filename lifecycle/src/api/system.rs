@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::answer::{self, Answer};
 use super::request::{Call, Filters};
-use super::{GET, HEAD, POST, VERSIONS, inspect, not_found, stats, volume};
+use super::{VERSIONS, inspect, not_found, stats, volume};
 use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -18,27 +18,25 @@ use crate::time::Time;
 
 pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
-    match (first, rest) {
-        ("_ping", []) if method == GET || method == HEAD => Ok(ping(method == HEAD)),
-        ("version", []) if method == GET => version(),
-        ("info", []) if method == GET => info(engine),
-        ("events", []) if method == GET => events(engine, &call),
-        ("auth", []) if method == POST => super::registry::log_in(call).await,
-        ("system", ["df"]) if method == GET => disk_usage(engine, &call.all("type")),
-        ("build", []) if method == POST => super::build::build(engine, call).await,
-        ("build", ["prune"]) if method == POST => {
-            answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
-        }
-        ("commit", []) if method == POST => super::import::commit(engine, call).await,
-        ("swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(
+    match (method.as_str(), first, rest) {
+        ("GET" | "HEAD", "_ping", []) => Ok(ping(method == Method::HEAD)),
+        ("GET", "version", []) => version(),
+        ("GET", "info", []) => info(engine),
+        ("GET", "events", []) => events(engine, &call),
+        ("POST", "auth", []) => super::registry::log_in(call).await,
+        ("GET", "system", ["df"]) => disk_usage(engine, &call.all("type")),
+        ("POST", "build", []) => super::build::build(engine, call).await,
+        ("POST", "build", ["prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
+        ("POST", "commit", []) => super::import::commit(engine, call).await,
+        (_, "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(
             "This node is not a swarm manager. Swarm mode is not offered by this engine.",
         )),
-        ("plugins", []) if method == GET => answer::json(&json!([])),
-        ("plugins", _) => Err(Error::not_found("plugins are not offered by this engine")),
-        ("session" | "grpc", _) => Err(Error::not_found(
+        ("GET", "plugins", []) => answer::json(&json!([])),
+        (_, "plugins", _) => Err(Error::not_found("plugins are not offered by this engine")),
+        (_, "session" | "grpc", _) => Err(Error::not_found(
             "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
         )),
-        ("distribution", _) => Err(Error::not_implemented("looking into registries is not offered")),
+        (_, "distribution", _) => Err(Error::not_implemented("looking into registries is not offered")),
         _ => Err(not_found(&call)),
     }
 }

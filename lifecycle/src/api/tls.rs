@@ -1,6 +1,6 @@
 //! TCP, with certificates on both sides only: whoever may speak to this engine is root on this machine.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -11,39 +11,27 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::error::{Error, Result};
 
-/// Files in PEM.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Who may sign clients' certificates.
-    pub authority: PathBuf,
-    /// Our own certificate, with those between it and an authority.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
-impl Identity {
-    /// Takes connections of clients with a certificate of the authority's, and of nobody else.
-    ///
-    /// # Errors
-    /// When a file is not what it should be.
-    pub fn acceptor(&self) -> Result<TlsAcceptor> {
-        let provider = Arc::new(crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.authority)? {
-            roots.add(certificate).map_err(Error::at("use", &self.authority))?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let verifier = verifier.build().map_err(Error::at("use", &self.authority))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(Error::at("read the key", &self.key))?;
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(Error::step("set up TLS"))?.with_client_cert_verifier(verifier);
-        let config = config.with_single_cert(certificates(&self.certificate)?, key);
-        Ok(TlsAcceptor::from(Arc::new(config.map_err(Error::at("use", &self.certificate))?)))
+/// Takes connections of clients with a certificate that one of `authority` has signed, and of nobody else; all are
+/// files in PEM.
+///
+/// # Errors
+/// When a file is not what it should be.
+pub fn acceptor(authority: &Path, certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authority)? {
+        roots.add(certificate).map_err(Error::at("use", authority))?;
     }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let verifier = verifier.build().map_err(Error::at("use", authority))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(Error::at("read the key", key))?;
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(Error::step("set up TLS"))?.with_client_cert_verifier(verifier);
+    let config = config.with_single_cert(certificates(certificate)?, key);
+    Ok(TlsAcceptor::from(Arc::new(config.map_err(Error::at("use", certificate))?)))
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_file_iter(path).map_err(Error::at("read", path))?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(Error::at("understand", path))?;
     match found.is_empty() {

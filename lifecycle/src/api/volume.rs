@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
+use super::not_found;
 use super::request::Call;
-use super::{DELETE, GET, POST, not_found};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::volume::Volume;
@@ -24,9 +24,10 @@ struct Wish {
 }
 
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
-    match (&call.method, path) {
-        (method, []) if method == GET => list(engine, &call),
-        (method, ["create"]) if method == POST => {
+    let method = call.method.clone();
+    match (method.as_str(), path) {
+        ("GET", []) => list(engine, &call),
+        ("POST", ["create"]) => {
             let wish: Wish = call.json().await?.unwrap_or_default();
             if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
                 return Err(Error::not_found(format!(
@@ -48,9 +49,9 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
             );
             answer::json_with(StatusCode::CREATED, &describe(engine, &volume))
         }
-        (method, ["prune"]) if method == POST => prune(engine, &call),
-        (method, [name]) if method == GET => answer::json(&describe(engine, &engine.volumes.get(name)?)),
-        (method, [name]) if method == DELETE => {
+        ("POST", ["prune"]) => prune(engine, &call),
+        ("GET", [name]) => answer::json(&describe(engine, &engine.volumes.get(name)?)),
+        ("DELETE", [name]) => {
             remove(engine, name, call.flag("force"))?;
             answer::done()
         }

@@ -70,6 +70,7 @@ pub fn create(
         stopped_by_user: false,
     };
     fill_networks(engine, &mut record)?;
+    network::links::check(engine, &record)?;
     let hostname = record.config.hostname.clone().filter(|name| !name.is_empty());
     if record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host") {
         let own = nix::unistd::gethostname()?.to_string_lossy().into_owned();

@@ -1,12 +1,13 @@
 //! Further processes in a running container.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shim::proto::rpc;
@@ -56,7 +57,7 @@ pub struct ExecConfig {
     /// Where.
     pub working_dir: Option<String>,
     /// Rows and columns of the terminal.
-    pub console_size: Option<Vec<u32>>,
+    pub console_size: Option<[u32; 2]>,
 }
 
 /// What such a process does.
@@ -118,7 +119,7 @@ impl Exec {
 
     /// What it does.
     pub fn state(&self) -> MutexGuard<'_, ExecState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// It runs.
@@ -135,7 +136,7 @@ impl Exec {
         container.run.join(format!("x-{}", &self.id[..16]))
     }
 
-    /// Starts it, and carries its streams.
+    /// Starts it, and carries its streams; `size` are the rows and columns of its terminal, if they are another now.
     ///
     /// # Errors
     /// When it was started before, or cannot be.
@@ -143,6 +144,7 @@ impl Exec {
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         container: &Arc<Container>,
+        size: Option<[u32; 2]>,
     ) -> Result<Started> {
         {
             let mut state = self.state();
@@ -151,7 +153,7 @@ impl Exec {
             }
             state.started = true;
         }
-        let result = self.try_start(engine, container).await;
+        let result = self.try_start(engine, container, size).await;
         if let Err(error) = &result {
             let missing = ["executable file not found", "no such file", "No such file"];
             let code = if missing.iter().any(|words| error.message.contains(words)) { 127 } else { 126 };
@@ -165,6 +167,7 @@ impl Exec {
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         container: &Arc<Container>,
+        size: Option<[u32; 2]>,
     ) -> Result<Started> {
         let folder = self.folder(container);
         files::make_dir(&folder, 0o700)?;
@@ -188,7 +191,7 @@ impl Exec {
             .map(|(number, path)| Ok((number, open(path)?)))
             .collect::<Result<_>>()?;
         let client = container.shim()?;
-        let process = self.process(container)?;
+        let process = self.process(container, size)?;
         let request = ExecProcessRequest {
             id: container.id.clone(),
             exec_id: self.id.clone(),
@@ -275,13 +278,16 @@ impl Exec {
     }
 
     /// The process as the runtime is told of it: the container's own, but for what was asked for.
-    fn process(&self, container: &Container) -> Result<Value> {
+    fn process(&self, container: &Container, size: Option<[u32; 2]>) -> Result<Value> {
         let record = container.record().clone();
         let text = std::fs::read(container.bundle().join("config.json"))
             .map_err(Error::step("read the container's configuration"))?;
         let mut process: Value = serde_json::from_slice::<Value>(&text)?["process"].take();
         let config = &self.config;
-        let mut environment = spec::environment(&record, record.config.hostname.as_deref(), config.tty);
+        let mut environment: Vec<String> = serde_json::from_value(process["env"].take())?;
+        if config.tty && !environment.iter().any(|variable| variable.starts_with("TERM=")) {
+            environment.push(spec::TERM.into());
+        }
         spec::override_variables(&mut environment, config.env.iter().flatten());
         process["args"] = json!(config.cmd);
         process["env"] = json!(environment);
@@ -289,7 +295,7 @@ impl Exec {
         if let Some(cwd) = config.working_dir.as_ref().filter(|path| !path.is_empty()) {
             process["cwd"] = json!(cwd);
         }
-        if let Some([rows, columns]) = config.console_size.as_deref().filter(|_| config.tty) {
+        if let Some([rows, columns]) = size.or(config.console_size).filter(|_| config.tty) {
             process["consoleSize"] = json!({"height": rows, "width": columns});
         }
         if let Some(name) = config.user.as_ref().filter(|name| !name.is_empty()) {

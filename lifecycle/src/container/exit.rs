@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::files;
 use crate::network::{self, Network};
-use crate::task::{CallError, Client};
+use crate::task::Client;
 use crate::time::{self, Time};
 
 /// The pause before a restart: the first, and the longest.
@@ -38,10 +38,7 @@ pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>, client: Ar
                     .map(|at| Time { seconds: at.seconds, nanos: u32::try_from(at.nanos).unwrap_or(0) });
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
             }
-            Err(_) => {
-                let code = engine.shims.clean_up(&container.id, &container.bundle()).await;
-                (code.map_or(LOST, i64::from), Time::now())
-            }
+            Err(_) => (lost(&engine, &container).await, Time::now()),
         };
         ended(&engine, &container, code, when).await;
     });
@@ -70,9 +67,7 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
             record.restart_count += 1;
         }
     });
-    if let Err(error) = written {
-        eprintln!("cortend: container {}: {error}", container.id);
-    }
+    container.report(written);
     let seconds = ran.as_secs().to_string();
     container.publish(engine, "die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
     for left in networks {
@@ -80,10 +75,8 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
     }
     if again {
         restart_later(engine, container, pause_after(container, ran));
-    } else if container.record().host.auto_remove == Some(true)
-        && let Err(error) = create::remove_locked(engine, container, true)
-    {
-        eprintln!("cortend: remove container {}: {error}", container.id);
+    } else if container.record().host.auto_remove == Some(true) {
+        container.report(create::remove_locked(engine, container, true));
     }
 }
 
@@ -98,9 +91,7 @@ pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) -
     if shm.exists() {
         let _unmounted = nix::mount::umount2(&shm, nix::mount::MntFlags::MNT_DETACH);
     }
-    if let Err(error) = files::remove_dir(&container.run) {
-        eprintln!("cortend: {error}");
-    }
+    container.report(files::remove_dir(&container.run));
     networks
 }
 
@@ -140,12 +131,10 @@ fn restart_later(engine: &Arc<Engine>, container: &Arc<Container>, pause: Durati
             return;
         }
         if container.record().stopped_by_user {
-            let _written = container.update(|record| record.state.status = Status::Exited);
+            container.report(container.update(|record| record.state.status = Status::Exited));
             return;
         }
-        if let Err(error) = start_locked(&engine, &container).await {
-            eprintln!("cortend: restart container {}: {error}", container.id);
-        }
+        container.report(start_locked(&engine, &container).await);
     });
 }
 
@@ -154,11 +143,7 @@ pub async fn restore_all(engine: &Arc<Engine>) {
     let mut restoring = tokio::task::JoinSet::new();
     for container in engine.all_containers() {
         let engine = Arc::clone(engine);
-        restoring.spawn(async move {
-            if let Err(error) = restore(&engine, &container).await {
-                eprintln!("cortend: container {}: {error}", container.id);
-            }
-        });
+        restoring.spawn(async move { container.report(restore(&engine, &container).await) });
     }
     restoring.join_all().await;
 }
@@ -170,19 +155,13 @@ async fn restore(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()>
     }
     if let Some(socket) = &state.socket {
         engine.networks.reclaim(&container.record());
-        return match adopt(engine, container, socket).await {
-            Some(()) => Ok(()),
-            None => {
-                // The machine was restarted, or somebody has killed the shim.
-                let code = if container.bundle().exists() {
-                    engine.shims.clean_up(&container.id, &container.bundle()).await.map_or(LOST, i64::from)
-                } else {
-                    LOST
-                };
-                ended_while_away(engine, container, code).await;
-                Ok(())
-            }
-        };
+        if adopt(engine, container, socket).await.is_none() {
+            // The machine was restarted, or somebody has killed the shim.
+            let code = lost(engine, container).await;
+            let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+            tokio::spawn(async move { ended(&engine, &container, code, Time::now()).await });
+        }
+        return Ok(());
     }
     if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
         container.update(|record| record.state.status = Status::Restarting)?;
@@ -201,25 +180,22 @@ fn wants_to_run(container: &Container) -> bool {
     }
 }
 
-async fn ended_while_away(engine: &Arc<Engine>, container: &Arc<Container>, code: i64) {
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    tokio::spawn(async move { ended(&engine, &container, code, Time::now()).await });
+/// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
+async fn lost(engine: &Engine, container: &Container) -> i64 {
+    let bundle = container.bundle();
+    if !bundle.exists() {
+        return LOST;
+    }
+    engine.shims.clean_up(&container.id, &bundle).await.map_or(LOST, i64::from)
 }
 
 /// Connects to the shim of a container that was running; `None` when there is none.
 async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>, socket: &std::path::Path) -> Option<()> {
     let client = Client::connect(socket).await.ok()?;
-    let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
-    let state: Result<StateResponse, CallError> = client.call("State", &request, Some(STEP_LIMIT)).await;
-    let state = match state {
-        Ok(state) => state,
-        Err(_) => {
-            // A shim without its container: the engine went away in the middle of a start.
-            container.set_shim(Some(client));
-            return None;
-        }
-    };
     container.set_shim(Some(Arc::clone(&client)));
+    let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
+    // A shim without its container: the engine went away in the middle of a start.
+    let state: StateResponse = client.call("State", &request, Some(STEP_LIMIT)).await.ok()?;
     let status = task_types::Status::try_from(state.status).unwrap_or(task_types::Status::Unknown);
     if status == task_types::Status::Created {
         return None;
@@ -232,9 +208,7 @@ async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>, socket: &std::p
             record.state.started = time::now();
         }
     });
-    if let Err(error) = written {
-        eprintln!("cortend: container {}: {error}", container.id);
-    }
+    container.report(written);
     // The answer for one that has ended comes at once.
     watch(engine, container, client);
     super::health::watch(engine, container);

@@ -91,7 +91,7 @@ async fn run(
     let mut output = Vec::new();
     let outcome = timeout(limit, async {
         let exec = Exec::new(container, config)?;
-        let mut started = exec.start(engine, container).await?;
+        let mut started = exec.start(engine, container, None).await?;
         while let Some((_, bytes)) = started.output.recv().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
@@ -137,9 +137,7 @@ fn note(
         health.log.drain(..surplus);
         changed = Some(health.status.clone()).filter(|now| *now != before);
     });
-    if let Err(error) = written {
-        eprintln!("cortend: container {}: {error}", container.id);
-    }
+    container.report(written);
     if let Some(status) = changed {
         container.publish(engine, format!("health_status: {status}"), &[]);
     }

@@ -1,6 +1,6 @@
 //! Reading logs: from their beginning or the last lines, and on as they grow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -32,6 +32,8 @@ pub struct Query {
     pub until: Option<Time>,
     /// With the time before each line.
     pub timestamps: bool,
+    /// With what the log says of the container before each line.
+    pub details: bool,
     /// Go on as the log grows.
     pub follow: bool,
 }
@@ -41,6 +43,8 @@ struct Line {
     log: String,
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 impl Query {
@@ -58,8 +62,12 @@ impl Query {
                 return None;
             }
         }
-        let text = if self.timestamps { format!("{} {}", line.time, line.log) } else { line.log };
-        Some((number, Bytes::from(text)))
+        let mut text = if self.timestamps { format!("{} ", line.time) } else { String::new() };
+        if self.details {
+            let pairs: Vec<_> = line.attrs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            text += &format!("{} ", pairs.join(","));
+        }
+        Some((number, Bytes::from(text + &line.log)))
     }
 }
 
@@ -67,11 +75,7 @@ impl Query {
 pub fn read(container: &Arc<Container>, query: Query) -> mpsc::Receiver<(u8, Bytes)> {
     let (sender, receiver) = mpsc::channel(64);
     let container = Arc::clone(container);
-    tokio::spawn(async move {
-        if let Err(error) = send(&container, query, sender).await {
-            eprintln!("cortend: logs of container {}: {error}", container.id);
-        }
-    });
+    tokio::spawn(async move { container.report(send(&container, query, sender).await) });
     receiver
 }
 
@@ -113,39 +117,44 @@ struct Tail {
 }
 
 impl Tail {
-    /// Reads on to the end; whether anybody still wants it.
-    fn more(&mut self, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<bool> {
-        loop {
-            if let Some(file) = &mut self.file {
-                while file.read_until(b'\n', &mut self.rest)? > 0 {
-                    if !self.rest.ends_with(b"\n") {
-                        break;
-                    }
-                    let line = std::mem::take(&mut self.rest);
-                    if let Some(item) = query.take(&line)
-                        && sender.blocking_send(item).is_err()
-                    {
-                        return Ok(false);
-                    }
-                }
+    /// Takes the lines to the end of the file, as long as `emit` wants them; whether it still does.
+    fn lines(&mut self, query: &Query, emit: &mut dyn FnMut((u8, Bytes)) -> bool) -> Result<bool> {
+        let Some(file) = &mut self.file else { return Ok(true) };
+        while file.read_until(b'\n', &mut self.rest)? > 0 && self.rest.ends_with(b"\n") {
+            let item = query.take(&self.rest);
+            self.rest.clear();
+            if item.is_some_and(|item| !emit(item)) {
+                return Ok(false);
             }
-            let Ok(now) = File::open(&self.path) else { return Ok(true) };
+        }
+        Ok(true)
+    }
+
+    fn open(&mut self, file: File) {
+        self.file = Some(BufReader::with_capacity(64 << 10, file));
+        self.rest.clear();
+    }
+
+    /// Reads on to the end, into the next file when the log was rotated.
+    fn more(&mut self, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<()> {
+        while self.lines(query, &mut |item| sender.blocking_send(item).is_ok())? {
+            let Ok(now) = File::open(&self.path) else { break };
             let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
             if self.file.as_ref().is_some_and(|file| inode(file.get_ref()) == inode(&now)) {
-                return Ok(true);
+                break;
             }
-            // It was rotated.
-            self.file = Some(BufReader::new(now));
-            self.rest.clear();
+            self.open(now);
         }
+        Ok(())
     }
 }
 
 /// Sends what is there, and returns where to go on.
 fn past(path: &Path, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<Tail> {
-    let mut paths: Vec<PathBuf> =
-        (1..).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
+    let older = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists());
+    let mut paths: Vec<PathBuf> = older.collect();
     paths.reverse();
+    paths.push(path.to_owned());
     let mut last = VecDeque::new();
     let mut emit = |item: (u8, Bytes)| match query.tail {
         None => sender.blocking_send(item).is_ok(),
@@ -158,29 +167,14 @@ fn past(path: &Path, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Resul
         }
     };
     let mut tail = Tail { path: path.to_owned(), file: None, rest: Vec::new() };
-    paths.push(path.to_owned());
     for path in &paths {
         let Ok(file) = File::open(path) else { continue };
-        let mut file = BufReader::with_capacity(64 << 10, file);
-        let mut line = Vec::new();
-        while file.read_until(b'\n', &mut line)? > 0 {
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            if let Some(item) = query.take(&line)
-                && !emit(item)
-            {
-                return Ok(tail);
-            }
-            line.clear();
-        }
-        tail.rest = line;
-        tail.file = Some(file);
-    }
-    for item in last {
-        if sender.blocking_send(item).is_err() {
-            break;
+        tail.open(file);
+        if !tail.lines(query, &mut emit)? {
+            return Ok(tail);
         }
     }
+    // When one is not wanted any more, none is.
+    let _all = last.into_iter().try_for_each(|item| sender.blocking_send(item));
     Ok(tail)
 }

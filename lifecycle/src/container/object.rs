@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use super::record::Record;
@@ -59,7 +60,7 @@ impl Container {
 
     /// The record, to look at.
     pub fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock()
     }
 
     /// Changes the record, on disk too, and tells those who wait for changes.
@@ -129,13 +130,13 @@ impl Container {
     /// # Errors
     /// When it is not running.
     pub fn shim(&self) -> Result<Arc<Client>> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = self.client.lock().clone();
         client.ok_or_else(|| self.not_running())
     }
 
     /// Keeps the connection to its shim, or ends it.
     pub fn set_shim(&self, client: Option<Arc<Client>>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        *self.client.lock() = client;
     }
 
     /// The error of what needs a running container.
@@ -194,6 +195,13 @@ impl Container {
         drop(record);
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         engine.events.publish("container", action, &self.id, attributes);
+    }
+
+    /// Says on our own error output what could not be done for it, where nobody waits for an answer.
+    pub fn report(&self, result: Result<()>) {
+        if let Err(error) = result {
+            eprintln!("cortend: container {}: {error}", self.id);
+        }
     }
 
     /// The kernel has killed in it for want of memory.

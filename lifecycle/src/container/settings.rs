@@ -8,6 +8,7 @@ use bollard_stubs::models::{
 };
 use serde_json::Value;
 
+use super::record::Record;
 use crate::error::{Error, Result};
 use crate::logger::Rotation;
 
@@ -136,12 +137,6 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     if host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
         return refuse("could not select device driver: device requests (--gpus) are not offered".into());
     }
-    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return refuse(
-            "--link is not offered: use a network of your own, where containers find each other by name"
-                .into(),
-        );
-    }
     if let Some(mode) = set(&host.uts_mode).filter(|mode| mode != "host") {
         return refuse(format!("invalid UTS mode: {mode}"));
     }
@@ -243,10 +238,31 @@ pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
                 rotation.max_file = value.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?
             }
             "mode" if value == "blocking" => {}
+            "labels" | "env" => {}
             _ => return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver"))),
         }
     }
     Ok(Some(rotation))
+}
+
+/// The labels and variables that the options of a log ask for.
+pub fn log_attributes(record: &Record) -> BTreeMap<String, String> {
+    let options = record.host.log_config.iter().flat_map(|log| log.config.iter().flatten());
+    let mut all = BTreeMap::new();
+    for (option, names) in options {
+        for name in names.split(',') {
+            let value = match option.as_str() {
+                "labels" => record.labels().get(name).cloned(),
+                "env" => {
+                    let mut set = record.config.env.iter().flatten().filter_map(|one| one.split_once('='));
+                    set.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+                }
+                _ => None,
+            };
+            all.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+    all
 }
 
 /// A size such as `10m`, in bytes.

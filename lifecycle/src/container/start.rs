@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::task::Client;
 use crate::tree::Lower;
-use crate::{files, logger, time, tree};
+use crate::{files, logger, network, time, tree};
 
 /// How long the shim may take for one step.
 pub(super) const STEP_LIMIT: Duration = Duration::from_secs(120);
@@ -147,6 +147,7 @@ fn prepare(engine: &Arc<Engine>, container: &Arc<Container>, network: Option<Pat
     let config = logger::Config {
         log: rotation.map(|_| container.log()),
         rotation: rotation.unwrap_or(logger::Rotation { max_size: None, max_file: 1 }),
+        attributes: settings::log_attributes(&record),
         socket: container.log_socket(),
     };
     files::write_json(&container.run.join("logger.json"), &config)?;
@@ -205,6 +206,7 @@ fn surroundings(
         hostname: record.config.hostname.clone().filter(|_| own_uts),
         cgroup_parent: engine.settings.cgroup_parent.clone(),
         init,
+        links: network::links::variables(engine, &record)?,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Those who are attached to a container: they may come before it runs, and must then miss nothing of it.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -17,20 +17,16 @@ pub struct Streams {
 }
 
 impl Streams {
-    fn waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<UnixStream>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The output of the next run; the other side is dropped when there is none.
     pub fn next_run(&self) -> oneshot::Receiver<UnixStream> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting().push(sender);
+        self.waiting.lock().push(sender);
         receiver
     }
 
     /// Connects all who wait with the logger of a container that is about to run.
     pub async fn connect(&self, socket: &Path) -> Result<()> {
-        let waiting: Vec<_> = self.waiting().drain(..).collect();
+        let waiting: Vec<_> = self.waiting.lock().drain(..).collect();
         for one in waiting {
             if !one.is_closed() {
                 let _has_gone = one.send(watch(socket).await?);
@@ -41,7 +37,7 @@ impl Streams {
 
     /// Nothing will run: those who wait are told.
     pub fn give_up(&self) {
-        self.waiting().clear();
+        self.waiting.lock().clear();
     }
 }
 

@@ -29,15 +29,12 @@ pub fn find(root: &Root, name: &str, more: &[String]) -> Result<User> {
 fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<User> {
     let (user, wanted_group) = name.split_once(':').map_or((name, None), |(user, group)| (user, Some(group)));
     let user = if user.is_empty() { "0" } else { user };
-    let rows = || passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|row| row.len() >= 4);
     // A name goes before a number, as a name may consist of digits.
-    let row = rows().find(|row| row[0] == user).or_else(|| rows().find(|row| row[2] == user));
+    let row =
+        rows(passwd, 4).find(|row| row[0] == user).or_else(|| rows(passwd, 4).find(|row| row[2] == user));
     let (uid, gid, login) = match row {
-        Some(row) => (number(row[2])?, number(row[3])?, Some(row[0].to_owned())),
-        None => match user.parse::<u32>() {
-            Ok(uid) => (uid, 0, None),
-            Err(_) => return Err(missing("user", user, "passwd")),
-        },
+        Some(row) => (number(row[2])?, number(row[3])?, Some(row[0])),
+        None => (user.parse().map_err(|_| missing("user", user, "passwd"))?, 0, None),
     };
     let gid = match wanted_group.filter(|group| !group.is_empty()) {
         Some(wanted) => group_id(group, wanted)?,
@@ -45,11 +42,9 @@ fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<Use
     };
     let mut groups = BTreeSet::from([gid]);
     if let Some(login) = login.filter(|_| wanted_group.is_none()) {
-        for row in group.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|row| row.len() >= 4)
-        {
-            if row[3].split(',').any(|member| member.trim() == login) {
-                groups.insert(number(row[2])?);
-            }
+        let member = |row: &Vec<&str>| row[3].split(',').any(|member| member.trim() == login);
+        for row in rows(group, 4).filter(member) {
+            groups.insert(number(row[2])?);
         }
     }
     for name in more {
@@ -58,12 +53,17 @@ fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<Use
     Ok(User { uid, gid, groups: groups.into_iter().collect() })
 }
 
-fn group_id(group: &str, name: &str) -> Result<u32> {
-    let row = group
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|row| row[0] == name && row.len() >= 3);
-    match row {
+/// The lines of a passwd or group file that have so many fields.
+fn rows(text: &str, fields: usize) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(move |row| row.len() >= fields)
+}
+
+/// The number of a group, by its name in a group file or as a number.
+///
+/// # Errors
+/// When it is neither.
+pub fn group_id(group: &str, name: &str) -> Result<u32> {
+    match rows(group, 3).find(|row| row[0] == name) {
         Some(row) => number(row[2]),
         None => name.parse().map_err(|_| missing("group", name, "group")),
     }

@@ -1,104 +1,152 @@
-//! Addresses and subnets of IPv4.
+//! Subnets of networks, and which addresses of them are free.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::str::FromStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files;
 
-/// A subnet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet {
-    /// Its first address.
-    pub base: Ipv4Addr,
-    /// The length of its prefix.
-    pub length: u8,
+/// The addresses of a network, of one family. On disk and in the API it is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Pool {
+    /// All of them.
+    pub subnet: IpNet,
+    /// Those that containers get which ask for none.
+    #[serde(rename = "IPRange", skip_serializing_if = "Option::is_none")]
+    pub range: Option<IpNet>,
+    /// The bridge's own.
+    pub gateway: IpAddr,
+    /// Those that something else has, by its name.
+    #[serde(rename = "AuxiliaryAddresses", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, IpAddr>,
 }
 
-impl Subnet {
-    fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)
-    }
-
-    /// Whether an address is in it.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & self.mask() == u32::from(self.base)
-    }
-
-    /// Whether they have addresses in common.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.contains(other.base) || other.contains(self.base)
-    }
-
-    /// Its first address for a host.
-    pub fn first(self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.base) + 1)
-    }
-
-    /// An address for a host that is not taken.
-    pub fn free(self, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let last = u32::from(self.base) | !self.mask();
-        (u32::from(self.base) + 1..last).map(Ipv4Addr::from).find(|address| !taken.contains(address))
-    }
+/// What a request says of a pool; what is left out is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Wish {
+    /// The subnet.
+    pub subnet: Option<String>,
+    /// A part of it.
+    #[serde(rename = "IPRange")]
+    pub range: Option<String>,
+    /// The bridge's own address.
+    pub gateway: Option<String>,
+    /// Addresses that something else has.
+    #[serde(rename = "AuxiliaryAddresses")]
+    pub reserved: Option<BTreeMap<String, String>>,
 }
 
-impl FromStr for Subnet {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let bad = || {
-            Error::invalid(format!(
-                "invalid subnet {text}: expected an IPv4 address and a prefix, 10.0.0.0/24"
-            ))
+impl Wish {
+    /// The pool, where `used` are the subnets that others have.
+    ///
+    /// # Errors
+    /// When something of it is malformed, elsewhere or taken.
+    pub fn pool(&self, used: &[IpNet]) -> Result<Pool> {
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let subnet = match text(&self.subnet) {
+            Some(subnet) => subnet_of(&subnet)?,
+            None => free_subnet(used)?,
         };
-        let (address, length) = text.split_once('/').ok_or_else(bad)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
-        let length = length.parse().ok().filter(|length| (1..=30).contains(length)).ok_or_else(bad)?;
-        let subnet = Self { base: address, length };
-        Ok(Self { base: Ipv4Addr::from(u32::from(address) & subnet.mask()), length })
+        if used.iter().any(|other| overlap(*other, subnet)) {
+            return Err(Error::forbidden("Pool overlaps with other one on this address space"));
+        }
+        let inside = |what: &str, text: &str| {
+            let address: Option<IpAddr> = text.parse().ok();
+            address.filter(|address| subnet.contains(address)).ok_or_else(|| {
+                Error::invalid(format!("the {what} {text} does not belong to the subnet {subnet}"))
+            })
+        };
+        let range = text(&self.range).map(|range| subnet_of(&range)).transpose()?;
+        if let Some(range) = range.filter(|range| !subnet.contains(range)) {
+            return Err(Error::invalid(format!("the range {range} does not belong to the subnet {subnet}")));
+        }
+        let gateway = match text(&self.gateway) {
+            Some(gateway) => inside("gateway", &gateway)?,
+            None => first(subnet).ok_or_else(|| Error::invalid(format!("{subnet} has no addresses")))?,
+        };
+        let reserved = self.reserved.iter().flatten();
+        let reserved = reserved.map(|(name, address)| Ok((name.clone(), inside("address", address)?)));
+        Ok(Pool { subnet, range, gateway, reserved: reserved.collect::<Result<_>>()? })
     }
 }
 
-impl TryFrom<String> for Subnet {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+impl Pool {
+    /// An address that is not taken: the wanted one, or any.
+    ///
+    /// # Errors
+    /// When the wanted one is taken or elsewhere, or there are no more.
+    pub fn choose(&self, taken: &BTreeSet<IpAddr>, wanted: Option<&str>) -> Result<IpAddr> {
+        let subnet = self.subnet;
+        let has =
+            |address: &IpAddr| *address == self.gateway || self.reserved.values().any(|own| own == address);
+        let free = |address: &IpAddr| !taken.contains(address) && !has(address);
+        let Some(text) = wanted.filter(|text| !text.is_empty()) else {
+            let mut hosts = self.range.unwrap_or(subnet).hosts();
+            return hosts
+                .find(|address| *address != subnet.network() && free(address))
+                .ok_or_else(|| Error::internal(format!("no available addresses in {subnet}")));
+        };
+        let address: IpAddr =
+            text.parse().map_err(|_| Error::invalid(format!("invalid IP address: {text}")))?;
+        if !subnet.contains(&address) {
+            return Err(Error::invalid(format!("invalid address {text}: it does not belong to {subnet}")));
+        }
+        match free(&address) {
+            true => Ok(address),
+            false => Err(Error::forbidden(format!("Address already in use: {text}"))),
+        }
     }
 }
 
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> Self {
-        subnet.to_string()
-    }
+/// A subnet that has room for a gateway and a container.
+fn subnet_of(text: &str) -> Result<IpNet> {
+    let subnet: Option<IpNet> = text.parse().ok();
+    let subnet =
+        subnet.filter(|subnet| subnet.prefix_len() > 0 && subnet.max_prefix_len() - subnet.prefix_len() > 1);
+    subnet.map(|subnet| subnet.trunc()).ok_or_else(|| {
+        Error::invalid(format!("invalid subnet {text}: expected an address and a prefix, 10.0.0.0/24"))
+    })
 }
 
-impl fmt::Display for Subnet {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.base, self.length)
-    }
+/// The first address for a host.
+fn first(subnet: IpNet) -> Option<IpAddr> {
+    subnet.hosts().find(|address| *address != subnet.network())
 }
 
-/// Docker's subnets for networks that are given none: 172.17 to 172.31, then parts of 192.168.
-pub fn pool() -> impl Iterator<Item = Subnet> {
-    let large = (17..=31).map(|second| Subnet { base: Ipv4Addr::new(172, second, 0, 0), length: 16 });
-    let small = (0..16).map(|part| Subnet { base: Ipv4Addr::new(192, 168, part * 16, 0), length: 20 });
-    large.chain(small)
+fn overlap(one: IpNet, other: IpNet) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+/// One of Docker's subnets for networks that are given none, that nobody has: 172.17 to 172.31, then parts of 192.168.
+fn free_subnet(used: &[IpNet]) -> Result<IpNet> {
+    let large = (17..=31).map(|second| (Ipv4Addr::new(172, second, 0, 0), 16));
+    let small = (0..16).map(|part| (Ipv4Addr::new(192, 168, part * 16, 0), 20));
+    let routes = routes();
+    let taken = |subnet: &IpNet| used.iter().chain(&routes).any(|other| overlap(*other, *subnet));
+    let mut all = large.chain(small).filter_map(|(base, length)| Ipv4Net::new(base, length).ok());
+    all.find_map(|subnet| Some(IpNet::from(subnet)).filter(|subnet| !taken(subnet)))
+        .ok_or_else(|| Error::invalid("all predefined address pools have been fully subnetted"))
+}
+
+/// A subnet of IPv6 that nobody else has: RFC 4193.
+pub fn unique_local() -> String {
+    let random = files::random_hex(5);
+    format!("fd{}:{}:{}::/64", &random[..2], &random[2..6], &random[6..])
 }
 
 /// The subnets that the host has routes to.
-pub fn routes() -> Vec<Subnet> {
+fn routes() -> Vec<IpNet> {
     let text = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let parse = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let number = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
-        let (base, mask) = (number(columns.get(1)?)?, number(columns.get(7)?)?);
-        let length = u8::try_from(mask.leading_ones()).ok()?;
-        (length > 0).then(|| Subnet { base: Ipv4Addr::from(base), length })
+        let number = |text: &str| Some(Ipv4Addr::from(u32::from_str_radix(text, 16).ok()?.swap_bytes()));
+        let route = Ipv4Net::with_netmask(number(columns.get(1)?)?, number(columns.get(7)?)?).ok()?;
+        Some(IpNet::from(route)).filter(|route| route.prefix_len() > 0)
     };
     text.lines().skip(1).filter_map(parse).collect()
 }
@@ -107,24 +155,57 @@ pub fn routes() -> Vec<Subnet> {
 mod tests {
     use super::*;
 
+    fn wish(subnet: &str, range: &str, gateway: &str) -> Wish {
+        let some = |text: &str| Some(text.to_owned());
+        Wish { subnet: some(subnet), range: some(range), gateway: some(gateway), reserved: None }
+    }
+
     #[test]
-    fn subnets_hand_out_addresses() {
-        let subnet: Subnet = "10.1.2.9/29".parse().unwrap();
+    fn pools_hand_out_addresses() {
+        let pool = wish("10.1.2.9/29", "", "").pool(&[]).unwrap();
         assert_eq!(
-            (subnet.to_string().as_str(), subnet.first().to_string().as_str()),
-            ("10.1.2.8/29", "10.1.2.9")
+            (pool.subnet.to_string(), pool.gateway.to_string()),
+            ("10.1.2.8/29".into(), "10.1.2.9".into())
         );
-        let mut taken = BTreeSet::from([subnet.first()]);
-        while let Some(address) = subnet.free(&taken) {
+        let mut taken = BTreeSet::new();
+        while let Ok(address) = pool.choose(&taken, None) {
             taken.insert(address);
         }
-        assert_eq!(taken.len(), 6);
-        assert!(
-            subnet.overlaps("10.1.0.0/16".parse().unwrap())
-                && !subnet.overlaps("10.2.0.0/16".parse().unwrap())
-        );
-        assert!(
-            ["10.0.0.0", "10.0.0.0/31", "x/8", "fd00::/8"].iter().all(|text| text.parse::<Subnet>().is_err())
-        );
+        assert_eq!(taken.len(), 5);
+        let fresh = BTreeSet::new();
+        assert_eq!(pool.choose(&fresh, Some("10.1.2.12")).unwrap().to_string(), "10.1.2.12");
+        for bad in ["10.1.2.9", "10.1.3.1", "x"] {
+            assert!(pool.choose(&fresh, Some(bad)).is_err(), "{bad}");
+        }
+        let six = wish("fd00:1::/64", "fd00:1::5:0/112", "").pool(&[]).unwrap();
+        assert_eq!(six.gateway.to_string(), "fd00:1::1");
+        assert_eq!(six.choose(&fresh, None).unwrap().to_string(), "fd00:1::5:0");
+        assert!(unique_local().parse::<IpNet>().is_ok());
+    }
+
+    #[test]
+    fn reserved_addresses_are_nobodys() {
+        let mut asked = wish("10.0.0.0/24", "10.0.0.8/30", "10.0.0.254");
+        asked.reserved = Some(BTreeMap::from([("other".to_owned(), "10.0.0.9".to_owned())]));
+        let pool = asked.pool(&[]).unwrap();
+        assert_eq!(pool.choose(&BTreeSet::new(), None).unwrap().to_string(), "10.0.0.10");
+        assert!(pool.choose(&BTreeSet::new(), Some("10.0.0.9")).is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let used: IpNet = "10.9.0.0/16".parse().unwrap();
+        for (subnet, range, gateway) in [
+            ("10.0.0.0", "", ""),
+            ("10.0.0.0/31", "", ""),
+            ("x/8", "", ""),
+            ("10.9.1.0/24", "", ""),
+            ("10.0.0.0/8", "", ""),
+            ("10.1.0.0/24", "10.2.0.0/28", ""),
+            ("10.1.0.0/24", "", "10.2.0.1"),
+            ("fd00::/127", "", ""),
+        ] {
+            assert!(wish(subnet, range, gateway).pool(&[used]).is_err(), "{subnet} {range} {gateway}");
+        }
     }
 }

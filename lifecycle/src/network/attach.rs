@@ -1,14 +1,15 @@
 //! Containers in networks: their interfaces while they run, and the files that tell them of names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
 
 use super::store::MTU;
-use super::{Network, Networks, files as names, namespace, netavark, ports};
+use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -46,7 +47,7 @@ impl Networks {
         order.sort_by_key(|name| **name != first);
         for (number, name) in order.into_iter().enumerate() {
             let ports = if number == 0 { ports::mappings(&published) } else { Vec::new() };
-            self.join(engine, container, name, &format!("eth{number}"), ports).await?;
+            self.join(engine, container, name, number, ports).await?;
         }
         names::write(engine, container)?;
         Ok(Some(path))
@@ -58,7 +59,7 @@ impl Networks {
     }
 
     fn choose_ports(&self, record: &Record) -> Result<ports::Published> {
-        let mut taken = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.ports.lock();
         let others = taken.keys().cloned().collect();
         let published = ports::choose(record, &others)?;
         for (port, bindings) in &published {
@@ -76,31 +77,44 @@ impl Networks {
         engine: &Arc<Engine>,
         container: &Arc<Container>,
         name: &str,
-        interface: &str,
+        number: usize,
         ports: Vec<Value>,
     ) -> Result<()> {
         let network = self.get(name)?;
         let record = container.record().clone();
         let mut endpoint = record.networks.get(name).cloned().unwrap_or_default();
-        let wanted = endpoint.ipam_config.as_ref().and_then(|config| config.ipv4_address.clone());
-        let address = self.lease(&network, &container.id, wanted.as_deref())?;
-        let [a, b, c, d] = address.octets();
-        // As Docker derives them: what is learned of an address stays true when it is used again.
-        let mac = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
-        let mac = endpoint.mac_address.clone().filter(|mac| !mac.is_empty()).unwrap_or(mac);
-        let options = describe(&record, &network, &endpoint, &address.to_string(), &mac, interface, &ports);
-        files::write_json(&plan_path(container, &network.id), &options)?;
-        self.netavark("setup", container, options).await?;
-        let subnet = network.subnet;
+        let ipam = endpoint.ipam_config.clone().unwrap_or_default();
+        let wanted: Vec<&str> = [&ipam.ipv4_address, &ipam.ipv6_address]
+            .into_iter()
+            .filter_map(|text| text.as_deref().filter(|text| !text.is_empty()))
+            .collect();
+        let addresses = self.lease(&network, &container.id, &wanted)?;
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
-        endpoint.gateway = network.gateway.map(|gateway| gateway.to_string());
-        endpoint.ip_address = Some(address.to_string());
-        endpoint.ip_prefix_len = subnet.map(|subnet| subnet.length.into());
-        endpoint.mac_address = Some(mac);
-        if network.name != "bridge" {
-            endpoint.dns_names = Some(dns_names(&record, &endpoint));
+        for (pool, address) in network.pools.iter().zip(&addresses) {
+            let (gateway, length) = (Some(pool.gateway.to_string()), Some(pool.subnet.prefix_len().into()));
+            if let IpAddr::V4(four) = address {
+                let [a, b, c, d] = four.octets();
+                // As Docker derives them: what is learned of an address stays true when it is used again.
+                let mac = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+                endpoint.mac_address = endpoint.mac_address.filter(|mac| !mac.is_empty()).or(Some(mac));
+                (endpoint.gateway, endpoint.ip_prefix_len) = (gateway, length);
+                endpoint.ip_address = Some(address.to_string());
+            } else {
+                (endpoint.ipv6_gateway, endpoint.global_ipv6_prefix_len) = (gateway, length);
+                endpoint.global_ipv6_address = Some(address.to_string());
+            }
         }
+        if network.name != "bridge" {
+            let mut names = dns_names(&record, &endpoint);
+            names.extend(links::aliases(engine, &record.id));
+            endpoint.dns_names = Some(names);
+        }
+        let named = endpoint.driver_opts.as_ref().and_then(|options| options.get(INTERFACE).cloned());
+        let interface = named.unwrap_or_else(|| format!("eth{number}"));
+        let options = describe(&record, &network, &endpoint, &addresses, &interface, &ports);
+        files::write_json(&plan_path(container, &network.id), &options)?;
+        self.netavark("setup", container, options).await?;
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         publish(engine, &network, "connect", &container.id);
         Ok(())
@@ -130,9 +144,7 @@ impl Networks {
             record.ports.clear();
             record.networks.values_mut().for_each(forget);
         });
-        if let Err(error) = written {
-            eprintln!("cortend: container {}: {error}", container.id);
-        }
+        container.report(written);
         left
     }
 
@@ -141,10 +153,8 @@ impl Networks {
         let path = plan_path(container, &network.id);
         let Ok(Some(options)) = files::read_json::<Value>(&path) else { return false };
         // After a restart of the machine the namespace is gone, and the rules with it.
-        if self.namespace_of(container).exists()
-            && let Err(error) = self.netavark("teardown", container, options).await
-        {
-            eprintln!("cortend: container {}, network {}: {error}", container.id, network.name);
+        if self.namespace_of(container).exists() {
+            container.report(self.netavark("teardown", container, options).await);
         }
         let _gone = std::fs::remove_file(path);
         self.release(&container.id, Some(&network.id));
@@ -187,7 +197,7 @@ impl Networks {
             .iter()
             .filter(|path| files::name_of(path).starts_with("network-"))
             .count();
-        let joined = self.join(engine, container, &network.name, &format!("eth{used}"), Vec::new()).await;
+        let joined = self.join(engine, container, &network.name, used, Vec::new()).await;
         if joined.is_err() {
             self.leave(container, &network).await;
             self.release(&container.id, Some(&network.id));
@@ -224,14 +234,14 @@ impl Networks {
 
     /// Takes up what a container that was running has in use, after the engine was away.
     pub fn reclaim(&self, record: &Record) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases.lock();
         for endpoint in record.networks.values() {
-            let address = endpoint.ip_address.as_deref().and_then(|text| text.parse().ok());
-            if let (Some(id), Some(address)) = (endpoint.network_id.clone(), address) {
-                leases.insert((id, address), record.id.clone());
-            }
+            let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
+            let id = endpoint.network_id.clone().unwrap_or_default();
+            let addresses = addresses.filter_map(|text| text.parse().ok());
+            leases.extend(addresses.map(|address| ((id.clone(), address), record.id.clone())));
         }
-        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = self.ports.lock();
         for (port, bindings) in &record.ports {
             let kind = port.split('/').nth(1).unwrap_or("tcp");
             ports.extend(bindings.iter().map(|(_, number)| ((kind.to_owned(), *number), record.id.clone())));
@@ -249,6 +259,9 @@ pub fn publish(engine: &Engine, network: &Network, action: &str, container: &str
     engine.events.publish("network", action, &network.id, attributes);
 }
 
+/// The option of an endpoint that names its interface.
+const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+
 /// Refuses what a container cannot have in a network.
 ///
 /// # Errors
@@ -256,11 +269,12 @@ pub fn publish(engine: &Engine, network: &Network, action: &str, container: &str
 pub fn check(endpoint: &EndpointSettings) -> Result<()> {
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let ipam = endpoint.ipam_config.clone().unwrap_or_default();
-    let what = if some(&endpoint.links) {
-        "--link"
-    } else if ipam.ipv6_address.is_some_and(|address| !address.is_empty()) {
-        "an IPv6 address"
-    } else if some(&ipam.link_local_ips) {
+    // Names that are not Docker's own mean something to others.
+    let known = |name: &&String| name.starts_with("com.docker.network.") && *name != INTERFACE;
+    if let Some(option) = endpoint.driver_opts.iter().flat_map(|options| options.keys()).find(known) {
+        return Err(Error::invalid(format!("driver option {option} is not offered in networks")));
+    }
+    let what = if some(&ipam.link_local_ips) {
         "--link-local-ip"
     } else if endpoint.gw_priority.is_some_and(|priority| priority != 0) {
         "a gateway's priority"
@@ -280,6 +294,9 @@ fn forget(endpoint: &mut EndpointSettings) {
     endpoint.gateway = None;
     endpoint.ip_address = None;
     endpoint.ip_prefix_len = None;
+    endpoint.ipv6_gateway = None;
+    endpoint.global_ipv6_address = None;
+    endpoint.global_ipv6_prefix_len = None;
 }
 
 /// Where what netavark was told is kept, to be told again at the end.
@@ -302,8 +319,7 @@ fn describe(
     record: &Record,
     network: &Network,
     endpoint: &EndpointSettings,
-    address: &str,
-    mac: &str,
+    addresses: &[IpAddr],
     interface: &str,
     ports: &[Value],
 ) -> Value {
@@ -311,20 +327,21 @@ fn describe(
     if let Some(mtu) = network.options.get(MTU) {
         options["mtu"] = json!(mtu);
     }
-    let mut aliases = dns_names(record, endpoint);
     // The name itself netavark adds.
-    aliases.retain(|name| *name != record.name);
+    let aliases: Vec<_> = endpoint.dns_names.iter().flatten().filter(|name| **name != record.name).collect();
     let own = json!({
-        "static_ips": [address], "static_mac": mac, "interface_name": interface, "aliases": aliases,
+        "static_ips": addresses, "static_mac": endpoint.mac_address, "interface_name": interface, "aliases": aliases,
     });
+    let subnets: Vec<_> =
+        network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
     let info = json!({
         "name": network.name,
         "id": network.id,
         "driver": "bridge",
         "network_interface": network.interface,
         "created": network.created,
-        "subnets": [{"subnet": network.subnet, "gateway": network.gateway}],
-        "ipv6_enabled": false,
+        "subnets": subnets,
+        "ipv6_enabled": network.has_ipv6(),
         "internal": network.internal,
         "dns_enabled": network.name != "bridge" && !network.internal,
         "options": options,

@@ -4,15 +4,25 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use super::links;
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
-/// Writes them.
+/// Writes them, and in those of others where this container is now.
 ///
 /// # Errors
 /// When an entry is malformed or writing fails.
 pub(super) fn write(engine: &Engine, container: &Container) -> Result<()> {
+    write_own(engine, container)?;
+    links::tell(engine, &container.id)
+}
+
+/// Writes a container's own.
+///
+/// # Errors
+/// When an entry is malformed or writing fails.
+pub(super) fn write_own(engine: &Engine, container: &Container) -> Result<()> {
     let record = container.record().clone();
     let hostname = record.config.hostname.clone().unwrap_or_default();
     rewrite(&container.folder.join("hostname"), &format!("{hostname}\n"))?;
@@ -37,16 +47,21 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         let (name, address) =
             split.ok_or_else(|| Error::invalid(format!("bad format for add-host: {entry:?}")))?;
         let address = match address {
-            "host-gateway" => {
-                engine.networks.get("bridge")?.gateway.map(|gateway| gateway.to_string()).unwrap_or_default()
-            }
+            "host-gateway" => engine
+                .networks
+                .get("bridge")?
+                .gateway()
+                .map(|gateway| gateway.to_string())
+                .unwrap_or_default(),
             other => other.to_owned(),
         };
         text += &format!("{address}\t{name}\n");
     }
+    text += &links::hosts(engine, record);
     let domain = record.config.domainname.as_deref().filter(|domain| !domain.is_empty());
     let full = domain.map(|domain| format!("{hostname}.{domain} ")).unwrap_or_default();
-    for address in record.networks.values().filter_map(|endpoint| endpoint.ip_address.as_ref()) {
+    let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
+    for address in addresses.flatten() {
         text += &format!("{address}\t{full}{hostname}\n");
     }
     Ok(text)

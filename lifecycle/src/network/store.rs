@@ -1,13 +1,13 @@
 //! Which networks there are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::address::{Subnet, pool, routes};
+use super::address::{self, Pool};
 use crate::error::{Error, Result};
 use crate::{files, time, volume};
 
@@ -24,16 +24,26 @@ pub struct Network {
     pub driver: String,
     /// The interface of a bridge.
     pub interface: String,
-    /// The addresses of a bridge.
-    pub subnet: Option<Subnet>,
-    /// The bridge's own address.
-    pub gateway: Option<Ipv4Addr>,
+    /// The addresses of a bridge: of IPv4, and of IPv6 if it has any.
+    pub pools: Vec<Pool>,
     /// Without a way out.
     pub internal: bool,
     /// Its labels.
     pub labels: HashMap<String, String>,
     /// Its options.
     pub options: HashMap<String, String>,
+}
+
+impl Network {
+    /// The gateway of IPv4.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.pools.first().map(|pool| pool.gateway)
+    }
+
+    /// It has addresses of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.pools.iter().any(|pool| pool.gateway.is_ipv6())
+    }
 }
 
 /// What a new network is to be.
@@ -43,10 +53,10 @@ pub struct Wish {
     pub name: String,
     /// The driver; `bridge` when empty.
     pub driver: String,
-    /// Its subnet, unless any will do.
-    pub subnet: Option<String>,
-    /// Its gateway, unless the first address will do.
-    pub gateway: Option<String>,
+    /// Its addresses; those of IPv4 are chosen when none are said.
+    pub pools: Vec<address::Wish>,
+    /// It has addresses of IPv6, whatever is said of them.
+    pub ipv6: bool,
     /// Without a way out.
     pub internal: bool,
     /// Labels.
@@ -69,7 +79,7 @@ pub struct Networks {
     pub(super) state: PathBuf,
     all: Mutex<BTreeMap<String, Network>>,
     /// Addresses that are in use: network id, address, container.
-    pub(super) leases: Mutex<BTreeMap<(String, Ipv4Addr), String>>,
+    pub(super) leases: Mutex<BTreeMap<(String, IpAddr), String>>,
     /// Ports of the host that are in use: protocol and number, container.
     pub(super) ports: Mutex<BTreeMap<(String, u16), String>>,
     /// One netavark at a time.
@@ -95,11 +105,11 @@ impl Networks {
         };
         for path in files::entries(&networks.folder) {
             if let Some(network) = files::read_json::<Network>(&path)? {
-                networks.lock().insert(network.name.clone(), network);
+                networks.all.lock().insert(network.name.clone(), network);
             }
         }
         for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
-            if !networks.lock().contains_key(name) {
+            if !networks.all.lock().contains_key(name) {
                 let options = HashMap::from([(NAME.to_owned(), "corten0".to_owned())]);
                 let options = if name == "bridge" { options } else { HashMap::new() };
                 networks.add(Wish {
@@ -113,10 +123,6 @@ impl Networks {
         Ok(networks)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Network>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The kinds of network that there are.
     pub fn drivers(&self) -> Vec<&'static str> {
         vec!["bridge", "host", "null"]
@@ -127,7 +133,7 @@ impl Networks {
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Network> {
-        let all = self.lock();
+        let all = self.all.lock();
         let found = all.get(name).or_else(|| {
             let mut of = all.values().filter(|network| name.len() >= 3 && network.id.starts_with(name));
             of.next().filter(|_| of.next().is_none())
@@ -137,7 +143,7 @@ impl Networks {
 
     /// All of them, by name.
     pub fn all(&self) -> Vec<Network> {
-        self.lock().values().cloned().collect()
+        self.all.lock().values().cloned().collect()
     }
 
     /// Makes a network. Its bridge appears with its first container.
@@ -157,7 +163,7 @@ impl Networks {
     }
 
     fn add(&self, wish: Wish) -> Result<Network> {
-        let mut all = self.lock();
+        let mut all = self.all.lock();
         if all.contains_key(&wish.name) {
             return Err(Error::conflict(format!("network with name {} already exists", wish.name)));
         }
@@ -168,13 +174,7 @@ impl Networks {
         }
         let id = files::random_hex(32);
         let bridge = !matches!(wish.driver.as_str(), "host" | "null");
-        let (subnet, gateway) = match bridge {
-            true => {
-                let (subnet, gateway) = addresses(&all, &wish)?;
-                (Some(subnet), Some(gateway))
-            }
-            false => (None, None),
-        };
+        let pools = if bridge { pools(&all, &wish)? } else { Vec::new() };
         let interface = wish.options.get(NAME).cloned().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
@@ -186,8 +186,7 @@ impl Networks {
             created: time::now(),
             driver: if bridge { "bridge".into() } else { wish.driver },
             interface: if bridge { interface } else { String::new() },
-            subnet,
-            gateway,
+            pools,
             internal: wish.internal,
             labels: wish.labels,
             options: wish.options,
@@ -213,7 +212,7 @@ impl Networks {
                 network.name
             )));
         }
-        let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let leases = self.leases.lock();
         if leases.keys().any(|(id, _)| *id == network.id) {
             return Err(Error::forbidden(format!(
                 "error while removing network: network {} has active endpoints",
@@ -222,76 +221,56 @@ impl Networks {
         }
         drop(leases);
         std::fs::remove_file(self.path(&network)).map_err(Error::at("remove network", &network.name))?;
-        self.lock().remove(&network.name);
+        self.all.lock().remove(&network.name);
         Ok(network)
     }
 
-    /// Takes an address: a wanted one, or any that is free.
+    /// Takes an address of each pool: the wanted one, or any that is free.
     ///
     /// # Errors
-    /// When the wanted one is in use or elsewhere, or there are no more.
-    pub(super) fn lease(&self, network: &Network, container: &str, wanted: Option<&str>) -> Result<Ipv4Addr> {
-        let subnet = network
-            .subnet
-            .ok_or_else(|| Error::internal(format!("network {} has no addresses", network.name)))?;
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken: BTreeSet<Ipv4Addr> =
-            leases.keys().filter(|(id, _)| *id == network.id).map(|(_, ip)| *ip).collect();
-        taken.extend(network.gateway);
-        let address = match wanted.filter(|text| !text.is_empty()) {
-            Some(text) => {
-                let address: Ipv4Addr =
-                    text.parse().map_err(|_| Error::invalid(format!("invalid IPv4 address: {text}")))?;
-                if !subnet.contains(address) {
-                    return Err(Error::invalid(format!(
-                        "invalid address {text}: it does not belong to network {}",
-                        network.name
-                    )));
-                }
-                if taken.contains(&address) {
-                    return Err(Error::forbidden(format!("Address already in use: {text}")));
-                }
-                address
-            }
-            None => subnet.free(&taken).ok_or_else(|| {
-                Error::internal(format!("network {}: no available IPv4 addresses", network.name))
-            })?,
+    /// When a wanted one is in use or elsewhere, or there are no more.
+    pub(super) fn lease(&self, network: &Network, container: &str, wanted: &[&str]) -> Result<Vec<IpAddr>> {
+        if let Some(address) = wanted.iter().find(|text| text.contains(':')).filter(|_| !network.has_ipv6()) {
+            return Err(Error::invalid(format!(
+                "network {} has no addresses such as {address}",
+                network.name
+            )));
+        }
+        let mut leases = self.leases.lock();
+        let taken = leases.keys().filter(|(id, _)| *id == network.id).map(|(_, ip)| *ip).collect();
+        let of = |pool: &Pool| {
+            let same = |text: &&&str| text.contains(':') == pool.gateway.is_ipv6();
+            pool.choose(&taken, wanted.iter().find(same).copied())
         };
-        leases.insert((network.id.clone(), address), container.to_owned());
-        Ok(address)
+        let all: Vec<IpAddr> = network.pools.iter().map(of).collect::<Result<_>>()?;
+        leases.extend(all.iter().map(|address| ((network.id.clone(), *address), container.to_owned())));
+        Ok(all)
     }
 
     /// Gives back what a container has in use: in one network, or in all.
     pub(super) fn release(&self, container: &str, network: Option<&str>) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases.lock();
         leases.retain(|(id, _), user| user != container || network.is_some_and(|network| network != id));
         if network.is_none() {
-            self.ports.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, user| user != container);
+            self.ports.lock().retain(|_, user| user != container);
         }
     }
 }
 
-fn addresses(all: &BTreeMap<String, Network>, wish: &Wish) -> Result<(Subnet, Ipv4Addr)> {
-    let own: Vec<Subnet> = all.values().filter_map(|network| network.subnet).collect();
-    let subnet = match &wish.subnet {
-        Some(text) => {
-            let subnet: Subnet = text.parse()?;
-            if own.iter().any(|other| other.overlaps(subnet)) {
-                return Err(Error::forbidden("Pool overlaps with other one on this address space"));
-            }
-            subnet
-        }
-        None => {
-            let used: Vec<Subnet> = own.into_iter().chain(routes()).collect();
-            let free = pool().find(|subnet| !used.iter().any(|other| other.overlaps(*subnet)));
-            free.ok_or_else(|| Error::invalid("all predefined address pools have been fully subnetted"))?
-        }
-    };
-    let gateway = match &wish.gateway {
-        Some(text) => text.parse().ok().filter(|address| subnet.contains(*address)),
-        None => Some(subnet.first()),
-    };
-    gateway
-        .map(|gateway| (subnet, gateway))
-        .ok_or_else(|| Error::invalid("the gateway does not belong to the subnet"))
+/// The addresses of a new network.
+fn pools(all: &BTreeMap<String, Network>, wish: &Wish) -> Result<Vec<Pool>> {
+    let used: Vec<_> = all.values().flat_map(|network| &network.pools).map(|pool| pool.subnet).collect();
+    let mut wishes = wish.pools.clone();
+    let is_six = |wish: &address::Wish| wish.subnet.as_ref().is_some_and(|subnet| subnet.contains(':'));
+    if wishes.iter().all(is_six) {
+        wishes.insert(0, address::Wish::default());
+    }
+    if wish.ipv6 && !wishes.iter().any(is_six) {
+        wishes.push(address::Wish { subnet: Some(address::unique_local()), ..Default::default() });
+    }
+    let six = wishes.iter().filter(|wish| is_six(wish)).count();
+    if six > 1 || wishes.len() - six > 1 {
+        return Err(Error::invalid("more than one subnet of a network for one family is not offered"));
+    }
+    wishes.iter().map(|wish| wish.pool(&used)).collect()
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::Message;
 use shim::proto::ttrpc::{KeyValue, Request, Response};
 use shim::ttrpc::frame::{self, Decoder, Kind};
@@ -87,7 +88,7 @@ impl Client {
         let stream = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2).wrapping_add(1);
         let (sender, receiver) = oneshot::channel();
         let gone = || CallError::Gone("the connection has ended".into());
-        lock(&self.calls).as_mut().ok_or_else(gone)?.insert(stream, sender);
+        self.calls.lock().as_mut().ok_or_else(gone)?.insert(stream, sender);
         let request = Request {
             service: "containerd.task.v3.Task".into(),
             method: method.into(),
@@ -109,15 +110,11 @@ impl Client {
             },
             None => exchange.await,
         };
-        if let Some(calls) = lock(&self.calls).as_mut() {
+        if let Some(calls) = self.calls.lock().as_mut() {
             calls.remove(&stream);
         }
         B::decode(&answer?[..]).map_err(|error| CallError::Gone(format!("its answer is malformed: {error}")))
     }
-}
-
-fn lock(calls: &Calls) -> std::sync::MutexGuard<'_, Option<Waiting>> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn receive(mut reader: OwnedReadHalf, calls: Calls) {
@@ -132,14 +129,14 @@ async fn receive(mut reader: OwnedReadHalf, calls: Calls) {
             if frame.kind != Kind::Response {
                 continue;
             }
-            let waiting = lock(&calls).as_mut().and_then(|calls| calls.remove(&frame.stream));
+            let waiting = calls.lock().as_mut().and_then(|calls| calls.remove(&frame.stream));
             if let Some(waiting) = waiting {
                 let _nobody_waits = waiting.send(answer(frame.message));
             }
         }
     }
     // Dropping them tells everybody who waits.
-    lock(&calls).take();
+    calls.lock().take();
 }
 
 fn answer(message: Result<Vec<u8>, usize>) -> Result<Vec<u8>, CallError> {

@@ -19,7 +19,8 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         collect(Path::new("/dev"), Path::new("/dev"), &mut devices);
         return Ok((devices, vec![json!({"allow": true, "access": "rwm"})]));
     }
-    let mut rules = defaults();
+    let mut rules = vec![json!({"allow": false, "access": "rwm"})];
+    rules.extend(DEFAULTS.iter().filter_map(|rule| parse_rule(rule)));
     for mapping in host.devices.iter().flatten() {
         let from = PathBuf::from(mapping.path_on_host.clone().unwrap_or_default());
         let to = mapping.path_in_container.clone().filter(|path| !path.is_empty());
@@ -48,32 +49,25 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         }
     }
     for rule in host.device_cgroup_rules.iter().flatten() {
-        rules.push(
-            parse_rule(rule)
-                .ok_or_else(|| Error::invalid(format!("invalid device cgroup rule format: '{rule}'")))?,
-        );
+        let bad = || Error::invalid(format!("invalid device cgroup rule format: '{rule}'"));
+        rules.push(parse_rule(rule).ok_or_else(bad)?);
     }
     Ok((devices, rules))
 }
 
 /// Docker's rules: nodes may be made, a few devices used.
-fn defaults() -> Vec<Value> {
-    let allow = |kind: &str, major: Option<u32>, minor: Option<u32>, access: &str| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
-    let mut rules = vec![
-        json!({"allow": false, "access": "rwm"}),
-        allow("c", None, None, "m"),
-        allow("b", None, None, "m"),
-    ];
-    let used = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
-    rules.extend(used.map(|(major, minor)| allow("c", Some(major), Some(minor), "rwm")));
-    rules.push(allow("c", Some(136), None, "rwm"));
-    rules.iter_mut().for_each(|rule| {
-        if let Some(fields) = rule.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
-    });
-    rules
-}
+const DEFAULTS: [&str; 10] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+];
 
 fn parse_rule(text: &str) -> Option<Value> {
     let words: Vec<&str> = text.split(' ').collect();
@@ -105,13 +99,10 @@ fn collect(from: &Path, to: &Path, devices: &mut Vec<Value>) {
 
 fn node(from: &Path, to: &Path) -> Option<Value> {
     let meta = from.metadata().ok()?;
-    let kind = meta.file_type();
-    let kind = if kind.is_char_device() {
-        "c"
-    } else if kind.is_block_device() {
-        "b"
-    } else {
-        return None;
+    let kind = match meta.file_type() {
+        kind if kind.is_char_device() => "c",
+        kind if kind.is_block_device() => "b",
+        _ => return None,
     };
     let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
     Some(json!({

@@ -20,6 +20,9 @@ pub use security::capability_names;
 /// The variable that every container has.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The variable of those that have a terminal.
+pub const TERM: &str = "TERM=xterm";
+
 /// What the configuration needs and the record does not have.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
@@ -39,6 +42,8 @@ pub struct Surroundings {
     pub hostname: Option<String>,
     /// The control group below which all containers are.
     pub cgroup_parent: String,
+    /// Variables of links.
+    pub links: Vec<String>,
     /// The program for `--init`.
     pub init: Option<PathBuf>,
 }
@@ -109,7 +114,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     let mut process = json!({
         "terminal": terminal,
         "args": args,
-        "env": environment(record, around.hostname.as_deref(), terminal),
+        "env": environment(record, around, terminal),
         "cwd": cwd,
         "capabilities": security::capabilities(host)?,
         "noNewPrivileges": security::no_new_privileges(host)?,
@@ -131,12 +136,13 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
 }
 
 /// The environment: defaults, then what image and user say.
-pub fn environment(record: &Record, hostname: Option<&str>, terminal: bool) -> Vec<String> {
+fn environment(record: &Record, around: &Surroundings, terminal: bool) -> Vec<String> {
     let mut all = vec![PATH.to_owned()];
-    all.extend(hostname.map(|name| format!("HOSTNAME={name}")));
+    all.extend(around.hostname.iter().map(|name| format!("HOSTNAME={name}")));
     if terminal {
-        all.push("TERM=xterm".into());
+        all.push(TERM.into());
     }
+    all.extend(around.links.iter().cloned());
     override_variables(&mut all, record.config.env.iter().flatten());
     all
 }

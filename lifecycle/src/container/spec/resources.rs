@@ -2,7 +2,7 @@
 
 use bollard_stubs::models::{HostConfig, ThrottleDevice};
 use nix::sys::stat::{major, minor, stat};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 
@@ -10,79 +10,57 @@ use crate::error::{Error, Result};
 const PERIOD: i64 = 100_000;
 
 pub(super) fn all(host: &HostConfig) -> Result<Value> {
-    let mut resources = update(host);
-    let mut io = Map::new();
-    if let Some(weight) = host.blkio_weight.filter(|weight| *weight != 0) {
-        io.insert("weight".into(), json!(weight));
-    }
-    let weights = host.blkio_weight_device.iter().flatten();
-    let weights = weights.map(|device| {
+    let weights = host.blkio_weight_device.iter().flatten().map(|device| {
         let (major, minor) = numbers(device.path.as_deref())?;
         Ok(json!({"major": major, "minor": minor, "weight": device.weight}))
     });
-    let weights: Vec<Value> = weights.collect::<Result<_>>()?;
-    let lists = [
-        ("weightDevice", weights),
-        ("throttleReadBpsDevice", throttles(host.blkio_device_read_bps.as_deref())?),
-        ("throttleWriteBpsDevice", throttles(host.blkio_device_write_bps.as_deref())?),
-        ("throttleReadIOPSDevice", throttles(host.blkio_device_read_iops.as_deref())?),
-        ("throttleWriteIOPSDevice", throttles(host.blkio_device_write_iops.as_deref())?),
-    ];
-    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        io.insert(name.into(), json!(list));
-    }
-    if !io.is_empty() {
-        resources["blockIO"] = Value::Object(io);
-    }
-    Ok(resources)
+    let mut resources = update(host);
+    resources["blockIO"] = json!({
+        "weight": host.blkio_weight.filter(|weight| *weight != 0),
+        "weightDevice": weights.collect::<Result<Vec<_>>>()?,
+        "throttleReadBpsDevice": throttles(host.blkio_device_read_bps.as_deref())?,
+        "throttleWriteBpsDevice": throttles(host.blkio_device_write_bps.as_deref())?,
+        "throttleReadIOPSDevice": throttles(host.blkio_device_read_iops.as_deref())?,
+        "throttleWriteIOPSDevice": throttles(host.blkio_device_write_iops.as_deref())?,
+    });
+    Ok(said(resources))
 }
 
 /// The limits that can also be changed while a container runs.
 pub fn update(host: &HostConfig) -> Value {
-    let mut memory = Map::new();
-    let mut cpu = Map::new();
-    let set = |map: &mut Map<String, Value>, name: &str, value: Option<i64>| {
-        if let Some(value) = value.filter(|value| *value != 0) {
-            map.insert(name.into(), json!(value));
-        }
-    };
+    // Zero means that nothing is said.
+    let some = |value: Option<i64>| value.filter(|value| *value != 0);
     let limit = host.memory.filter(|limit| *limit > 0);
-    set(&mut memory, "limit", limit);
-    // As much swap as memory, when only the latter is said.
-    let swap = host.memory_swap.filter(|swap| *swap != 0).or(limit.map(|limit| limit.saturating_mul(2)));
-    set(&mut memory, "swap", swap);
-    set(&mut memory, "reservation", host.memory_reservation);
-    if let Some(value) = host.memory_swappiness.filter(|value| *value >= 0) {
-        memory.insert("swappiness".into(), json!(value));
+    let nanos = host.nano_cpus.filter(|nanos| *nanos > 0);
+    said(json!({
+        "memory": {
+            "limit": limit,
+            // As much swap as memory, when only the latter is said.
+            "swap": some(host.memory_swap).or(limit.map(|limit| limit.saturating_mul(2))),
+            "reservation": some(host.memory_reservation),
+            "swappiness": host.memory_swappiness.filter(|value| *value >= 0),
+            "disableOOMKiller": host.oom_kill_disable.filter(|disable| *disable),
+        },
+        "cpu": {
+            "shares": some(host.cpu_shares),
+            "quota": nanos.map(|nanos| nanos / (1_000_000_000 / PERIOD)).or(some(host.cpu_quota)),
+            "period": nanos.map(|_| PERIOD).or(some(host.cpu_period)),
+            "realtimePeriod": some(host.cpu_realtime_period),
+            "realtimeRuntime": some(host.cpu_realtime_runtime),
+            "cpus": host.cpuset_cpus,
+            "mems": host.cpuset_mems,
+        },
+        "pids": {"limit": host.pids_limit.filter(|limit| *limit > 0)},
+    }))
+}
+
+/// Without what says nothing.
+fn said(mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        fields.values_mut().for_each(|field| *field = said(field.take()));
+        fields.retain(|_, field| ![json!(null), json!(""), json!([]), json!({})].contains(field));
     }
-    if host.oom_kill_disable == Some(true) {
-        memory.insert("disableOOMKiller".into(), json!(true));
-    }
-    set(&mut cpu, "shares", host.cpu_shares);
-    set(&mut cpu, "quota", host.cpu_quota);
-    set(&mut cpu, "period", host.cpu_period);
-    set(&mut cpu, "realtimePeriod", host.cpu_realtime_period);
-    set(&mut cpu, "realtimeRuntime", host.cpu_realtime_runtime);
-    if let Some(nanos) = host.nano_cpus.filter(|nanos| *nanos > 0) {
-        cpu.insert("period".into(), json!(PERIOD));
-        cpu.insert("quota".into(), json!(nanos / (1_000_000_000 / PERIOD)));
-    }
-    for (name, value) in [("cpus", &host.cpuset_cpus), ("mems", &host.cpuset_mems)] {
-        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-            cpu.insert(name.into(), json!(value));
-        }
-    }
-    let mut resources = Map::new();
-    if !memory.is_empty() {
-        resources.insert("memory".into(), Value::Object(memory));
-    }
-    if !cpu.is_empty() {
-        resources.insert("cpu".into(), Value::Object(cpu));
-    }
-    if let Some(limit) = host.pids_limit.filter(|limit| *limit > 0) {
-        resources.insert("pids".into(), json!({"limit": limit}));
-    }
-    Value::Object(resources)
+    value
 }
 
 fn throttles(devices: Option<&[ThrottleDevice]>) -> Result<Vec<Value>> {

@@ -8,130 +8,64 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 
 /// What a container may do when nobody says anything.
-const DEFAULT: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
+const DEFAULT: &str = "\
+    CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT \
+    KILL AUDIT_WRITE";
 
 /// All capabilities of Linux 5.9 and later.
-const ALL: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
+const ALL: &str = "\
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT \
+    SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE \
+    AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ \
+    PERFMON BPF CHECKPOINT_RESTORE";
 
-const MASKED: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
+const MASKED: &str = "\
+    /proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list \
+    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware";
 
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: &str = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger";
 
 pub(super) fn masked(host: &HostConfig) -> Vec<String> {
-    paths(host, host.masked_paths.as_ref(), &MASKED)
+    paths(host, host.masked_paths.as_ref(), MASKED)
 }
 
 pub(super) fn read_only(host: &HostConfig) -> Vec<String> {
-    paths(host, host.readonly_paths.as_ref(), &READ_ONLY)
+    paths(host, host.readonly_paths.as_ref(), READ_ONLY)
 }
 
-fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &[&str]) -> Vec<String> {
+fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &str) -> Vec<String> {
     match own {
         Some(own) => own.clone(),
         None if host.privileged == Some(true) => Vec::new(),
-        None => default.iter().map(|path| (*path).to_owned()).collect(),
+        None => default.split_whitespace().map(str::to_owned).collect(),
     }
 }
 
 /// The names of the capabilities that a container has.
 pub fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     if host.privileged == Some(true) {
-        return Ok(ALL.iter().map(|name| format!("CAP_{name}")).collect());
+        return Ok(ALL.split_whitespace().map(|name| format!("CAP_{name}")).collect());
     }
     let known = |name: &String| -> Result<String> {
         let upper = name.to_ascii_uppercase();
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
-        match short == "ALL" || ALL.contains(&short.as_str()) {
+        match short == "ALL" || ALL.split_whitespace().any(|known| known == short) {
             true => Ok(short),
             false => Err(Error::invalid(format!("invalid capability: {name:?}"))),
         }
     };
     let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let drop = host.cap_drop.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
-    let everything = add.iter().any(|name| name == "ALL");
-    let nothing = drop.iter().any(|name| name == "ALL");
-    let base: &[&str] = if everything {
-        &ALL
-    } else if nothing {
-        &[]
-    } else {
-        &DEFAULT
+    let is_in = |list: &[String], name: &str| list.iter().any(|other| other == name);
+    let base = match (is_in(&add, "ALL"), is_in(&drop, "ALL")) {
+        (true, _) => ALL,
+        (false, true) => "",
+        (false, false) => DEFAULT,
     };
-    let has = |name: &str| {
-        let added = add.iter().any(|other| other == name);
-        let dropped = drop.iter().any(|other| other == name);
-        added || base.contains(&name) && !dropped
-    };
-    Ok(ALL.iter().filter(|name| has(name)).map(|name| format!("CAP_{name}")).collect())
+    let in_base = |name: &str| base.split_whitespace().any(|other| other == name);
+    let has = |name: &&str| is_in(&add, name) || in_base(name) && !is_in(&drop, name);
+    Ok(ALL.split_whitespace().filter(has).map(|name| format!("CAP_{name}")).collect())
 }
 
 pub(super) fn capabilities(host: &HostConfig) -> Result<Value> {

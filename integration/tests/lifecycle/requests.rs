@@ -1,0 +1,330 @@
+//! Requests that no command of docker's makes: what is refused, and says so by name.
+
+use integration::skip;
+
+use super::{Check, engine, has_networks, hold};
+
+/// `curl` of the API; its answer is the status and the body.
+fn curl(method: &str, path: &str, body: &str) -> String {
+    let body =
+        if body.is_empty() { String::new() } else { format!("-H Content-Type:application/json -d '{body}'") };
+    format!(
+        "curl -s --max-time 20 -w ' %{{http_code}}' --unix-socket ${{DOCKER_HOST#unix://}} -X {method} {body} 'http://x/v1.43{path}'"
+    )
+}
+
+/// What is refused: method, path, body, and the status and words of the answer.
+const REFUSED: [(&str, &str, &str, &[&str]); 58] = [
+    // Of containers.
+    (
+        "POST",
+        "/containers/create?platform=linux/s390x",
+        r#"{"Image":"busybox"}"#,
+        &["404", "not that of this machine"],
+    ),
+    ("POST", "/containers/create", "", &["400", "config cannot be empty"]),
+    ("POST", "/containers/create?name=-x", r#"{"Image":"busybox"}"#, &["400", "Invalid name"]),
+    ("POST", "/containers/create", r#"{"Image":"busybox","Cmd":7}"#, &["400", "invalid JSON"]),
+    ("POST", "/containers/create", r#"{"Image":"busybox","WorkingDir":"here"}"#, &["400", "absolute path"]),
+    ("POST", "/containers/create", r#"{"Image":"busybox","StopSignal":"SIGX"}"#, &["400", "invalid signal"]),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"CgroupParent":"a/../b"}}"#,
+        &["400", "cgroup-parent"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Links":["gone:x"]}}"#,
+        &["400", "could not get container for gone"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Links":["box"],"NetworkMode":"none"}}"#,
+        &["400", "used with links"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Links":["box:a b"],"NetworkMode":"bridge"}}"#,
+        &["400", "bad format for links"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"NetworkMode":"gone"}}"#,
+        &["404", "network gone not found"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"VolumesFrom":["box:odd"]}}"#,
+        &["400", "invalid mode for volumes-from"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"npipe","Target":"/x"}]}}"#,
+        &["400"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"cluster","Target":"/x"}]}}"#,
+        &["400", "not offered"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"tmpfs","Source":"/a","Target":"/x"}]}}"#,
+        &["400", "Source must not be specified"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"Subpath":"a"}}]}}"#,
+        &["400", "Subpath"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"DriverConfig":{"Name":"nfs"}}}]}}"#,
+        &["400", "volume driver"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"SecurityOpt":["apparmor"],"Sysctls":{"net.x":"1"},"NetworkMode":"host"}}"#,
+        &["400", "not allowed in this network mode"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"SecurityOpt":["seccomp=nosuch"]}}"#,
+        &["400", "seccomp profile"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"SecurityOpt":["label=type:x"]}}"#,
+        &["400", "--security-opt"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Ulimits":[{"Name":"nofile","Soft":9,"Hard":8}]}}"#,
+        &["400", "ulimit soft limit"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"BlkioDeviceReadBps":[{"Path":"/nosuch","Rate":1}]}}"#,
+        &["400", "/nosuch"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"DeviceCgroupRules":["x"]}}"#,
+        &["400", "device cgroup rule"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Devices":[{"PathOnHost":"/dev/null","CgroupPermissions":"x"}]}}"#,
+        &["400", "invalid device mode"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"LinkLocalIPs":["169.254.8.8"]}}}}}"#,
+        &["400", "--link-local-ip"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"GwPriority":1}}}}"#,
+        &["400", "priority"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.docker.network.endpoint.sysctls":"x"}}}}}"#,
+        &["400", "com.docker.network.endpoint.sysctls"],
+    ),
+    ("GET", "/containers/box/top?ps_args=-o%20/etc", "", &["400", "ps_args"]),
+    ("GET", "/containers/box/stats?stream=1&one-shot=1", "", &["400", "one-shot"]),
+    ("GET", "/containers/box/logs", "", &["400", "at least one stream"]),
+    ("GET", "/containers/box/logs?stdout=1&since=x", "", &["400", "invalid time"]),
+    ("POST", "/containers/box/wait?condition=x", "", &["400", "Invalid condition"]),
+    ("POST", "/containers/box/attach?detachKeys=x-y", "", &["400", "escape keys"]),
+    (
+        "POST",
+        "/containers/box/update",
+        r#"{"Devices":[{"PathOnHost":"/dev/null"}]}"#,
+        &["400", "cannot be changed"],
+    ),
+    ("POST", "/containers/box/resize?h=-1&w=2", "", &["400", "out of range"]),
+    ("POST", "/containers/box/rename", "", &["400", "names may be empty"]),
+    ("PUT", "/containers/box/archive?path=/&copyUIDGID=1", "", &["400", "copyUIDGID"]),
+    ("GET", "/containers/box/archive?path=/nosuch", "", &["404", "Could not find the file"]),
+    ("GET", "/containers/json?filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &["400", "invalid filter"]),
+    ("POST", "/containers/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", "", &["400", "until=x"]),
+    ("DELETE", "/containers/box/alias?link=1", "", &["404", "for link alias"]),
+    ("POST", "/exec/gone/start", "{}", &["404", "No such exec instance"]),
+    // Of networks and volumes.
+    ("POST", "/networks/create", r#"{"Name":"n1","EnableIPv4":false}"#, &["400", "without IPv4"]),
+    ("POST", "/networks/create", r#"{"Name":"n1","Ingress":true}"#, &["400", "swarm"]),
+    (
+        "POST",
+        "/networks/create",
+        r#"{"Name":"n1","ConfigFrom":{"Network":"x"}}"#,
+        &["400", "configuration of another"],
+    ),
+    ("POST", "/networks/create", r#"{"Name":"n1","IPAM":{"Driver":"dhcp"}}"#, &["400", "IPAM driver"]),
+    (
+        "POST",
+        "/networks/create",
+        r#"{"Name":"n1","IPAM":{"Config":[{"Subnet":"10.1.0.0/24"},{"Subnet":"10.2.0.0/24"}]}}"#,
+        &["400", "more than one subnet"],
+    ),
+    (
+        "POST",
+        "/networks/create",
+        r#"{"Name":"n1","IPAM":{"Config":[{"Subnet":"10.1.0.0/24","IPRange":"10.2.0.0/28"}]}}"#,
+        &["400", "does not belong"],
+    ),
+    ("POST", "/networks/create", r#"{"Name":"n1","Options":{"odd":"x"}}"#, &["400", "odd"]),
+    (
+        "POST",
+        "/networks/create",
+        r#"{"Name":"n1","Options":{"com.docker.network.bridge.name":"a/b"}}"#,
+        &["400", "name of an interface"],
+    ),
+    ("POST", "/volumes/create", r#"{"Name":"v1","Driver":"nfs"}"#, &["404", "plugin"]),
+    // Of images and the engine.
+    ("GET", "/images/search?term=x", "", &["503", "Docker Hub"]),
+    ("POST", "/images/create?fromSrc=ftp://x", "", &["400", "expected - or a URL"]),
+    ("POST", "/build?squash=1", "", &["501", "squash"]),
+    ("POST", "/build?version=2", "", &["400", "BuildKit"]),
+    ("GET", "/services", "", &["503", "swarm"]),
+    ("POST", "/session", "", &["404", "BuildKit"]),
+    ("POST", "/plugins/pull", "", &["404", "plugins are not offered"]),
+];
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    if engine.run(&["sh", "-c", "command -v curl"]).status != 0 {
+        return skip::say("needs curl");
+    }
+    let scripts: Vec<String> =
+        REFUSED.iter().map(|(method, path, body, _)| curl(method, path, body)).collect();
+    let prepare = "docker run -d --name box --network none busybox sleep 1000";
+    let mut checks: Vec<Check<'_>> = vec![(prepare, 0, &[])];
+    checks.extend(scripts.iter().zip(&REFUSED).map(|(script, (.., parts))| (script.as_str(), 0, *parts)));
+    checks.push(("docker rm -f box && docker ps -aq | wc -l && docker volume ls -q | wc -l", 0, &["0\n0"]));
+    if !has_networks() {
+        return skip::say("needs netavark and aardvark-dns");
+    }
+    hold(&engine, &checks);
+}
+
+#[test]
+fn what_few_clients_say_is_done() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let details = curl("GET", "/containers/told/logs?stdout=1&details=1", "");
+    let checks: &[Check<'_>] = &[
+        (
+            "docker run -d --name told --network none -l colour=red -e A=b --log-opt labels=colour,none --log-opt env=A busybox echo line && docker wait told && docker logs --details told",
+            0,
+            &["A=b,colour=red line"],
+        ),
+        (&details, 0, &["A=b,colour=red line"]),
+        ("docker logs told", 0, &["line"]),
+        ("docker rm told; docker run -d --name box --network none busybox sleep 1000", 0, &[]),
+        (
+            r#"s=${DOCKER_HOST#unix://}; id=$(curl -s --unix-socket $s -H Content-Type:application/json -d '{"AttachStdout":true,"Tty":true,"Cmd":["stty","size"]}' http://x/v1.43/containers/box/exec | jq -r .Id) && curl -s --max-time 20 --unix-socket $s -H Content-Type:application/json -d '{"Tty":true,"ConsoleSize":[33,77]}' http://x/v1.43/exec/$id/start"#,
+            0,
+            &["33 77"],
+        ),
+        ("docker rm -f box", 0, &[]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn networks_have_ranges_links_and_a_second_family() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    if !has_networks() {
+        return skip::say("needs netavark and aardvark-dns");
+    }
+    let checks: &[Check<'_>] = &[
+        (
+            "docker network create --subnet 10.98.0.0/16 --ip-range 10.98.5.0/24 --aux-address taken=10.98.5.1 --subnet fd00:98::/64 --ipv6 both && docker network inspect both",
+            0,
+            &["10.98.5.0/24", "\"taken\": \"10.98.5.1\"", "fd00:98::/64", "\"EnableIPv6\": true"],
+        ),
+        ("docker run --rm --network both busybox ip addr show eth0", 0, &["10.98.5.2/16", "fd00:98::2/64"]),
+        (
+            "docker run --rm --network both --ip 10.98.7.7 --ip6 fd00:98::77 busybox sh -c 'ip addr show eth0; cat /etc/hosts'",
+            0,
+            &["10.98.7.7/16", "fd00:98::77/64", "fd00:98::77\t"],
+        ),
+        ("docker run --rm --network both --ip 10.98.5.1 busybox true", 125, &["already in use"]),
+        ("docker run --rm --ip6 fd00::1 busybox true", 125, &[]),
+        (
+            "docker run -d --name six --network both busybox nc -ll -p 80 -e echo served && sleep 0.3 && docker inspect -f '{{.NetworkSettings.Networks.both.GlobalIPv6Address}}' six && docker run --rm --network both busybox sh -c 'nc -w 2 fd00:98::2 80'; docker rm -f six",
+            0,
+            &["fd00:98::2", "served"],
+        ),
+        ("docker network create --ipv6 own && docker network inspect own", 0, &["\"fd"]),
+        // Links: a name, on the default network with variables.
+        (
+            "docker run -d --name db -e SECRET=x --expose 5432 busybox sleep 1000 && docker run --rm --link db:data busybox sh -c 'env; cat /etc/hosts'",
+            0,
+            &[
+                "DATA_PORT=tcp://172.17.0.",
+                "DATA_PORT_5432_TCP_PROTO=tcp",
+                "DATA_ENV_SECRET=x",
+                "/data\n",
+                "\tdata ",
+            ],
+        ),
+        (
+            "docker run -d --name user --link db:data busybox sleep 1000 && docker exec user env && docker inspect -f '{{.HostConfig.Links}}' user",
+            0,
+            &["DATA_ENV_SECRET=x", "[/db:/user/data]"],
+        ),
+        // It is found where it is after a restart.
+        (
+            "docker stop -t 0 db && docker run -d --name between busybox sleep 1000 && docker start db && a=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' db) && docker exec user grep \"^$a.data \" /etc/hosts && docker rm -f between",
+            0,
+            &["data"],
+        ),
+        (
+            "docker stop -t 0 db && docker restart -t 0 user; docker start db",
+            0,
+            &["Cannot link to a non running container"],
+        ),
+        ("docker rm --link user/data && docker inspect -f '{{.HostConfig.Links}}' user", 0, &["[]"]),
+        ("docker rm -f db user", 0, &[]),
+        (
+            "docker network create mine && docker run -d --name user --network mine --link later:data busybox sleep 1000",
+            125,
+            &["could not get container for later"],
+        ),
+        (
+            "docker run -d --name db --network mine busybox nc -ll -p 80 -e echo served && sleep 0.3 && docker run --rm --network mine --link db:data busybox nc -w 2 data 80",
+            0,
+            &["served"],
+        ),
+        (
+            "docker run --rm --network name=mine,driver-opt=com.docker.network.endpoint.ifname=wan0 busybox ip link; docker rm -f db; docker network prune -f",
+            0,
+            &["wan0", "mine"],
+        ),
+    ];
+    hold(&engine, checks);
+}
