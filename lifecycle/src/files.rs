@@ -1,10 +1,11 @@
 //! Small files that must survive a crash, and names that nobody can guess.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use base64::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,18 +16,16 @@ use crate::error::{Error, Result};
 /// # Errors
 /// With the path.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let temporary = folder.join(format!(".{}-{}", random_hex(4), name_of(path)));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
-    let written = options
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _gone = fs::remove_file(&temporary);
-    }
-    written.map_err(Error::at("write", path))
+    let replace = || -> io::Result<()> {
+        let permissions = fs::Permissions::from_mode(mode);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    replace().map_err(Error::at("write", path))
 }
 
 /// [`write()`] of a value as JSON.
@@ -44,7 +43,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(Error::at("understand", path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::at("read", path)(error)),
     }
 }
@@ -63,7 +62,7 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
 /// With the path.
 pub fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::at("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", path)(error)),
         _ => Ok(()),
     }
 }
@@ -93,26 +92,5 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Base64 with padding.
 pub fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let number =
-            chunk.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (number >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_is_padded() {
-        let texts = ["", "a", "ab", "abc", "abcd"].map(|text| base64(text.as_bytes()));
-        assert_eq!(texts, ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="]);
-    }
+    BASE64_STANDARD.encode(bytes)
 }

@@ -1,96 +1,59 @@
 //! Patterns of paths, as Go's `path.Match` has them and `.dockerignore` besides: `*` and `?` do not cross a slash,
-//! `**` does, `[a-z]` is one of several characters. The time is bounded by pattern times text, whoever wrote them.
+//! `**` does, `[a-z]` is one of several characters. The time is bounded by pattern times text, whoever wrote them: they
+//! become regular expressions, as in moby's `patternmatcher`, of a kind that never goes back.
 
-/// The first and the last of some characters.
-type Ranges = Vec<(u8, u8)>;
+use std::iter::Peekable;
+use std::str::Chars;
 
-enum Token {
-    One(u8),
-    Any,
-    Set(Ranges, bool),
-    Star,
-    /// `**`, and `**/`, which may also stand for nothing.
-    Deep,
-    Folders,
-}
+use regex::Regex;
 
-/// The parts of a pattern; `None` when it is malformed.
-fn tokens(pattern: &[u8]) -> Option<Vec<Token>> {
-    let mut tokens = Vec::new();
-    let mut rest = pattern;
-    while let [first, tail @ ..] = rest {
-        let (token, used) = match (first, tail) {
-            (b'*', [b'*', b'/', ..]) => (Token::Folders, 3),
-            (b'*', [b'*', ..]) => (Token::Deep, 2),
-            (b'*', _) => (Token::Star, 1),
-            (b'?', _) => (Token::Any, 1),
-            (b'[', _) => {
-                let (set, negated, used) = set(tail)?;
-                (Token::Set(set, negated), 1 + used)
-            }
-            (b'\\', [next, ..]) => (Token::One(*next), 2),
-            (b'\\', []) => return None,
-            (byte, _) => (Token::One(*byte), 1),
-        };
-        tokens.push(token);
-        rest = &rest[used..];
+/// A pattern; `None` when it is malformed.
+pub fn compile(pattern: &str) -> Option<Regex> {
+    let mut chars = pattern.chars().peekable();
+    let mut text = String::from("(?s)^");
+    while let Some(c) = chars.next() {
+        match c {
+            '*' if chars.next_if_eq(&'*').is_none() => text += "[^/]*",
+            // It may also stand for nothing.
+            '*' if chars.next_if_eq(&'/').is_some() => text += "(.*/)?",
+            '*' => text += ".*",
+            '?' => text += "[^/]",
+            '[' => text += &class(&mut chars)?,
+            '\\' => text += &literal(chars.next()?),
+            c => text += &literal(c),
+        }
     }
-    Some(tokens)
+    Regex::new(&(text + "$")).ok()
 }
 
-/// What is between brackets: ranges, whether they are what must not be, and how long it is with the closing bracket.
-fn set(text: &[u8]) -> Option<(Ranges, bool, usize)> {
-    let negated = text.first() == Some(&b'^');
-    let (mut at, mut ranges) = (usize::from(negated), Vec::new());
-    let byte = |at: &mut usize| {
-        *at += usize::from(text.get(*at) == Some(&b'\\'));
-        *at += 1;
-        text.get(*at - 1).copied()
+fn literal(c: char) -> String {
+    regex::escape(c.encode_utf8(&mut [0; 4]))
+}
+
+/// What is between brackets, of which the first one is read: characters and ranges of them.
+fn class(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
+    let negated = chars.next_if_eq(&'^').is_some();
+    let one = |chars: &mut Peekable<Chars<'_>>| {
+        let escaped = chars.next_if_eq(&'\\').is_some();
+        chars.next_if(|c| escaped || *c != ']').map(literal)
     };
-    while text.get(at) != Some(&b']') || ranges.is_empty() {
-        let low = byte(&mut at)?;
-        let high = if text.get(at) == Some(&b'-') {
-            at += 1;
-            byte(&mut at)?
-        } else {
-            low
-        };
-        ranges.push((low, high));
+    let mut ranges = one(chars)?;
+    loop {
+        if chars.next_if_eq(&'-').is_some() {
+            ranges = ranges + "-" + &one(chars)?;
+        }
+        match one(chars) {
+            Some(more) => ranges += &more,
+            None => break,
+        }
     }
-    Some((ranges, negated, at + 1))
+    chars.next()?;
+    Some(if negated { format!("[^/{ranges}]") } else { format!("[{ranges}&&[^/]]") })
 }
 
 /// Whether a pattern is that of a whole text; a malformed one is that of none.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let Some(tokens) = tokens(pattern.as_bytes()) else { return false };
-    let text = text.as_bytes();
-    // Where in the text one can be after each token.
-    let mut here = vec![false; text.len() + 1];
-    here[0] = true;
-    for token in &tokens {
-        let mut next = vec![false; text.len() + 1];
-        let mut before = false;
-        for at in 0..=text.len() {
-            let last = at.checked_sub(1).map(|at| text[at]);
-            let step = at > 0 && here[at - 1];
-            next[at] = match token {
-                Token::One(byte) => step && last == Some(*byte),
-                Token::Any => step && last != Some(b'/'),
-                Token::Set(ranges, negated) => {
-                    let inside = ranges
-                        .iter()
-                        .any(|(low, high)| last.is_some_and(|byte| (*low..=*high).contains(&byte)));
-                    step && last != Some(b'/') && inside != *negated
-                }
-                Token::Star => here[at] || at > 0 && next[at - 1] && last != Some(b'/'),
-                Token::Deep => here[at] || at > 0 && next[at - 1],
-                Token::Folders => here[at] || before && last == Some(b'/'),
-            };
-            before |= here[at];
-        }
-        here = next;
-    }
-    here[text.len()]
+    compile(pattern).is_some_and(|pattern| pattern.is_match(text))
 }
 
 /// Whether a text has any of the characters that make it a pattern.

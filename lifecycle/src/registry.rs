@@ -7,7 +7,6 @@ mod auth;
 mod client;
 mod pull;
 mod push;
-mod transport;
 
 pub use auth::Credentials;
 pub use client::{Registry, download};

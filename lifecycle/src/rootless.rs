@@ -26,8 +26,8 @@ pub fn is() -> bool {
 }
 
 /// The extended attribute with which overlayfs marks a directory that hides all below it.
-pub fn opaque() -> &'static std::ffi::CStr {
-    if is() { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" }
+pub fn opaque() -> &'static str {
+    if is() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
 }
 
 /// Refuses what such an engine cannot do.

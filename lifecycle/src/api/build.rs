@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use crate::build::context::Context;
 use crate::build::{self, Build, Options};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -30,14 +29,12 @@ pub(super) async fn build(engine: &Arc<Engine>, mut call: Call) -> Result<Answer
     let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let archive = call.spool(&engine.images.content).await?;
-    let preparing = {
-        let folder = engine.images.content.temporary();
-        tokio::task::spawn_blocking(move || -> Result<_> {
-            let context = Context::unpack(archive, folder)?;
-            let file = build::parse(&context.dockerfile(&name)?)?;
-            Ok((context, file))
-        })
-    };
+    let own = Arc::clone(engine);
+    let preparing = tokio::task::spawn_blocking(move || -> Result<_> {
+        let context = own.images.content.unpack(archive)?;
+        let file = build::parse(&build::context::dockerfile(&context.root, &name)?)?;
+        Ok((context, file))
+    });
     let (context, file) = preparing.await??;
     let (pusher, answer) = answer::stream("application/json");
     let progress = if quiet { pusher.silenced() } else { pusher.clone() };

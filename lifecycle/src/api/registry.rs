@@ -53,7 +53,7 @@ pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answ
     };
     let image = engine.images.find(&reference.to_string()).map_err(missing)?;
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
-    let remote = Registry::new(&reference.domain, credentials);
+    let remote = Registry::new(&reference.domain, credentials)?;
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
@@ -67,7 +67,7 @@ pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answ
 /// `POST /auth`
 pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
     let credentials: Credentials = call.json().await?.unwrap_or_default();
-    let remote = Registry::new(super::build::domain(&credentials.server), credentials.clone());
+    let remote = Registry::new(super::build::domain(&credentials.server), credentials.clone())?;
     remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

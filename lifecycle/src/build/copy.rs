@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use digest_io::IoWrapper;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstat, fstatat};
 use nix::unistd::{Gid, Uid, fchownat};
+use sha2::{Digest, Sha256};
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::image::content::{Digesting, decompressed};
+use crate::error::{Error, Kind, Result};
+use crate::image::content::{decompressed, named};
 use crate::tree::{Apply, Lower, Pack, Root, Source, by_descriptor, clean, is_kind, mount, transfer};
 use crate::{files, glob};
 
@@ -118,7 +119,7 @@ impl Copy {
     /// # Errors
     /// When one cannot be read.
     pub(super) fn digest(&self, from: &Root, found: &[Found]) -> Result<String> {
-        let mut pack = Pack::new(Digesting::new(std::io::sink()), Source::Content);
+        let mut pack = Pack::new(IoWrapper(Sha256::new()), Source::Content);
         for one in found {
             let name = if is_kind(&one.stat, libc::S_IFDIR) {
                 PathBuf::new()
@@ -127,7 +128,7 @@ impl Copy {
             };
             pack.add(one.root.as_ref().unwrap_or(from), &one.path, &name)?;
         }
-        let hash = pack.finish()?.finish().digest;
+        let hash = named(pack.finish()?.0);
         let kind = match found {
             [one] if is_kind(&one.stat, libc::S_IFDIR) => "dir",
             [_] => "file",
@@ -211,17 +212,13 @@ fn expand(from: &Root, at: &Path, pattern: &str, call: &mut dyn FnMut(PathBuf) -
 
 /// Whether a file is a tar archive, compressed or not.
 fn is_archive(from: &Root, path: &Path) -> Result<bool> {
-    let mut file = File::from(from.get(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
-    let mut magic = [0; 6];
-    let count = file.read(&mut magic)?;
-    file.rewind()?;
-    if magic[..count].starts_with(b"BZh") || magic[..count].starts_with(b"\xfd7zXZ") {
-        return Err(Error::not_implemented(format!(
-            "ADD {}: archives with bzip2 and xz are not offered; expected tar, gzip or zstd",
-            path.display()
-        )));
-    }
-    let Ok(stream) = decompressed(file) else { return Ok(false) };
+    let stream = match decompressed(from.file(path)?) {
+        Ok(stream) => stream,
+        Err(error) if error.kind == Kind::NotImplemented => {
+            return Err(error.context(format!("ADD {}", path.display())));
+        }
+        Err(_) => return Ok(false),
+    };
     let mut archive = tar::Archive::new(stream);
     Ok(archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_)))))
 }
@@ -251,14 +248,10 @@ pub(super) fn layer(
     layers: &[String],
     change: impl FnOnce(&Root) -> Result<()>,
 ) -> Result<Option<String>> {
-    let folder = engine.images.content.temporary();
-    let made = (|| {
-        let upper = Some((folder.join("upper"), folder.join("work")));
-        let tree = Lower { upper, ..engine.images.files_of(layers)? };
-        tree.make()?;
-        change(&mount(&tree)?)?;
-        engine.images.add_tree(&tree)
-    })();
-    files::remove_dir(&folder)?;
-    made
+    let folder = engine.images.content.folder()?;
+    let upper = Some((folder.path().join("upper"), folder.path().join("work")));
+    let tree = Lower { upper, ..engine.images.files_of(layers)? };
+    tree.make()?;
+    change(&mount(&tree)?)?;
+    engine.images.add_tree(&tree)
 }

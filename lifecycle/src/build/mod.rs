@@ -28,9 +28,9 @@ pub use settings::change;
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::image::content::Unpacked;
 use crate::image::{Image, Reference};
 use crate::registry::{self, Credentials};
-use context::Context;
 use dockerfile::Instruction;
 use stage::Stage;
 use words::Words;
@@ -80,7 +80,7 @@ pub struct Build {
     /// Where progress goes.
     progress: Pusher,
     options: Options,
-    context: Context,
+    context: Unpacked,
     escape: char,
     /// The images of the stages that are done, and their names.
     done: Vec<(Option<String>, Arc<Image>)>,
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Build {
 
 impl Build {
     /// Of a context; progress goes to `progress`.
-    pub fn new(engine: Arc<Engine>, progress: Pusher, options: Options, context: Context) -> Self {
+    pub fn new(engine: Arc<Engine>, progress: Pusher, options: Options, context: Unpacked) -> Self {
         Self {
             engine,
             progress,

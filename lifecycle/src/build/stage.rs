@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
+use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use super::copy::{self, Copy};
@@ -18,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::config::{ConfigFile, History, architecture};
-use crate::{files, registry, time, tree};
+use crate::{registry, time, tree};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -327,7 +328,7 @@ impl Build {
     }
 
     /// Downloads the sources of ADD that are URLs, into folders that go with what is returned.
-    async fn download(&self, copy: &mut Copy) -> Result<Vec<Folder>> {
+    async fn download(&self, copy: &mut Copy) -> Result<Vec<TempDir>> {
         let mut downloads = Vec::new();
         let urls: Vec<String> = copy
             .sources
@@ -342,28 +343,17 @@ impl Build {
             if name.is_empty() && copy.target.ends_with('/') || name == ".." || name == "." {
                 return Err(Error::invalid(format!("cannot determine filename for source {url}")));
             }
-            let folder = Folder(self.engine.images.content.temporary());
-            files::make_dir(&folder.0, 0o700)?;
-            let place = folder.0.join(if name.is_empty() { "download" } else { name });
+            let folder = self.engine.images.content.folder()?;
+            let place = folder.path().join(if name.is_empty() { "download" } else { name });
             let mut options = std::fs::File::options();
             let file = options.write(true).create_new(true).mode(0o600).open(&place);
             registry::download(&url, file.map_err(Error::at("make", &place))?)
                 .await
                 .map_err(|error| error.context("ADD failed"))?;
-            copy.fetched.insert(url, folder.0.clone());
+            copy.fetched.insert(url, folder.path().to_owned());
             downloads.push(folder);
         }
         Ok(downloads)
-    }
-}
-
-/// A folder that is needed for one instruction.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed now is removed when the engine starts next.
-        let _gone = files::remove_dir(&self.0);
     }
 }
 

@@ -7,72 +7,68 @@ use crate::error::{Error, Result};
 
 /// An image's configuration, Docker's and OCI's being the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ConfigFile {
     /// The machine it is for, as Go names it.
-    #[serde(default)]
     pub architecture: String,
     /// The variant of the machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// `linux`.
-    #[serde(default)]
     pub os: String,
     /// When it was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Who made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// What containers run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ContainerConfig>,
     /// The layers.
-    #[serde(default)]
     pub rootfs: RootFs,
     /// How it was made, step by step.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub history: Vec<History>,
 }
 
 /// The layers of an image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RootFs {
     /// `layers`.
-    #[serde(rename = "type", default = "layers")]
+    #[serde(rename = "type")]
     pub kind: String,
     /// Digests of the layers as plain tar, the lowest first.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub diff_ids: Vec<String>,
 }
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: layers(), diff_ids: Vec::new() }
+        Self { kind: "layers".into(), diff_ids: Vec::new() }
     }
 }
 
 /// One step in which an image was made.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct History {
     /// When.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// By what.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
     /// By whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// What for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// It made no layer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
-}
-
-fn layers() -> String {
-    "layers".into()
 }
 
 fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {

@@ -1,14 +1,17 @@
 //! Blobs by digest: configurations, manifests and layers as they arrived.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use digest_io::HashWriter;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use super::reference::is_digest;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::tree::{Apply, Root};
 
 /// The largest blob that is read into memory as a whole.
 const MAX_TEXT: u64 = 8 << 20;
@@ -29,51 +32,29 @@ pub struct Blob {
     pub size: u64,
 }
 
-/// Passes bytes on and digests them.
+impl Blob {
+    /// Of what was hashed.
+    pub fn new(hash: Sha256, size: u64) -> Self {
+        Self { digest: named(hash), size }
+    }
+}
+
+/// An archive's files, below a root of their own; they go with it.
 #[derive(Debug)]
-pub struct Digesting<T> {
-    inner: T,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<T> Digesting<T> {
-    /// Around a reader or writer.
-    pub fn new(inner: T) -> Self {
-        Self { inner, hash: Sha256::new(), size: 0 }
-    }
-
-    /// The digest and size of all that passed.
-    pub fn finish(self) -> Blob {
-        Blob { digest: format!("sha256:{}", files::hex(&self.hash.finalize())), size: self.size }
-    }
-}
-
-impl<R: Read> Read for Digesting<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-}
-
-impl<W: Write> Write for Digesting<W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(buffer)?;
-        self.hash.update(&buffer[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+pub struct Unpacked {
+    /// Their root.
+    pub root: Root,
+    _folder: TempDir,
 }
 
 /// The digest of bytes.
 pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", files::hex(&Sha256::digest(bytes)))
+    named(Sha256::new_with_prefix(bytes))
+}
+
+/// The name of a finished hash.
+pub fn named(hash: Sha256) -> String {
+    format!("sha256:{}", files::hex(&hash.finalize()))
 }
 
 impl Content {
@@ -89,9 +70,13 @@ impl Content {
         Ok(content)
     }
 
-    /// A path that nobody uses, below which something may be made and renamed into its place.
-    pub fn temporary(&self) -> PathBuf {
-        self.temporary.join(files::random_hex(8))
+    /// A directory in which something may be made and renamed into its place; what is left in it goes with it, or
+    /// when the engine starts next.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self) -> Result<TempDir> {
+        tempfile::tempdir_in(&self.temporary).map_err(Error::at("make a directory in", &self.temporary))
     }
 
     /// A file without a name, for what is read again from its beginning.
@@ -99,11 +84,32 @@ impl Content {
     /// # Errors
     /// When it cannot be made.
     pub fn spool(&self) -> Result<File> {
-        let path = self.temporary();
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = file.map_err(Error::at("make", &path))?;
-        fs::remove_file(&path).map_err(Error::at("remove", &path))?;
-        Ok(file)
+        tempfile::tempfile_in(&self.temporary).map_err(Error::at("make a file in", &self.temporary))
+    }
+
+    /// The files of an archive, compressed or not, whoever owns them in it.
+    ///
+    /// # Errors
+    /// When it is no archive.
+    pub fn unpack(&self, archive: File) -> Result<Unpacked> {
+        let folder = self.folder()?;
+        let root = Root::open(folder.path())?;
+        let apply = Apply { owner: Some((0, 0)), ..Apply::default() };
+        let unpacked = apply.run(&root, decompressed(archive)?);
+        unpacked.map_err(|error| Error::invalid(error.message))?;
+        Ok(Unpacked { root, _folder: folder })
+    }
+
+    /// Removes a directory of the store: out of sight first, so that nothing half-removed is ever found by its name.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        let aside = self.folder()?;
+        match fs::rename(path, aside.path().join("gone")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved.and_then(|()| aside.close()).map_err(Error::at("remove", path)),
+        }
     }
 
     /// Where a blob is, or would be.
@@ -111,10 +117,7 @@ impl Content {
     /// # Errors
     /// When `digest` is none.
     pub fn path(&self, digest: &str) -> Result<PathBuf> {
-        match digest.strip_prefix("sha256:").filter(|_| is_digest(digest)) {
-            Some(hash) => Ok(self.blobs.join(hash)),
-            None => Err(Error::invalid(format!("{digest:?} is not a sha256 digest"))),
-        }
+        place(&self.blobs, digest)
     }
 
     /// Whether it is there.
@@ -127,27 +130,17 @@ impl Content {
     /// # Errors
     /// When reading or writing fails, or the digest is another.
     pub fn add(&self, mut stream: impl Read, expected: Option<&str>) -> Result<Blob> {
-        let path = self.temporary();
-        let mut file = Digesting::new(File::create(&path).map_err(Error::at("make", &path))?);
-        let copied = io::copy(&mut stream, &mut file);
-        let blob = file.finish();
-        let placed = copied
-            .map_err(Error::step("store a blob"))
-            .and_then(|_| matches_digest(&blob, expected))
-            .and_then(|()| self.place(&path, &blob.digest));
-        if placed.is_err() {
-            let _gone = fs::remove_file(&path);
+        let file = tempfile::NamedTempFile::new_in(&self.temporary)?;
+        let mut file = HashWriter::<Sha256, _>::new(file);
+        let size = io::copy(&mut stream, &mut file).map_err(Error::step("store a blob"))?;
+        let (hash, file) = file.into_parts();
+        let blob = Blob::new(hash, size);
+        if let Some(expected) = expected.filter(|expected| **expected != blob.digest) {
+            return Err(Error::invalid(format!("content has digest {}, expected {expected}", blob.digest)));
         }
-        placed.map(|()| blob)
-    }
-
-    /// Moves a complete and verified file to where its blob belongs.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
-    pub fn place(&self, path: &Path, digest: &str) -> Result<()> {
-        let target = self.path(digest)?;
-        fs::rename(path, &target).map_err(Error::at("place", &target))
+        let place = self.path(&blob.digest)?;
+        file.persist(&place).map_err(Error::at("place", &place))?;
+        Ok(blob)
     }
 
     /// Opens a blob.
@@ -171,49 +164,75 @@ impl Content {
 
     /// The digests of all blobs.
     pub fn all(&self) -> Vec<String> {
-        files::entries(&self.blobs).iter().map(|path| format!("sha256:{}", files::name_of(path))).collect()
+        digests(&self.blobs)
     }
 
-    /// Removes a blob and returns its size.
-    pub fn remove(&self, digest: &str) -> u64 {
-        let Ok(path) = self.path(digest) else { return 0 };
-        let size = fs::metadata(&path).map_or(0, |meta| meta.len());
-        if fs::remove_file(&path).is_ok() { size } else { 0 }
+    /// Removes a blob.
+    pub fn remove(&self, digest: &str) {
+        // What cannot be removed now is found again by the next collection.
+        let _gone = self.path(digest).map(fs::remove_file);
     }
 }
 
-fn matches_digest(blob: &Blob, expected: Option<&str>) -> Result<()> {
-    match expected.filter(|expected| **expected != blob.digest) {
-        Some(expected) => {
-            Err(Error::invalid(format!("content has digest {}, expected {expected}", blob.digest)))
+/// Where something is in a directory that is ordered by digests.
+///
+/// # Errors
+/// When `digest` is none.
+pub(super) fn place(folder: &Path, digest: &str) -> Result<PathBuf> {
+    match digest.strip_prefix("sha256:").filter(|_| is_digest(digest)) {
+        Some(hash) => Ok(folder.join(hash)),
+        None => Err(Error::invalid(format!("{digest:?} is not a sha256 digest"))),
+    }
+}
+
+/// What there is in such a directory.
+pub(super) fn digests(folder: &Path) -> Vec<String> {
+    files::entries(folder).iter().map(|path| format!("sha256:{}", files::name_of(path))).collect()
+}
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// It is not.
+    Plain,
+    /// With gzip.
+    Gzip,
+    /// With zstd.
+    Zstd,
+    /// With bzip2 or xz, which are not offered.
+    Other,
+}
+
+impl Format {
+    /// Told by the first four bytes.
+    pub fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
+            [b'B', b'Z', b'h', _] | [0xfd, b'7', b'z', b'X'] => Self::Other,
+            _ => Self::Plain,
         }
-        None => Ok(()),
     }
 }
 
 /// A stream without its compression: gzip, zstd, or none, told by its first bytes.
 ///
 /// # Errors
-/// When the first bytes cannot be read.
-pub fn decompressed<'a>(mut stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut magic = [0; 4];
-    let mut count = 0;
-    while count < magic.len() {
-        match stream.read(&mut magic[count..])? {
-            0 => break,
-            more => count += more,
+/// When the first bytes cannot be read, or tell of another one.
+pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+    let mut start = Vec::new();
+    stream.by_ref().take(4).read_to_end(&mut start)?;
+    let format = Format::of(&start);
+    let whole = io::BufReader::with_capacity(1 << 16, io::Cursor::new(start).chain(stream));
+    Ok(match format {
+        Format::Plain => Box::new(whole),
+        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Format::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(whole);
+            Box::new(decoder.map_err(|error| Error::invalid(format!("zstd: {error}")))?)
         }
-    }
-    let whole = io::Cursor::new(magic).take(count as u64).chain(stream);
-    let whole = io::BufReader::with_capacity(1 << 16, whole);
-    Ok(match magic {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        [0x28, 0xb5, 0x2f, 0xfd] => {
-            Box::new(ruzstd::decoding::StreamingDecoder::new(whole).map_err(io::Error::other)?)
+        Format::Other => {
+            return Err(Error::not_implemented("bzip2 and xz are not offered; expected tar, gzip or zstd"));
         }
-        [b'B', b'Z', b'h', _] | [0xfd, b'7', b'z', b'X'] => {
-            return Err(io::Error::other("bzip2 and xz are not offered; expected tar, gzip or zstd"));
-        }
-        _ => Box::new(whole),
     })
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use digest_io::HashReader;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
-use super::content::{Content, Digesting, decompressed, digest};
-use super::reference::is_digest;
+use super::content::{self, Content, decompressed, digest};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::{self, Apply, Lower, Root, Whiteouts};
@@ -105,7 +106,8 @@ impl Layers {
         if place.exists() {
             return Ok(place);
         }
-        let aside = content.temporary();
+        let folder = content.folder()?;
+        let aside = folder.path().join("tree");
         files::make_dir(&aside, 0o755)?;
         let root = Root::open(&aside)?;
         for diff_id in diff_ids {
@@ -115,11 +117,7 @@ impl Layers {
             let applied = apply.run(&root, decompressed(content.open_blob(&blob)?)?);
             applied.map_err(|error| error.context(format!("layer {blob}")))?;
         }
-        match fs::rename(&aside, &place) {
-            // Somebody else was faster.
-            Err(_) if place.exists() => files::remove_dir(&aside)?,
-            other => other.map_err(Error::at("place", &place))?,
-        }
+        settle(&aside, &place)?;
         Ok(place)
     }
 
@@ -129,16 +127,8 @@ impl Layers {
     /// With the path.
     pub fn keep_trees(&self, content: &Content, kept: &[Vec<String>]) -> Result<()> {
         let kept: BTreeSet<String> = kept.iter().map(|diff_ids| tree_name(diff_ids)).collect();
-        for tree in files::entries(&self.trees).iter().filter(|tree| !kept.contains(&files::name_of(tree))) {
-            let aside = content.temporary();
-            fs::rename(tree, &aside).map_err(Error::at("remove", tree))?;
-            files::remove_dir(&aside)?;
-        }
-        Ok(())
-    }
-
-    fn fresh(&self) -> MutexGuard<'_, bool> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+        let trees = files::entries(&self.trees).into_iter();
+        trees.filter(|tree| !kept.contains(&files::name_of(tree))).try_for_each(|tree| content.discard(&tree))
     }
 
     /// Sees that all layers are on the disk: an image that is written down after that has its files when the machine
@@ -147,7 +137,7 @@ impl Layers {
     /// # Errors
     /// When the disk fails.
     pub fn settle(&self) -> Result<()> {
-        let mut fresh = self.fresh();
+        let mut fresh = self.fresh.lock();
         if *fresh {
             let folder = fs::File::open(&self.folder).map_err(Error::at("open", &self.folder))?;
             nix::unistd::syncfs(folder).map_err(Error::at("write to the disk", &self.folder))?;
@@ -157,10 +147,7 @@ impl Layers {
     }
 
     fn place(&self, diff_id: &str) -> Result<PathBuf> {
-        match diff_id.strip_prefix("sha256:").filter(|_| is_digest(diff_id)) {
-            Some(hash) => Ok(self.folder.join(hash)),
-            None => Err(Error::invalid(format!("{diff_id:?} is not a layer's digest"))),
-        }
+        content::place(&self.folder, diff_id)
     }
 
     /// The layer, if it is here.
@@ -170,7 +157,7 @@ impl Layers {
 
     /// The diff ids of all layers.
     pub fn all(&self) -> Vec<String> {
-        files::entries(&self.folder).iter().map(|path| format!("sha256:{}", files::name_of(path))).collect()
+        content::digests(&self.folder)
     }
 
     /// Removes a layer.
@@ -178,13 +165,7 @@ impl Layers {
     /// # Errors
     /// With the path.
     pub fn remove(&self, diff_id: &str, content: &Content) -> Result<()> {
-        // Out of sight first: nothing half-removed is ever found by its name.
-        let aside = content.temporary();
-        match fs::rename(self.place(diff_id)?, &aside) {
-            Ok(()) => files::remove_dir(&aside),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::at("remove layer", diff_id)(error)),
-        }
+        content.discard(&self.place(diff_id)?)
     }
 
     /// Unpacks a blob that is in the store; with an expected diff id, another one is refused.
@@ -195,48 +176,38 @@ impl Layers {
         if let Some(layer) = expected.and_then(|diff_id| self.get(diff_id)) {
             return Ok(layer);
         }
-        let aside = content.temporary();
+        let folder = content.folder()?;
+        let aside = folder.path().join("layer");
         files::make_dir(&aside.join("fs"), 0o755)?;
-        let unpacked = self.unpack_to(&aside, content, blob, expected);
-        if unpacked.is_err() {
-            files::remove_dir(&aside)?;
-        }
-        unpacked
-    }
-
-    fn unpack_to(
-        &self,
-        aside: &Path,
-        content: &Content,
-        blob: &str,
-        expected: Option<&str>,
-    ) -> Result<Layer> {
         let file = content.open_blob(blob)?;
         let blob_size = file.metadata().map_or(0, |meta| meta.len());
-        let stream = decompressed(file).map_err(|error| Error::invalid(format!("layer {blob}: {error}")))?;
-        let mut plain = Digesting::new(stream);
+        let wrong = |error: Error| error.context(format!("layer {blob}"));
+        let mut plain = HashReader::<Sha256, _>::new(decompressed(file).map_err(wrong)?);
         let apply = Apply { whiteouts: Whiteouts::Overlay, ..Apply::default() };
         let size = match self.copied {
             true => size_of(&mut plain),
             false => Root::open(&aside.join("fs")).and_then(|root| Ok(apply.run(&root, &mut plain)?.bytes)),
         };
-        let size = size.map_err(|error| error.context(format!("layer {blob}")))?;
+        let size = size.map_err(wrong)?;
         // Padding after the archive's end is part of what is digested.
-        std::io::copy(&mut plain.by_ref(), &mut std::io::sink())?;
-        let diff_id = plain.finish().digest;
+        std::io::copy(&mut plain, &mut std::io::sink())?;
+        let diff_id = content::named(plain.into_hasher());
         if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
             return Err(Error::invalid(format!("layer {blob} unpacks to {diff_id}, expected {expected}")));
         }
         let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size };
         files::write_json(&aside.join("layer.json"), &layer)?;
-        let place = self.place(&layer.diff_id)?;
-        *self.fresh() = true;
-        match fs::rename(aside, &place) {
-            // Somebody else was faster.
-            Err(_) if place.join("layer.json").exists() => files::remove_dir(aside)?,
-            other => other.map_err(Error::at("place layer", &place))?,
-        }
+        *self.fresh.lock() = true;
+        settle(&aside, &self.place(&layer.diff_id)?)?;
         Ok(layer)
+    }
+}
+
+/// Moves what was made aside to its place; what somebody else has put there meanwhile is as good.
+fn settle(aside: &Path, place: &Path) -> Result<()> {
+    match fs::rename(aside, place) {
+        Err(_) if place.exists() => Ok(()),
+        other => other.map_err(Error::at("place", place)),
     }
 }
 

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Seek;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::config::ConfigFile;
@@ -37,9 +37,7 @@ pub struct Image {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     id: String,
-    #[serde(default)]
     tagged: Option<String>,
-    #[serde(default)]
     parent: Option<String>,
 }
 
@@ -60,18 +58,11 @@ pub struct Store {
     images: PathBuf,
     names: PathBuf,
     state: Mutex<State>,
-    leases: AtomicUsize,
+    leases: Lease,
 }
 
 /// While it lives nothing is removed as garbage: something is being put together.
-#[derive(Debug)]
-pub struct Lease<'a>(&'a AtomicUsize);
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+pub type Lease = Arc<()>;
 
 impl Store {
     /// The store below a directory.
@@ -80,42 +71,25 @@ impl Store {
     /// When it cannot be made or read.
     pub fn open(root: &Path) -> Result<Self> {
         let content = Content::open(root)?;
-        let layers = Layers::open(root)?;
-        let store = Self {
-            content,
-            layers,
-            images: root.join("images"),
-            names: root.join("repositories.json"),
-            state: Mutex::default(),
-            leases: AtomicUsize::new(0),
-        };
-        files::make_dir(&store.images, 0o700)?;
-        {
-            let mut state = store.state();
-            for path in files::entries(&store.images) {
-                // A blob that is gone makes the image unusable, not the engine.
-                if let Ok(Some(record)) = files::read_json::<Record>(&path)
-                    && let Ok(config) =
-                        store.content.read(&record.id).and_then(|text| ConfigFile::parse(&text))
-                {
-                    let Record { id, tagged, parent } = record;
-                    state.images.insert(id.clone(), Arc::new(Image { id, config, tagged, parent }));
-                }
+        let (folder, names) = (root.join("images"), root.join("repositories.json"));
+        files::make_dir(&folder, 0o700)?;
+        let mut state = State { names: files::read_json(&names)?.unwrap_or_default(), ..State::default() };
+        for path in files::entries(&folder) {
+            // A blob that is gone makes the image unusable, not the engine.
+            if let Ok(Some(Record { id, tagged, parent })) = files::read_json(&path)
+                && let Ok(config) = content.read(&id).and_then(|text| ConfigFile::parse(&text))
+            {
+                state.images.insert(id.clone(), Arc::new(Image { id, config, tagged, parent }));
             }
-            let names: BTreeMap<String, String> = files::read_json(&store.names)?.unwrap_or_default();
-            state.names = names.into_iter().filter(|(_, id)| state.images.contains_key(id)).collect();
         }
-        Ok(store)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        state.names.retain(|_, id| state.images.contains_key(id));
+        let (layers, state) = (Layers::open(root)?, Mutex::new(state));
+        Ok(Self { content, layers, images: folder, names, state, leases: Lease::default() })
     }
 
     /// Keeps everything that is in the store until it is dropped.
-    pub fn lease(&self) -> Lease<'_> {
-        self.leases.fetch_add(1, Ordering::SeqCst);
-        Lease(&self.leases)
+    pub fn lease(&self) -> Lease {
+        Arc::clone(&self.leases)
     }
 
     /// Makes an image of a configuration whose layers are all here; returns its id.
@@ -130,15 +104,21 @@ impl Store {
             }
         }
         let id = self.content.add(config, None)?.digest;
-        if self.state().images.contains_key(&id) {
+        if self.state.lock().images.contains_key(&id) {
             return Ok(id);
         }
         self.layers.settle()?;
-        let record = Record { id: id.clone(), tagged: None, parent: parent.clone() };
-        files::write_json(&self.record_path(&id), &record)?;
         let image = Image { id: id.clone(), config: parsed, tagged: None, parent };
-        self.state().images.insert(id.clone(), Arc::new(image));
+        self.put(&mut self.state.lock(), image)?;
         Ok(id)
+    }
+
+    /// Writes an image down.
+    fn put(&self, state: &mut State, image: Image) -> Result<()> {
+        let Image { id, tagged, parent, .. } = image.clone();
+        files::write_json(&self.record_path(&id), &Record { id: id.clone(), tagged, parent })?;
+        state.images.insert(id, Arc::new(image));
+        Ok(())
     }
 
     fn record_path(&self, id: &str) -> PathBuf {
@@ -150,16 +130,13 @@ impl Store {
     /// # Errors
     /// When it cannot be written down.
     pub fn tag(&self, reference: &Reference, id: &str) -> Result<Option<String>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(image) = state.images.get(id).cloned() else {
             return Err(Error::not_found(format!("No such image: {id}")));
         };
         let before = state.names.insert(reference.to_string(), id.to_owned());
         files::write_json(&self.names, &state.names)?;
-        let tagged = Some(time::now());
-        let record = Record { id: id.to_owned(), tagged: tagged.clone(), parent: image.parent.clone() };
-        files::write_json(&self.record_path(id), &record)?;
-        state.images.insert(id.to_owned(), Arc::new(Image { tagged, ..(*image).clone() }));
+        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() })?;
         Ok(before.filter(|before| before != id))
     }
 
@@ -168,7 +145,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written down.
     pub fn untag(&self, reference: &Reference) -> Result<Option<String>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let had = state.names.remove(&reference.to_string());
         files::write_json(&self.names, &state.names)?;
         Ok(had)
@@ -176,14 +153,14 @@ impl Store {
 
     /// All images, the newest first.
     pub fn all(&self) -> Vec<Arc<Image>> {
-        let mut all: Vec<_> = self.state().images.values().cloned().collect();
+        let mut all: Vec<_> = self.state.lock().images.values().cloned().collect();
         all.sort_by(|a, b| b.config.created.cmp(&a.config.created));
         all
     }
 
     /// The names of an image: those with tags, and those with digests.
     pub fn names(&self, id: &str) -> (Vec<Reference>, Vec<Reference>) {
-        let state = self.state();
+        let state = self.state.lock();
         let of = state.names.iter().filter(|(_, named)| *named == id);
         of.filter_map(|(name, _)| Reference::parse_exact(name).ok()).partition(|name| name.tag.is_some())
     }
@@ -193,31 +170,27 @@ impl Store {
     /// # Errors
     /// When there is none, or more than one.
     pub fn find(&self, text: &str) -> Result<Arc<Image>> {
-        let missing = || Error::not_found(format!("No such image: {text}"));
-        let state = self.state();
-        if let Some(image) = state.images.get(text) {
-            return Ok(Arc::clone(image));
+        let state = self.state.lock();
+        let mut reference = Reference::parse(text);
+        if let Ok(reference) = &mut reference
+            && reference.digest.is_some()
+        {
+            reference.tag = None;
         }
-        if let Ok(mut reference) = Reference::parse(text) {
-            if reference.digest.is_some() {
-                reference.tag = None;
-            }
-            let named = state.names.get(&reference.to_string());
-            if let Some(image) = named.and_then(|id| state.images.get(id)) {
-                return Ok(Arc::clone(image));
-            }
+        let named = reference.as_ref().ok().and_then(|reference| state.names.get(&reference.to_string()));
+        if let Some(image) = state.images.get(text).or_else(|| state.images.get(named?)) {
+            return Ok(Arc::clone(image));
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(missing_named(text));
+            let name = reference.map_or(text.to_owned(), |reference| reference.familiar_full());
+            return Err(Error::not_found(format!("No such image: {name}")));
         }
         let mut of = state.images.values().filter(|image| image.id["sha256:".len()..].starts_with(prefix));
         match (of.next(), of.next()) {
             (Some(image), None) => Ok(Arc::clone(image)),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("multiple IDs found with provided prefix: {text}")))
-            }
-            _ => Err(missing()),
+            (None, _) => Err(Error::not_found(format!("No such image: {text}"))),
+            _ => Err(Error::invalid(format!("multiple IDs found with provided prefix: {text}"))),
         }
     }
 
@@ -250,7 +223,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written down.
     pub fn forget(&self, id: &str) -> Result<()> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.names.retain(|_, named| named != id);
         files::write_json(&self.names, &state.names)?;
         state.images.remove(id);
@@ -265,12 +238,16 @@ impl Store {
         let Some((upper, _)) = &tree.upper else { return Ok(None) };
         let root = Root::open(upper)?;
         let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Upper);
-        let changes = if tree.copied { tree::changes(tree)? } else { Vec::new() };
-        let empty = if tree.copied { changes.is_empty() } else { files::entries(upper).is_empty() };
-        match empty {
-            true => return Ok(None),
-            false if tree.copied => pack.add_changes(&root, &changes)?,
-            false => pack.add(&root, Path::new(""), Path::new(""))?,
+        if tree.copied {
+            let changes = tree::changes(tree)?;
+            if changes.is_empty() {
+                return Ok(None);
+            }
+            pack.add_changes(&root, &changes)?;
+        } else if files::entries(upper).is_empty() {
+            return Ok(None);
+        } else {
+            pack.add(&root, Path::new(""), Path::new(""))?;
         }
         let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         file.rewind()?;
@@ -280,7 +257,7 @@ impl Store {
 
     /// The images that were made from this one here.
     pub fn children(&self, id: &str) -> Vec<String> {
-        let state = self.state();
+        let state = self.state.lock();
         let of = state.images.values().filter(|image| image.parent.as_deref() == Some(id));
         of.map(|image| image.id.clone()).collect()
     }
@@ -291,8 +268,8 @@ impl Store {
     /// # Errors
     /// When a layer cannot be removed.
     pub fn collect(&self, mut kept: Vec<Vec<String>>) -> Result<(Vec<String>, u64)> {
-        let state = self.state();
-        if self.leases.load(Ordering::SeqCst) > 0 {
+        let state = self.state.lock();
+        if Arc::strong_count(&self.leases) > 1 {
             return Ok((Vec::new(), 0));
         }
         kept.extend(state.images.values().map(|image| image.config.rootfs.diff_ids.clone()));
@@ -314,12 +291,5 @@ impl Store {
             }
         }
         Ok((removed, freed))
-    }
-}
-
-fn missing_named(text: &str) -> Error {
-    match Reference::parse(text) {
-        Ok(reference) => Error::not_found(format!("No such image: {}", reference.familiar_full())),
-        Err(_) => Error::not_found(format!("No such image: {text}")),
     }
 }

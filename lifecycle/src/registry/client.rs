@@ -1,199 +1,242 @@
 //! Requests to a registry: authentication, redirections, errors in its own words.
 
-use std::io::Write;
-use std::sync::Mutex;
+use std::error::Error as _;
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode, Uri, header};
+use http_auth::{ChallengeRef, parse_challenges};
+use parking_lot::Mutex;
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::OnceCell;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use super::auth::{Challenge, Credentials, challenge};
-use super::transport::{Body, is_loopback, send};
+use super::Credentials;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The largest manifest, configuration or token.
 const MOST: usize = 8 << 20;
 
+/// How long a server may take to take a connection, and to say anything.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often one request is led elsewhere.
+const REDIRECTIONS: usize = 8;
+
 /// Who we say we are.
 const AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
+
+/// The certificates of this machine.
+static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+});
+
+/// A client that is led from one URL to another one only if `may` says so.
+fn client(may: fn(&Url, &Url) -> bool) -> Result<Client> {
+    let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
+        all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
+        [.., from] if !may(from, attempt.url()) => {
+            let text = format!("{from} leads to {}, which is not followed", attempt.url());
+            attempt.error(text)
+        }
+        _ => attempt.follow(),
+    });
+    let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into());
+    let config = config.with_safe_default_protocol_versions().map_err(Error::step("set up TLS"))?;
+    let config = config.with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
+    let client = Client::builder().tls_backend_preconfigured(config).user_agent(AGENT).redirect(redirect);
+    let client = client.referer(false).no_proxy().connect_timeout(CONNECT_LIMIT).read_timeout(ANSWER_LIMIT);
+    client.build().map_err(Error::step("set up HTTP"))
+}
+
+/// What a request failed of, with the server's name.
+pub(super) fn failed(error: reqwest::Error) -> Error {
+    let url = error.url().cloned();
+    let server = url.as_ref().map(|url| url.authority().to_owned()).unwrap_or_default();
+    if AUTHORITIES.is_empty() && url.is_some_and(|url| url.scheme() == "https") {
+        return Error::internal(format!(
+            "{server}: no certificates of authorities are on this host (apt-get install ca-certificates)"
+        ));
+    }
+    // The innermost cause is the one that says something.
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(|cause| cause.source()) {
+        cause = Some(inner);
+    }
+    Error::internal(format!("{server}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string)))
+}
+
+/// Only servers on this machine may speak without TLS.
+fn is_safe(url: &Url) -> bool {
+    url.scheme() == "https" || is_loopback(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+        || host == "[::1]"
+}
 
 /// A registry, as one user sees it.
 #[derive(Debug)]
 pub struct Registry {
+    client: Client,
     authority: String,
     credentials: Credentials,
     /// The `Authorization` that was accepted last.
     authorization: Mutex<Option<String>>,
-    /// Whether it speaks TLS, once that is known.
-    tls: Mutex<Option<bool>>,
-}
-
-pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    /// Where it is, once it is known whether it speaks TLS.
+    base: OnceCell<Url>,
 }
 
 impl Registry {
     /// A registry by its name in references.
-    pub fn new(domain: &str, credentials: Credentials) -> Self {
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(domain: &str, credentials: Credentials) -> Result<Self> {
         let authority = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
-        Self {
+        Ok(Self {
+            client: client(|_, to| is_safe(to))?,
             authority: authority.to_owned(),
             credentials,
             authorization: Mutex::default(),
-            tls: Mutex::default(),
-        }
+            base: OnceCell::new(),
+        })
     }
 
-    fn authorization(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.authorization.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Whether it speaks TLS: only one on this machine may not.
-    async fn speaks_tls(&self) -> bool {
-        let known = *self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = known {
-            return known;
-        }
-        let tls = if is_loopback(&self.authority) {
-            let probe = Request::get("/v2/").header(header::HOST, &self.authority).body(full(""));
-            match probe {
-                Ok(probe) => send(true, &self.authority, probe).await.is_ok(),
-                Err(_) => true,
+    /// Where it is: one on this machine may speak without TLS, and is asked whether it does.
+    async fn base(&self) -> Result<&Url> {
+        let find = async || {
+            let url = |scheme| format!("{scheme}://{}/v2/", self.authority).parse::<Url>();
+            let (plain, tls) = (url("http"), url("https"));
+            let tls = tls.map_err(|error| Error::invalid(format!("registry {}: {error}", self.authority)))?;
+            match plain {
+                Ok(plain) if is_loopback(&plain) && self.client.get(tls.clone()).send().await.is_err() => {
+                    Ok(plain)
+                }
+                _ => Ok(tls),
             }
-        } else {
-            true
         };
-        *self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tls);
-        tls
+        self.base.get_or_try_init(find).await
     }
 
-    /// Makes a request; `body` is made anew for each attempt. Redirections are followed when reading.
+    /// Makes a request, and again with what the registry asks for when it asks for something; `adorn` gives each attempt
+    /// what the request has besides. Redirections are followed, and what is no success is an error.
     ///
     /// # Errors
-    /// When the registry cannot be reached, or refuses.
+    /// When the registry cannot be reached, or refuses, with what it says.
     pub(super) async fn request(
         &self,
         method: Method,
         path: &str,
-        headers: &[(&'static str, String)],
-        body: impl Fn() -> Body,
-    ) -> Result<Response<Incoming>> {
-        let tls = self.speaks_tls().await;
-        let scheme = if tls { "https" } else { "http" };
-        let mut uri = if path.contains("://") {
-            path.to_owned()
-        } else {
-            format!("{scheme}://{}{path}", self.authority)
+        adorn: impl Fn(RequestBuilder) -> io::Result<RequestBuilder>,
+    ) -> Result<Response> {
+        let base = self.base().await?;
+        let url = base.join(path).map_err(|error| Error::internal(format!("{path}: {error}")))?;
+        if !is_safe(&url) {
+            return Err(Error::internal(format!("registry {}: it does not use TLS", url.authority())));
+        }
+        let attempt = async || {
+            let mut request = adorn(self.client.request(method.clone(), url.clone()))?;
+            // Elsewhere, our authorization is nobody's business.
+            if let Some(value) =
+                self.authorization.lock().as_deref().filter(|_| url.origin() == base.origin())
+            {
+                request = request.header(AUTHORIZATION, value);
+            }
+            request.send().await.map_err(failed)
         };
-        let mut asked = false;
-        for _ in 0..8 {
-            let answer = self.attempt(&method, &uri, headers, body()).await?;
-            let status = answer.status();
-            if status == StatusCode::UNAUTHORIZED && !asked {
-                asked = true;
-                self.authorize(&answer).await?;
-                continue;
-            }
-            let target = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-            match target.filter(|_| status.is_redirection() && matches!(method, Method::GET | Method::HEAD)) {
-                Some(target) => uri = absolute(&uri, target)?,
-                None => return Ok(answer),
-            }
+        let mut answer = attempt().await?;
+        if answer.status() == StatusCode::UNAUTHORIZED && answer.url().origin() == base.origin() {
+            let authorization = self.authorize(answer.headers()).await?;
+            *self.authorization.lock() = Some(authorization);
+            answer = attempt().await?;
         }
-        Err(Error::internal(format!("registry {}: too many redirections", self.authority)))
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let value: Value =
+            serde_json::from_slice(&read(answer).await.unwrap_or_default()).unwrap_or_default();
+        let first = &value["errors"][0];
+        let text = match (first["code"].as_str(), first["message"].as_str()) {
+            (Some(code), Some(message)) => format!("{}: {message}", code.to_lowercase().replace('_', " ")),
+            _ => format!("the registry answers {status}"),
+        };
+        Err(match status {
+            StatusCode::NOT_FOUND => Error::not_found(text),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::forbidden(text),
+            _ => Error::internal(text),
+        })
     }
 
-    async fn attempt(
-        &self,
-        method: &Method,
-        uri: &str,
-        headers: &[(&'static str, String)],
-        body: Body,
-    ) -> Result<Response<Incoming>> {
-        let parsed: Uri = uri.parse().map_err(|error| Error::internal(format!("{uri}: {error}")))?;
-        let authority = parsed.authority().map(ToString::to_string).unwrap_or_default();
-        let tls = parsed.scheme_str() != Some("http");
-        if !tls && !is_loopback(&authority) {
-            return Err(Error::internal(format!("registry {authority}: it does not use TLS")));
-        }
-        let path = parsed.path_and_query().map_or("/", |path| path.as_str());
-        let mut request =
-            Request::builder().method(method.clone()).uri(path).header(header::HOST, &authority);
-        request = request.header(header::USER_AGENT, AGENT);
-        // Elsewhere, our authorization is nobody's business.
-        let authorization = self.authorization().clone().filter(|_| authority == self.authority);
-        if let Some(value) = authorization {
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let request = request.body(body).map_err(Error::step("make a request"))?;
-        send(tls, &authority, request).await
+    /// [`Self::request`] for what is to be read.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) async fn get(&self, path: &str) -> Result<Response> {
+        self.request(Method::GET, path, Ok).await
     }
 
-    /// Does what a refusal asks for.
-    async fn authorize(&self, refusal: &Response<Incoming>) -> Result<()> {
+    /// The `Authorization` that a refusal asks for.
+    async fn authorize(&self, refusal: &HeaderMap) -> Result<String> {
         let denied = |why: &str| Error::internal(format!("unauthorized: {why}"));
-        let header = refusal.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        match header.and_then(challenge) {
-            Some(Challenge::Basic) if !self.credentials.username.is_empty() => {
-                *self.authorization() = Some(self.credentials.basic());
-                Ok(())
+        let headers = refusal.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenges: Vec<_> = headers.filter_map(|text| parse_challenges(text).ok()).flatten().collect();
+        let of = |scheme: &str| challenges.iter().find(|one| one.scheme.eq_ignore_ascii_case(scheme));
+        let Credentials { username, password, .. } = &self.credentials;
+        match (of("bearer"), of("basic")) {
+            (Some(challenge), _) => Ok(format!("Bearer {}", self.token(challenge).await?)),
+            (_, Some(_)) if username.is_empty() => Err(denied("authentication required")),
+            (_, Some(_)) => {
+                Ok(format!("Basic {}", files::base64(format!("{username}:{password}").as_bytes())))
             }
-            Some(Challenge::Basic) => Err(denied("authentication required")),
-            Some(Challenge::Bearer(fields)) => {
-                let token = self.token(&fields).await?;
-                *self.authorization() = Some(format!("Bearer {token}"));
-                Ok(())
-            }
-            None => Err(denied("the registry asks for an authentication that is not known")),
+            _ => Err(denied("the registry asks for an authentication that is not known")),
         }
     }
 
-    async fn token(&self, fields: &std::collections::BTreeMap<String, String>) -> Result<String> {
-        let realm = fields
-            .get("realm")
-            .ok_or_else(|| Error::internal("unauthorized: the registry names no realm"))?;
-        let uri: Uri = realm.parse().map_err(|error| Error::internal(format!("{realm}: {error}")))?;
-        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let tls = uri.scheme_str() != Some("http");
-        if !tls && !is_loopback(&authority) {
+    async fn token(&self, challenge: &ChallengeRef<'_>) -> Result<String> {
+        let denied = |why: &str| Error::internal(format!("unauthorized: {why}"));
+        let field = |name: &str| {
+            let found = challenge.params.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped())
+        };
+        let realm = field("realm").ok_or_else(|| denied("the registry names no realm"))?;
+        let url: Url = realm.parse().map_err(|error| Error::internal(format!("{realm}: {error}")))?;
+        if !is_safe(&url) {
             return Err(Error::internal(format!("{realm}: tokens are not asked for without TLS")));
         }
         let mut query = vec![("client_id", "corten".to_owned())];
-        for key in ["service", "scope"] {
-            query.extend(fields.get(key).map(|value| (key, value.clone())));
-        }
-        let request = if self.credentials.identity_token.is_empty() {
-            let separator = if uri.query().is_some() { '&' } else { '?' };
-            let path = format!(
-                "{}{separator}{}",
-                uri.path_and_query().map_or("/", |path| path.as_str()),
-                form(&query)
-            );
-            let mut request = Request::get(path).header(header::HOST, &authority);
-            if !self.credentials.username.is_empty() {
-                request = request.header(header::AUTHORIZATION, self.credentials.basic());
-            }
-            request.body(full(""))
+        query.extend(["service", "scope"].iter().filter_map(|key| Some((*key, field(key)?))));
+        let Credentials { username, password, identity_token, .. } = &self.credentials;
+        let request = if !identity_token.is_empty() {
+            let more =
+                [("grant_type", "refresh_token".to_owned()), ("refresh_token", identity_token.clone())];
+            query.extend(more);
+            self.client.post(url).form(&query)
+        } else if username.is_empty() {
+            self.client.get(url).query(&query)
         } else {
-            query.push(("grant_type", "refresh_token".into()));
-            query.push(("refresh_token", self.credentials.identity_token.clone()));
-            let request = Request::post(uri.path()).header(header::HOST, &authority);
-            request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(full(form(&query)))
+            self.client.get(url).query(&query).basic_auth(username, Some(password))
         };
-        let answer = send(tls, &authority, request.map_err(Error::step("make a request"))?).await?;
+        let answer = request.send().await.map_err(failed)?;
         let status = answer.status();
-        let bytes = read(answer).await?;
+        let text = read(answer).await?;
         if !status.is_success() {
-            return Err(Error::internal(format!("unauthorized: incorrect username or password ({status})")));
+            return Err(denied(&format!("incorrect username or password ({status})")));
         }
-        let value: Value = serde_json::from_slice(&bytes)?;
+        let value: Value = serde_json::from_slice(&text)?;
         let token = value["token"].as_str().or_else(|| value["access_token"].as_str());
-        token.map(str::to_owned).ok_or_else(|| Error::internal("unauthorized: the answer has no token"))
+        token.map(str::to_owned).ok_or_else(|| denied("the answer has no token"))
     }
 
     /// Whether the registry accepts the credentials.
@@ -201,103 +244,96 @@ impl Registry {
     /// # Errors
     /// When it does not.
     pub async fn log_in(&self) -> Result<()> {
-        let answer = self.request(Method::GET, "/v2/", &[], || full("")).await?;
-        expect(answer, &[StatusCode::OK]).await.map(drop)
+        self.get("/v2/").await.map(drop)
     }
 }
 
-/// The answer, when its status is one of those; the registry's own words otherwise.
-///
-/// # Errors
-/// With what the registry says.
-pub(super) async fn expect(answer: Response<Incoming>, good: &[StatusCode]) -> Result<Response<Incoming>> {
-    let status = answer.status();
-    if good.contains(&status) {
-        return Ok(answer);
-    }
-    let bytes = read(answer).await.unwrap_or_default();
-    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let first = &value["errors"][0];
-    let text = match (first["code"].as_str(), first["message"].as_str()) {
-        (Some(code), Some(message)) => format!("{}: {message}", code.to_lowercase().replace('_', " ")),
-        _ => format!("the registry answers {status}"),
-    };
-    Err(match status {
-        StatusCode::NOT_FOUND => Error::not_found(text),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::forbidden(text),
-        _ => Error::internal(text),
-    })
+/// The `Location` of an answer.
+pub(super) fn location(answer: &Response) -> Option<Url> {
+    answer.url().join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
 }
 
 /// A whole answer of modest size.
 ///
 /// # Errors
 /// When it is larger or breaks off.
-pub(super) async fn read(answer: Response<Incoming>) -> Result<Bytes> {
-    let body = Limited::new(answer.into_body(), MOST).collect().await;
-    body.map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Error::internal(format!("read the answer: {error}")))
+pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(more) = answer.chunk().await.map_err(failed)? {
+        bytes.extend_from_slice(&more);
+        if bytes.len() > MOST {
+            return Err(Error::internal(format!("read the answer: it has more than {MOST} bytes")));
+        }
+    }
+    Ok(bytes)
 }
 
-/// Writes what is at a URL of no registry into a file; redirections are followed. Returns the URL it was found at.
+/// A name and a password in a URL are for the server alone, and would be for whoever reads the history.
+fn is_anonymous(url: &Url) -> bool {
+    url.username().is_empty() && url.password().is_none()
+}
+
+/// Writes what is at a URL of no registry into a file; redirections are followed, but not from TLS to none.
 ///
 /// # Errors
 /// When it is not there, or breaks off.
-pub async fn download(url: &str, mut to: std::fs::File) -> Result<String> {
-    let mut url = url.to_owned();
-    for _ in 0..8 {
-        let parsed: Uri = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
-        let authority = parsed.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-        // A name and a password in it are for the server alone, and would be for whoever reads the history.
-        if authority.contains('@') {
-            return Err(Error::invalid("a URL with a name and password in it is not offered"));
-        }
-        let path = parsed.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path).header(header::HOST, &authority).header(header::USER_AGENT, AGENT);
-        let request = request.body(full("")).map_err(Error::step("make a request"))?;
-        let answer = send(parsed.scheme_str() == Some("https"), &authority, request).await?;
-        let status = answer.status();
-        let target = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        if let Some(target) = target.filter(|_| status.is_redirection()) {
-            let next = absolute(&url, target)?;
-            if !next.starts_with("https://") && (url.starts_with("https://") || !next.starts_with("http://"))
-            {
-                return Err(Error::invalid(format!("{url} leads to {next}, which is not followed")));
-            }
-            url = next;
-            continue;
-        }
-        if !status.is_success() {
-            return Err(Error::invalid(format!("{url}: the server answers {status}")));
-        }
-        let mut body = answer.into_body();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::internal(format!("{url}: {error}")))?;
-            if let Ok(bytes) = frame.into_data() {
-                to = tokio::task::spawn_blocking(move || to.write_all(&bytes).map(|()| to)).await??;
-            }
-        }
-        return Ok(url);
+pub async fn download(url: &str, to: std::fs::File) -> Result<()> {
+    let url: Url = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
+    if !is_anonymous(&url) {
+        return Err(Error::invalid("a URL with a name and password in it is not offered"));
     }
-    Err(Error::invalid(format!("{url}: too many redirections")))
+    let client = client(|from, to| {
+        is_anonymous(to) && matches!((from.scheme(), to.scheme()), (_, "https") | ("http", "http"))
+    })?;
+    let mut answer = client.get(url.clone()).send().await.map_err(failed)?;
+    if !answer.status().is_success() {
+        return Err(Error::invalid(format!("{url}: the server answers {}", answer.status())));
+    }
+    let mut to = tokio::fs::File::from_std(to);
+    while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+        to.write_all(&bytes).await?;
+    }
+    Ok(to.flush().await?)
 }
 
-fn absolute(base: &str, target: &str) -> Result<String> {
-    if target.contains("://") {
-        return Ok(target.to_owned());
-    }
-    let base: Uri = base.parse().map_err(|error| Error::internal(format!("{base}: {error}")))?;
-    let (scheme, authority) =
-        (base.scheme_str().unwrap_or("https"), base.authority().map(ToString::to_string).unwrap_or_default());
-    Ok(format!("{scheme}://{authority}/{}", target.trim_start_matches('/')))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
 
-fn form(fields: &[(&str, String)]) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escape = |text: &str| -> String {
-        text.bytes()
-            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-            .collect()
-    };
-    fields.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>().join("&")
+    async fn authorize(challenge: &str) -> Result<String> {
+        let credentials =
+            Credentials { username: "me".into(), password: "pw".into(), ..Credentials::default() };
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
+        Registry::new("localhost", credentials)?.authorize(&headers).await
+    }
+
+    #[tokio::test]
+    async fn challenges_are_met() {
+        assert_eq!(authorize("Basic realm=\"x\"").await.unwrap(), "Basic bWU6cHc=");
+        assert!(authorize("Digest x").await.is_err());
+        assert!(authorize("Bearer realm=\"http://192.0.2.1/token\"").await.is_err());
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = std::thread::spawn(move || {
+            let (mut stream, mut request) = (listener.accept().unwrap().0, Vec::new());
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut piece = [0; 512];
+                let count = stream.read(&mut piece).unwrap();
+                request.extend_from_slice(&piece[..count]);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"token\":\"t\"}").unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let scope = "repository:a/b:pull,push";
+        let text = format!("Bearer realm=\"http://{address}/token?a=b\",service=\"r.x\",scope=\"{scope}\"");
+        assert_eq!(authorize(&text).await.unwrap(), "Bearer t");
+        let request = serving.join().unwrap();
+        let wanted =
+            "GET /token?a=b&client_id=corten&service=r.x&scope=repository%3Aa%2Fb%3Apull%2Cpush HTTP/1.1";
+        assert!(request.starts_with(wanted), "{request}");
+        assert!(request.contains("authorization: Basic bWU6cHc="), "{request}");
+    }
 }

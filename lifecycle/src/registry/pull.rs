@@ -1,23 +1,26 @@
 //! Pull: a manifest for this machine, its configuration, and its layers, several at a time.
 
-use std::io::Write;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
-use hyper::{Method, StatusCode, header};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::header::{ACCEPT, LINK, RANGE};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::task::spawn_blocking;
 
-use super::client::{expect, full, read};
+use super::client::{failed, read};
 use super::{Credentials, MANIFESTS, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::config::architecture;
 use crate::image::content::digest;
+use crate::image::manifest::{Descriptor, Named};
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
 
@@ -28,30 +31,9 @@ const ATTEMPTS: usize = 5;
 /// How much of a list of tags is read, whatever a registry says comes next.
 const PAGES: usize = 1000;
 
-#[derive(Debug, Clone, Deserialize)]
-struct Descriptor {
-    digest: String,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-}
-
 #[derive(Debug, Deserialize)]
 struct TagList {
     tags: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
 }
 
 /// Pulls an image and gives it its name, or all of a repository without a tag; progress goes to `pusher`. What is Docker
@@ -67,262 +49,215 @@ pub async fn pull(
 ) -> Result<()> {
     let mirrors = engine.settings.mirrors.iter().filter(|_| reference.domain == DEFAULT_DOMAIN);
     for mirror in mirrors {
-        let registry = Arc::new(Registry::new(mirror, Credentials::default()));
+        let registry = Registry::new(mirror, Credentials::default())?;
         // It needs not have everything, nor be there at all.
-        if pull_from(engine, registry, reference, pusher).await.is_ok() {
+        if (Pull { engine, registry, reference, pusher }).all().await.is_ok() {
             return Ok(());
         }
     }
-    let registry = Arc::new(Registry::new(&reference.domain, credentials));
-    pull_from(engine, registry, reference, pusher).await
+    let registry = Registry::new(&reference.domain, credentials)?;
+    Pull { engine, registry, reference, pusher }.all().await
 }
 
-async fn pull_from(
-    engine: &Arc<Engine>,
-    registry: Arc<Registry>,
-    reference: &Reference,
-    pusher: &Pusher,
-) -> Result<()> {
-    if reference.tag.is_some() || reference.digest.is_some() {
-        return pull_one(engine, registry, reference, pusher).await;
-    }
-    let mut next = Some(format!("/v2/{}/tags/list", reference.path));
-    for _ in 0..PAGES {
-        let Some(path) = next.take() else { break };
-        let answer = registry.request(Method::GET, &path, &[], || full("")).await?;
-        let answer = expect(answer, &[StatusCode::OK]).await?;
-        let link = answer.headers().get(header::LINK).and_then(|link| link.to_str().ok());
-        // `</v2/…?n=…&last=…>; rel="next"`
-        next = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
-        let list: TagList = serde_json::from_slice(&read(answer).await?)
-            .map_err(|error| Error::invalid(format!("the list of tags: {error}")))?;
-        for tag in list.tags.into_iter().flatten() {
-            let one = Reference { tag: Some(tag), ..reference.clone() };
-            // What the registry calls a tag is one.
-            let one = Reference::parse(&one.to_string())?;
-            pull_one(engine, Arc::clone(&registry), &one, pusher).await?;
+/// What is pulled from where.
+struct Pull<'a> {
+    engine: &'a Arc<Engine>,
+    registry: Registry,
+    reference: &'a Reference,
+    pusher: &'a Pusher,
+}
+
+impl Pull<'_> {
+    async fn all(&self) -> Result<()> {
+        if self.reference.tag.is_some() || self.reference.digest.is_some() {
+            return self.one(self.reference).await;
         }
-    }
-    Ok(())
-}
-
-async fn pull_one(
-    engine: &Arc<Engine>,
-    registry: Arc<Registry>,
-    reference: &Reference,
-    pusher: &Pusher,
-) -> Result<()> {
-    let wanted = reference.digest.clone().or(reference.tag.clone()).unwrap_or_default();
-    let id = reference.tag.clone().or(reference.digest.clone());
-    pusher.json(&json!({"status": format!("Pulling from {}", reference.path.as_str()), "id": id})).await;
-    let _lease = engine.images.lease();
-    let (top, text) = manifest(&registry, reference, &wanted).await?;
-    let text = for_this_machine(&registry, reference, text).await?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|error| Error::invalid(format!("the manifest: {error}")))?;
-    let config = blob(&registry, reference, &manifest.config.digest).await?;
-    let parsed = ConfigFile::parse(&config)?;
-    if parsed.rootfs.diff_ids.len() != manifest.layers.len() {
-        return Err(Error::invalid("the manifest has another number of layers than the configuration"));
-    }
-    let mut new = false;
-    let limit = Arc::new(Semaphore::new(PARALLEL));
-    let mut fetching = JoinSet::new();
-    for (layer, diff_id) in manifest.layers.iter().zip(&parsed.rootfs.diff_ids) {
-        let short = layer.digest.get(7..19).unwrap_or_default().to_owned();
-        if engine.images.layers.get(diff_id).is_some() {
-            pusher.json(&json!({"status": "Already exists", "progressDetail": {}, "id": short})).await;
-            continue;
+        let mut next = Some(format!("/v2/{}/tags/list", self.reference.path));
+        for _ in 0..PAGES {
+            let Some(path) = next.take() else { break };
+            let answer = self.registry.get(&path).await?;
+            let link = answer.headers().get(LINK).and_then(|link| link.to_str().ok());
+            // `</v2/…?n=…&last=…>; rel="next"`
+            next = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+            let list: TagList = parse("the list of tags", &read(answer).await?)?;
+            for tag in list.tags.into_iter().flatten() {
+                let one = Reference { tag: Some(tag), ..self.reference.clone() };
+                // What the registry calls a tag is one.
+                self.one(&Reference::parse(&one.to_string())?).await?;
+            }
         }
-        new = true;
-        pusher.json(&json!({"status": "Pulling fs layer", "progressDetail": {}, "id": short})).await;
-        let (engine, registry, reference) = (Arc::clone(engine), Arc::clone(&registry), reference.clone());
-        let (layer, diff_id, limit, pusher) =
-            (layer.clone(), diff_id.clone(), Arc::clone(&limit), pusher.clone());
-        fetching.spawn(async move {
-            let _permit = limit.acquire().await;
-            fetch(&engine, &registry, &reference, &layer, &diff_id, &pusher, &short).await
-        });
+        Ok(())
     }
-    while let Some(fetched) = fetching.join_next().await {
-        fetched??;
-    }
-    finish(engine, reference, &config, &top, new, pusher).await
-}
 
-async fn finish(
-    engine: &Arc<Engine>,
-    reference: &Reference,
-    config: &[u8],
-    top: &str,
-    new: bool,
-    pusher: &Pusher,
-) -> Result<()> {
-    let before = engine.images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
-    let id = engine.images.add(config, None)?;
-    if reference.tag.is_some() && reference.digest.is_none() {
-        engine.images.tag(reference, &id)?;
-    }
-    let by_digest = Reference { tag: None, digest: Some(top.to_owned()), ..reference.clone() };
-    engine.images.tag(&by_digest, &id)?;
-    let name = reference.familiar_full();
-    let attributes = std::collections::BTreeMap::from([("name".to_owned(), reference.familiar())]);
-    engine.events.publish("image", "pull", &name, attributes);
-    pusher.json(&json!({"status": format!("Digest: {top}")})).await;
-    let words = match new || before.as_deref() != Some(&id) {
-        true => format!("Status: Downloaded newer image for {name}"),
-        false => format!("Status: Image is up to date for {name}"),
-    };
-    pusher.json(&json!({"status": words})).await;
-    Ok(())
-}
-
-/// A manifest by tag or digest: its digest, and its text.
-async fn manifest(registry: &Registry, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
-    let path = format!("/v2/{}/manifests/{wanted}", reference.path);
-    let accept = [("accept", MANIFESTS.join(", "))];
-    let answer = registry.request(Method::GET, &path, &accept, || full("")).await?;
-    let answer = expect(answer, &[StatusCode::OK]).await.map_err(|error| match error.kind {
-        crate::error::Kind::NotFound => {
-            Error::not_found(format!("manifest for {} not found: {error}", reference.familiar_full()))
+    async fn one(&self, reference: &Reference) -> Result<()> {
+        let images = &self.engine.images;
+        let (tag, digest) = (reference.tag.as_deref(), reference.digest.as_deref());
+        let wanted = digest.or(tag).unwrap_or("latest");
+        let status = format!("Pulling from {}", reference.path);
+        self.pusher.json(&json!({"status": status, "id": tag.or(digest)})).await;
+        let _lease = images.lease();
+        let (top, text) = self.manifest(reference, wanted).await?;
+        let manifest = match parse("the manifest", &text)? {
+            Named::Manifest(manifest) => manifest,
+            Named::Index(index) => {
+                let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(|its| its.is_ours());
+                let found = index.manifests.iter().find(ours).ok_or_else(|| {
+                    let arch = architecture();
+                    Error::not_found(format!(
+                        "no matching manifest for linux/{arch} in the manifest list entries"
+                    ))
+                })?;
+                parse("the manifest", &self.manifest(reference, &found.digest).await?.1)?
+            }
+        };
+        let path = format!("/v2/{}/blobs/{}", reference.path, manifest.config.digest);
+        let config = read(self.registry.get(&path).await?).await?;
+        check("a blob", &config, &manifest.config.digest)?;
+        let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
+        if diff_ids.len() != manifest.layers.len() {
+            return Err(Error::invalid("the manifest has another number of layers than the configuration"));
         }
-        _ => error,
-    })?;
-    let text = read(answer).await?.to_vec();
-    let own = digest(&text);
-    if wanted.starts_with("sha256:") && own != wanted {
-        return Err(Error::invalid(format!("the manifest has digest {own}, expected {wanted}")));
+        let mut missing = Vec::new();
+        for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+            let is_here = images.layers.get(diff_id).is_some();
+            self.say(layer, if is_here { "Already exists" } else { "Pulling fs layer" }, json!({})).await;
+            missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
+        }
+        let is_new = !missing.is_empty();
+        stream::iter(missing).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        self.finish(reference, &config, top, is_new).await
     }
-    Ok((own, text))
-}
 
-/// Of an index, the manifest for this machine; a manifest is itself.
-async fn for_this_machine(registry: &Registry, reference: &Reference, text: Vec<u8>) -> Result<Vec<u8>> {
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|error| Error::invalid(format!("the manifest: {error}")))?;
-    if !value["manifests"].is_array() {
-        return Ok(text);
+    async fn finish(&self, reference: &Reference, config: &[u8], top: String, is_new: bool) -> Result<()> {
+        let images = &self.engine.images;
+        let before = images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
+        let id = images.add(config, None)?;
+        if reference.tag.is_some() && reference.digest.is_none() {
+            images.tag(reference, &id)?;
+        }
+        let by_digest = Reference { tag: None, digest: Some(top.clone()), ..reference.clone() };
+        images.tag(&by_digest, &id)?;
+        let name = reference.familiar_full();
+        let attributes = BTreeMap::from([("name".to_owned(), reference.familiar())]);
+        self.engine.events.publish("image", "pull", &name, attributes);
+        let words = match is_new || before.as_deref() != Some(&id) {
+            true => format!("Status: Downloaded newer image for {name}"),
+            false => format!("Status: Image is up to date for {name}"),
+        };
+        for status in [format!("Digest: {top}"), words] {
+            self.pusher.json(&json!({"status": status})).await;
+        }
+        Ok(())
     }
-    let all: Vec<Descriptor> = serde_json::from_value(value["manifests"].clone())
-        .map_err(|error| Error::invalid(format!("the index: {error}")))?;
-    let ours = |one: &&Descriptor| {
-        one.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == architecture())
-    };
-    let found = all.iter().find(ours);
-    let found = found.ok_or_else(|| {
-        Error::not_found(format!(
-            "no matching manifest for linux/{} in the manifest list entries",
-            architecture()
-        ))
-    })?;
-    Ok(manifest(registry, reference, &found.digest).await?.1)
-}
 
-/// A blob of modest size.
-async fn blob(registry: &Registry, reference: &Reference, wanted: &str) -> Result<Vec<u8>> {
-    let path = format!("/v2/{}/blobs/{wanted}", reference.path);
-    let answer = registry.request(Method::GET, &path, &[], || full("")).await?;
-    let bytes = read(expect(answer, &[StatusCode::OK]).await?).await?.to_vec();
-    let own = digest(&bytes);
-    if own == wanted {
-        Ok(bytes)
-    } else {
-        Err(Error::invalid(format!("a blob has digest {own}, expected {wanted}")))
+    /// A manifest by tag or digest: its digest, and its text.
+    async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
+        let path = format!("/v2/{}/manifests/{wanted}", reference.path);
+        let asking = self
+            .registry
+            .request(Method::GET, &path, |request| Ok(request.header(ACCEPT, MANIFESTS.join(", "))));
+        let answer = asking.await.map_err(|error| match error.kind {
+            Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
+            _ => error,
+        })?;
+        let text = read(answer).await?;
+        if wanted.starts_with("sha256:") {
+            check("the manifest", &text, wanted)?;
+        }
+        Ok((digest(&text), text))
     }
-}
 
-/// Fetches a layer and unpacks it.
-async fn fetch(
-    engine: &Arc<Engine>,
-    registry: &Registry,
-    reference: &Reference,
-    layer: &Descriptor,
-    diff_id: &str,
-    pusher: &Pusher,
-    short: &str,
-) -> Result<()> {
-    if !engine.images.content.has(&layer.digest) {
-        let path = engine.images.content.temporary();
-        let mut result = Ok(());
-        for _ in 0..ATTEMPTS {
-            result = download(registry, reference, layer, &path, pusher, short).await;
-            match &result {
-                // What has arrived is kept, and the next attempt goes on from there.
-                Err(error) if error.kind == crate::error::Kind::Internal => {
-                    tokio::time::sleep(std::time::Duration::from_millis(300)).await
+    /// Tells the client of a layer; whether anybody still wants it.
+    async fn say(&self, layer: &Descriptor, status: &str, detail: Value) -> bool {
+        let short = layer.digest.get(7..19).unwrap_or_default();
+        self.pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
+    }
+
+    /// Fetches a layer and unpacks it.
+    async fn fetch(&self, layer: &Descriptor, diff_id: &str) -> Result<()> {
+        if !self.engine.images.content.has(&layer.digest) {
+            let file = self.engine.images.content.spool()?;
+            let mut result = Ok(());
+            for _ in 0..ATTEMPTS {
+                result = self.download(layer, file.try_clone()?.into()).await;
+                match &result {
+                    // What has arrived is kept, and the next attempt goes on from there.
+                    Err(error) if error.kind == Kind::Internal => {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                    }
+                    _ => break,
                 }
-                _ => break,
+            }
+            result?;
+            let (engine, wanted) = (Arc::clone(self.engine), layer.digest.clone());
+            let placing = spawn_blocking(move || {
+                (&file).rewind()?;
+                engine.images.content.add(file, Some(&wanted))
+            });
+            placing.await??;
+        }
+        self.say(layer, "Download complete", json!({})).await;
+        self.say(layer, "Extracting", json!({"current": layer.size, "total": layer.size})).await;
+        let (engine, blob, diff_id) = (Arc::clone(self.engine), layer.digest.clone(), diff_id.to_owned());
+        let unpacking = spawn_blocking(move || {
+            engine.images.layers.unpack(&engine.images.content, &blob, Some(&diff_id))
+        });
+        unpacking.await??;
+        self.say(layer, "Pull complete", json!({})).await;
+        Ok(())
+    }
+
+    /// Downloads the rest of a blob into a file.
+    async fn download(&self, layer: &Descriptor, mut file: tokio::fs::File) -> Result<()> {
+        let mut have = file.metadata().await?.len();
+        if layer.size > 0 && have == layer.size {
+            return Ok(());
+        }
+        let path = format!("/v2/{}/blobs/{}", self.reference.path, layer.digest);
+        let asking = self.registry.request(Method::GET, &path, |request| match have {
+            0 => Ok(request),
+            _ => Ok(request.header(RANGE, format!("bytes={have}-"))),
+        });
+        let mut answer = asking.await?;
+        if answer.status() != StatusCode::PARTIAL_CONTENT {
+            file.set_len(0).await?;
+            have = 0;
+        }
+        file.seek(SeekFrom::Start(have)).await?;
+        let mut told = Instant::now();
+        while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+            have += bytes.len() as u64;
+            if layer.size > 0 && have > layer.size {
+                return Err(Error::invalid(format!(
+                    "layer {}: larger than the {} bytes of the manifest",
+                    layer.digest, layer.size
+                )));
+            }
+            file.write_all(&bytes).await?;
+            if told.elapsed().as_millis() > 200 {
+                told = Instant::now();
+                let progress = json!({"current": have, "total": layer.size});
+                if !self.say(layer, "Downloading", progress).await {
+                    return Err(Error::invalid("the client has gone"));
+                }
             }
         }
-        result?;
-        let (engine, wanted) = (Arc::clone(engine), layer.digest.clone());
-        let placing = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::open(&path).map_err(Error::at("open", &path))?;
-            let stored = engine.images.content.add(file, Some(&wanted));
-            let _gone = std::fs::remove_file(&path);
-            stored
-        });
-        placing.await??;
+        file.flush().await?;
+        match layer.size {
+            size if size == 0 || size == have => Ok(()),
+            size => Err(Error::internal(format!("layer {}: {have} of {size} bytes arrived", layer.digest))),
+        }
     }
-    pusher.json(&json!({"status": "Download complete", "progressDetail": {}, "id": short})).await;
-    pusher.json(&json!({"status": "Extracting", "progressDetail": {"current": layer.size, "total": layer.size}, "id": short})).await;
-    let (engine, wanted, diff_id) = (Arc::clone(engine), layer.digest.clone(), diff_id.to_owned());
-    tokio::task::spawn_blocking(move || {
-        engine.images.layers.unpack(&engine.images.content, &wanted, Some(&diff_id))
-    })
-    .await??;
-    pusher.json(&json!({"status": "Pull complete", "progressDetail": {}, "id": short})).await;
-    Ok(())
 }
 
-/// Downloads the rest of a blob into a file.
-async fn download(
-    registry: &Registry,
-    reference: &Reference,
-    layer: &Descriptor,
-    path: &Path,
-    pusher: &Pusher,
-    short: &str,
-) -> Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.append(true).create(true).open(path).map_err(Error::at("open", path))?;
-    let mut have = file.metadata().map_or(0, |meta| meta.len());
-    if layer.size > 0 && have == layer.size {
-        return Ok(());
-    }
-    let url = format!("/v2/{}/blobs/{}", reference.path, layer.digest);
-    let range = if have > 0 { vec![("range", format!("bytes={have}-"))] } else { Vec::new() };
-    let answer = registry.request(Method::GET, &url, &range, || full("")).await?;
-    let answer = expect(answer, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
-    if answer.status() == StatusCode::OK && have > 0 {
-        file.set_len(0)?;
-        have = 0;
-    }
-    let mut body = answer.into_body();
-    let mut told = std::time::Instant::now();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Error::internal(format!("download {}: {error}", layer.digest)))?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        have += bytes.len() as u64;
-        if layer.size > 0 && have > layer.size {
-            return Err(Error::invalid(format!(
-                "layer {}: larger than the {} bytes of the manifest",
-                layer.digest, layer.size
-            )));
-        }
-        file.write_all(&bytes).map_err(Error::at("write", path))?;
-        if told.elapsed().as_millis() > 200 {
-            told = std::time::Instant::now();
-            let progress = json!({"current": have, "total": layer.size});
-            if !pusher.json(&json!({"status": "Downloading", "progressDetail": progress, "id": short})).await
-            {
-                return Err(Error::invalid("the client has gone"));
-            }
-        }
-    }
-    match layer.size {
-        0 => Ok(()),
-        size if size == have => Ok(()),
-        size => Err(Error::internal(format!("layer {}: {have} of {size} bytes arrived", layer.digest))),
+fn parse<T: for<'de> Deserialize<'de>>(what: &str, text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|error| Error::invalid(format!("{what}: {error}")))
+}
+
+/// Refuses what is not what was asked for.
+fn check(what: &str, bytes: &[u8], wanted: &str) -> Result<()> {
+    match digest(bytes) {
+        own if own == wanted => Ok(()),
+        own => Err(Error::invalid(format!("{what} has digest {own}, expected {wanted}"))),
     }
 }

@@ -2,25 +2,25 @@
 //! size may be limited by the caller, and attributes that would steer an overlay are not taken from it.
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, makedev, mknodat, utimensat,
+    FileStat, Mode, SFlag, UtimensatFlags, fstatat, futimens, makedev, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
 use super::{Root, by_descriptor, clean, is_kind};
 use crate::error::{Error, Result};
-use crate::sys;
 
 /// What a name that begins with `.wh.` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,20 +81,20 @@ impl Apply {
     /// # Errors
     /// With the path of the entry that failed.
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<Applied> {
-        let mut applied = Applied::default();
+        let bad = |error: io::Error| Error::invalid(format!("read the archive: {error}"));
+        let (mut applied, mut done) = (Applied::default(), Done::default());
         let mut archive = Archive::new(stream);
-        let mut done = Done::default();
-        let entries = archive.entries().map_err(Error::step("read the archive"))?;
-        for entry in entries {
-            let mut entry = entry.map_err(|error| Error::invalid(format!("read the archive: {error}")))?;
+        for entry in archive.entries().map_err(bad)? {
+            let mut entry = entry.map_err(bad)?;
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
+            let size = self.entry(root, &path, &mut entry, &mut done);
+            applied.bytes += size.map_err(Error::at("unpack", &path))?;
             applied.entries += 1;
-            applied.bytes += self.entry(root, &path, &mut entry, &mut done)?;
         }
         // Deepest first: setting the time of a directory is the last thing that happens in it.
         for (path, time) in done.times.into_iter().rev() {
             if let Ok(fd) = root.get(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-                let _time = nix::sys::stat::futimens(fd.as_fd(), &time, &time);
+                let _time = futimens(fd.as_fd(), &time, &time);
             }
         }
         Ok(applied)
@@ -106,114 +106,82 @@ impl Apply {
         path: &Path,
         entry: &mut Entry<'_, R>,
         done: &mut Done,
-    ) -> Result<u64> {
-        let failed = |step: &'static str| {
-            let path = path.to_owned();
-            move |error: io::Error| Error::internal(format!("{step} {}: {error}", path.display()))
-        };
+    ) -> io::Result<u64> {
+        let directory = entry.header().entry_type() == EntryType::Directory;
         let Some(name) = path.file_name().map(Path::new) else {
             // The root itself: its mode and owner count, and nothing else of it.
-            if entry.header().entry_type() == EntryType::Directory {
-                let here = root.get(Path::new(""), OFlag::O_RDONLY).map_err(|e| failed("open")(e.into()))?;
-                self.finish_dir(entry, &here).map_err(failed("set up"))?;
+            if directory {
+                self.finish(entry, &root.get(Path::new(""), OFlag::O_PATH)?)?;
             }
             return Ok(0);
         };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let folder = root.make_dirs(folder, 0o755).map_err(|e| failed("make the folder of")(e.into()))?;
+        let folder = root.make_dirs(path.parent().unwrap_or(Path::new("")), 0o755)?;
         if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT) {
             match self.whiteouts {
-                Whiteouts::Overlay => whiteout(&folder, name).map_err(failed("hide"))?,
-                _ => done.remove(&folder, path).map_err(failed("remove"))?,
+                Whiteouts::Overlay => whiteout(&folder, name)?,
+                _ => done.remove(&folder, path)?,
             }
             return Ok(0);
         }
         done.paths.extend((self.whiteouts == Whiteouts::Remove).then(|| path.to_owned()));
-        let place = Place { root, folder, name, path };
-        let size = self.put(&place, entry).map_err(failed("unpack"))?;
-        if entry.header().entry_type() == EntryType::Directory {
-            done.times.push((path.to_owned(), modified(entry)));
-        }
+        self.make_room(&folder, name, directory)?;
+        let size = self.put(root, &folder, name, entry)?;
+        done.times.extend(directory.then(|| (path.to_owned(), modified(entry))));
         Ok(size)
     }
 
-    fn put<R: Read>(&self, place: &Place<'_>, entry: &mut Entry<'_, R>) -> io::Result<u64> {
-        let kind = entry.header().entry_type();
-        let directory = kind == EntryType::Directory;
-        self.make_room(place, directory)?;
-        let (folder, name) = (place.folder.as_fd(), place.name);
-        match kind {
-            EntryType::Directory => {
-                match nix::sys::stat::mkdirat(folder, name, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let here = nix::fcntl::openat(folder, name, flags, Mode::empty())?;
-                self.finish_dir(entry, &here)?;
-                Ok(0)
+    fn put<R: Read>(
+        &self,
+        root: &Root,
+        folder: &OwnedFd,
+        name: &Path,
+        entry: &mut Entry<'_, R>,
+    ) -> io::Result<u64> {
+        let own = Mode::from_bits_truncate(0o600);
+        let at = folder.as_fd();
+        match entry.header().entry_type() {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+                let mut file = File::from(openat(at, name, flags | OFlag::O_CLOEXEC, own)?);
+                let size = io::copy(entry, &mut file)?;
+                self.finish(entry, &file.into())?;
+                return Ok(size);
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.put_file(place, entry),
             EntryType::Link => {
-                let target = link_target(entry)?;
-                let target = self.below.join(clean(&target));
-                let (from, from_name) = place.root.parent(&target)?.ok_or(io::ErrorKind::InvalidInput)?;
-                linkat(from.as_fd(), &from_name, folder, name, AtFlags::empty())?;
-                Ok(0)
+                let target = self.below.join(clean(&link_target(entry)?));
+                let (from, from_name) = root.parent(&target)?.ok_or(io::ErrorKind::InvalidInput)?;
+                linkat(from.as_fd(), &from_name, at, name, AtFlags::empty())?;
+                return Ok(0);
             }
-            EntryType::Symlink => {
-                symlinkat(&link_target(entry)?, folder, name)?;
-                self.finish_unopened(place, entry, false)?;
-                Ok(0)
-            }
-            EntryType::Fifo | EntryType::Char | EntryType::Block => {
-                let kind = match kind {
-                    EntryType::Fifo => SFlag::S_IFIFO,
-                    EntryType::Char => SFlag::S_IFCHR,
-                    _ => SFlag::S_IFBLK,
-                };
-                let number =
-                    |value: io::Result<Option<u32>>| value.map(|value| u64::from(value.unwrap_or(0)));
-                let major = number(entry.header().device_major())?;
-                let minor = number(entry.header().device_minor())?;
-                match mknodat(folder, name, kind, Mode::from_bits_truncate(0o600), makedev(major, minor)) {
+            // Headers that describe other entries.
+            EntryType::XGlobalHeader | EntryType::XHeader => return Ok(0),
+            EntryType::Directory => match mkdirat(at, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            },
+            EntryType::Symlink => symlinkat(&link_target(entry)?, at, name)?,
+            EntryType::Fifo => mkfifoat(at, name, own)?,
+            kind @ (EntryType::Char | EntryType::Block) => {
+                let kind = if kind == EntryType::Char { SFlag::S_IFCHR } else { SFlag::S_IFBLK };
+                let [major, minor] = [entry.header().device_major()?, entry.header().device_minor()?]
+                    .map(|number| number.unwrap_or(0).into());
+                match mknodat(at, name, kind, own, makedev(major, minor)) {
                     // Only the host's root makes devices; a container gets its own ones anyway.
                     Err(Errno::EPERM) if crate::rootless::is() => return Ok(0),
                     other => other?,
                 }
-                self.finish_unopened(place, entry, true)?;
-                Ok(0)
             }
-            // Headers that describe other entries.
-            EntryType::XGlobalHeader | EntryType::XHeader => Ok(0),
-            other => Err(io::Error::other(format!("entries of type {other:?} are not known"))),
+            other => return Err(io::Error::other(format!("entries of type {other:?} are not known"))),
         }
-    }
-
-    fn put_file<R: Read>(&self, place: &Place<'_>, entry: &mut Entry<'_, R>) -> io::Result<u64> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd =
-            nix::fcntl::openat(place.folder.as_fd(), place.name, flags, Mode::from_bits_truncate(0o600))?;
-        let mut file = File::from(fd);
-        let size = io::copy(entry, &mut file)?;
-        let (uid, gid) = self.owner_of(entry)?;
-        fchown(file.as_fd(), Some(uid), Some(gid))?;
-        fchmod(file.as_fd(), self.mode_of(entry)?)?;
-        set_xattrs(entry, &file)?;
-        let time = modified(entry);
-        nix::sys::stat::futimens(file.as_fd(), &time, &time)?;
-        Ok(size)
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        self.finish(entry, &openat(at, name, flags, Mode::empty())?)?;
+        Ok(0)
     }
 
     /// Removes what is where an entry goes, unless both are directories.
-    fn make_room(&self, place: &Place<'_>, directory: bool) -> io::Result<()> {
-        let stat = match fstatat(place.folder.as_fd(), place.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::ENOENT) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        };
-        let is_directory = is_kind(&stat, libc::S_IFDIR);
-        match (is_directory, directory) {
+    fn make_room(&self, folder: &OwnedFd, name: &Path, directory: bool) -> io::Result<()> {
+        let Some(stat) = look(folder, name)? else { return Ok(()) };
+        match (is_kind(&stat, libc::S_IFDIR), directory) {
             (true, true) => Ok(()),
             (true, false) if self.keep_kinds => {
                 Err(io::Error::other("cannot overwrite directory with non-directory"))
@@ -221,48 +189,28 @@ impl Apply {
             (false, true) if self.keep_kinds && !is_kind(&stat, libc::S_IFLNK) => {
                 Err(io::Error::other("cannot overwrite non-directory with directory"))
             }
-            (true, false) => remove_tree(&place.folder, place.name),
-            (false, _) => Ok(unlinkat(place.folder.as_fd(), place.name, UnlinkatFlags::NoRemoveDir)?),
+            _ => remove(folder, name, &stat),
         }
     }
 
-    fn owner_of<R: Read>(&self, entry: &Entry<'_, R>) -> io::Result<(Uid, Gid)> {
+    /// Owner, mode, attributes and time of what an entry has made: through its descriptor, as a running container may
+    /// have put something else under its name.
+    fn finish<R: Read>(&self, entry: &mut Entry<'_, R>, made: &OwnedFd) -> io::Result<()> {
+        let header = entry.header();
         let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::other("owner out of range"));
         let (uid, gid) = match self.owner {
             Some(owner) => owner,
-            None => (number(entry.header().uid()?)?, number(entry.header().gid()?)?),
+            None => (number(header.uid()?)?, number(header.gid()?)?),
         };
-        Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
-    }
-
-    fn mode_of<R: Read>(&self, entry: &Entry<'_, R>) -> io::Result<Mode> {
-        Ok(Mode::from_bits_truncate(self.mode.map_or_else(|| entry.header().mode(), Ok)? & 0o7777))
-    }
-
-    fn finish_dir<R: Read>(&self, entry: &mut Entry<'_, R>, here: &OwnedFd) -> io::Result<()> {
-        let (uid, gid) = self.owner_of(entry)?;
-        fchown(here.as_fd(), Some(uid), Some(gid))?;
-        fchmod(here.as_fd(), self.mode_of(entry)?)?;
-        set_xattrs(entry, here)
-    }
-
-    /// Owner, mode and time of something that opening would do harm to.
-    fn finish_unopened<R: Read>(
-        &self,
-        place: &Place<'_>,
-        entry: &Entry<'_, R>,
-        mode: bool,
-    ) -> io::Result<()> {
-        let (uid, gid) = self.owner_of(entry)?;
-        let (folder, name) = (place.folder.as_fd(), place.name);
-        fchownat(folder, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        if mode {
-            // Just made here, by us, and not a link.
-            fchmodat(folder, name, self.mode_of(entry)?, FchmodatFlags::FollowSymlink)?;
+        fchownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
+        let path = by_descriptor(made);
+        if header.entry_type() != EntryType::Symlink {
+            let mode = self.mode.map_or_else(|| header.mode(), Ok)? & 0o7777;
+            std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            set_xattrs(entry, &path)?;
         }
         let time = modified(entry);
-        utimensat(folder, name, &time, &time, UtimensatFlags::NoFollowSymlink)?;
-        Ok(())
+        Ok(utimensat(AT_FDCWD, &path, &time, &time, UtimensatFlags::FollowSymlink)?)
     }
 }
 
@@ -287,29 +235,29 @@ impl Done {
         };
         for name in hidden.iter().filter(|name| !self.paths.contains(&path.with_file_name(name))) {
             let name = Path::new(name);
-            match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Ok(stat) if is_kind(&stat, libc::S_IFDIR) => remove_tree(folder, name)?,
-                Ok(_) => unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir)?,
-                Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(errno.into()),
+            if let Some(stat) = look(folder, name)? {
+                remove(folder, name, &stat)?;
             }
         }
         Ok(())
     }
 }
 
-/// Where an entry goes.
-struct Place<'a> {
-    root: &'a Root,
-    folder: OwnedFd,
-    name: &'a Path,
-    path: &'a Path,
+/// What a name in a directory is.
+fn look(folder: &OwnedFd, name: &Path) -> io::Result<Option<FileStat>> {
+    match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => Ok(None),
+        other => Ok(Some(other?)),
+    }
 }
 
-impl std::fmt::Debug for Place<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.path.fmt(formatter)
+/// Removes a name from a directory, with all that is below it: links are not followed.
+fn remove(folder: &OwnedFd, name: &Path, stat: &FileStat) -> io::Result<()> {
+    if is_kind(stat, libc::S_IFDIR) {
+        // The standard library's removal uses descriptors and does not follow links either.
+        return std::fs::remove_dir_all(by_descriptor(folder).join(name));
     }
+    Ok(unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir)?)
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {
@@ -322,22 +270,14 @@ fn link_target<R: Read>(entry: &Entry<'_, R>) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(&name)))
 }
 
-fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, fd: &impl AsFd) -> io::Result<()> {
-    let mut wanted = Vec::new();
-    if let Some(extensions) = entry.pax_extensions()? {
-        for extension in extensions {
-            let extension = extension?;
-            let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) else {
-                continue;
-            };
-            if !KEPT_OUT.iter().any(|prefix| name.starts_with(prefix)) {
-                wanted.push((CString::new(name)?, extension.value_bytes().to_vec()));
-            }
-        }
-    }
-    for (name, value) in wanted {
-        let path = CString::new(by_descriptor(fd).into_os_string().into_encoded_bytes())?;
-        match sys::set_xattr(&path, &name, &value) {
+fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        let name = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."));
+        let Some(name) = name.filter(|name| !KEPT_OUT.iter().any(|prefix| name.starts_with(prefix))) else {
+            continue;
+        };
+        match xattr::set_deref(path, name, extension.value_bytes()) {
             // Not every file system has every class of attributes; a layer is usable without.
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
             other => other?,
@@ -369,10 +309,7 @@ fn hidden_name(name: &OsStr) -> Option<Hidden<'_>> {
 fn whiteout(folder: &OwnedFd, name: &Path) -> io::Result<()> {
     let hidden = match hidden_name(name.as_os_str()) {
         Some(Hidden::Name(hidden)) => Path::new(hidden),
-        Some(Hidden::All) => {
-            let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes())?;
-            return sys::set_xattr(&path, crate::rootless::opaque(), b"y");
-        }
+        Some(Hidden::All) => return xattr::set_deref(by_descriptor(folder), crate::rootless::opaque(), b"y"),
         None => return Ok(()),
     };
     match mknodat(folder.as_fd(), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
@@ -380,12 +317,6 @@ fn whiteout(folder: &OwnedFd, name: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-/// Removes a directory tree without leaving it: links in it are not followed.
-pub(super) fn remove_tree(folder: &OwnedFd, name: &Path) -> io::Result<()> {
-    // The standard library's removal uses descriptors and does not follow links either.
-    std::fs::remove_dir_all(by_descriptor(folder).join(name))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! that Docker compares.
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,6 @@ use nix::sys::stat::{FileStat, fstatat};
 use super::overlay::{is_opaque, is_whiteout};
 use super::{Lower, Root, by_descriptor, is_kind, mount};
 use crate::error::{Error, Result};
-use crate::sys;
 
 /// One thing that was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +133,5 @@ fn same_file(before: &FileStat, now: &FileStat) -> bool {
 
 fn capabilities(folder: &OwnedFd, name: &Path, stat: &FileStat) -> Option<Vec<u8>> {
     let path = by_descriptor(folder).join(name);
-    let path =
-        CString::new(path.as_os_str().as_encoded_bytes()).ok().filter(|_| is_kind(stat, libc::S_IFREG))?;
-    sys::get_xattr(&path, c"security.capability").ok()?
+    if is_kind(stat, libc::S_IFREG) { xattr::get(path, "security.capability").ok()? } else { None }
 }

@@ -13,13 +13,13 @@ pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode};
+use nix::sys::stat::{FileStat, Mode, fstat};
 
 use crate::error::{Error, Result};
 
@@ -95,25 +95,25 @@ impl Root {
             Err(Errno::ENOENT) => {}
             other => return other,
         }
-        let mut done = PathBuf::new();
-        let mut here = self.get(Path::new(""), flags)?;
-        for part in clean(path).components() {
-            let above = done.clone();
-            done.push(part);
-            here = match self.get(&done, flags) {
-                Err(Errno::ENOENT) => {
-                    let above = self.get(&above, flags)?;
-                    let name = Path::new(part.as_os_str());
-                    match nix::sys::stat::mkdirat(above.as_fd(), name, Mode::from_bits_truncate(mode)) {
-                        Ok(()) | Err(Errno::EEXIST) => {}
-                        Err(errno) => return Err(errno),
-                    }
-                    self.get(&done, flags)?
-                }
-                other => other?,
-            };
+        let clean = clean(path);
+        let Some(name) = clean.file_name() else { return Err(Errno::ENOENT) };
+        let above = self.make_dirs(clean.parent().unwrap_or(Path::new("")), mode)?;
+        match nix::sys::stat::mkdirat(above.as_fd(), name, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(Errno::EEXIST) => self.get(&clean, flags),
+            Err(errno) => Err(errno),
         }
-        Ok(here)
+    }
+
+    /// Opens a file for reading. What is none, such as a device or a pipe, is not even opened.
+    ///
+    /// # Errors
+    /// The errno of what failed; `EINVAL` for what is no file.
+    pub fn file(&self, path: &Path) -> io::Result<File> {
+        let fd = self.get(path, OFlag::O_PATH)?;
+        if !is_kind(&fstat(fd.as_fd())?, libc::S_IFREG) {
+            return Err(Errno::EINVAL.into());
+        }
+        File::open(by_descriptor(&fd))
     }
 
     /// Reads a file of modest size; `None` when there is none.
@@ -121,13 +121,15 @@ impl Root {
     /// # Errors
     /// With the path.
     pub fn text(&self, path: &str) -> Result<Option<String>> {
-        let fd = match self.get(Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        let file = match self.file(Path::new(path)) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             other => other.map_err(Error::at("open in the image", path))?,
         };
         let mut bytes = Vec::new();
         let failed = Error::at("read in the image", path);
-        File::from(fd).take(MAX_TEXT).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(MAX_TEXT).read_to_end(&mut bytes).map_err(failed)?;
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 }

@@ -105,7 +105,6 @@ pub(super) fn is_whiteout(stat: &FileStat) -> bool {
 
 /// Whether a directory hides all that lower ones have in it.
 pub(super) fn is_opaque(folder: &impl AsFd) -> bool {
-    let path = CString::new(by_descriptor(folder).into_os_string().into_encoded_bytes());
-    let value = path.ok().and_then(|path| sys::get_xattr(&path, crate::rootless::opaque()).ok());
-    value.flatten().as_deref() == Some(b"y")
+    let value = xattr::get_deref(by_descriptor(folder), crate::rootless::opaque());
+    value.is_ok_and(|value| value.as_deref() == Some(b"y"))
 }

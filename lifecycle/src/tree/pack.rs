@@ -1,7 +1,6 @@
 //! Writing a part of a [`Root`] as a tar stream.
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +13,6 @@ use tar::{Builder, EntryType, Header};
 use super::overlay::{is_opaque, is_whiteout};
 use super::{Apply, Change, Root, by_descriptor, clean, is_kind};
 use crate::error::{Error, Result};
-use crate::sys;
 
 /// What the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,16 +201,18 @@ impl<W: Write> Pack<W> {
 
     /// Attributes that belong to a file: capabilities and the user's own.
     fn xattrs(&mut self, fd: &impl AsFd) -> io::Result<()> {
-        let path = CString::new(by_descriptor(fd).into_os_string().into_encoded_bytes())?;
+        let path = by_descriptor(fd);
+        let names = match xattr::list_deref(&path) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
+            other => other?,
+        };
         let mut records = Vec::new();
-        for name in sys::list_xattrs(&path)? {
-            if name != b"security.capability" && !name.starts_with(b"user.")
-                || name.starts_with(b"user.overlay.")
+        for name in names.map(|name| name.to_string_lossy().into_owned()) {
+            let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
+            if (own || name == "security.capability")
+                && let Some(value) = xattr::get_deref(&path, &name)?
             {
-                continue;
-            }
-            if let Some(value) = sys::get_xattr(&path, &CString::new(name.clone())?)? {
-                records.push((format!("SCHILY.xattr.{}", String::from_utf8_lossy(&name)), value));
+                records.push((format!("SCHILY.xattr.{name}"), value));
             }
         }
         if records.is_empty() {

@@ -101,3 +101,27 @@ fn a_later_entry_replaces_an_earlier_one() {
     assert_eq!((text("x"), text("y"), text("z")), ("file now".into(), "new".into(), "old".into()));
     assert_eq!(applied.bytes, 1 + 8 + 3 + 3);
 }
+
+#[test]
+fn modes_and_times_are_those_of_the_stream() {
+    let root = tempfile::tempdir().unwrap();
+    symlink("/nowhere", root.path().join("victim")).unwrap();
+    let kinds = [EntryType::Regular, EntryType::Directory, EntryType::Symlink, EntryType::Fifo];
+    let mut builder = Builder::new(Vec::new());
+    for (number, kind) in kinds.iter().enumerate() {
+        let mut header = header(*kind, 0);
+        header.set_mode(0o2640);
+        header.set_mtime(1000);
+        raw(&mut header, &number.to_string(), if *kind == EntryType::Symlink { "victim" } else { "" });
+        builder.append(&header, &[][..]).unwrap();
+    }
+    let stream = builder.into_inner().unwrap();
+    Apply::default().run(&Root::open(root.path()).unwrap(), &stream[..]).unwrap();
+    for (number, kind) in kinds.iter().enumerate() {
+        let meta = fs::symlink_metadata(root.path().join(number.to_string())).unwrap();
+        assert_eq!(meta.mtime(), 1000, "{kind:?}");
+        let mode = meta.mode() & 0o7777;
+        assert!(*kind == EntryType::Symlink || mode == 0o2640, "{kind:?} {mode:o}");
+    }
+    assert_ne!(fs::symlink_metadata(root.path().join("victim")).unwrap().mtime(), 1000);
+}
