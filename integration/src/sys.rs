@@ -329,24 +329,36 @@ pub fn drop_bounding(command: &mut Command, drop: Vec<u8>) {
 
 /// Makes system call `number` fail with `error` in the child of `command` and in all that it starts, by a seccomp filter.
 pub fn refuse(command: &mut Command, number: i64, error: i32) {
+    refuse_some(command, number, None, error);
+}
+
+/// As [`refuse`], where the first argument is this one.
+pub fn refuse_with(command: &mut Command, number: i64, argument: i32, error: i32) {
+    refuse_some(command, number, Some(argument.cast_unsigned()), error);
+}
+
+fn refuse_some(command: &mut Command, number: i64, argument: Option<u32>, error: i32) {
     let jump = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
         code: u16::try_from(code).unwrap_or(0),
         jt,
         jf,
         k,
     };
-    let number = u32::try_from(number).unwrap_or(u32::MAX);
-    let filter = [
-        // The number is the first field of seccomp_data.
-        jump(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
-        jump(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error.cast_unsigned()),
-        jump(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    // SAFETY: one system call between fork and exec; the array moves into the closure and outlives it.
+    let load = |offset| jump(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let equal = |value| jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, value);
+    let answer = |action| jump(libc::BPF_RET | libc::BPF_K, 0, 0, action);
+    // The number is the first field of seccomp_data, and the arguments are behind the third.
+    let mut conditions = vec![(0, u32::try_from(number).unwrap_or(u32::MAX))];
+    conditions.extend(argument.map(|value| (16, value)));
+    let allow = answer(libc::SECCOMP_RET_ALLOW);
+    let mut filter: Vec<_> =
+        conditions.into_iter().flat_map(|(at, value)| [load(at), equal(value), allow]).collect();
+    filter.push(answer(libc::SECCOMP_RET_ERRNO | error.cast_unsigned()));
+    // SAFETY: one system call between fork and exec; the list moves into the closure and outlives it.
     unsafe {
         command.pre_exec(move || {
-            let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
+            let len = u16::try_from(filter.len()).unwrap_or(0);
+            let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
             let mode = libc::SECCOMP_SET_MODE_FILTER;
             check(libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program)).map(drop)
         });

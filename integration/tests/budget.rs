@@ -12,6 +12,8 @@
 
 use integration::observe::{self, Cost, Observed};
 use integration::{config, host, proc, skip, trace};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -135,6 +137,12 @@ impl Place {
     fn new(corten: &Path, globals: &'static [&'static str]) -> Place {
         nix::sys::prctl::set_child_subreaper(true).unwrap();
         let directory = tempfile::Builder::new().prefix("corten-budget-").tempdir_in("/tmp").unwrap();
+        // How much of a program is mapped at once depends on the file system, and on how its file was written. This
+        // mount namespace ends with the test's thread.
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
         let path = |name: &str| directory.path().join(name);
         for name in ["bin", "dev", "etc", "proc", "sys"] {
             fs::create_dir_all(path("rootfs").join(name)).unwrap();
@@ -233,6 +241,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         // Nothing is left when all went well.
         let _ = self.command(&["delete", "--force", ID]).stderr(Stdio::null()).status();
+        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
     }
 }
 

@@ -16,6 +16,7 @@
 
 use crate::sys::{Errno, fd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 /// What a child tells its parent.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub struct Wire(OwnedFd);
 
 /// Longer failure texts are cut: a packet must fit into a socket buffer whatever a path in it looks like.
 const MAX_TEXT: usize = 16 << 10;
+
+/// Where packets are received. Nearly all of them are of one byte: what this program begins with as zeroes costs no memory
+/// until something is written there.
+static PACKET: Mutex<[u8; MAX_TEXT + 5]> = Mutex::new([0; MAX_TEXT + 5]);
 
 /// The flags of sendmsg(2) by which descriptors are sent, all of them without a meaning for this kind of socket. A filter
 /// that watches every call knows this one by them: nobody can answer for the process before its listener has arrived.
@@ -128,8 +133,8 @@ impl Wire {
     /// # Errors
     /// The errno of recvmsg(2); `EBADMSG` for something that no child of ours sends.
     pub fn hear(&self) -> Result<FromChild, Errno> {
-        let mut buffer = vec![0; MAX_TEXT + 5];
-        let (length, fd) = match fd::receive(self.0.as_fd(), &mut buffer) {
+        let mut buffer = PACKET.lock().unwrap_or_else(PoisonError::into_inner);
+        let (length, fd) = match fd::receive(self.0.as_fd(), &mut *buffer) {
             // A child that was killed in the middle of a message.
             Err(Errno::ECONNRESET) => return Ok(FromChild::End),
             result => result?,

@@ -2,9 +2,9 @@
 
 use crate::arguments::Arguments;
 use crate::ground::{Ground, Shape};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs, io};
 
 /// Whose commands are measured.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Contestant {
     }
 
     fn runtime(name: String, path: &Path) -> Contestant {
-        let path = fs::canonicalize(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let path = installed_copy(&name, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let output = Command::new(&path).arg("--version").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.lines().next().unwrap_or_default().replace(" version ", " ");
@@ -159,6 +159,17 @@ impl Contestant {
         command.arg(container).args(more);
         command
     }
+}
+
+/// Writes a program as an installation does it: how much of a file the kernel maps at once depends on how it was written,
+/// and a linker does that in small pieces.
+fn installed_copy(name: &str, path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    let place = env::current_exe()?.with_file_name("contestants").join(name);
+    fs::create_dir_all(&place)?;
+    let copy = place.join(path.file_name().unwrap_or_default());
+    fs::copy(&path, &copy)?;
+    Ok(copy)
 }
 
 /// A program's release build, beside whatever build the bench is.

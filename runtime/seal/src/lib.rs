@@ -1,18 +1,23 @@
-//! Executes this program again from a file that nobody can write to (CVE-2019-5736), as its very first step: before the
-//! C library has begun.
+//! Has this program run from a file that nobody can write to (CVE-2019-5736), as its very first step: before the C library
+//! has begun.
 //!
-//! A C library begins by asking the processor what it is, 67 times; in a virtual machine each answer comes from the
-//! hypervisor. What is done here is done without all that, so that it is paid once, by the execution that stays.
+//! As nothing has been written to the program's memory yet, all of it can be mapped anew from that file, in place, and the
+//! kernel told that this is the file that runs. Where it does not let itself be told, the program is executed again from
+//! there. That costs a tenth of a millisecond more, but not what comes after it twice: a C library begins by asking the
+//! processor what it is, 67 times, and in a virtual machine each answer comes from the hypervisor.
 //!
 //! Nothing here may allocate, panic, or need the C library: its `memcpy` and `strlen` are chosen for the processor when it
-//! begins, and are not there yet (hence `no_builtins`, and no comparison of slices, which is a `memcmp`). Nothing depends
-//! on this step either: whoever enters containers sees to it that it was executed from such a file.
+//! begins, and are not there yet (hence `no_builtins`, and no comparison of slices, which is a `memcmp`). Nothing may be
+//! written to this program's variables before it has been mapped anew. Nothing depends on this step either: whoever enters
+//! containers sees to it that it runs from such a file.
 #![no_std]
 #![no_builtins]
 #![deny(unsafe_code)]
 
 mod sys;
 
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicI32, Ordering};
 pub use sys::again;
 use sys::{Descriptor, Start, Strings, Text};
 
@@ -37,8 +42,20 @@ pub const VARIABLES: &[&str] = &[
 /// that is all.
 const ENTERING: &[&str] = &["create", "exec", "restore", "run"];
 
-/// The program's first step: goes on in the same program, executed from a sealed file; returns where that is not needed,
-/// not wanted yet, or cannot be had this way.
+/// The mount that this program was moved to in place; 0: it was not.
+static MOUNT: AtomicI32 = AtomicI32::new(0);
+
+/// The mount that this program was moved to, where that was done in place: an open descriptor, close-on-exec, which belongs
+/// to who asks first.
+pub fn mount() -> Option<c_int> {
+    match MOUNT.swap(0, Ordering::Relaxed) {
+        0 => None,
+        number => Some(number),
+    }
+}
+
+/// The program's first step: goes on in the same program, from a sealed file; or as it was, where that is not needed, not
+/// wanted yet, or cannot be had this way.
 fn first(start: &Start) {
     // What is executed by a descriptor is this already.
     if start.executed_as().is_some_and(|name| begins(name, b"/dev/fd/")) {
@@ -49,16 +66,31 @@ fn first(start: &Start) {
     // do without a seal.
     let waits = start.arguments().iter().any(|argument| begins(argument, b"--trace"))
         || cfg!(debug_assertions) && start.environment().iter().any(|entry| begins(entry, b"CORTEN_WEAKEN="));
-    if !waits && start.arguments().iter().any(enters) {
-        execute(start.arguments(), start.environment());
+    if waits || !start.arguments().iter().any(enters) {
+        return;
+    }
+    let mut name = Text::new();
+    let Ok(mount) = sealed_directory(&mut name) else { return };
+    match move_to(start, &mount, &name) {
+        Ok(()) => {
+            start.environment().clear(|entry| !wanted(entry));
+            MOUNT.store(mount.keep(), Ordering::Relaxed);
+        }
+        Err(_) => _ = execute(&mount, &name, start.arguments(), start.environment()),
     }
 }
 
-/// Executes this program below an overlay of its directory. Returns only on failure, with errno(3).
-fn execute(arguments: Strings, environment: Strings) -> libc::c_int {
-    let mut name = Text::new();
-    match sealed_file(&mut name) {
-        Ok(mount) => mount.execute(&name, arguments, environment, wanted),
+/// Goes on in the file `name` of this directory, in place.
+fn move_to(start: &Start, mount: &Descriptor, name: &Text) -> Result<(), c_int> {
+    let file = mount.open(name)?;
+    if file.is_this_program(&Text::new())? { start.move_to(&file) } else { Err(libc::ESTALE) }
+}
+
+/// Executes this program in the file `name` of this directory. Returns only on failure, with errno(3).
+fn execute(mount: &Descriptor, name: &Text, arguments: Strings, environment: Strings) -> c_int {
+    match mount.is_this_program(name) {
+        Ok(true) => mount.execute(name, arguments, environment, wanted),
+        Ok(false) => libc::ESTALE,
         Err(errno) => errno,
     }
 }
@@ -69,8 +101,8 @@ fn wanted(entry: &[u8]) -> bool {
 }
 
 /// An overlay of this program's directory, read-only, without an upper layer and attached nowhere (Linux 5.2; needs
-/// `CAP_SYS_ADMIN`), and the program's name there. Costs 50 µs and no memory.
-fn sealed_file(name: &mut Text) -> Result<Descriptor, libc::c_int> {
+/// `CAP_SYS_ADMIN`), and the program's name there: its path may mean another file by now. Costs 50 µs and no memory.
+fn sealed_directory(name: &mut Text) -> Result<Descriptor, c_int> {
     let mut path = Text::new();
     sys::own_path(&mut path)?;
     let path = path.bytes();
@@ -86,9 +118,7 @@ fn sealed_file(name: &mut Text) -> Result<Descriptor, libc::c_int> {
     }
     // One without an upper layer wants two lower ones. The second is never looked at, since the first has the name.
     layers.extend(b":/dev")?;
-    let mount = sys::overlay(&layers)?;
-    // The path may mean another file by now: what is executed next must be what runs now.
-    if mount.has_this_program(name)? { Ok(mount) } else { Err(libc::ESTALE) }
+    sys::overlay(&layers)
 }
 
 fn begins(text: &[u8], with: &[u8]) -> bool {

@@ -27,12 +27,16 @@ const SELF: &str = "/proc/self/exe";
 /// The overlay's mount, which this program holds open. Who closes it last waits for a grace period of the kernel.
 static MOUNT: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
+fn keep(mount: Option<OwnedFd>) {
+    if let Ok(mut held) = MOUNT.lock() {
+        *held = mount;
+    }
+}
+
 /// Closes the overlay's mount: at once in a child, whose copy is not the last, and in the parent while it waits for the
 /// child anyway.
 pub fn let_go() {
-    if let Ok(mut mount) = MOUNT.lock() {
-        *mount = None;
-    }
+    keep(None);
 }
 
 /// Makes sure that this process was executed from a sealed file: executes it again from one if not.
@@ -43,12 +47,15 @@ pub fn ensure() -> Result<()> {
     if weak::off("seal") {
         return Ok(());
     }
+    // The kernel has taken another file for the one that this program runs from: there is nothing to look at.
+    if let Some(number) = seal::mount() {
+        keep(fd::inherited(number));
+        return Ok(());
+    }
     let path = std::fs::read_link(SELF).map_err(file_error("read link", SELF))?;
     match is_sealed(&path).or_error(|| format!("inspect {SELF}"))? {
         Some(Kind::Overlay) => {
-            if let Ok(mut mount) = MOUNT.lock() {
-                *mount = inherited_mount();
-            }
+            keep(inherited_mount());
             return Ok(());
         }
         Some(Kind::Memory) => return Ok(()),

@@ -95,10 +95,10 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: the caller's promise about `layout` is passed on.
             return unsafe { System.alloc_zeroed(layout) };
         };
-        if self.position(pointer).is_none_or(|position| position < self.used.load(Ordering::Acquire)) {
-            // SAFETY: this many bytes were just handed out.
-            unsafe { pointer.write_bytes(0, layout.size()) };
-        }
+        let used = self.used.load(Ordering::Acquire);
+        let dirty = used.saturating_sub(pointer as usize - self.start());
+        // SAFETY: this many bytes were just handed out.
+        unsafe { pointer.write_bytes(0, dirty.min(layout.size())) };
         pointer
     }
 
