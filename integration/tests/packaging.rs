@@ -142,7 +142,7 @@ fn manual_pages_are_clean_and_complete() {
     }
 }
 
-/// bash offers commands and flags as the script says.
+/// bash offers commands, flags and files as the script says.
 #[test]
 fn completion_completes() {
     let place = tempfile::tempdir().unwrap();
@@ -166,6 +166,33 @@ fn completion_completes() {
     assert!(offered(&["corten", "check", "--"]).contains("--strict"));
     assert!(offered(&["corten", "seccomp", "rec"]).contains("record"));
     assert!(offered(&["corten", "seccomp", "--"]).contains("--docker-caps"));
+    let folder = place.path().join("two words");
+    fs::create_dir(&folder).unwrap();
+    let folder = folder.to_string_lossy().into_owned();
+    assert_eq!(
+        offered(&["corten", "run", "--bundle", &folder[..folder.len() - 2]]),
+        BTreeSet::from([folder])
+    );
+}
+
+/// fish offers commands with what they are for, the flags of each, and files where a flag wants one.
+#[test]
+fn fish_completes() {
+    let Some(fish) = find("fish") else { skip!("needs fish") };
+    let place = tempfile::tempdir().unwrap();
+    output(script("install.sh", place.path()));
+    let file = place.path().join("usr/local/share/fish/vendor_completions.d/corten.fish");
+    let offered = |line: &str| {
+        let code = format!("source {}; complete -C {line:?}", file.display());
+        let mut command = Command::new(&fish);
+        command.args(["--no-config", "-c", &code]).env("HOME", place.path()).stdin(Stdio::null());
+        output(command)
+    };
+    assert!(offered("corten doc").starts_with("doctor\t"));
+    assert!(offered("corten check --").contains("--strict\t"));
+    assert!(offered("corten seccomp rec").starts_with("record"));
+    assert!(offered("corten seccomp record --").contains("--output"));
+    assert!(offered(&format!("corten run --bundle {}/us", place.path().display())).contains("/usr/"));
 }
 
 #[test]
