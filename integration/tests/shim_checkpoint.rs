@@ -2,20 +2,15 @@
 //! it is played by a script, so that neither criu nor a kernel that suits it is needed, but in the last tests.
 
 use integration::shim::wire::Writer;
-use integration::shim::{Output, Pod, Stdio};
+use integration::shim::{Output, Pod, Stdio, pod};
 use integration::{criu, needs};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 /// A runtime that writes down how it is called for a checkpoint and restores by making the container anew.
 fn with_checkpoints(pod: &mut Pod) {
-    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
-    let path = pod.directory().join("runtime.sh");
     let log = pod.directory().join("called");
     let script = format!(
-        r#"#!/bin/sh
-for verb in "$@"; do case $verb in create|start|exec|kill|delete|checkpoint|restore) break;; esac; done
-case $verb in
+        r#"case $verb in
 checkpoint)
     echo "$@" >> {log}
     work=; root=
@@ -28,16 +23,11 @@ restore)
     while [ $# -gt 1 ]; do case $1 in --root) root=$2;; --bundle) bundle=$2;; --pid-file) pid=$2;; --console-socket) socket="--console-socket $2";; esac; shift; done
     {real} --root "$root" create --bundle "$bundle" --pid-file "$pid" $socket "$1" && {real} --root "$root" start "$1"
     exit;;
-esac
-exec {real} "$@"
-"#,
-        log = log.display()
+esac"#,
+        log = log.display(),
+        real = pod::real_runtime()
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let root = pod.directory().join("state");
-    let options = Writer::new().text(6, &path.to_string_lossy()).text(7, &root.to_string_lossy());
-    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    pod.script_runtime(&script);
 }
 
 fn called(pod: &Pod) -> String {

@@ -15,28 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// A runtime that does as the real one except for the commands that `faults` handles in shell, with `$verb` set.
-fn faulty_runtime(pod: &mut Pod, faults: &str) {
-    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
-    let path = pod.directory().join("runtime.sh");
-    let script = format!(
-        "#!/bin/sh\nfor verb in \"$@\"; do case $verb in\n\
-         create|start|exec|kill|delete|pause|resume|update|ps|checkpoint|restore) break;; esac; done\n{faults}\nexec {real} \"$@\"\n"
-    );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let root = pod.directory().join("state");
-    let options = Writer::new().text(6, &path.to_string_lossy()).text(7, &root.to_string_lossy());
-    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
-}
-
 #[test]
 fn a_hung_start_stops_nothing_else_and_ends_with_its_deadline() {
     if !pod::is_ours() {
         skip!("needs Corten's shim: others wait for ever");
     }
     let mut pod = Pod::new(&["sleep", "600"]);
-    faulty_runtime(&mut pod, "[ $verb = start ] && case \"$*\" in *-a) exec sleep 1000;; esac");
+    pod.script_runtime("[ $verb = start ] && case \"$*\" in *-a) exec sleep 1000;; esac");
     let other = pod.add(&["sh", "-c", "exit 3"], |_| {});
     pod.create(0, &Stdio::default());
     let request = pod.named(0, "");
@@ -68,8 +53,8 @@ fn a_hung_create_leaves_nothing() {
     }
     let mut pod = Pod::new(&["sleep", "600"]);
     // Hangs when it has made everything.
-    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
-    faulty_runtime(&mut pod, &format!("[ $verb = create ] && {{ {real} \"$@\"; exec sleep 1000; }}"));
+    let real = pod::real_runtime();
+    pod.script_runtime(&format!("[ $verb = create ] && {{ {real} \"$@\"; exec sleep 1000; }}"));
     let container = pod.containers[0].clone();
     let request = pod.create_request(&container, &Stdio::default());
     let stream = pod.client.send_within(Duration::from_secs(3), "Create", &request);
@@ -88,10 +73,10 @@ fn a_hung_restore_leaves_nothing() {
     }
     let mut pod = Pod::new(&["sleep", "600"]);
     let container = pod.containers[0].clone();
-    let real = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
+    let real = pod::real_runtime();
     let (bundle, id) = (container.bundle.display(), &container.id);
     let create = format!("{real} --root \"$2\" create --bundle {bundle} {id} </dev/null >/dev/null 2>&1");
-    faulty_runtime(&mut pod, &format!("[ $verb = restore ] && {{ {create}; exec sleep 1000; }}"));
+    pod.script_runtime(&format!("[ $verb = restore ] && {{ {create}; exec sleep 1000; }}"));
     let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
     pod.client.call("Create", &request).unwrap();
     let request = pod.named(0, "");
@@ -110,7 +95,7 @@ fn a_hung_exec_is_killed_and_another_one_works() {
         skip!("needs Corten's shim: others wait for ever");
     }
     let mut pod = Pod::new(&["sleep", "600"]);
-    faulty_runtime(&mut pod, "[ $verb = exec ] && case \"$*\" in *stuck*) exec sleep 1000;; esac");
+    pod.script_runtime("[ $verb = exec ] && case \"$*\" in *stuck*) exec sleep 1000;; esac");
     pod.run(0);
     pod.exec(0, "stuck", &["true"], &Stdio::default()).unwrap();
     pod.exec(0, "fine", &["true"], &Stdio::default()).unwrap();
@@ -133,7 +118,7 @@ fn a_hung_kill_answers_and_the_next_one_works() {
     }
     let mut pod = Pod::new(&["sleep", "600"]);
     let flag = pod.directory().join("hang");
-    faulty_runtime(&mut pod, &format!("[ $verb = kill ] && [ -e {} ] && exec sleep 1000", flag.display()));
+    pod.script_runtime(&format!("[ $verb = kill ] && [ -e {} ] && exec sleep 1000", flag.display()));
     pod.run(0);
     fs::write(&flag, "").unwrap();
     let request = pod.named(0, "").number(3, 9);
@@ -148,7 +133,7 @@ fn a_hung_kill_answers_and_the_next_one_works() {
 #[test]
 fn a_runtime_that_fails_is_quoted_and_one_that_is_missing_named() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    faulty_runtime(&mut pod, "[ $verb = create ] && { echo 'the moon is in the wrong phase' >&2; exit 1; }");
+    pod.script_runtime("[ $verb = create ] && { echo 'the moon is in the wrong phase' >&2; exit 1; }");
     let stdio = Stdio::default();
     let stream = pod.send_create(0, &stdio);
     let failed = pod.client.answer(stream).unwrap_err();
@@ -223,7 +208,7 @@ fn a_killed_shim_is_cleaned_up_after() {
 #[test]
 fn a_runtime_dies_with_its_shim() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    faulty_runtime(&mut pod, "[ $verb = create ] && exec sleep 1234567");
+    pod.script_runtime("[ $verb = create ] && exec sleep 1234567");
     pod.send_create(0, &Stdio::default());
     let stuck = || {
         let is = |pid: &i32| proc::nul_separated(&format!("/proc/{pid}/cmdline")) == ["sleep", "1234567"];

@@ -9,21 +9,9 @@ use integration::{host, leaks, proc, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-/// The runtime options of a pod with a runtime of one's own: `script`, in shell, which goes on to be runc.
-fn with_runtime(pod: &mut Pod, script: &str) -> PathBuf {
-    let path = pod.directory().join("runtime.sh");
-    fs::write(&path, format!("#!/bin/sh\n{script}\nexec runc \"$@\"\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let root = pod.directory().join("state");
-    let options = Writer::new().text(6, &path.to_string_lossy()).text(7, &root.to_string_lossy());
-    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
-    path
-}
 
 fn pid_of(socket: &Path) -> i32 {
     let connect = Client::connect(socket).unwrap().call("Connect", &Writer::new()).unwrap();
@@ -57,7 +45,7 @@ fn a_shim_below_another_one_disturbs_neither() {
         sink = inner.directory().join("containerd.sock.ttrpc").display(),
         words = words.join(" ")
     );
-    with_runtime(&mut outer, &script);
+    outer.script_runtime(&script);
     outer.run(0);
     assert_eq!(fs::read_to_string(&flag).unwrap(), format!("unix://{}", inner.socket.display()));
     let (above, below) = (outer.shim_pid(), pid_of(&inner.socket));
@@ -112,7 +100,7 @@ fn a_program_that_does_not_begin_to_run_stops_nothing_else() {
     let mut pod = Pod::new(&["sleep", "600"]);
     let other = pod.add(&["sleep", "600"], |_| {});
     pod.run(0);
-    let program = with_runtime(&mut pod, "");
+    let program = pod.script_runtime("");
     let shim = pod.shim_pid();
     let Some(delay) = Delay::of(&[shim], "execve", Some(&program)) else { skip!("needs strace") };
     let container = pod.containers[other].clone();

@@ -244,10 +244,8 @@ fn the_shim_goes_into_its_cgroup_of_version_2() {
 #[test]
 fn every_option_reaches_the_runtime() {
     let mut pod = Pod::new(&["true"]);
-    let script = pod.directory().join("runtime.sh");
     let told = pod.directory().join("told");
-    fs::write(&script, format!("#!/bin/sh\necho \"$@\" >> {}\nexec runc \"$@\"\n", told.display())).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = pod.script_runtime(&format!("echo \"$@\" >> {}", told.display()));
     let root = pod.directory().join("state");
     let options = Writer::new().number(1, 1).number(2, 1).text(6, &script.to_string_lossy());
     let options = options.text(7, &root.to_string_lossy()).text(8, "/opt/criu");
@@ -347,8 +345,7 @@ fn info_is_what_containerd_decodes() {
     }
     let mut command = Command::new(pod::program());
     command.arg("-info");
-    let binary = std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned());
-    let options = runc_options(&Writer::new().text(6, &binary).number(9, 1));
+    let options = runc_options(&Writer::new().text(6, &pod::real_runtime()).number(9, 1));
     let output = output_with_input(command, &options);
     assert!(output.status.success());
     let info = Message::read(&output.stdout).unwrap();

@@ -424,13 +424,8 @@ fn an_oversized_request_is_refused_and_the_connection_lives() {
 #[test]
 fn a_probe_calls_the_runtime_once() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    let (program, calls) = (pod.directory().join("runtime.sh"), pod.directory().join("calls"));
-    let script = format!("#!/bin/sh\necho \"$*\" >> {}\nexec runc \"$@\"\n", calls.display());
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let root = pod.directory().join("state");
-    let options = Writer::new().text(6, &program.to_string_lossy()).text(7, &root.to_string_lossy());
-    pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
+    let calls = pod.directory().join("calls");
+    pod.script_runtime(&format!("echo \"$*\" >> {}", calls.display()));
     pod.run(0);
     std::fs::write(&calls, "").unwrap();
     for number in 0..3 {

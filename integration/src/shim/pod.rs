@@ -8,7 +8,7 @@ use crate::{config, leaks, rootfs, runtime};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ended, Stdio as Redirect};
 use std::sync::Arc;
@@ -23,6 +23,11 @@ pub fn program() -> PathBuf {
 /// Whether it is Corten's.
 pub fn is_ours() -> bool {
     std::env::var_os("SHIM").is_none()
+}
+
+/// The runtime that scripts go on to be: `SHIM_RUNTIME`, or runc.
+pub fn real_runtime() -> String {
+    std::env::var("SHIM_RUNTIME").unwrap_or_else(|_| "runc".to_owned())
 }
 
 /// One container of a pod: its bundle and configuration.
@@ -97,7 +102,7 @@ impl Pod {
         let output = start.envs(variables.iter().copied()).output().unwrap();
         let socket = address_of(&output);
         let client = Client::connect(&socket).unwrap();
-        let options = options(&directory);
+        let options = options(&directory, &std::env::var("SHIM_RUNTIME").unwrap_or_default());
         Pod { sink, client, socket, containers: vec![first], name, directory, options }
     }
 
@@ -152,6 +157,25 @@ impl Pod {
         let id = self.id();
         let answer = self.client.call("Connect", &Writer::new().text(1, &id)).unwrap();
         i32::try_from(answer.number(1)).unwrap()
+    }
+
+    /// Puts a script in the runtime's place, and returns where it is: `faults`, in shell with `$verb` set to the command, then the
+    /// real runtime with the same words.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn script_runtime(&mut self, faults: &str) -> PathBuf {
+        let path = self.directory.join("runtime.sh");
+        let script = format!(
+            "#!/bin/sh\nfor verb in \"$@\"; do case $verb in\n\
+             create|start|exec|kill|delete|pause|resume|update|ps|checkpoint|restore) break;; esac; done\n\
+             {faults}\nexec {} \"$@\"\n",
+            real_runtime()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.options = options(&self.directory, &path.to_string_lossy());
+        path
     }
 
     /// Sends Create for a container.
@@ -349,11 +373,10 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The runtime options of a pod: its own state directory, and the runtime under test.
-fn options(directory: &Path) -> Writer {
-    let binary = std::env::var("SHIM_RUNTIME").unwrap_or_default();
+/// The runtime options of a pod: its own state directory, and a runtime; Corten's own when that is empty.
+fn options(directory: &Path, binary: &str) -> Writer {
     let root = directory.join("state").to_string_lossy().into_owned();
-    let options = Writer::new().text(6, &binary).text(7, &root);
+    let options = Writer::new().text(6, binary).text(7, &root);
     Writer::any("containerd.runc.v1.Options", &options.done())
 }
 
