@@ -2,7 +2,7 @@
 //! The command fails when it should: a runtime that does less than a control is found out; a machine that lacks a tool-chain is no
 //! failure, and says what it lacks.
 
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -46,7 +46,7 @@ pub enum End {
 
 impl Container {
     /// A container with the configuration of `runc spec`, whose process is the probe's report.
-    #[allow(clippy::new_without_default)]
+    #[expect(clippy::new_without_default)]
     pub fn new() -> Container {
         Container::with(config::plain())
     }

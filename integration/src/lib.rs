@@ -23,7 +23,7 @@
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
 
 // A harness reports a broken expectation by panicking: that is what fails a test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 
 pub mod config;

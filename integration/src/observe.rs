@@ -73,7 +73,7 @@ impl Observed {
 ///
 /// # Panics
 /// When it cannot be traced.
-#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
+#[expect(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
 pub fn run(mut command: Command) -> Observed {
     // ptrace binds to a thread, and what is traced is let go when that thread ends.
     let tracer = thread::Builder::new().name("observer".into()).spawn(move || {

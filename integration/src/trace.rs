@@ -106,7 +106,7 @@ struct Seen {
 }
 
 /// The body of the tracing thread.
-#[allow(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
+#[expect(clippy::zombie_processes)] // It is waited for below, with waitpid(2), together with its children.
 fn observe(mut command: Command, fault: Option<(Place, Fault)>) -> Seen {
     command.stdin(Stdio::null());
     sys::trace_me(&mut command);

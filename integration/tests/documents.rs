@@ -5,7 +5,7 @@
 //! long or changes the machine has a comment before it that names the file by which it is run instead:
 //! `<!-- run elsewhere: FILE -->`. `UPDATE=1` writes the README's figures anew.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::panic)]
 
 use integration::console::Console;
 use integration::runtime::{built, runtime};

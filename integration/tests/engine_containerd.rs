@@ -1,7 +1,5 @@
 //! The runtime under containerd and its runc shim, as `ctr run --runc-binary`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use integration::engine::{containerd, unique};
 use integration::report::Report;
 use integration::{host, leaks, needs, outcome, proc};

@@ -1,6 +1,6 @@
 //! The runtime under dockerd, as `docker run --runtime`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use integration::engine::{docker, unique};
 use integration::report::{Report, capability_names};

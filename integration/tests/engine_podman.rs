@@ -1,6 +1,6 @@
 //! The runtime under podman, as root and as an unprivileged user.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use integration::engine::{Podman, podman, rootless_podman, unique};
 use integration::report::{Report, capability_names};

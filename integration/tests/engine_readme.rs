@@ -1,6 +1,6 @@
 //! The lines of configuration that the README gives, taken from it and tried with the engines they are for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::container::Container;
 use integration::engine::{podman, unique};

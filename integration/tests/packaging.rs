@@ -1,6 +1,6 @@
 //! What is installed: every file in its place, word for word what it should be, and nothing left when it is taken away.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use integration::engine::find;
 use integration::runtime::built;

@@ -3,7 +3,7 @@
 //! The user is 65534, in a mount namespace that gives it ranges in `/etc/subuid` and `/etc/subgid`: the machine's own
 //! files stay as they are. Its config.json is the one that `spec --rootless` writes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![expect(clippy::unwrap_used)]
 
 use integration::container::{Container, shell_view};
 use integration::runtime::{Kind, runtime};

@@ -1,7 +1,7 @@
 //! Seccomp filters of real containers: what the shipped default means, in which order a filter is loaded, with which
 //! flags, and what is refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use integration::container::Container;
 use integration::outcome::Outcome;

@@ -1,7 +1,7 @@
 //! User notification: a container's listener in the hands of a real agent, and what becomes of the container when there
 //! is none, or when it goes away.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use integration::container::Container;
 use integration::outcome;

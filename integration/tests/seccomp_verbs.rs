@@ -1,6 +1,6 @@
 //! `corten seccomp`: compile, explain, resolve and record.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::container::{Container, Running};
 use integration::outcome::{self, Outcome};

@@ -2,7 +2,7 @@
 //! many instructions the kernel runs for a call. Ours, and with `--features libseccomp-oracle` libseccomp's beside it.
 //!
 //! cargo run --release -p seccomp-profiles --example compile_cost --features libseccomp-oracle
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "libseccomp-oracle")]
 #[path = "../tests/equivalence/libseccomp_sys.rs"]
-#[allow(dead_code)]
+#[expect(dead_code)]
 mod libseccomp;
 
 const RUNS: usize = 2000;

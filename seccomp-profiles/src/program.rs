@@ -124,7 +124,7 @@ pub(crate) mod errno {
 }
 
 /// The lower word of an argument.
-#[allow(clippy::cast_possible_truncation)]
+#[expect(clippy::cast_possible_truncation)]
 pub(crate) fn low(value: u64) -> u32 {
     value as u32
 }

@@ -60,7 +60,7 @@ static INDEX: [RowId; SLOTS] = {
         while index[slot % SLOTS] != NONE {
             slot += 1;
         }
-        #[allow(clippy::cast_possible_truncation)]
+        #[expect(clippy::cast_possible_truncation)]
         let id = row as RowId;
         index[slot % SLOTS] = id;
         row += 1;

@@ -1,5 +1,5 @@
 //! Profiles to programs: what is accepted, what is refused and with which words, and which flags result.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, CompileError, Listener, Options, Program, Seccomp, compile, flag};
 use serde_json::{Value, json};

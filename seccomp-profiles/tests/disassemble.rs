@@ -1,5 +1,5 @@
 //! Programs as text.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, Options, Seccomp, compile, disassemble};
 

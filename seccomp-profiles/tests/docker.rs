@@ -1,5 +1,5 @@
 //! Docker's profile format, resolved for a host and a container.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::docker::{DockerError, Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile, Seccomp};

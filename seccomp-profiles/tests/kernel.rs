@@ -4,7 +4,7 @@
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
 ))]
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile, Options, PROFILES, Program, Seccomp, compile, profile};

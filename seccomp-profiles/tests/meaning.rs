@@ -1,6 +1,6 @@
 //! What profiles mean, case by case: the facts that the compiler and the explanation of profiles share, so that
 //! comparing the two cannot check them.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, Call, Listener, Options, Seccomp, action, compile, explain, interpret};
 use serde_json::{Value, json};

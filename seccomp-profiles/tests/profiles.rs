@@ -1,5 +1,5 @@
 //! The shipped profiles: what they decide, written down here a second time and by other means, for every call there is.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{

@@ -1,5 +1,5 @@
 //! Recorded calls to profiles, and whether those allow what was recorded and not much else.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -1,5 +1,4 @@
 //! The system call tables against the kernel headers of this machine, whatever kernel they are from.
-#![allow(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, table};
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@
 //! Compiled for fuzzers (`shim/fuzz`) and for this crate's own tests, which run the same checks on the corpora and on a
 //! bounded number of changed inputs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by a panic")]
+#![expect(clippy::expect_used, reason = "a check fails by a panic")]
 
 use crate::args::Args;
 use crate::options::RuntimeOptions;

@@ -1,6 +1,6 @@
 //! The reaper, in a test process of its own: all tests of a process would share its children.
 
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used)]
 
 use shim::reaper::{launch, own, sweep};
 use shim::sys;

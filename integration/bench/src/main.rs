@@ -15,7 +15,7 @@
 //! | [`compare`] | what the floor's containers see beside what Corten's see |
 //! | [`report`], [`targets`], [`plot`] | the tables, RESULTS.md and the picture |
 //! | [`picture`] | a trace of Corten as a picture |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 
 mod arguments;

@@ -80,7 +80,6 @@ pub(crate) fn crowd(mut commands: Vec<Command>, at_once: usize) -> Sample {
 }
 
 /// Starts a process that [`sys::wait`] waits for, since the standard library does not say what it used.
-#[allow(clippy::zombie_processes)]
 fn start(command: &mut Command) -> i32 {
     command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")).id().cast_signed()
 }

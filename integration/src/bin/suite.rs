@@ -5,7 +5,7 @@
 //! it takes the `skipped:` lines that such tests write (see `integration::skip`) out of the passed ones.
 
 // What it cannot start or read it cannot test: panicking says so.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![expect(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -3,7 +3,7 @@
 //! The table in SECURITY.md says which test stands for which report. `RUNTIME=/path` points them at another runtime;
 //! `weakened` shows that each of them notices when the protection is gone. Races run for a bounded number of rounds.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 mod descriptors;
 mod host;

@@ -3,7 +3,7 @@
 use integration::container::Container;
 use integration::outcome::Outcome;
 use integration::runtime::{Kind, runtime};
-use integration::{leaks, since};
+use integration::{leaks, since, skip};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -429,7 +429,7 @@ fn a_state_that_is_damaged() {
     let pid = c.pid();
     let state = c.root.join(&c.id).join("state.json");
     let Ok(whole) = fs::read(&state) else {
-        return; // Another runtime's state has another name; only what is there can be damaged.
+        skip!("needs a runtime whose state is in state.json");
     };
     for text in [&b""[..], b"{", b"[]", &whole[..whole.len() / 2]] {
         fs::write(&state, text).unwrap();

@@ -222,9 +222,10 @@ fn real_time_cpu_is_set_or_refused() {
         leaks::assert_none(&c);
         return;
     }
-    let Some(directory) = host::cgroup1(c.pid(), "cpu") else { return };
-    if let Ok(text) = fs::read_to_string(directory.join("cpu.rt_period_us")) {
-        assert_eq!(text, "500000\n");
+    let file = host::cgroup1(c.pid(), "cpu").map(|directory| directory.join("cpu.rt_period_us"));
+    match file.map(fs::read_to_string) {
+        Some(Ok(text)) => assert_eq!(text, "500000\n"),
+        _ => skip!("needs real-time limits of control groups"),
     }
 }
 
@@ -309,9 +310,8 @@ fn block_io_weight_is_set_or_refused() {
     let pid = c.pid();
     let files = [("blkio.weight", "io.bfq.weight"), ("blkio.bfq.weight", "io.weight")];
     let found = files.iter().find_map(|(v1, v2)| host::cgroup_text(pid, "blkio", v1, v2));
-    if let Some(text) = found {
-        assert!(text.contains("500") || text.contains("4950") || text.contains("default"), "{text}");
-    }
+    let Some(text) = found else { skip!("needs a weight of control groups for block devices") };
+    assert!(text.contains("500") || text.contains("4950"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! One program for all of them: they are linked once and run side by side.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
 mod capabilities;

@@ -1,7 +1,7 @@
 //! What programs do, compared with three independent opinions on random profiles, for every call worth asking about:
 //! our own reading of profiles rule by rule, seccompiler, and (feature `libseccomp-oracle`) libseccomp.
 //! `PROPTEST_CASES` sets how many profiles.
-#![allow(clippy::expect_used)]
+#![expect(clippy::expect_used)]
 
 mod explained;
 #[cfg(feature = "libseccomp-oracle")]

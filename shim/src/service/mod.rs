@@ -179,7 +179,7 @@ fn decode<M: Message + Default>(call: &Call) -> Result<M, Status> {
 
 /// A fault of the shim itself, for the test of what is said of one.
 #[cfg(debug_assertions)]
-#[allow(clippy::panic)]
+#[expect(clippy::panic)]
 fn break_off() -> ! {
     panic!("as it was asked to")
 }

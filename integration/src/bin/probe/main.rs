@@ -3,7 +3,7 @@
 //! It is linked statically and stands alone in the root filesystem: a container needs nothing else to be tested.
 
 // Wrong arguments and broken pipes are mistakes of the test that started it; a panic shows them best.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::panic)]
 #![deny(unsafe_code)]
 
 mod attempt;
@@ -148,7 +148,7 @@ fn fetch(address: &str) -> String {
 }
 
 /// Leaves that many processes behind that sleep, in sessions of their own, then sleeps as well.
-#[allow(clippy::zombie_processes)] // They end with the container.
+#[expect(clippy::zombie_processes)] // They end with the container.
 fn orphans(count: usize) {
     for _ in 0..count {
         Command::new("/bin/setsid").args(["/probe", "sleep"]).spawn().unwrap();
