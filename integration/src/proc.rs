@@ -160,6 +160,26 @@ pub fn pids() -> Vec<i32> {
     entries("/proc").iter().filter_map(|name| name.parse().ok()).collect()
 }
 
+/// The resident memory of a process, in kB.
+///
+/// # Panics
+/// When it is gone.
+#[track_caller]
+pub fn resident(pid: i32) -> u32 {
+    let status = Status::of(&pid.to_string());
+    *status.numbers("VmRSS").first().expect("a process with memory")
+}
+
+/// The children of a process's first thread.
+///
+/// # Panics
+/// When the process is gone, or the kernel does not tell (`CONFIG_PROC_CHILDREN`).
+#[track_caller]
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
 /// A file of strings that each end in NUL, such as `environ` and `cmdline`.
 pub fn nul_separated(path: &str) -> Vec<String> {
     let bytes = fs::read(path).unwrap_or_default();

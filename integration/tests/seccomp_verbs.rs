@@ -350,9 +350,7 @@ fn an_exec_is_recorded_with_its_container() {
 
 /// The child of a command that holds a recorder's socket.
 fn recorder_of(run: &Running<'_>, init: i32) -> i32 {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.pid())).unwrap();
-    let pids = children.split_whitespace().map(|pid| pid.parse::<i32>().unwrap());
-    pids.into_iter().find(|pid| *pid != init).expect("the recorder")
+    proc::children(run.pid()).into_iter().find(|pid| *pid != init).expect("the recorder")
 }
 
 /// A recorder that is killed: the container's calls fail, nothing hangs, and no half of a profile is written.

@@ -4,7 +4,7 @@ use integration::shim::engine::{Engine, IMAGE, RUNTIME, Release};
 use integration::shim::pod::until;
 use integration::{host, skip};
 use nix::sys::signal::Signal;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 /// Runs a test with every release that this machine has.
 fn with_each(test: fn(&mut Engine)) {
@@ -81,18 +81,25 @@ fn a_task_is_executed_in_paused_measured_and_killed() {
     });
 }
 
+/// `ctr events`, at work: what it prints goes into the file `events` of the engine's directory.
+fn listen(engine: &Engine) -> Child {
+    let socket = engine.directory.join("containerd.sock").display().to_string();
+    let path = engine.directory.join("events");
+    let mut listener = engine.command(&["ctr", "-a", &socket, "events"]);
+    listener.stdout(std::fs::File::create(&path).unwrap()).stderr(Stdio::null());
+    let listener = listener.spawn().unwrap();
+    until("events are listened to", || {
+        engine.ctr(&["namespaces", "label", &engine.name, "a=b"]);
+        std::fs::read_to_string(&path).unwrap().contains("/namespaces/update")
+    });
+    listener
+}
+
 #[test]
 fn events_arrive_in_their_order() {
     with_each(|engine| {
-        let socket = engine.directory.join("containerd.sock").display().to_string();
-        let log = std::fs::File::create(engine.directory.join("events")).unwrap();
-        let mut listener = engine.command(&["ctr", "-a", &socket, "events"]);
-        let mut listener = listener.stdout(log).stderr(Stdio::null()).spawn().unwrap();
+        let mut listener = listen(engine);
         let seen = || std::fs::read_to_string(engine.directory.join("events")).unwrap();
-        until("events are listened to", || {
-            engine.ctr(&["namespaces", "label", &engine.name, "a=b"]);
-            seen().contains("/namespaces/update")
-        });
         engine.start("told", &["sleep", "600"]).ok();
         engine.ctr(&["task", "exec", "--exec-id", "e1", "told", "true"]).ok();
         engine.ctr(&["task", "pause", "told"]).ok();
@@ -286,15 +293,8 @@ fn an_out_of_memory_kill_is_an_event() {
         skip!("needs a memory controller");
     }
     with_each(|engine| {
-        let socket = engine.directory.join("containerd.sock").display().to_string();
-        let log = std::fs::File::create(engine.directory.join("events")).unwrap();
-        let mut listener = engine.command(&["ctr", "-a", &socket, "events"]);
-        let mut listener = listener.stdout(log).stderr(Stdio::null()).spawn().unwrap();
+        let mut listener = listen(engine);
         let seen = || std::fs::read_to_string(engine.directory.join("events")).unwrap();
-        until("events are listened to", || {
-            engine.ctr(&["namespaces", "label", &engine.name, "a=b"]);
-            seen().contains("/namespaces/update")
-        });
         let said = run(engine, &["--memory-limit", "33554432"], "hungry", &["sh", "-c", "tail /dev/zero"]);
         assert_eq!(said.status, 137, "{said:?}");
         until("it is told", || seen().contains("/tasks/delete"));

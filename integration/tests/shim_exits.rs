@@ -140,9 +140,8 @@ fn orphans_are_reaped_and_disturb_nobody() {
         pod.call("Delete", 0, &name).unwrap();
     }
     let zombies = || {
-        let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
-        let state = |pid: &&str| proc::Status::of(pid).get("State").starts_with('Z');
-        children.split_whitespace().filter(state).count()
+        let state = |pid: &&i32| proc::Status::of(&pid.to_string()).get("State").starts_with('Z');
+        proc::children(shim).iter().filter(state).count()
     };
     until("no zombie is left", || zombies() == 0);
     pod.kill(0, "", 9, false).unwrap();

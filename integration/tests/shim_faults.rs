@@ -356,10 +356,7 @@ fn a_client_that_does_not_read_harms_nobody() {
     let mut pod = Pod::new(&["sleep", "600"]);
     pod.run(0);
     let shim = pod.shim_pid();
-    let resident = || {
-        let status = proc::Status::of(&shim.to_string());
-        status.get("VmRSS").split_whitespace().next().unwrap().parse::<u64>().unwrap()
-    };
+    let resident = || proc::resident(shim);
     let before = resident();
     let mut deaf = std::os::unix::net::UnixStream::connect(&pod.socket).unwrap();
     deaf.set_write_timeout(Some(Duration::from_secs(2))).unwrap();

@@ -94,10 +94,7 @@ fn an_idle_shim_is_small() {
     let mut pod = Pod::new(&["sleep", "600"]);
     pod.run(0);
     let shim = pod.shim_pid();
-    let resident = || {
-        let status = proc::Status::of(&shim.to_string());
-        status.get("VmRSS").split_whitespace().next().unwrap().parse::<u64>().unwrap()
-    };
+    let resident = || proc::resident(shim);
     // The bounds are those of a release; a build for debugging has larger code and stack frames.
     let (most, own) = if cfg!(debug_assertions) { (5000, 400) } else { (1500, 300) };
     // It gives memory back some seconds after its last call.

@@ -107,12 +107,11 @@ fn a_program_that_does_not_begin_to_run_stops_nothing_else() {
     let request = pod.create_request(&container, &Stdio::default());
     let stuck = pod.client.send_within(Duration::from_secs(3), "Create", &request);
     let copies = || {
-        let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
-        let own = |pid: &&str| {
+        let own = |pid: &&i32| {
             proc::nul_separated(&format!("/proc/{pid}/cmdline"))
                 .contains(&pod::program().to_string_lossy().into_owned())
         };
-        children.split_whitespace().filter(own).count()
+        proc::children(shim).iter().filter(own).count()
     };
     until("the copy is there", || copies() == 1);
     for _ in 0..5 {

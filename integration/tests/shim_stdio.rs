@@ -137,13 +137,10 @@ fn a_reader_that_stands_still_holds_up_its_own_stream_only() {
     let pid = pod.create(0, &stdio);
     pod.start(0, "").unwrap();
     until("the process waits for its reader", || {
-        let waits = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let child = children
-            .split_whitespace()
-            .next()
-            .map(|child| fs::read_to_string(format!("/proc/{child}/wchan")));
-        waits.contains("pipe") || child.is_some_and(|text| text.unwrap_or_default().contains("pipe"))
+        let waits = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|text| text.contains("pipe"))
+        };
+        waits(&pid) || proc::children(pid).iter().any(waits)
     });
     // Everything else goes on: other containers, other calls, the same container's other processes.
     assert_eq!(pod.state(0, ""), 2);

@@ -144,7 +144,7 @@ fn memory(engine: &mut Engine) -> Figure {
         // Corten's gives memory back when it has been idle for five seconds.
         std::thread::sleep(std::time::Duration::from_secs(8));
         let shims: Vec<i32> = engine.shims().into_iter().filter(|pid| !before.contains(pid)).collect();
-        let sum: f64 = shims.iter().map(|pid| resident(*pid)).sum();
+        let sum: f64 = shims.iter().map(|pid| f64::from(integration::proc::resident(*pid))).sum();
         for name in &names {
             engine.ctr(&["task", "rm", "-f", name]);
             engine.ctr(&["container", "rm", name]);
@@ -156,9 +156,4 @@ fn memory(engine: &mut Engine) -> Figure {
         title: format!("resident memory of a shim, mean of {CONTAINERS}, kB"),
         values: values.into(),
     }
-}
-
-fn resident(pid: i32) -> f64 {
-    let status = integration::proc::Status::of(&pid.to_string());
-    status.get("VmRSS").split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }

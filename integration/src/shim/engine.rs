@@ -122,9 +122,7 @@ impl Engine {
             .unwrap();
         let mut line = [0; 6];
         std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let pid = holder.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let inside = children.trim().parse().unwrap();
+        let inside = proc::children(holder.id().cast_signed())[0];
         Engine {
             release,
             directory,

@@ -36,10 +36,7 @@ impl Held {
         Held {
             descriptors: proc::entries(format!("/proc/{pid}/fd")).len(),
             threads: proc::entries(format!("/proc/{pid}/task")).len(),
-            children: fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-                .unwrap()
-                .split_whitespace()
-                .count(),
+            children: proc::children(pid).len(),
             resident: kilobytes("Rss:"),
             share: kilobytes("Pss:"),
             dirty: kilobytes("Private_Dirty:"),
