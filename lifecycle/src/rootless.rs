@@ -127,19 +127,47 @@ fn hold(exec_root: &Path) -> Result<Holder> {
         ));
     }
     let holder = Holder::of(child.id()).ok_or_else(|| Error::internal("the namespaces are gone again"))?;
-    let log =
-        std::fs::File::create(exec_root.join("slirp4netns.log")).map_err(Error::at("make", exec_root))?;
-    let out = Command::new("slirp4netns")
-        .args(["--configure", "--mtu=65520", "--disable-host-loopback", &holder.pid.to_string(), "tap0"])
-        .stdin(Stdio::null())
+    if let Err(error) = way_out(exec_root, holder.pid) {
+        eprintln!("cortend: {NO_WAY_OUT}: {error}");
+    }
+    Ok(holder)
+}
+
+/// What is said where slirp4netns is not there or cannot do its work.
+pub const NO_WAY_OUT: &str = "containers reach each other, but nothing outside of this host's user";
+
+/// The interface that leads out.
+const TAP: &str = "tap0";
+
+/// Whether containers have a way out.
+pub fn leads_out() -> bool {
+    let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    interfaces
+        .lines()
+        .any(|line| line.trim_start().strip_prefix(TAP).is_some_and(|rest| rest.starts_with(':')))
+}
+
+/// Starts slirp4netns for the namespaces that a process keeps, and waits until it is ready.
+fn way_out(exec_root: &Path, pid: u32) -> Result<()> {
+    let path = exec_root.join("slirp4netns.log");
+    let log = std::fs::File::create(&path).map_err(Error::at("make", &path))?;
+    let (mut ready, told) = std::io::pipe()?;
+    Command::new("slirp4netns")
+        .args(["--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=0"])
+        .args([&pid.to_string(), TAP])
+        .stdin(told)
         .stdout(Stdio::null())
         .stderr(log)
         .process_group(0)
-        .spawn();
-    if let Err(error) = out {
-        eprintln!("cortend: containers have no way out of this host: slirp4netns: {error}");
+        .spawn()
+        .map_err(Error::step("run slirp4netns (apt-get install slirp4netns)"))?;
+    match ready.read_exact(&mut [0]) {
+        Ok(()) => Ok(()),
+        Err(_) => {
+            let said = std::fs::read_to_string(&path).unwrap_or_default();
+            Err(Error::internal(format!("slirp4netns: {}", said.trim())))
+        }
     }
-    Ok(holder)
 }
 
 /// Keeps the namespaces for as long as it is left alone.

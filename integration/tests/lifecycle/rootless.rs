@@ -25,8 +25,9 @@ fn user(engine: &Engine, script: &str) -> Said {
     engine.run(&[&who[..], &["sh", "-c", &format!("{environment}\n{script}")]].concat())
 }
 
-/// The user's home with the programs and an image in it, and the daemon started; `None` when something is missing.
-fn engine() -> Option<Engine> {
+/// The user's home with the programs and an image in it, and the daemon started after what `prepare` does; `None` when
+/// something is missing.
+fn engine_with(prepare: impl FnOnce(&Engine)) -> Option<Engine> {
     Release::Distribution.find("docker")?;
     ["newuidmap", "unshare", "nsenter"]
         .iter()
@@ -50,6 +51,7 @@ fn engine() -> Option<Engine> {
         fs::write(&file, text).unwrap();
         engine.run(&["mount", "--bind", &file, &format!("/etc/{name}")]).ok();
     }
+    prepare(&engine);
     start(&engine);
     user(&engine, "docker load -qi image.tar").ok();
     Some(engine)
@@ -60,9 +62,66 @@ fn start(engine: &Engine) {
     until("cortend answers", || user(engine, "docker version").status == 0);
 }
 
+/// Runs the scripts as the user.
+#[track_caller]
+fn hold(engine: &Engine, checks: &[Check<'_>]) {
+    let mut failures = Vec::new();
+    for (script, status, parts) in checks {
+        let said = user(engine, script);
+        let text = format!("{}{}", said.out, said.err);
+        if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
+            failures
+                .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
+        }
+    }
+    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), user(engine, "cat log").out);
+}
+
+#[test]
+fn a_user_without_privilege_has_a_way_out() {
+    if !has_networks() || Release::Distribution.find("slirp4netns").is_none() {
+        return skip::say("needs netavark, aardvark-dns and slirp4netns");
+    }
+    if fs::File::open("/dev/net/tun").is_err() {
+        return skip::say("needs /dev/net/tun");
+    }
+    let closed = |engine: &Engine| {
+        // A device of one's own, since what others may do with the host's is not for a test to say.
+        engine
+            .run(&[
+                "sh",
+                "-c",
+                &format!(
+                    "cd {}; mknod tun c 10 200 && chmod 600 tun && mount --bind tun /dev/net/tun",
+                    engine.directory.display()
+                ),
+            ])
+            .ok();
+    };
+    let Some(engine) = engine_with(closed) else {
+        return skip::say("needs docker, uidmap and util-linux");
+    };
+    let why = "containers reach each other, but nothing outside of this host's user";
+    let closed: &[Check<'_>] = &[
+        ("cat log", 0, &[why, "/dev/net/tun"]),
+        ("docker info", 0, &[why]),
+        ("docker run --rm busybox nc -w 2 192.0.2.1 8000", 1, &[]),
+        // Who may not was told so; now the namespaces are made anew.
+        ("kill $(cat pid) $(jq .pid $XDG_RUNTIME_DIR/corten/namespaces.json) && sleep 0.3", 0, &[]),
+    ];
+    hold(&engine, closed);
+    engine.run(&["sh", "-c", "chmod 666 /dev/net/tun && ip link add outside type bridge && ip addr add 192.0.2.1/24 dev outside && ip link set outside up && (setsid busybox nc -ll -p 8000 -e echo reached </dev/null >/dev/null 2>&1 &)"]).ok();
+    start(&engine);
+    let open: &[Check<'_>] = &[
+        ("docker info 2>&1 | grep -c 'nothing outside'", 1, &["0"]),
+        ("docker run --rm busybox nc -w 2 192.0.2.1 8000", 0, &["reached"]),
+    ];
+    hold(&engine, open);
+}
+
 #[test]
 fn a_user_without_privilege_has_an_engine() {
-    let Some(engine) = engine() else { return skip::say("needs docker, uidmap and util-linux") };
+    let Some(engine) = engine_with(|_| {}) else { return skip::say("needs docker, uidmap and util-linux") };
     let networks = has_networks();
     let mut checks: Vec<Check<'_>> = vec![
         ("docker run --rm --network none busybox id", 0, &["uid=0(root)"]),
@@ -106,21 +165,7 @@ fn a_user_without_privilege_has_an_engine() {
             &[],
         ),
     ];
-    let run = |checks: &[Check<'_>]| {
-        let mut failures = Vec::new();
-        for (script, status, parts) in checks {
-            let said = user(&engine, script);
-            let text = format!("{}{}", said.out, said.err);
-            if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
-                failures.push(format!(
-                    "{script}\n  status {}, expected {status} and {parts:?}: {text}",
-                    said.status
-                ));
-            }
-        }
-        assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), user(&engine, "cat log").out);
-    };
-    run(&checks);
+    hold(&engine, &checks);
     start(&engine);
     checks = vec![
         // In the namespaces that its containers are in.
@@ -134,5 +179,5 @@ fn a_user_without_privilege_has_an_engine() {
             &["served"],
         ));
     }
-    run(&checks);
+    hold(&engine, &checks);
 }

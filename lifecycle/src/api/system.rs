@@ -14,6 +14,7 @@ use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::rootless;
 use crate::time::Time;
 
 pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
@@ -101,7 +102,9 @@ fn info(engine: &Engine) -> Result<Answer> {
     };
     let (memory, cpu) = (controller("memory"), controller("cpu"));
     let mut security = vec!["name=seccomp,profile=builtin"];
-    security.extend(crate::rootless::is().then_some("name=rootless"));
+    security.extend(rootless::is().then_some("name=rootless"));
+    let warnings: Vec<_> =
+        (rootless::is() && !rootless::leads_out()).then_some(rootless::NO_WAY_OUT).into_iter().collect();
     answer::json(&json!({
         "ID": engine.id,
         "Containers": containers.len(),
@@ -146,7 +149,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": security,
-        "Warnings": [],
+        "Warnings": warnings,
     }))
 }
 
