@@ -167,13 +167,7 @@ impl Engine {
     /// When it is.
     pub fn add_container(&self, container: &Arc<Container>) -> Result<()> {
         let mut all = self.containers.lock();
-        let name = container.record().name.clone();
-        if let Some(other) = all.values().find(|other| other.record().name == name) {
-            let other = &other.id;
-            return Err(Error::conflict(format!(
-                "Conflict. The container name \"/{name}\" is already in use by container \"{other}\". You have to remove (or rename) that container to be able to reuse that name."
-            )));
-        }
+        check_free(&all, &container.record().name)?;
         all.insert(container.id.clone(), Arc::clone(container));
         Ok(())
     }
@@ -184,12 +178,7 @@ impl Engine {
     /// When it is.
     pub fn rename_container(&self, container: &Container, name: &str) -> Result<()> {
         let all = self.containers.lock();
-        if let Some(other) = all.values().find(|other| other.record().name == name) {
-            let other = &other.id;
-            return Err(Error::conflict(format!(
-                "Error when allocating new name: Conflict. The container name \"/{name}\" is already in use by container \"{other}\". You have to remove (or rename) that container to be able to reuse that name."
-            )));
-        }
+        check_free(&all, name).map_err(|error| error.context("Error when allocating new name"))?;
         container.update(|record| record.name = name.to_owned())
     }
 
@@ -248,5 +237,16 @@ impl Engine {
         let kept =
             self.containers.lock().values().map(|container| container.record().layers.clone()).collect();
         self.images.collect(kept)
+    }
+}
+
+/// Refuses a name that a container has.
+fn check_free(all: &BTreeMap<String, Arc<Container>>, name: &str) -> Result<()> {
+    match all.values().find(|other| other.record().name == name) {
+        None => Ok(()),
+        Some(other) => Err(Error::conflict(format!(
+            "Conflict. The container name \"/{name}\" is already in use by container \"{}\". You have to remove (or rename) that container to be able to reuse that name.",
+            other.id
+        ))),
     }
 }

@@ -1,7 +1,7 @@
 //! Networks of containers. Bridges, interfaces, address translation and names are made by netavark and aardvark-dns;
 //! here is which networks there are, who has which address and port, and what containers are told.
 
-pub mod address;
+mod address;
 mod attach;
 mod files;
 pub mod links;
@@ -11,4 +11,4 @@ mod ports;
 mod store;
 
 pub use attach::{check, publish};
-pub use store::{Network, Networks, Wish};
+pub use store::{Network, Networks};

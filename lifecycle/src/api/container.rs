@@ -80,8 +80,8 @@ async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
     let name = call.text("name").map(str::to_owned);
     let engine = Arc::clone(engine);
     let creating = tokio::task::spawn_blocking(move || container::create(&engine, name.as_deref(), body));
-    let (container, warnings) = creating.await??;
-    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": warnings}))
+    let container = creating.await??;
+    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": []}))
 }
 
 fn rename(engine: &Engine, container: &Container, call: &Call) -> Result<()> {

@@ -1,56 +1,25 @@
 //! `/networks/…`, and networks in what is said of containers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bollard_stubs::models::EndpointSettings;
 use hyper::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::request::{Call, Filters};
 use super::{inspect, not_found};
-use crate::container::Record;
+use crate::container::{self, Record};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::network::{self, Network, Wish, address};
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Request {
-    name: String,
-    driver: Option<String>,
-    internal: bool,
-    ingress: bool,
-    config_only: bool,
-    scope: Option<String>,
-    #[serde(rename = "EnableIPv6")]
-    ipv6: Option<bool>,
-    #[serde(rename = "EnableIPv4")]
-    ipv4: Option<bool>,
-    #[serde(rename = "IPAM")]
-    ipam: Option<Ipam>,
-    config_from: Option<HashMap<String, String>>,
-    options: Option<HashMap<String, String>>,
-    labels: Option<HashMap<String, String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Ipam {
-    driver: Option<String>,
-    config: Option<Vec<address::Wish>>,
-    options: Option<HashMap<String, String>>,
-}
+use crate::error::Result;
+use crate::network::{self, Network};
 
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", []) => list(engine, &call),
         ("POST", ["create"]) => {
-            let request: Request = call.json().await?.unwrap_or_default();
-            let network = engine.networks.create(wish(request)?)?;
+            let network = engine.networks.create(call.json().await?.unwrap_or_default())?;
             event(engine, &network, "create");
             answer::json_with(StatusCode::CREATED, &json!({"Id": network.id, "Warning": ""}))
         }
@@ -65,10 +34,7 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
             let body: Value = call.json().await?.unwrap_or_default();
             let container = engine.container(body["Container"].as_str().unwrap_or_default())?;
             if *verb == "connect" {
-                let endpoint: Option<EndpointSettings> =
-                    serde_json::from_value(body["EndpointConfig"].clone())
-                        .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
-                let endpoint = endpoint.unwrap_or_default();
+                let endpoint = container::part(body["EndpointConfig"].clone())?;
                 network::check(&endpoint)?;
                 engine.networks.add_container(engine, &container, name, endpoint).await?;
             } else {
@@ -78,37 +44,6 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
         }
         _ => Err(not_found(&call)),
     }
-}
-
-fn wish(request: Request) -> Result<Wish> {
-    let refuse = |what: &str| Err(Error::invalid(format!("{what} is not offered")));
-    if request.ipv4 == Some(false) {
-        return refuse("a network without IPv4");
-    }
-    if request.ingress
-        || request.config_only
-        || request.scope.is_some_and(|scope| !matches!(scope.as_str(), "" | "local"))
-    {
-        return refuse("a network of a swarm");
-    }
-    if request.config_from.is_some_and(|from| from.values().any(|name| !name.is_empty())) {
-        return refuse("a network with the configuration of another one");
-    }
-    let ipam = request.ipam.unwrap_or_default();
-    if ipam.driver.is_some_and(|driver| !matches!(driver.as_str(), "" | "default"))
-        || ipam.options.is_some_and(|options| !options.is_empty())
-    {
-        return refuse("another IPAM driver than the default one, or an option of it,");
-    }
-    Ok(Wish {
-        name: request.name,
-        driver: request.driver.unwrap_or_default(),
-        pools: ipam.config.unwrap_or_default(),
-        ipv6: request.ipv6 == Some(true),
-        internal: request.internal,
-        labels: request.labels.unwrap_or_default(),
-        options: request.options.unwrap_or_default(),
-    })
 }
 
 fn event(engine: &Engine, network: &Network, action: &str) {

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard_stubs::models::{HostConfig, RestartPolicy};
+use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use prost::Message;
 use serde_json::{Value, json};
 use shim::proto::task::{PidsRequest, PidsResponse, StatsRequest, StatsResponse, UpdateTaskRequest};
@@ -13,7 +13,7 @@ use shim::proto::{cgroups_v1, cgroups_v2, rpc};
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use crate::container::{Container, settings, spec};
+use crate::container::{Container, part, settings, spec};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::time;
@@ -241,24 +241,11 @@ fn networks(container: &Container) -> Value {
 }
 
 /// The fields that `docker update` may change.
-const UPDATABLE: [&str; 12] = [
-    "CpuShares",
-    "CpuPeriod",
-    "CpuQuota",
-    "CpuRealtimePeriod",
-    "CpuRealtimeRuntime",
-    "CpusetCpus",
-    "CpusetMems",
-    "Memory",
-    "MemoryReservation",
-    "MemorySwap",
-    "NanoCpus",
-    "PidsLimit",
-];
+const UPDATABLE: &str = "CpuShares CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus CpusetMems \
+                         Memory MemoryReservation MemorySwap NanoCpus PidsLimit";
 
 /// `docker update`.
 pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, body: &Value) -> Result<Answer> {
-    let bad = |error: serde_json::Error| Error::invalid(format!("invalid JSON: {error}"));
     let is_set = |value: &Value| {
         !matches!(value, Value::Null | Value::Bool(false))
             && *value != json!(0)
@@ -266,13 +253,13 @@ pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, bod
             && *value != json!([])
     };
     let given = body.as_object().into_iter().flatten().filter(|(_, value)| is_set(value));
-    if let Some((name, _)) = given.clone().find(|(name, _)| {
-        !UPDATABLE.contains(&name.as_str()) && *name != "RestartPolicy" && *name != "MemorySwappiness"
-    }) {
+    let updatable = |name: &str| UPDATABLE.split_whitespace().any(|known| known == name);
+    let known = |name: &str| updatable(name) || matches!(name, "RestartPolicy" | "MemorySwappiness");
+    if let Some((name, _)) = given.clone().find(|(name, _)| !known(name)) {
         return Err(Error::invalid(format!("{name} cannot be changed while a container exists")));
     }
     let mut host = serde_json::to_value(container.record().host.clone())?;
-    for (name, value) in given.filter(|(name, _)| UPDATABLE.contains(&name.as_str())) {
+    for (name, value) in given.filter(|(name, _)| updatable(name)) {
         host[name] = value.clone();
     }
     // Each says the same in its own way; the new one counts.
@@ -282,12 +269,9 @@ pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, bod
     } else if is_set(&body["CpuQuota"]) {
         host["NanoCpus"] = json!(0);
     }
-    let mut host: HostConfig = serde_json::from_value(host).map_err(bad)?;
-    let policy: Option<RestartPolicy> = serde_json::from_value(body["RestartPolicy"].clone()).map_err(bad)?;
-    let policy = policy.filter(|policy| {
-        policy.name.is_some_and(|name| name != bollard_stubs::models::RestartPolicyNameEnum::EMPTY)
-    });
-    if let Some(policy) = policy {
+    let mut host: HostConfig = part(host)?;
+    let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;
+    if policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY) {
         host.restart_policy = Some(policy);
     }
     let config = container.record().config.clone();

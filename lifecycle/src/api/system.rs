@@ -1,6 +1,7 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
@@ -172,37 +173,23 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
 }
 
 fn events(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
-    let filters = call.filters(&[
-        "type",
-        "event",
-        "container",
-        "image",
-        "volume",
-        "network",
-        "label",
-        "scope",
-        "daemon",
-    ])?;
+    let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
+    let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
     let (past, mut receiver) = engine.events.subscribe();
     let (pusher, answer) = answer::stream("application/json");
     tokio::spawn(async move {
-        for event in past.iter().filter(|event| since.is_some_and(|since| event.time >= since)) {
-            let late = until.is_some_and(|until| event.time > until);
-            if !late && event_wanted(&filters, event) && !pusher.json(&event.json()).await {
+        let wanted =
+            |event: &Event| until.is_none_or(|until| event.time <= until) && event_wanted(&filters, event);
+        let past = past.iter().filter(|event| since.is_some_and(|since| event.time >= since));
+        for event in past.filter(|event| wanted(event)) {
+            if !pusher.json(&event.json()).await {
                 return;
             }
         }
-        let end = async {
-            match until {
-                None => std::future::pending().await,
-                Some(until) => {
-                    let nanos = until.total_nanos() - Time::now().total_nanos();
-                    tokio::time::sleep(std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
-                        .await;
-                }
-            }
-        };
+        let left = until.map(|until| until.total_nanos() - Time::now().total_nanos());
+        let left = left.map_or(Duration::MAX, |left| Duration::from_nanos(u64::try_from(left).unwrap_or(0)));
+        let end = tokio::time::sleep(left);
         tokio::pin!(end);
         loop {
             let event = tokio::select! {
@@ -211,13 +198,10 @@ fn events(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
                 () = pusher.closed() => return,
             };
             match event {
-                Ok(event) if event_wanted(&filters, &event) => {
-                    if !pusher.json(&event.json()).await {
-                        return;
-                    }
-                }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+                Ok(event) if !wanted(&event) => {}
+                Ok(event) if pusher.json(&event.json()).await => {}
+                Err(RecvError::Lagged(_)) => {}
+                _ => return,
             }
         }
     });
@@ -235,14 +219,8 @@ fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
         row["SharedSize"] = json!(0);
         images.push(row);
     }
-    let layers: u64 = engine
-        .images
-        .layers
-        .all()
-        .iter()
-        .filter_map(|id| engine.images.layers.get(id))
-        .map(|layer| layer.size)
-        .sum();
+    let layers = &engine.images.layers;
+    let layers: u64 = layers.all().iter().filter_map(|id| layers.get(id)).map(|layer| layer.size).sum();
     let used = volume::used(engine);
     let volumes: Vec<Value> = engine
         .volumes

@@ -1,10 +1,10 @@
 //! `/volumes/…`
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bollard_stubs::models::VolumeCreateRequest;
 use hyper::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
@@ -14,21 +14,12 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::volume::Volume;
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Wish {
-    name: Option<String>,
-    driver: Option<String>,
-    driver_opts: Option<HashMap<String, String>>,
-    labels: Option<HashMap<String, String>>,
-}
-
 pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", []) => list(engine, &call),
         ("POST", ["create"]) => {
-            let wish: Wish = call.json().await?.unwrap_or_default();
+            let wish: VolumeCreateRequest = call.json().await?.unwrap_or_default();
             if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
                 return Err(Error::not_found(format!(
                     "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",

@@ -44,7 +44,7 @@ impl Build {
         });
         let engine = Arc::clone(&self.engine);
         let creating = spawn_blocking(move || container::create(&engine, None, body));
-        let (container, _) = creating.await??;
+        let container = creating.await??;
         let ran = self.run_to_end(&container, &told).await;
         let layer = match ran {
             Ok(()) => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::record::{MountPoint, Record, State, Status};
@@ -14,26 +15,15 @@ use crate::error::{Error, Result};
 use crate::tree::{self, Apply, Root};
 use crate::{files, network, time, volume};
 
-/// Makes a container of a request's body; returns it and what the user should know.
+/// Makes a container of a request's body.
 ///
 /// # Errors
 /// When the request cannot be honoured.
-pub fn create(
-    engine: &Arc<Engine>,
-    name: Option<&str>,
-    mut body: Value,
-) -> Result<(Arc<Container>, Vec<String>)> {
-    let bad = |error: serde_json::Error| Error::invalid(format!("invalid JSON: {error}"));
+pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut body: Value) -> Result<Arc<Container>> {
     settings::normalize(&mut body);
-    let config: ContainerConfig = serde_json::from_value(body.clone()).map_err(bad)?;
-    let host: HostConfig = match body.get("HostConfig").filter(|host| !host.is_null()) {
-        Some(host) => serde_json::from_value(host.clone()).map_err(bad)?,
-        None => HostConfig::default(),
-    };
-    let networking: NetworkingConfig = match body.get("NetworkingConfig").filter(|value| !value.is_null()) {
-        Some(networking) => serde_json::from_value(networking.clone()).map_err(bad)?,
-        None => NetworkingConfig::default(),
-    };
+    let config: ContainerConfig = part(body.clone())?;
+    let host: HostConfig = part(body["HostConfig"].clone())?;
+    let networking: NetworkingConfig = part(body["NetworkingConfig"].clone())?;
     let name = match name {
         Some(name) => {
             let name = name.strip_prefix('/').unwrap_or(name);
@@ -72,15 +62,15 @@ pub fn create(
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
     let hostname = record.config.hostname.clone().filter(|name| !name.is_empty());
-    if record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host") {
-        let own = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-        record.config.hostname = Some(hostname.unwrap_or(own));
-    } else {
-        record.config.hostname = Some(hostname.unwrap_or_else(|| record.id[..12].to_owned()));
-    }
-    record.mounts = mounts_of(engine, &record)?;
-    // What would fail at the start for sure fails now.
+    let of_host = record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host");
+    record.config.hostname = Some(match hostname {
+        Some(own) => own,
+        None if of_host => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+        None => record.id[..12].to_owned(),
+    });
+    // What would fail at the start for sure fails now, before anything is made.
     super::spec::build(&record, &super::spec::Surroundings::default())?;
+    record.mounts = mounts_of(engine, &record)?;
     let container = Container::new(&engine.settings, record);
     let made = container
         .write_new()
@@ -94,7 +84,14 @@ pub fn create(
         return Err(error);
     }
     container.publish(engine, "create", &[]);
-    Ok((container, Vec::new()))
+    Ok(container)
+}
+
+/// A part of a request; one that is not there is empty.
+pub(crate) fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
+    let part: Option<T> =
+        serde_json::from_value(value).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
+    Ok(part.unwrap_or_default())
 }
 
 fn networks_of(

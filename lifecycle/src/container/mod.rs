@@ -25,6 +25,7 @@ mod stop;
 mod streams;
 pub mod user;
 
+pub(crate) use create::part;
 pub use create::{Removal, create, remove};
 pub use exec::{Exec, ExecConfig, ExecState, Started};
 pub use exit::restore_all;

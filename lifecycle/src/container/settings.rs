@@ -14,29 +14,24 @@ use crate::logger::Rotation;
 
 /// The container's configuration: what the request leaves out is the image's.
 pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerConfig {
-    let empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
-    if empty(&config.user) {
-        config.user.clone_from(&image.user);
-    }
-    if empty(&config.working_dir) {
-        config.working_dir.clone_from(&image.working_dir);
-    }
-    if empty(&config.stop_signal) {
-        config.stop_signal.clone_from(&image.stop_signal);
-    }
-    if config.stop_timeout.is_none() {
-        config.stop_timeout = image.stop_timeout;
-    }
-    if config.shell.as_ref().is_none_or(Vec::is_empty) {
+    let text = |own: &mut Option<String>, image: &Option<String>| {
+        if own.as_deref().unwrap_or_default().is_empty() {
+            own.clone_from(image);
+        }
+    };
+    let none = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    text(&mut config.user, &image.user);
+    text(&mut config.working_dir, &image.working_dir);
+    text(&mut config.stop_signal, &image.stop_signal);
+    config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
+    if none(&config.shell) {
         config.shell.clone_from(&image.shell);
     }
-    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
-        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+    if none(&config.entrypoint) {
+        if none(&config.cmd) {
             config.cmd.clone_from(&image.cmd);
         }
-        if config.entrypoint.is_none() {
-            config.entrypoint.clone_from(&image.entrypoint);
-        }
+        config.entrypoint = config.entrypoint.or_else(|| image.entrypoint.clone());
     } else if config.entrypoint.as_deref() == Some(&[String::new()]) {
         config.entrypoint = None;
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use bollard_stubs::models::IpamConfig;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
@@ -25,30 +26,14 @@ pub struct Pool {
     pub reserved: BTreeMap<String, IpAddr>,
 }
 
-/// What a request says of a pool; what is left out is chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Wish {
-    /// The subnet.
-    pub subnet: Option<String>,
-    /// A part of it.
-    #[serde(rename = "IPRange")]
-    pub range: Option<String>,
-    /// The bridge's own address.
-    pub gateway: Option<String>,
-    /// Addresses that something else has.
-    #[serde(rename = "AuxiliaryAddresses")]
-    pub reserved: Option<BTreeMap<String, String>>,
-}
-
-impl Wish {
-    /// The pool, where `used` are the subnets that others have.
+impl Pool {
+    /// Of what a request says, and what it leaves out chosen; `used` are the subnets that others have.
     ///
     /// # Errors
     /// When something of it is malformed, elsewhere or taken.
-    pub fn pool(&self, used: &[IpNet]) -> Result<Pool> {
+    pub fn new(wish: &IpamConfig, used: &[IpNet]) -> Result<Self> {
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let subnet = match text(&self.subnet) {
+        let subnet = match text(&wish.subnet) {
             Some(subnet) => subnet_of(&subnet)?,
             None => free_subnet(used)?,
         };
@@ -61,21 +46,19 @@ impl Wish {
                 Error::invalid(format!("the {what} {text} does not belong to the subnet {subnet}"))
             })
         };
-        let range = text(&self.range).map(|range| subnet_of(&range)).transpose()?;
+        let range = text(&wish.ip_range).map(|range| subnet_of(&range)).transpose()?;
         if let Some(range) = range.filter(|range| !subnet.contains(range)) {
             return Err(Error::invalid(format!("the range {range} does not belong to the subnet {subnet}")));
         }
-        let gateway = match text(&self.gateway) {
+        let gateway = match text(&wish.gateway) {
             Some(gateway) => inside("gateway", &gateway)?,
             None => first(subnet).ok_or_else(|| Error::invalid(format!("{subnet} has no addresses")))?,
         };
-        let reserved = self.reserved.iter().flatten();
+        let reserved = wish.auxiliary_addresses.iter().flatten();
         let reserved = reserved.map(|(name, address)| Ok((name.clone(), inside("address", address)?)));
-        Ok(Pool { subnet, range, gateway, reserved: reserved.collect::<Result<_>>()? })
+        Ok(Self { subnet, range, gateway, reserved: reserved.collect::<Result<_>>()? })
     }
-}
 
-impl Pool {
     /// An address that is not taken: the wanted one, or any.
     ///
     /// # Errors
@@ -134,7 +117,7 @@ fn free_subnet(used: &[IpNet]) -> Result<IpNet> {
 }
 
 /// A subnet of IPv6 that nobody else has: RFC 4193.
-pub fn unique_local() -> String {
+pub(super) fn unique_local() -> String {
     let random = files::random_hex(5);
     format!("fd{}:{}:{}::/64", &random[..2], &random[2..6], &random[6..])
 }
@@ -153,16 +136,18 @@ fn routes() -> Vec<IpNet> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
-    fn wish(subnet: &str, range: &str, gateway: &str) -> Wish {
-        let some = |text: &str| Some(text.to_owned());
-        Wish { subnet: some(subnet), range: some(range), gateway: some(gateway), reserved: None }
+    fn wish(subnet: &str, range: &str, gateway: &str) -> IpamConfig {
+        let [subnet, ip_range, gateway] = [subnet, range, gateway].map(|text| Some(text.to_owned()));
+        IpamConfig { subnet, ip_range, gateway, auxiliary_addresses: None }
     }
 
     #[test]
     fn pools_hand_out_addresses() {
-        let pool = wish("10.1.2.9/29", "", "").pool(&[]).unwrap();
+        let pool = Pool::new(&wish("10.1.2.9/29", "", ""), &[]).unwrap();
         assert_eq!(
             (pool.subnet.to_string(), pool.gateway.to_string()),
             ("10.1.2.8/29".into(), "10.1.2.9".into())
@@ -177,7 +162,7 @@ mod tests {
         for bad in ["10.1.2.9", "10.1.3.1", "x"] {
             assert!(pool.choose(&fresh, Some(bad)).is_err(), "{bad}");
         }
-        let six = wish("fd00:1::/64", "fd00:1::5:0/112", "").pool(&[]).unwrap();
+        let six = Pool::new(&wish("fd00:1::/64", "fd00:1::5:0/112", ""), &[]).unwrap();
         assert_eq!(six.gateway.to_string(), "fd00:1::1");
         assert_eq!(six.choose(&fresh, None).unwrap().to_string(), "fd00:1::5:0");
         assert!(unique_local().parse::<IpNet>().is_ok());
@@ -186,8 +171,8 @@ mod tests {
     #[test]
     fn reserved_addresses_are_nobodys() {
         let mut asked = wish("10.0.0.0/24", "10.0.0.8/30", "10.0.0.254");
-        asked.reserved = Some(BTreeMap::from([("other".to_owned(), "10.0.0.9".to_owned())]));
-        let pool = asked.pool(&[]).unwrap();
+        asked.auxiliary_addresses = Some(HashMap::from([("other".to_owned(), "10.0.0.9".to_owned())]));
+        let pool = Pool::new(&asked, &[]).unwrap();
         assert_eq!(pool.choose(&BTreeSet::new(), None).unwrap().to_string(), "10.0.0.10");
         assert!(pool.choose(&BTreeSet::new(), Some("10.0.0.9")).is_err());
     }
@@ -205,7 +190,7 @@ mod tests {
             ("10.1.0.0/24", "", "10.2.0.1"),
             ("fd00::/127", "", ""),
         ] {
-            assert!(wish(subnet, range, gateway).pool(&[used]).is_err(), "{subnet} {range} {gateway}");
+            assert!(Pool::new(&wish(subnet, range, gateway), &[used]).is_err(), "{subnet} {range} {gateway}");
         }
     }
 }

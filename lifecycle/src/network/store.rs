@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use bollard_stubs::models::{IpamConfig, NetworkCreateRequest};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -44,25 +45,6 @@ impl Network {
     pub fn has_ipv6(&self) -> bool {
         self.pools.iter().any(|pool| pool.gateway.is_ipv6())
     }
-}
-
-/// What a new network is to be.
-#[derive(Debug, Clone, Default)]
-pub struct Wish {
-    /// Its name.
-    pub name: String,
-    /// The driver; `bridge` when empty.
-    pub driver: String,
-    /// Its addresses; those of IPv4 are chosen when none are said.
-    pub pools: Vec<address::Wish>,
-    /// It has addresses of IPv6, whatever is said of them.
-    pub ipv6: bool,
-    /// Without a way out.
-    pub internal: bool,
-    /// Labels.
-    pub labels: HashMap<String, String>,
-    /// Options of the driver.
-    pub options: HashMap<String, String>,
 }
 
 /// Options of a bridge that are known.
@@ -110,14 +92,10 @@ impl Networks {
         }
         for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
             if !networks.all.lock().contains_key(name) {
-                let options = HashMap::from([(NAME.to_owned(), "corten0".to_owned())]);
-                let options = if name == "bridge" { options } else { HashMap::new() };
-                networks.add(Wish {
-                    name: name.into(),
-                    driver: driver.into(),
-                    options,
-                    ..Wish::default()
-                })?;
+                let interface = (NAME.to_owned(), "corten0".to_owned());
+                let options = (driver == "bridge").then(|| HashMap::from([interface]));
+                let (name, driver) = (name.to_owned(), Some(driver.to_owned()));
+                networks.add(NetworkCreateRequest { name, driver, options, ..Default::default() })?;
             }
         }
         Ok(networks)
@@ -150,49 +128,45 @@ impl Networks {
     ///
     /// # Errors
     /// When its name is taken, its subnet is in use, or an option is not known.
-    pub fn create(&self, wish: Wish) -> Result<Network> {
-        volume::check_name(&wish.name)?;
-        if !matches!(wish.driver.as_str(), "" | "default" | "bridge") {
-            return Err(Error::not_found(format!(
-                "could not find plugin {0} in v1 plugin registry: plugin \"{0}\" not found",
-                wish.driver
-            )));
-        }
+    pub fn create(&self, request: NetworkCreateRequest) -> Result<Network> {
+        volume::check_name(&request.name)?;
+        check(&request)?;
         super::netavark::check()?;
-        self.add(wish)
+        self.add(request)
     }
 
-    fn add(&self, wish: Wish) -> Result<Network> {
+    fn add(&self, request: NetworkCreateRequest) -> Result<Network> {
         let mut all = self.all.lock();
-        if all.contains_key(&wish.name) {
-            return Err(Error::conflict(format!("network with name {} already exists", wish.name)));
+        if all.contains_key(&request.name) {
+            return Err(Error::conflict(format!("network with name {} already exists", request.name)));
         }
-        if let Some(option) = wish.options.keys().find(|option| !matches!(option.as_str(), NAME | MTU)) {
+        let options = request.options.clone().unwrap_or_default();
+        if let Some(option) = options.keys().find(|option| !matches!(option.as_str(), NAME | MTU)) {
             return Err(Error::invalid(format!(
                 "network option {option:?} is not offered: expected {NAME} or {MTU}"
             )));
         }
         let id = files::random_hex(32);
-        let bridge = !matches!(wish.driver.as_str(), "host" | "null");
-        let pools = if bridge { pools(&all, &wish)? } else { Vec::new() };
-        let interface = wish.options.get(NAME).cloned().unwrap_or_else(|| format!("br-{}", &id[..12]));
+        let driver = request.driver.clone().unwrap_or_default();
+        let bridge = !matches!(driver.as_str(), "host" | "null");
+        let interface = options.get(NAME).cloned().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
             return Err(Error::invalid(format!("invalid name of an interface: {interface:?}")));
         }
         let network = Network {
-            name: wish.name.clone(),
             id,
             created: time::now(),
-            driver: if bridge { "bridge".into() } else { wish.driver },
+            driver: if bridge { "bridge".into() } else { driver },
             interface: if bridge { interface } else { String::new() },
-            pools,
-            internal: wish.internal,
-            labels: wish.labels,
-            options: wish.options,
+            pools: if bridge { pools(&all, &request)? } else { Vec::new() },
+            name: request.name,
+            internal: request.internal == Some(true),
+            labels: request.labels.unwrap_or_default(),
+            options,
         };
         files::write_json(&self.path(&network), &network)?;
-        all.insert(wish.name, network.clone());
+        all.insert(network.name.clone(), network.clone());
         Ok(network)
     }
 
@@ -257,20 +231,52 @@ impl Networks {
     }
 }
 
+/// Refuses what a network cannot be.
+fn check(request: &NetworkCreateRequest) -> Result<()> {
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let driver = said(&request.driver).filter(|driver| !matches!(driver.as_str(), "default" | "bridge"));
+    if let Some(driver) = driver {
+        return Err(Error::not_found(format!(
+            "could not find plugin {driver} in v1 plugin registry: plugin \"{driver}\" not found"
+        )));
+    }
+    let ipam = request.ipam.clone().unwrap_or_default();
+    let swarm = [request.ingress, request.config_only].contains(&Some(true));
+    let refused = [
+        (request.enable_ipv4 == Some(false), "a network without IPv4"),
+        (swarm || said(&request.scope).is_some_and(|scope| scope != "local"), "a network of a swarm"),
+        (
+            request.config_from.as_ref().is_some_and(|from| said(&from.network).is_some()),
+            "a network with the configuration of another one",
+        ),
+        (
+            said(&ipam.driver).is_some_and(|driver| driver != "default")
+                || ipam.options.is_some_and(|options| !options.is_empty()),
+            "another IPAM driver than the default one, or an option of it,",
+        ),
+    ];
+    match refused.iter().find(|(is_asked_for, _)| *is_asked_for) {
+        Some((_, what)) => Err(Error::invalid(format!("{what} is not offered"))),
+        None => Ok(()),
+    }
+}
+
 /// The addresses of a new network.
-fn pools(all: &BTreeMap<String, Network>, wish: &Wish) -> Result<Vec<Pool>> {
+fn pools(all: &BTreeMap<String, Network>, request: &NetworkCreateRequest) -> Result<Vec<Pool>> {
     let used: Vec<_> = all.values().flat_map(|network| &network.pools).map(|pool| pool.subnet).collect();
-    let mut wishes = wish.pools.clone();
-    let is_six = |wish: &address::Wish| wish.subnet.as_ref().is_some_and(|subnet| subnet.contains(':'));
+    let mut wishes = request.ipam.clone().unwrap_or_default().config.unwrap_or_default();
+    let is_six = |wish: &IpamConfig| wish.subnet.as_ref().is_some_and(|subnet| subnet.contains(':'));
     if wishes.iter().all(is_six) {
-        wishes.insert(0, address::Wish::default());
+        wishes.insert(0, IpamConfig::default());
     }
-    if wish.ipv6 && !wishes.iter().any(is_six) {
-        wishes.push(address::Wish { subnet: Some(address::unique_local()), ..Default::default() });
+    if request.enable_ipv6 == Some(true) && !wishes.iter().any(is_six) {
+        wishes.push(IpamConfig { subnet: Some(address::unique_local()), ..Default::default() });
     }
+    // The first is that of IPv4.
+    wishes.sort_by_key(is_six);
     let six = wishes.iter().filter(|wish| is_six(wish)).count();
     if six > 1 || wishes.len() - six > 1 {
         return Err(Error::invalid("more than one subnet of a network for one family is not offered"));
     }
-    wishes.iter().map(|wish| wish.pool(&used)).collect()
+    wishes.iter().map(|wish| Pool::new(wish, &used)).collect()
 }
