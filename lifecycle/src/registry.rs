@@ -5,11 +5,13 @@
 
 mod auth;
 mod client;
+mod look;
 mod pull;
 mod push;
 
 pub use auth::Credentials;
 pub use client::{Registry, download};
+pub use look::inspect;
 pub use pull::pull;
 pub use push::push;
 

@@ -37,6 +37,13 @@ pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     Ok(answer)
 }
 
+/// `GET /distribution/NAME/json`
+pub(super) async fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
+    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    let reference = Reference::parse(name)?;
+    answer::json(&registry::inspect(&engine.settings.mirrors, &reference, credentials).await?)
+}
+
 /// `POST /images/NAME/push`
 pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answer> {
     let mut reference = Reference::parse_exact(name)?;

@@ -38,7 +38,9 @@ pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &
         (_, "session" | "grpc", _) => Err(Error::not_found(
             "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
         )),
-        (_, "distribution", _) => Err(Error::not_implemented("looking into registries is not offered")),
+        ("GET", "distribution", [name @ .., "json"]) => {
+            super::registry::inspect(engine, &call, &name.join("/")).await
+        }
         _ => Err(not_found(&call)),
     }
 }

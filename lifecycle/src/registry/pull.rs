@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::header::{ACCEPT, LINK, RANGE};
+use reqwest::header::{LINK, RANGE};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,12 +14,11 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
 use super::client::{failed, read};
-use super::{Credentials, MANIFESTS, Registry};
+use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::image::config::architecture;
-use crate::image::content::digest;
 use crate::image::manifest::{Descriptor, Named};
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
@@ -96,7 +95,7 @@ impl Pull<'_> {
         let status = format!("Pulling from {}", reference.path);
         self.pusher.json(&json!({"status": status, "id": tag.or(digest)})).await;
         let _lease = images.lease();
-        let (top, text) = self.manifest(reference, wanted).await?;
+        let (top, text) = self.registry.manifest(reference, wanted).await?;
         let manifest = match parse("the manifest", &text)? {
             Named::Manifest(manifest) => manifest,
             Named::Index(index) => {
@@ -107,12 +106,10 @@ impl Pull<'_> {
                         "no matching manifest for linux/{arch} in the manifest list entries"
                     ))
                 })?;
-                parse("the manifest", &self.manifest(reference, &found.digest).await?.1)?
+                parse("the manifest", &self.registry.manifest(reference, &found.digest).await?.1)?
             }
         };
-        let path = format!("/v2/{}/blobs/{}", reference.path, manifest.config.digest);
-        let config = read(self.registry.get(&path).await?).await?;
-        check("a blob", &config, &manifest.config.digest)?;
+        let config = self.registry.config(reference, &manifest.config.digest).await?;
         let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
         if diff_ids.len() != manifest.layers.len() {
             return Err(Error::invalid("the manifest has another number of layers than the configuration"));
@@ -148,23 +145,6 @@ impl Pull<'_> {
             self.pusher.json(&json!({"status": status})).await;
         }
         Ok(())
-    }
-
-    /// A manifest by tag or digest: its digest, and its text.
-    async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
-        let path = format!("/v2/{}/manifests/{wanted}", reference.path);
-        let asking = self
-            .registry
-            .request(Method::GET, &path, |request| Ok(request.header(ACCEPT, MANIFESTS.join(", "))));
-        let answer = asking.await.map_err(|error| match error.kind {
-            Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
-            _ => error,
-        })?;
-        let text = read(answer).await?;
-        if wanted.starts_with("sha256:") {
-            check("the manifest", &text, wanted)?;
-        }
-        Ok((digest(&text), text))
     }
 
     /// Tells the client of a layer; whether anybody still wants it.
@@ -252,12 +232,4 @@ impl Pull<'_> {
 
 fn parse<T: for<'de> Deserialize<'de>>(what: &str, text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(|error| Error::invalid(format!("{what}: {error}")))
-}
-
-/// Refuses what is not what was asked for.
-fn check(what: &str, bytes: &[u8], wanted: &str) -> Result<()> {
-    match digest(bytes) {
-        own if own == wanted => Ok(()),
-        own => Err(Error::invalid(format!("{what} has digest {own}, expected {wanted}"))),
-    }
 }
