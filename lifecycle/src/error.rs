@@ -6,43 +6,34 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What went wrong, in the words of the API.
+/// What went wrong, in the words of the API: each is the status of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
 pub enum Kind {
-    /// The request makes no sense (400).
-    Invalid,
-    /// Name or password are wrong (401).
-    Unauthorized,
-    /// Not allowed (403).
-    Forbidden,
-    /// There is no such thing (404).
-    NotFound,
-    /// It is in a state in which this cannot be done (409).
-    Conflict,
-    /// It is so already (304, without a text).
-    NotModified,
-    /// It failed (500).
-    Internal,
-    /// It is not offered (501).
-    NotImplemented,
-    /// It is not possible now (503).
-    Unavailable,
+    /// It is so already; this answer has no text.
+    NotModified = 304,
+    /// The request makes no sense.
+    Invalid = 400,
+    /// Name or password are wrong.
+    Unauthorized = 401,
+    /// Not allowed.
+    Forbidden = 403,
+    /// There is no such thing.
+    NotFound = 404,
+    /// It is in a state in which this cannot be done.
+    Conflict = 409,
+    /// It failed.
+    Internal = 500,
+    /// It is not offered.
+    NotImplemented = 501,
+    /// It is not possible now.
+    Unavailable = 503,
 }
 
 impl Kind {
     /// The status of the answer.
     pub fn status(self) -> u16 {
-        match self {
-            Self::Invalid => 400,
-            Self::Unauthorized => 401,
-            Self::Forbidden => 403,
-            Self::NotFound => 404,
-            Self::Conflict => 409,
-            Self::NotModified => 304,
-            Self::Internal => 500,
-            Self::NotImplemented => 501,
-            Self::Unavailable => 503,
-        }
+        self as u16
     }
 }
 
@@ -110,23 +101,18 @@ impl Error {
     }
 }
 
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::internal(error)
-    }
+macro_rules! internal {
+    ($($source:ty)*) => {
+        $(impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::internal(error)
+            }
+        })*
+    };
 }
 
-impl From<nix::errno::Errno> for Error {
-    fn from(error: nix::errno::Errno) -> Self {
-        Self::internal(error)
-    }
-}
-
-impl From<serde_json::Error> for Error {
-    fn from(error: serde_json::Error) -> Self {
-        Self::internal(error)
-    }
-}
+// What is passed on without more words.
+internal! { io::Error nix::errno::Errno serde_json::Error }
 
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {

@@ -4,15 +4,14 @@
 //! context or image leads out of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use digest_io::IoWrapper;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstat, fstatat};
-use nix::unistd::{Gid, Uid, fchownat};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -24,14 +23,14 @@ use crate::{files, glob};
 const LINKS: usize = 40;
 
 /// What is to be copied.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Copy {
     /// `COPY` or `ADD`.
     pub word: String,
     /// The sources as they are written, variables put in.
     pub sources: Vec<String>,
     /// The folders of those that are URLs, each with what was downloaded.
-    pub fetched: BTreeMap<String, PathBuf>,
+    pub fetched: BTreeMap<String, TempDir>,
     /// Where to, absolute; with a slash at the end it is a directory.
     pub target: String,
     /// The owner of what is copied.
@@ -66,11 +65,11 @@ impl Copy {
         let mut found = Vec::new();
         for source in &self.sources {
             if let Some(folder) = self.fetched.get(source) {
-                let root = Root::open(folder)?;
-                for name in files::entries(folder) {
-                    found.push(look(&root, Path::new(&files::name_of(&name)))?);
+                for path in files::entries(folder.path()) {
+                    let root = Root::open(folder.path())?;
+                    let one = look(&root, Path::new(&files::name_of(&path)))?;
+                    found.push(Found { root: Some(root), ..one });
                 }
-                found.last_mut().into_iter().for_each(|one| one.root = Root::open(folder).ok());
                 continue;
             }
             if self.word == "ADD" && (source.contains("://") || source.starts_with("git@")) {
@@ -80,10 +79,9 @@ impl Copy {
             }
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
             if glob::is_pattern(&path) {
-                expand(from, Path::new(""), &path, &mut |path| {
+                for path in expand(from, Path::new(""), &path) {
                     found.push(look(from, &path)?);
-                    Ok(())
-                })?;
+                }
             } else {
                 let missing = |error: Error| {
                     let word = &self.word;
@@ -121,12 +119,9 @@ impl Copy {
     pub(super) fn digest(&self, from: &Root, found: &[Found]) -> Result<String> {
         let mut pack = Pack::new(IoWrapper(Sha256::new()), Source::Content);
         for one in found {
-            let name = if is_kind(&one.stat, libc::S_IFDIR) {
-                PathBuf::new()
-            } else {
-                PathBuf::from(one.path.file_name().unwrap_or_default())
-            };
-            pack.add(one.root.as_ref().unwrap_or(from), &one.path, &name)?;
+            let name = one.path.file_name().filter(|_| !is_kind(&one.stat, libc::S_IFDIR));
+            let name = Path::new(name.unwrap_or_default());
+            pack.add(one.root.as_ref().unwrap_or(from), &one.path, name)?;
         }
         let hash = named(pack.finish()?.0);
         let kind = match found {
@@ -154,23 +149,19 @@ impl Copy {
             let from = one.root.as_ref().unwrap_or(from);
             if one.archive {
                 make_folder(to, &target, (0, 0))?;
-                let fd = from.get(&one.path, OFlag::O_RDONLY)?;
                 let owner = self.chown.then_some(self.owner);
-                Apply { owner, ..apply(&target) }.run(to, decompressed(File::from(fd))?)?;
+                Apply { owner, ..apply(&target) }.run(to, decompressed(from.file(&one.path)?)?)?;
             } else if is_kind(&one.stat, libc::S_IFDIR) {
                 make_folder(to, &target, self.owner)?;
                 transfer(from, &one.path, Path::new(""), to, &apply(&target))?;
             } else {
                 let name = one.path.file_name().unwrap_or_default();
-                let place = if self.target.ends_with('/') || folder(&target) {
-                    target.join(name)
-                } else {
-                    target.clone()
-                };
+                let inside = self.target.ends_with('/') || folder(&target);
+                let place = if inside { target.join(name) } else { target.clone() };
                 let above = place.parent().unwrap_or(Path::new(""));
                 make_folder(to, above, self.owner)?;
-                let name = PathBuf::from(place.file_name().unwrap_or(name));
-                transfer(from, &one.path, &name, to, &apply(above))?;
+                let name = Path::new(place.file_name().unwrap_or(name));
+                transfer(from, &one.path, name, to, &apply(above))?;
             }
         }
         Ok(())
@@ -194,20 +185,20 @@ fn look(from: &Root, path: &Path) -> Result<Found> {
     Err(nix::errno::Errno::ELOOP.into())
 }
 
-/// Calls for each path that a pattern is of, part by part, in order.
-fn expand(from: &Root, at: &Path, pattern: &str, call: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
+/// The paths that a pattern is of, in order: part by part, below those that the parts before are of.
+fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
     let (part, rest) = pattern.split_once('/').map_or((pattern, None), |(part, rest)| (part, Some(rest)));
-    let Ok(folder) = from.get(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY) else { return Ok(()) };
-    let mut names: Vec<String> =
-        files::entries(&by_descriptor(&folder)).iter().map(|path| files::name_of(path)).collect();
-    names.sort();
-    for name in names.iter().filter(|name| glob::matches(part, name)) {
-        match rest {
-            None => call(at.join(name))?,
-            Some(rest) => expand(from, &at.join(name), rest, call)?,
-        }
+    let (Ok(folder), Some(part)) = (from.get(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY), glob::compile(part))
+    else {
+        return Vec::new();
+    };
+    let names = files::entries(&by_descriptor(&folder)).into_iter().map(|path| files::name_of(&path));
+    let mut paths: Vec<_> = names.filter(|name| part.is_match(name)).map(|name| at.join(name)).collect();
+    paths.sort();
+    match rest {
+        None => paths,
+        Some(rest) => paths.iter().flat_map(|path| expand(from, path, rest)).collect(),
     }
-    Ok(())
 }
 
 /// Whether a file is a tar archive, compressed or not.
@@ -225,18 +216,7 @@ fn is_archive(from: &Root, path: &Path) -> Result<bool> {
 
 /// Makes a directory and those above it; those that are made belong to `owner`.
 pub(super) fn make_folder(to: &Root, path: &Path, owner: (u32, u32)) -> Result<()> {
-    let mut done = PathBuf::new();
-    for part in path.components() {
-        done.push(part);
-        if to.get(&done, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok() {
-            continue;
-        }
-        let made = to.make_dirs(&done, 0o755).map_err(Error::at("make", &done))?;
-        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-        fchownat(made.as_fd(), "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
-            .map_err(Error::at("set the owner of", &done))?;
-    }
-    Ok(())
+    to.make_dirs(path, Some(owner)).map(drop).map_err(Error::at("make", path))
 }
 
 /// Makes a layer of what `change` does to the files of these layers; `None` when it does nothing.

@@ -3,29 +3,12 @@
 //! The parsers on crates.io undo quotes and escapes before variables are put in, which is the wrong order, and leave
 //! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
 
+use super::words::Words;
 use crate::error::{Error, Result};
 
 /// The instructions there are.
-const WORDS: [&str; 18] = [
-    "ADD",
-    "ARG",
-    "CMD",
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "FROM",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "ONBUILD",
-    "RUN",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
+const WORDS: &str = "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL \
+     STOPSIGNAL USER VOLUME WORKDIR";
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +95,7 @@ impl Instruction {
         let bad = |why: String| Error::invalid(format!("dockerfile parse error line {line}: {why}"));
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let word = word.to_ascii_uppercase();
-        if !WORDS.contains(&word.as_str()) {
+        if !WORDS.split(' ').any(|known| known == word) {
             return Err(bad(format!("unknown instruction: {word}")));
         }
         let (mut flags, mut rest) = (Vec::new(), rest.trim());
@@ -131,6 +114,31 @@ impl Instruction {
         Ok(Self { line, word, flags, rest: rest.to_owned(), original: text.to_owned() })
     }
 
+    /// The instruction that follows ONBUILD.
+    ///
+    /// # Errors
+    /// When it is none, or one that cannot follow.
+    pub(super) fn trigger(&self, text: &str) -> Result<Self> {
+        let trigger = Self::parse(self.line, text)?;
+        match trigger.word.as_str() {
+            word @ ("ONBUILD" | "FROM" | "MAINTAINER") => {
+                Err(Error::invalid(format!("{word} isn't allowed as an ONBUILD trigger")))
+            }
+            _ => Ok(trigger),
+        }
+    }
+
+    /// The arguments with variables put in, whether they are written as JSON or as words.
+    ///
+    /// # Errors
+    /// When a quote or brace is not closed.
+    pub(super) fn words(&self, words: &Words<'_>) -> Result<Vec<String>> {
+        match self.json() {
+            Some(list) => list.iter().map(|word| words.one(word)).collect(),
+            None => words.many(&self.rest),
+        }
+    }
+
     /// The arguments as a list, if they are written as JSON.
     pub(super) fn json(&self) -> Option<Vec<String>> {
         if self.rest.starts_with('[') { serde_json::from_str(&self.rest).ok() } else { None }
@@ -146,19 +154,25 @@ impl Instruction {
     /// # Errors
     /// With the flag.
     pub(super) fn check_flags(&self, known: &[&str]) -> Result<()> {
-        match self.flags.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _))
-                if matches!(name.as_str(), "mount" | "network" | "security" | "link" | "parents") =>
-            {
-                Err(Error::invalid(format!(
-                    "the --{name} option requires BuildKit, which is not part of this engine"
-                )))
+        let Some((name, _)) = self.flags.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        Err(Error::invalid(match name.as_str() {
+            "mount" | "network" | "security" | "link" | "parents" => {
+                format!("the --{name} option requires BuildKit, which is not part of this engine")
             }
-            Some((name, _)) => Err(Error::invalid(format!(
-                "dockerfile parse error line {}: unknown flag: {name}",
-                self.line
-            ))),
+            _ => format!("dockerfile parse error line {}: unknown flag: {name}", self.line),
+        }))
+    }
+
+    /// Refuses text that follows in lines of its own.
+    ///
+    /// # Errors
+    /// When one of the words begins it.
+    pub(super) fn check_inline<'a>(words: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        match words.into_iter().any(|word| word.starts_with("<<")) {
+            true => Err(Error::invalid("here-documents require BuildKit, which is not part of this engine")),
+            false => Ok(()),
         }
     }
 }

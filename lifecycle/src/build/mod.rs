@@ -35,19 +35,13 @@ use dockerfile::Instruction;
 use stage::Stage;
 use words::Words;
 
-/// Build arguments that need no ARG, and that the cache does not look at.
-const PREDEFINED: [&str; 10] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+/// Whether a build argument needs no ARG, and is nothing that the cache looks at.
+fn is_predefined(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let kind = lower.strip_suffix("_proxy");
+    kind.is_some_and(|kind| ["http", "https", "ftp", "no", "all"].contains(&kind))
+        && (name == lower || name == name.to_ascii_uppercase())
+}
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -96,12 +90,6 @@ pub struct Build {
 struct Plan {
     name: Option<String>,
     instructions: Vec<Instruction>,
-}
-
-impl std::fmt::Debug for Build {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Build").field("options", &self.options).finish_non_exhaustive()
-    }
 }
 
 impl Build {
@@ -226,7 +214,7 @@ impl Build {
 
     /// Whether a build argument was declared, or needs not be.
     fn knows(&self, name: &str) -> bool {
-        self.seen.contains(name) || PREDEFINED.contains(&name)
+        self.seen.contains(name) || is_predefined(name)
     }
 
     /// An image by the name that FROM or `--from` gives: a stage's, or one of the engine's, pulled if it is not here.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::task::spawn_blocking;
+use tokio::task::block_in_place;
 
 use super::dockerfile::Instruction;
 use super::stage::Stage;
-use super::{Build, PREDEFINED, settings, short};
+use super::{Build, is_predefined, settings, short};
 use crate::api::frames;
 use crate::container::{self, Container, Removal};
 use crate::error::{Error, Result};
@@ -19,9 +19,7 @@ impl Build {
     /// When it cannot be run, or fails.
     pub(super) async fn run_command(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&[])?;
-        if instruction.rest.starts_with("<<") {
-            return Err(Error::invalid("here-documents require BuildKit, which is not part of this engine"));
-        }
+        Instruction::check_inline([&instruction.rest])?;
         let command = settings::command(&stage.config, instruction);
         let told = if instruction.json().is_some() { quoted(&command) } else { command.join(" ") };
         let (environment, known) = self.arguments_of(stage);
@@ -42,15 +40,10 @@ impl Build {
             "Image": image, "Cmd": command, "Entrypoint": [""], "Env": environment,
             "Healthcheck": {"Test": ["NONE"]}, "HostConfig": self.options.host,
         });
-        let engine = Arc::clone(&self.engine);
-        let creating = spawn_blocking(move || container::create(&engine, None, body));
-        let container = creating.await??;
+        let container = block_in_place(|| container::create(&self.engine, None, body))?;
         let ran = self.run_to_end(&container, &told).await;
         let layer = match ran {
-            Ok(()) => {
-                let (engine, container) = (Arc::clone(&self.engine), Arc::clone(&container));
-                spawn_blocking(move || engine.images.add_tree(&container.overlay(&engine)?)).await?
-            }
+            Ok(()) => block_in_place(|| self.engine.images.add_tree(&container.overlay(&self.engine)?)),
             Err(error) => Err(error),
         };
         let (keep, keep_failed) = self.options.keep;
@@ -103,9 +96,10 @@ impl Build {
             |(name, value): (&String, &Option<String>)| value.as_ref().map(|value| format!("{name}={value}"));
         let known: Vec<String> =
             stage.arguments.iter().filter(|(name, _)| free(name)).filter_map(pair).collect();
-        let undeclared = self.options.arguments.iter().filter(|(name, _)| {
-            PREDEFINED.contains(&name.as_str()) && !stage.arguments.contains_key(*name) && free(name)
-        });
+        let undeclared =
+            self.options.arguments.iter().filter(|(name, _)| {
+                is_predefined(name) && !stage.arguments.contains_key(*name) && free(name)
+            });
         (known.iter().cloned().chain(undeclared.filter_map(pair)).collect(), known)
     }
 }

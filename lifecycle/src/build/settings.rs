@@ -60,10 +60,7 @@ pub(super) fn apply(
         }
         "EXPOSE" => expose(config, &words.many(rest)?)?,
         "VOLUME" => {
-            let paths = match instruction.json() {
-                Some(paths) => paths.iter().map(|path| words.one(path)).collect::<Result<_>>()?,
-                None => words.many(rest)?,
-            };
+            let paths = instruction.words(words)?;
             if paths.iter().any(|path| path.trim().is_empty()) {
                 return Err(Error::invalid("VOLUME specified can not be an empty string"));
             }
@@ -90,11 +87,7 @@ pub(super) fn apply(
             instruction.original.clone()
         }
         "ONBUILD" => {
-            let trigger = Instruction::parse(instruction.line, rest)?;
-            if matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-                let word = trigger.word;
-                return Err(Error::invalid(format!("{word} isn't allowed as an ONBUILD trigger")));
-            }
+            instruction.trigger(rest)?;
             config.on_build.get_or_insert_default().push(rest.clone());
             format!("ONBUILD {rest}")
         }

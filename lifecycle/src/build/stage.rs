@@ -2,13 +2,15 @@
 //! build has made.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
+use reqwest::Url;
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
+use tokio::task::block_in_place;
 
 use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
@@ -17,9 +19,10 @@ use super::{Build, arguments, settings, short};
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::Image;
-use crate::image::config::{ConfigFile, History, architecture};
-use crate::{registry, time, tree};
+use crate::image::config::{ConfigFile, History};
+use crate::image::{Image, Store};
+use crate::tree::{self, Root};
+use crate::{registry, time};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -62,25 +65,28 @@ impl Stage {
         created_by: String,
         layer: Option<String>,
     ) -> Result<()> {
-        let now = time::now();
-        let mut config = self.image.as_ref().map(|image| image.config.clone()).unwrap_or_else(|| {
-            ConfigFile { architecture: architecture().into(), os: "linux".into(), ..ConfigFile::default() }
-        });
-        config.created = Some(now.clone());
-        config.author.clone_from(&self.author);
-        config.config = Some(self.config.clone());
-        config.history.push(History {
-            created: Some(now),
+        let step = History {
+            created: Some(time::now()),
             created_by: Some(created_by),
             author: self.author.clone(),
             comment: None,
             empty_layer: layer.is_none(),
-        });
-        config.rootfs.diff_ids.extend(layer);
-        let id = engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?;
-        self.image = Some(engine.images.find(&id)?);
+        };
+        self.image = Some(self.add(&engine.images, step, layer)?);
         self.anew = true;
         Ok(())
+    }
+
+    /// Adds an image: the one so far, and one more step.
+    fn add(&self, images: &Store, step: History, layer: Option<String>) -> Result<Arc<Image>> {
+        let mut config = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
+        config.created.clone_from(&step.created);
+        config.author.clone_from(&self.author);
+        config.config = Some(self.config.clone());
+        config.history.push(step);
+        config.rootfs.diff_ids.extend(layer);
+        let id = images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?;
+        images.find(&id)
     }
 
     /// Takes the image that an earlier build has made by the same step from the same image, if there is one.
@@ -98,16 +104,13 @@ impl Stage {
                 && serde_json::to_value(image.config.container()).ok() == own
                 && images.layers_of(image).is_ok()
         };
-        let mut found: Vec<_> = images
-            .children(&self.parent())
-            .iter()
-            .filter_map(|id| images.find(id).ok())
-            .filter(same)
-            .collect();
-        found.sort_by(|a, b| a.config.created.cmp(&b.config.created));
         // Named images are all there is, as they may have been named because the others are stale.
         let newest = match build.options.cache_from.is_empty() {
-            true => found.pop(),
+            true => {
+                let children = images.children(&self.parent()).into_iter();
+                let found = children.filter_map(|id| images.find(&id).ok()).filter(same);
+                found.max_by(|a, b| a.config.created.cmp(&b.config.created))
+            }
             false => self.borrowed(build, created_by),
         };
         let any = newest.is_some();
@@ -133,18 +136,7 @@ impl Stage {
                 continue;
             }
             let layer = theirs.rootfs.diff_ids.get(layers).filter(|_| !step.empty_layer);
-            let mut config = ConfigFile {
-                architecture: theirs.architecture.clone(),
-                os: theirs.os.clone(),
-                created: step.created.clone(),
-                author: self.author.clone(),
-                config: Some(self.config.clone()),
-                ..own.clone()
-            };
-            config.history.push(step.clone());
-            config.rootfs.diff_ids.extend(layer.cloned());
-            let text = serde_json::to_vec(&config).ok()?;
-            return images.add(&text, Some(self.parent())).and_then(|id| images.find(&id)).ok();
+            return self.add(images, step.clone(), layer.cloned()).ok();
         }
         None
     }
@@ -180,14 +172,12 @@ impl Build {
             }
             "WORKDIR" => {
                 instruction.check_flags(&[])?;
-                let path = words.one(&instruction.rest)?;
-                self.work_in(stage, &path).await?;
+                let path = absolute(stage, &words.one(&instruction.rest)?)?;
+                stage.config.working_dir = Some(path.clone());
+                let (told, folder) = (stage.note(&format!("WORKDIR {path}")), tree::clean(Path::new(&path)));
+                self.step(stage, told, |root| copy::make_folder(root, &folder, (0, 0))).await?;
             }
-            "COPY" | "ADD" => {
-                let copy = read_copy(stage, instruction, &words)?;
-                let from = instruction.flag("from").map(|from| words.one(from)).transpose()?;
-                self.copy(stage, copy, from, instruction).await?;
-            }
+            "COPY" | "ADD" => self.copy(stage, instruction, &words).await?,
             "RUN" => self.run_command(stage, instruction).await?,
             _ => {
                 let told = settings::apply(&mut stage.config, &mut stage.cmd_set, instruction, &words)?;
@@ -203,10 +193,24 @@ impl Build {
     /// An image that has the same files as the one before.
     async fn note(&self, stage: &mut Stage, told: &str) -> Result<()> {
         let created_by = stage.note(told);
+        match self.find_cached(stage, &created_by).await? {
+            true => Ok(()),
+            false => stage.commit(&self.engine, created_by, None),
+        }
+    }
+
+    /// An image whose files are those of the one before, after `change`.
+    async fn step(
+        &self,
+        stage: &mut Stage,
+        created_by: String,
+        change: impl FnOnce(&Root) -> Result<()>,
+    ) -> Result<()> {
         if self.find_cached(stage, &created_by).await? {
             return Ok(());
         }
-        stage.commit(&self.engine, created_by, None)
+        let layer = block_in_place(|| copy::layer(&self.engine, &stage.layers(), change))?;
+        stage.commit(&self.engine, created_by, layer)
     }
 
     /// [`Stage::cached`], and the client is told of it.
@@ -246,147 +250,82 @@ impl Build {
             self.say(&format!("# Executing {} build trigger{plural}\n", triggers.len())).await?;
         }
         for trigger in triggers {
-            let trigger = Instruction::parse(instruction.line, &trigger)?;
-            if matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-                return Err(Error::invalid(format!("{} isn't allowed as an ONBUILD trigger", trigger.word)));
-            }
-            self.instruction(stage, &trigger).await?;
+            self.instruction(stage, &instruction.trigger(&trigger)?).await?;
         }
         Ok(())
     }
 
-    async fn work_in(&self, stage: &mut Stage, path: &str) -> Result<()> {
-        let path = absolute(stage, path)?;
-        stage.config.working_dir = Some(path.clone());
-        let created_by = stage.note(&format!("WORKDIR {path}"));
-        if self.find_cached(stage, &created_by).await? {
-            return Ok(());
-        }
-        let (engine, layers) = (Arc::clone(&self.engine), stage.layers());
-        let making = spawn_blocking(move || {
-            let path = tree::clean(Path::new(&path));
-            copy::layer(&engine, &layers, |root| copy::make_folder(root, &path, (0, 0)))
-        });
-        let layer = making.await??;
-        stage.commit(&self.engine, created_by, layer)
-    }
-
-    async fn copy(
-        &self,
-        stage: &mut Stage,
-        mut copy: Copy,
-        from: Option<String>,
-        instruction: &Instruction,
-    ) -> Result<()> {
-        let source = match &from {
-            None => None,
+    async fn copy(&self, stage: &mut Stage, instruction: &Instruction, words: &Words<'_>) -> Result<()> {
+        let mut copy = read_copy(stage, instruction, words)?;
+        let mounted;
+        let root = match instruction.flag("from").map(|from| words.one(from)).transpose()? {
+            None => &self.context.root,
             Some(name) => {
                 let by_number = name.parse().ok().and_then(|number: usize| self.done.get(number));
                 let image = match by_number {
                     Some((_, image)) => Arc::clone(image),
-                    None => self.image(name).await?,
+                    None => self.image(&name).await?,
                 };
-                Some(self.engine.images.files_of(&image.config.rootfs.diff_ids)?)
+                mounted = tree::mount(&self.engine.images.files_of(&image.config.rootfs.diff_ids)?)?;
+                &mounted
             }
         };
-        let root = match source {
-            // A descriptor of its own: it is read by another thread.
-            None => tree::Root::new(self.context.root.get(Path::new(""), nix::fcntl::OFlag::O_PATH)?),
-            Some(lower) => tree::mount(&lower)?,
-        };
-        let downloads = self.download(&mut copy).await?;
-        let (engine, layers) = (Arc::clone(&self.engine), stage.layers());
-        let owner = instruction.flag("chown").map(str::to_owned);
-        let looking = spawn_blocking(move || -> Result<_> {
-            if let Some(owner) = owner {
+        copy.fetched = self.download(&copy).await?;
+        let (found, digest) = block_in_place(|| -> Result<_> {
+            if let Some(owner) = instruction.flag("chown") {
                 // A user alone means the group of the same name or number.
-                let owner = if owner.contains(':') { owner } else { format!("{owner}:{owner}") };
-                let image = tree::mount(&engine.images.files_of(&layers)?)?;
+                let owner = if owner.contains(':') { owner.to_owned() } else { format!("{owner}:{owner}") };
+                let image = tree::mount(&self.engine.images.files_of(&stage.layers())?)?;
                 let user = user::find(&image, &owner, &[])?;
                 copy.owner = (user.uid, user.gid);
             }
-            let found = copy.find(&root)?;
-            let digest = copy.digest(&root, &found)?;
-            Ok((copy, root, found, digest))
-        });
-        let (copy, root, found, digest) = looking.await??;
-        let flags: String = instruction
-            .flags
-            .iter()
-            .filter(|(name, _)| name != "from")
-            .map(|(n, v)| format!("--{n}={v} "))
-            .collect();
+            let found = copy.find(root)?;
+            let digest = copy.digest(root, &found)?;
+            Ok((found, digest))
+        })?;
+        let flags = instruction.flags.iter().filter(|(name, _)| name != "from");
+        let flags: String = flags.map(|(name, value)| format!("--{name}={value} ")).collect();
         let created_by = stage.note(&format!("{} {flags}{digest} in {} ", copy.word, copy.target));
-        if self.find_cached(stage, &created_by).await? {
-            return Ok(());
-        }
-        let (engine, layers) = (Arc::clone(&self.engine), stage.layers());
-        let copying = spawn_blocking(move || copy::layer(&engine, &layers, |to| copy.run(&root, &found, to)));
-        let layer = copying.await??;
-        drop(downloads);
-        stage.commit(&self.engine, created_by, layer)
+        self.step(stage, created_by, |to| copy.run(root, &found, to)).await
     }
 
-    /// Downloads the sources of ADD that are URLs, into folders that go with what is returned.
-    async fn download(&self, copy: &mut Copy) -> Result<Vec<TempDir>> {
-        let mut downloads = Vec::new();
-        let urls: Vec<String> = copy
-            .sources
-            .iter()
-            .filter(|source| copy.word == "ADD" && copy::is_url(source))
-            .cloned()
-            .collect();
-        for url in urls {
-            let path = url.split(['?', '#']).next().unwrap_or_default();
-            let name =
-                path.splitn(4, '/').nth(3).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-            if name.is_empty() && copy.target.ends_with('/') || name == ".." || name == "." {
+    /// Downloads the sources of ADD that are URLs.
+    async fn download(&self, copy: &Copy) -> Result<BTreeMap<String, TempDir>> {
+        let mut fetched = BTreeMap::new();
+        for url in copy.sources.iter().filter(|source| copy.word == "ADD" && copy::is_url(source)) {
+            let parsed: Url = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
+            let name = parsed.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+            if name.is_empty() && copy.target.ends_with('/') {
                 return Err(Error::invalid(format!("cannot determine filename for source {url}")));
             }
             let folder = self.engine.images.content.folder()?;
             let place = folder.path().join(if name.is_empty() { "download" } else { name });
-            let mut options = std::fs::File::options();
-            let file = options.write(true).create_new(true).mode(0o600).open(&place);
-            registry::download(&url, file.map_err(Error::at("make", &place))?)
-                .await
-                .map_err(|error| error.context("ADD failed"))?;
-            copy.fetched.insert(url, folder.path().to_owned());
-            downloads.push(folder);
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&place);
+            let file = file.map_err(Error::at("make", &place))?;
+            registry::download(url, file).await.map_err(|error| error.context("ADD failed"))?;
+            fetched.insert(url.clone(), folder);
         }
-        Ok(downloads)
+        Ok(fetched)
     }
 }
 
 /// What COPY or ADD says.
 fn read_copy(stage: &Stage, instruction: &Instruction, words: &Words<'_>) -> Result<Copy> {
     let word = &instruction.word;
-    instruction.check_flags(if word == "COPY" {
-        &["from", "chown", "chmod"]
-    } else {
-        &["chown", "chmod"]
-    })?;
-    let all = match instruction.json() {
-        Some(list) => list.iter().map(|word| words.one(word)).collect::<Result<Vec<_>>>()?,
-        None => words.many(&instruction.rest)?,
-    };
-    let [sources @ .., target] = &all[..] else {
-        return Err(Error::invalid(format!("{word} requires at least two arguments")));
-    };
-    if sources.is_empty() {
-        return Err(Error::invalid(format!("{word} requires at least two arguments")));
-    }
-    if sources.iter().any(|source| source.starts_with("<<")) {
-        return Err(Error::invalid("here-documents require BuildKit, which is not part of this engine"));
-    }
+    instruction.check_flags(&["chown", "chmod", "from"][..if word == "COPY" { 3 } else { 2 }])?;
+    let mut sources = instruction.words(words)?;
+    let target = sources.pop().filter(|_| !sources.is_empty());
+    let target = target.ok_or_else(|| Error::invalid(format!("{word} requires at least two arguments")))?;
+    Instruction::check_inline(&sources)?;
     let mode = |text: &str| {
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
         mode.ok_or_else(|| Error::invalid(format!("invalid --chmod {text:?}: expected an octal number")))
     };
     let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
-    let path = absolute(stage, target)?;
+    let path = absolute(stage, &target)?;
     Ok(Copy {
         word: word.clone(),
-        sources: sources.to_vec(),
+        sources,
         fetched: BTreeMap::new(),
         target: if is_folder && path != "/" { format!("{path}/") } else { path },
         owner: (0, 0),

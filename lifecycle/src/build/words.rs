@@ -42,21 +42,20 @@ impl Words<'_> {
     /// When one has no value.
     pub(super) fn pairs(&self, text: &str) -> Result<Vec<(String, String)>> {
         let words = split(text, self.escape);
+        let bad = |text: &str| {
+            Error::invalid(format!(
+                "Syntax error - can't find = in {text:?}. Must be of the form: name=value"
+            ))
+        };
         if words.first().is_some_and(|first| !first.contains('=')) {
             let (name, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-            if value.trim().is_empty() {
-                return Err(Error::invalid(format!(
-                    "Syntax error - can't find = in {text:?}. Must be of the form: name=value"
-                )));
-            }
-            return Ok(vec![(self.one(name)?, self.one(value.trim())?)]);
+            return match value.trim() {
+                "" => Err(bad(text)),
+                value => Ok(vec![(self.one(name)?, self.one(value)?)]),
+            };
         }
         let pair = |word: &String| {
-            let (name, value) = word.split_once('=').ok_or_else(|| {
-                Error::invalid(format!(
-                    "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
-                ))
-            })?;
+            let (name, value) = word.split_once('=').ok_or_else(|| bad(word))?;
             Ok((self.one(name)?, self.one(value)?))
         };
         words.iter().map(pair).collect()

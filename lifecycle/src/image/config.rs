@@ -76,6 +76,11 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
 }
 
 impl ConfigFile {
+    /// Of an image for this machine, with nothing in it.
+    pub fn ours() -> Self {
+        Self { architecture: architecture().into(), os: "linux".into(), ..Self::default() }
+    }
+
     /// Understands a configuration, and refuses one that is not for this machine.
     ///
     /// # Errors

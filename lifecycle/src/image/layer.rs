@@ -186,7 +186,7 @@ impl Layers {
         let apply = Apply { whiteouts: Whiteouts::Overlay, ..Apply::default() };
         let size = match self.copied {
             true => size_of(&mut plain),
-            false => Root::open(&aside.join("fs")).and_then(|root| Ok(apply.run(&root, &mut plain)?.bytes)),
+            false => Root::open(&aside.join("fs")).and_then(|root| apply.run(&root, &mut plain)),
         };
         let size = size.map_err(wrong)?;
         // Padding after the archive's end is part of what is digested.

@@ -40,18 +40,12 @@ impl Reference {
     /// When it is none.
     pub fn parse_exact(text: &str) -> Result<Self> {
         let bad = || Error::invalid(format!("invalid reference format: {text:?}"));
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => (name, Some(digest)),
-            None => (text, None),
-        };
-        if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(bad());
-        }
+        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
         let (name, tag) = match name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (name, None),
         };
-        if tag.is_some_and(|tag| !is_tag(tag)) {
+        if !digest.is_none_or(is_digest) || !tag.is_none_or(is_tag) {
             return Err(bad());
         }
         let (domain, path) = match name.split_once('/') {
@@ -80,8 +74,8 @@ impl Reference {
         if !path.split('/').all(part_is_good) || !domain_is_good || path.len() + domain.len() > 255 {
             return Err(bad());
         }
-        let owned = |part: Option<&str>| part.map(str::to_owned);
-        Ok(Self { domain: domain.to_owned(), path, tag: owned(tag), digest: owned(digest) })
+        let [tag, digest] = [tag, digest].map(|part| part.map(str::to_owned));
+        Ok(Self { domain: domain.to_owned(), path, tag, digest })
     }
 
     /// Domain and path.
@@ -99,37 +93,25 @@ impl Reference {
 
     /// The short form with tag or digest.
     pub fn familiar_full(&self) -> String {
-        let mut text = self.familiar();
-        if let Some(tag) = &self.tag {
-            text += &format!(":{tag}");
-        }
-        if let Some(digest) = &self.digest {
-            text += &format!("@{digest}");
-        }
-        text
+        self.familiar() + &self.rest()
+    }
+
+    fn rest(&self) -> String {
+        let tag = self.tag.iter().map(|tag| format!(":{tag}"));
+        tag.chain(self.digest.iter().map(|digest| format!("@{digest}"))).collect()
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.repository())?;
-        if let Some(tag) = &self.tag {
-            write!(formatter, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(formatter, "@{digest}")?;
-        }
-        Ok(())
+        write!(formatter, "{}{}", self.repository(), self.rest())
     }
 }
 
 /// Whether it is `sha256:` and 64 hexadecimal digits: the one algorithm that is used here.
 pub fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(is_hash)
-}
-
-fn is_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.strip_prefix("sha256:").is_some_and(|hash| hash.len() == 64 && hash.bytes().all(is_digit))
 }
 
 fn is_tag(text: &str) -> bool {

@@ -52,11 +52,6 @@ impl Credentials {
         }
         serde_json::from_slice(&bytes).map_err(|_| bad())
     }
-
-    /// Nobody in particular.
-    pub fn is_empty(&self) -> bool {
-        self.username.is_empty() && self.identity_token.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -68,7 +63,7 @@ mod tests {
         let header = crate::files::base64(br#"{"username":"me","password":"secret"}"#);
         let credentials = Credentials::from_header(Some(header.trim_end_matches('='))).unwrap();
         assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
-        assert!(Credentials::from_header(Some("e30=")).unwrap().is_empty());
+        assert_eq!(Credentials::from_header(Some("e30=")).unwrap().username, "");
         assert!(Credentials::from_header(Some("!")).is_err());
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::sync::Arc;
 
 use digest_io::HashWriter;
 use flate2::Compression;
@@ -12,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::task::spawn_blocking;
+use tokio::task::block_in_place;
 
 use super::Registry;
 use super::client::location;
@@ -34,7 +33,7 @@ struct Upload {
 /// # Errors
 /// When the registry refuses.
 pub async fn push(
-    engine: &Arc<Engine>,
+    engine: &Engine,
     registry: &Registry,
     image: &Image,
     reference: &Reference,
@@ -46,8 +45,7 @@ pub async fn push(
     pusher.json(&json!({"status": status})).await;
     let mut layers = Vec::new();
     for layer in engine.images.layers_of(image)? {
-        let (own, digest) = (Arc::clone(engine), layer.blob.clone());
-        let upload = spawn_blocking(move || compressed(&own, &digest)).await??;
+        let upload = block_in_place(|| compressed(engine, &layer.blob))?;
         let short = &layer.diff_id[7..19];
         let say = async |status: &str, detail: Value| {
             pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await

@@ -23,18 +23,19 @@ use super::{Root, by_descriptor, clean, is_kind};
 use crate::error::{Error, Result};
 
 /// What a name that begins with `.wh.` means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Whiteouts {
     /// A file of a lower layer is hidden: written in overlayfs's way.
     Overlay,
     /// What lower layers have put here is removed.
     Remove,
     /// Nothing: it is a file like any other.
+    #[default]
     Plain,
 }
 
 /// How a stream is unpacked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Apply {
     /// What `.wh.` means.
     pub whiteouts: Whiteouts,
@@ -48,48 +49,26 @@ pub struct Apply {
     pub below: PathBuf,
 }
 
-/// What was unpacked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Bytes in regular files.
-    pub bytes: u64,
-    /// The number of entries.
-    pub entries: u64,
-}
-
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Extended attributes that are the host's business.
 const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
-impl Default for Apply {
-    fn default() -> Self {
-        Self {
-            whiteouts: Whiteouts::Plain,
-            owner: None,
-            mode: None,
-            keep_kinds: false,
-            below: PathBuf::new(),
-        }
-    }
-}
-
 impl Apply {
-    /// Unpacks `stream`.
+    /// Unpacks `stream`; returns the bytes in regular files.
     ///
     /// # Errors
     /// With the path of the entry that failed.
-    pub fn run(&self, root: &Root, stream: impl Read) -> Result<Applied> {
+    pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
         let bad = |error: io::Error| Error::invalid(format!("read the archive: {error}"));
-        let (mut applied, mut done) = (Applied::default(), Done::default());
+        let (mut bytes, mut done) = (0, Done::default());
         let mut archive = Archive::new(stream);
         for entry in archive.entries().map_err(bad)? {
             let mut entry = entry.map_err(bad)?;
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
             let size = self.entry(root, &path, &mut entry, &mut done);
-            applied.bytes += size.map_err(Error::at("unpack", &path))?;
-            applied.entries += 1;
+            bytes += size.map_err(Error::at("unpack", &path))?;
         }
         // Deepest first: setting the time of a directory is the last thing that happens in it.
         for (path, time) in done.times.into_iter().rev() {
@@ -97,7 +76,7 @@ impl Apply {
                 let _time = futimens(fd.as_fd(), &time, &time);
             }
         }
-        Ok(applied)
+        Ok(bytes)
     }
 
     fn entry<R: Read>(
@@ -115,7 +94,7 @@ impl Apply {
             }
             return Ok(0);
         };
-        let folder = root.make_dirs(path.parent().unwrap_or(Path::new("")), 0o755)?;
+        let folder = root.make_dirs(path.parent().unwrap_or(Path::new("")), None)?;
         if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT) {
             match self.whiteouts {
                 Whiteouts::Overlay => whiteout(&folder, name)?,

@@ -7,7 +7,7 @@ mod changes;
 mod overlay;
 mod pack;
 
-pub use apply::{Applied, Apply, Whiteouts};
+pub use apply::{Apply, Whiteouts};
 pub use changes::{Change, changes};
 pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
@@ -18,8 +18,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, fchownat};
 
 use crate::error::{Error, Result};
 
@@ -85,23 +86,32 @@ impl Root {
         Ok(Some((self.get(folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?, PathBuf::from(name))))
     }
 
-    /// Makes a directory and those above it, and opens it. Existing ones and links to them are followed.
+    /// Makes a directory and those above it, which then belong to `owner`, and opens it. Existing ones and links to them
+    /// are followed.
     ///
     /// # Errors
     /// The errno of what failed.
-    pub fn make_dirs(&self, path: &Path, mode: u32) -> nix::Result<OwnedFd> {
+    pub fn make_dirs(&self, path: &Path, owner: Option<(u32, u32)>) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.get(path, flags) {
             Err(Errno::ENOENT) => {}
             other => return other,
         }
         let clean = clean(path);
-        let Some(name) = clean.file_name() else { return Err(Errno::ENOENT) };
-        let above = self.make_dirs(clean.parent().unwrap_or(Path::new("")), mode)?;
-        match nix::sys::stat::mkdirat(above.as_fd(), name, Mode::from_bits_truncate(mode)) {
-            Ok(()) | Err(Errno::EEXIST) => self.get(&clean, flags),
-            Err(errno) => Err(errno),
+        let (Some(above), Some(name)) = (clean.parent(), clean.file_name()) else {
+            return Err(Errno::ENOENT);
+        };
+        let above = self.make_dirs(above, owner)?;
+        match mkdirat(above.as_fd(), name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
         }
+        let made = self.get(&clean, flags)?;
+        if let Some((uid, gid)) = owner {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+        }
+        Ok(made)
     }
 
     /// Opens a file for reading. What is none, such as a device or a pipe, is not even opened.

@@ -108,13 +108,12 @@ impl<W: Write> Pack<W> {
                 header.set_entry_type(EntryType::Symlink);
                 self.builder.append_link(&mut header, name, Path::new(&target))
             }
-            libc::S_IFIFO => {
-                header.set_entry_type(EntryType::Fifo);
-                self.builder.append_data(&mut header, name, io::empty())
-            }
-            kind @ (libc::S_IFCHR | libc::S_IFBLK) => {
-                let entry = if kind == libc::S_IFCHR { EntryType::Char } else { EntryType::Block };
-                header.set_entry_type(entry);
+            kind @ (libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK) => {
+                header.set_entry_type(match kind {
+                    libc::S_IFIFO => EntryType::Fifo,
+                    libc::S_IFCHR => EntryType::Char,
+                    _ => EntryType::Block,
+                });
                 let number = |value: u64| u32::try_from(value).map_err(io::Error::other);
                 header.set_device_major(number(major(stat.st_rdev))?)?;
                 header.set_device_minor(number(minor(stat.st_rdev))?)?;
@@ -251,10 +250,4 @@ fn header_of(stat: &FileStat, source: Source) -> Header {
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     }
     header
-}
-
-impl<W: Write> std::fmt::Debug for Pack<W> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Pack").field("source", &self.source).finish_non_exhaustive()
-    }
 }
