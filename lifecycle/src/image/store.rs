@@ -89,6 +89,8 @@ impl Store {
 
     /// Keeps everything that is in the store until it is dropped.
     pub fn lease(&self) -> Lease {
+        // Not in the middle of a collection.
+        let _state = self.state.lock();
         Arc::clone(&self.leases)
     }
 
