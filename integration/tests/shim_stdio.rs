@@ -4,7 +4,7 @@ use integration::shim::client::patience;
 use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Delay, Output, Pod, Stdio, fifo};
-use integration::{proc, skip};
+use integration::{host, proc, skip};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -382,6 +382,32 @@ fn a_logging_program_that_is_never_ready_fails_the_create() {
     pod.create(0, &stdio);
 }
 
+/// One that does not look at its input, for processes that come to nothing: a container that cannot be made, an exec that
+/// cannot be started.
+#[test]
+fn a_logging_program_does_not_outlive_what_was_never_started() {
+    let mut pod = Pod::new(&["/no/such/program"]);
+    let number = pod.add(&["sleep", "600"], |_| {});
+    pod.run(number);
+    let pids = pod.directory().join("pids");
+    let program = pod.directory().join("logger");
+    let script = format!("#!/bin/sh\necho $$ >> {}\nexec 5>&-\nexec sleep 200\n", pids.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let stdio = Stdio { stdout: format!("binary://{}", program.display()), ..Stdio::default() };
+    let stream = pod.send_create(0, &stdio);
+    if pod.client.answer(stream).is_ok() {
+        skip!("needs a runtime that looks for the program in create");
+    }
+    pod.exec(number, "e", &["/no/such/program"], &stdio).unwrap();
+    pod.start(number, "e").unwrap_err();
+    let text = fs::read_to_string(&pids).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    for pid in text.lines() {
+        until("it is gone", || !host::alive(pid.parse().unwrap()));
+    }
+}
+
 #[test]
 fn a_terminals_output_goes_to_a_logging_program_too() {
     let mut pod = Pod::with(&["sh", "-c", "echo from the terminal"], |config| {
@@ -458,6 +484,11 @@ fn each_fault_is_noticed() {
             "output is lost or its writer dies when containerd is restarted",
             "output_survives_the_restart_of_its_reader",
             "reader",
+        ),
+        (
+            "logging programs of containers that never were stay",
+            "a_logging_program_does_not_outlive_what_was_never_started",
+            "logger",
         ),
         ("a log that nobody reads stops the shim", "a_full_log_that_nobody_reads_stops_nothing", "log"),
         (

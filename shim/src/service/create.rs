@@ -135,6 +135,12 @@ impl Service {
         }
         self.containers.borrow_mut().insert(container.id.clone(), Rc::clone(&container));
         let pid = container.init.pid();
+        self.tell_create(request, pid);
+        container.init.release_exit();
+        Ok(pid)
+    }
+
+    fn tell_create(&self, request: &CreateTaskRequest, pid: u32) {
         self.publisher.publish(&TaskCreate {
             container_id: request.id.clone(),
             bundle: request.bundle.clone(),
@@ -148,8 +154,6 @@ impl Service {
             checkpoint: request.checkpoint.clone(),
             pid,
         });
-        container.init.release_exit();
-        Ok(pid)
     }
 
     /// Has the runtime create the container, or restore it, and takes over its process.
@@ -168,21 +172,22 @@ impl Service {
             None => container.runtime.create(&container.id, launch, limit).await,
             Some(restore) => container.runtime.restore(&container.id, restore, launch, limit).await,
         };
-        if let Err(error) = made {
+        let (left, child) = match made {
+            Ok(()) => (true, adopt(&pid_file)),
             // One that was killed has left what it had made.
-            if matches!(error, OciError::TimedOut { .. }) {
-                force_delete(container).await;
-            }
-            return Err(error.into());
-        }
-        let result = match adopt(&pid_file) {
+            Err(error) => (matches!(error, OciError::TimedOut { .. }), Err(error.into())),
+        };
+        let result = match child {
             Ok(child) => {
                 drop(launched);
                 self.take_over(container, Rc::new(child), prepared).await
             }
-            Err(error) => Err(error),
+            Err(status) => {
+                prepared.abandon().await;
+                Err(status)
+            }
         };
-        if result.is_err() {
+        if result.is_err() && left {
             force_delete(container).await;
         }
         result

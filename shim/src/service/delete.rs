@@ -73,7 +73,9 @@ impl Service {
         if let Some(rootfs) = &container.rootfs {
             unmount(rootfs).await;
         }
-        container.restore.take();
+        if let Some((_, prepared)) = container.restore.take() {
+            prepared.abandon().await;
+        }
         for exec in container.execs() {
             close_streams(&exec).await;
         }

@@ -107,24 +107,33 @@ impl Service {
         files: &ExecFiles,
         limit: Duration,
     ) -> Result<Rc<Child>, Status> {
+        files.write_spec(&process.spec)?;
         let owner = self.stdio_owner(&process.id, container.io_owner);
         let mut prepared = Prepared::new(&process.stdio, &owner)
             .await
             .map_err(|error| Status::unknown(format!("failed to create init process I/O: {error}")))?;
-        files.write_spec(&process.spec)?;
         let ends = prepared.take_process_ends();
         let launched = reaper::launch();
         let launch = Launch { pid_file: &files.pid, console_socket: prepared.console_socket(), ends };
-        if let Err(error) = container.runtime.exec(&container.id, &files.spec, launch, limit).await {
-            // One that was killed may have started the process all the same.
-            if matches!(error, OciError::TimedOut { .. })
-                && let Ok(child) = adopt(&files.pid)
-            {
-                discard(Rc::new(child));
+        let child = match container.runtime.exec(&container.id, &files.spec, launch, limit).await {
+            Ok(()) => adopt(&files.pid),
+            Err(error) => {
+                // One that was killed may have started the process all the same.
+                if matches!(error, OciError::TimedOut { .. })
+                    && let Ok(child) = adopt(&files.pid)
+                {
+                    discard(Rc::new(child));
+                }
+                Err(error.into())
             }
-            return Err(error.into());
-        }
-        let child = Rc::new(adopt(&files.pid)?);
+        };
+        let child = match child {
+            Ok(child) => Rc::new(child),
+            Err(status) => {
+                prepared.abandon().await;
+                return Err(status);
+            }
+        };
         drop(launched);
         match prepared.attach().await {
             Ok(io) => {

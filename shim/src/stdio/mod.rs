@@ -24,6 +24,8 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 
+use runtime::weak;
+
 use crate::reactor::task::{TaskId, spawn};
 use crate::reactor::{Condition, Source, clock, yield_now};
 use crate::sys;
@@ -216,6 +218,17 @@ impl Prepared {
                 io.close().await;
                 Err(error)
             }
+        }
+    }
+
+    /// Gives them up: there is no process. A logging program is told so, and ended if that does not end it.
+    pub async fn abandon(self) {
+        let Self { ends, own, logger, .. } = self;
+        drop((ends, own));
+        if let Some(logger) = logger
+            && !weak::off("logger")
+        {
+            logger.close().await;
         }
     }
 
