@@ -215,6 +215,17 @@ fn the_figures_of_the_readme_are_those_of_the_results() {
     assert_eq!(written, figures, "UPDATE=1 cargo test -p integration --test documents writes them anew");
 }
 
+/// The README's first lines have two figures of another table: the first row of it, Docker's profile compiled by us.
+#[test]
+fn what_a_profile_costs_is_what_was_measured() {
+    let results = read("integration/bench/SECCOMP.md");
+    let row = results.lines().find_map(|line| line.strip_prefix("  ours  ")).expect("a row of ours");
+    let mut columns = row.split_whitespace().map(|text| text.parse::<f64>().unwrap());
+    let (instructions, least) = (columns.next().unwrap(), columns.next().unwrap());
+    let said = format!("Docker's default profile in {instructions:.0} instructions and {least:.0} µs.");
+    assert!(read("README.md").contains(&said), "the README should say: {said}");
+}
+
 /// Every package that a crate of the workspace is built from is in the table of ARCHITECTURE.md, and nothing else.
 #[test]
 fn the_table_of_packages_is_that_of_the_manifests() {
