@@ -2,7 +2,7 @@
 # Runs every fuzz target for some seconds with libFuzzer, starting from its corpus; ends with status 1 when one of them
 # has found something. What is found is one file: put it into the target's corpus, where the tests of the crate run it.
 #
-#   integration/fuzz.sh SECONDS              every target that long (18 of them: 60 seconds are 18 minutes)
+#   integration/fuzz.sh SECONDS              every target that long (19 of them: 60 seconds are 19 minutes)
 #   integration/fuzz.sh SECONDS CRATE TARGET one target, e.g. runtime config
 #
 # Coverage comes from flags of the stable compiler, so neither cargo-fuzz nor a nightly compiler is needed; where there are
