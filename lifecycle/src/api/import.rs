@@ -15,7 +15,7 @@ use crate::container::{Container, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::image::Reference;
-use crate::image::config::{ConfigFile, History, architecture};
+use crate::image::config::{ConfigFile, History};
 use crate::{registry, time};
 
 /// The name in a request, if there is one.
@@ -54,12 +54,10 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
             let history =
                 History { created: Some(now.clone()), comment: Some(message), ..History::default() };
             let mut image = ConfigFile {
-                architecture: architecture().into(),
-                os: "linux".into(),
                 created: Some(now),
                 config: Some(config),
                 history: vec![history],
-                ..ConfigFile::default()
+                ..ConfigFile::ours()
             };
             image.rootfs.diff_ids = vec![layer.diff_id];
             finish(&engine, &image, None, reference.as_ref(), "import")
@@ -140,9 +138,7 @@ fn snapshot(
     let record = container.record().clone();
     let base = engine.images.find(&record.image).ok();
     let now = time::now();
-    let mut image = base.map(|base| base.config.clone()).unwrap_or_default();
-    image.architecture = architecture().into();
-    image.os = "linux".into();
+    let mut image = base.map_or_else(ConfigFile::ours, |base| base.config.clone());
     image.created = Some(now.clone());
     image.author.clone_from(&author);
     image.config = Some(config);

@@ -138,8 +138,8 @@ impl Build {
             }
             let image = stage
                 .image
-                .ok_or_else(|| Error::invalid("No image was generated. Is your Dockerfile empty?"))?;
-            self.done.push((plan.name, image));
+                .ok_or_else(|| Error::invalid("No image was generated. Is your Dockerfile empty?"));
+            self.done.push((plan.name, image?));
         }
         let unused: Vec<_> =
             self.options.arguments.keys().filter(|name| !self.knows(name)).cloned().collect();

@@ -167,3 +167,43 @@ fn append(builder: &mut Builder<impl Write>, path: &str, size: u64, content: imp
     header.set_size(size);
     Ok(builder.append_data(&mut header, path, content)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Seek;
+    use tar::EntryType;
+
+    /// What `load` says to an archive with one entry that leads to `link`.
+    fn refusal(store: &Store, kind: EntryType, name: &str, link: &str) -> String {
+        let mut builder = Builder::new(tempfile::tempfile().unwrap());
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        match kind {
+            EntryType::Symlink => builder.append_link(&mut header, name, link).unwrap(),
+            _ => builder.append_data(&mut header, name, io::empty()).unwrap(),
+        }
+        let mut file = builder.into_inner().unwrap();
+        file.rewind().unwrap();
+        load(store, file).unwrap_err().message
+    }
+
+    #[test]
+    fn nothing_outside_of_an_archive_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        std::fs::write(&outside, "[]").unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        for link in [outside.to_str().unwrap(), "../../../outside"] {
+            let text = refusal(&store, EntryType::Symlink, "manifest.json", link);
+            assert!(text.contains("holds no images"), "{text}");
+        }
+        // It is not waited for either.
+        let text = refusal(&store, EntryType::Fifo, "manifest.json", "");
+        assert!(text.contains("has no manifest.json"), "{text}");
+        assert_eq!(std::fs::read_dir(folder.path().join("store/tmp")).unwrap().count(), 0);
+    }
+}

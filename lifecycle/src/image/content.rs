@@ -87,14 +87,15 @@ impl Content {
         tempfile::tempfile_in(&self.temporary).map_err(Error::at("make a file in", &self.temporary))
     }
 
-    /// The files of an archive, compressed or not, whoever owns them in it.
+    /// The files of an archive, compressed or not; they are ours, whoever owns them in it.
     ///
     /// # Errors
     /// When it is no archive.
     pub fn unpack(&self, archive: File) -> Result<Unpacked> {
         let folder = self.folder()?;
         let root = Root::open(folder.path())?;
-        let apply = Apply { owner: Some((0, 0)), ..Apply::default() };
+        let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let apply = Apply { owner: Some(owner), ..Apply::default() };
         let unpacked = apply.run(&root, decompressed(archive)?);
         unpacked.map_err(|error| Error::invalid(error.message))?;
         Ok(Unpacked { root, _folder: folder })

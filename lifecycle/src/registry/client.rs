@@ -21,9 +21,10 @@ use crate::files;
 /// The largest manifest, configuration or token.
 const MOST: usize = 8 << 20;
 
-/// How long a server may take to take a connection, and to say anything.
+/// How long a server may take to take a connection, and to say anything; to an upload it says nothing before it has all.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const UPLOAD_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often one request is led elsewhere.
 const REDIRECTIONS: usize = 8;
@@ -38,8 +39,8 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
     roots
 });
 
-/// A client that is led from one URL to another one only if `may` says so.
-fn client(may: fn(&Url, &Url) -> bool) -> Result<Client> {
+/// A client that is led from one URL to another one only if `may` says so, and waits so long for more of an answer.
+fn client(may: fn(&Url, &Url) -> bool, limit: Duration) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
         all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
         [.., from] if !may(from, attempt.url()) => {
@@ -52,7 +53,7 @@ fn client(may: fn(&Url, &Url) -> bool) -> Result<Client> {
     let config = config.with_safe_default_protocol_versions().map_err(Error::step("set up TLS"))?;
     let config = config.with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
     let client = Client::builder().tls_backend_preconfigured(config).user_agent(AGENT).redirect(redirect);
-    let client = client.referer(false).no_proxy().connect_timeout(CONNECT_LIMIT).read_timeout(ANSWER_LIMIT);
+    let client = client.referer(false).no_proxy().connect_timeout(CONNECT_LIMIT).read_timeout(limit);
     client.build().map_err(Error::step("set up HTTP"))
 }
 
@@ -89,6 +90,7 @@ fn is_loopback(url: &Url) -> bool {
 #[derive(Debug)]
 pub struct Registry {
     client: Client,
+    uploads: Client,
     authority: String,
     credentials: Credentials,
     /// The `Authorization` that was accepted last.
@@ -105,7 +107,8 @@ impl Registry {
     pub fn new(domain: &str, credentials: Credentials) -> Result<Self> {
         let authority = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
         Ok(Self {
-            client: client(|_, to| is_safe(to))?,
+            client: client(|_, to| is_safe(to), ANSWER_LIMIT)?,
+            uploads: client(|_, to| is_safe(to), UPLOAD_LIMIT)?,
             authority: authority.to_owned(),
             credentials,
             authorization: Mutex::default(),
@@ -146,7 +149,8 @@ impl Registry {
             return Err(Error::internal(format!("registry {}: it does not use TLS", url.authority())));
         }
         let attempt = async || {
-            let mut request = adorn(self.client.request(method.clone(), url.clone()))?;
+            let client = if method == Method::PUT { &self.uploads } else { &self.client };
+            let mut request = adorn(client.request(method.clone(), url.clone()))?;
             // Elsewhere, our authorization is nobody's business.
             if let Some(value) =
                 self.authorization.lock().as_deref().filter(|_| url.origin() == base.origin())
@@ -282,9 +286,10 @@ pub async fn download(url: &str, to: std::fs::File) -> Result<()> {
     if !is_anonymous(&url) {
         return Err(Error::invalid("a URL with a name and password in it is not offered"));
     }
-    let client = client(|from, to| {
+    let may = |from: &Url, to: &Url| {
         is_anonymous(to) && matches!((from.scheme(), to.scheme()), (_, "https") | ("http", "http"))
-    })?;
+    };
+    let client = client(may, ANSWER_LIMIT)?;
     let mut answer = client.get(url.clone()).send().await.map_err(failed)?;
     if !answer.status().is_success() {
         return Err(Error::invalid(format!("{url}: the server answers {}", answer.status())));
