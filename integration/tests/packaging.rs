@@ -195,6 +195,33 @@ fn fish_completes() {
     assert!(offered(&format!("corten run --bundle {}/us", place.path().display())).contains("/usr/"));
 }
 
+/// zsh completes in a terminal, from the first time on: it takes bash's completion, which it reads in its own way.
+#[test]
+fn zsh_completes() {
+    let Some(zsh) = find("zsh") else { skip!("needs zsh") };
+    let place = tempfile::tempdir().unwrap();
+    output(script("install.sh", place.path()));
+    let root = place.path().join("usr/local");
+    let program = r#"
+        zmodload zsh/zpty || exit
+        zpty z zsh -f -i
+        zpty -w z "fpath=($FUNCTIONS \$fpath); autoload -Uz compinit; compinit -u -D"
+        zpty -w -n z $'corten doc\t'
+        zpty -r z out '*corten doctor*'
+        zpty -w -n z $'\C-ucorten check --str\t'
+        zpty -r z out '*corten check --strict*'
+        zpty -w -n z $'\C-ucorten seccomp rec\t'
+        zpty -r z out '*corten seccomp record*'
+        print complete
+    "#;
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(zsh).args(["-f", "-c", program]).stdin(Stdio::null());
+    command.env("FUNCTIONS", root.join("share/zsh/vendor-completions"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", root.join("bin").display()));
+    assert_eq!(output(command), "complete\n");
+}
+
 #[test]
 fn the_debian_package_has_what_is_installed() {
     if find("dpkg-deb").is_none() {

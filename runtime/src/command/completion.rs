@@ -12,7 +12,7 @@ pub const COMPLETION: Command = Command {
     run: |_, parsed| {
         let script = match parsed.words()?.as_slice() {
             ["bash"] => bash(),
-            // zsh reads bash's completions.
+            // zsh reads bash's completions, if they are written with what both have: no mapfile, arithmetic in $(( )).
             ["zsh"] => format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash()),
             ["fish"] => fish(),
             [other] => {
@@ -47,7 +47,7 @@ fn bash() -> String {
     let commands = COMMANDS.iter().map(|command| command.name).collect::<Vec<_>>().join(" ");
     let mut script = format!(
         "_{PROGRAM}() {{\n  local cur=${{COMP_WORDS[COMP_CWORD]}} word command= flags\n  \
-         for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do\n    \
+         for word in \"${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}\"; do\n    \
          case \" {commands} help \" in *\" $word \"*) command=$word; break ;; esac\n  done\n  \
          case $command in\n    '') flags='{} {commands} help' ;;\n",
         dashed(GLOBAL)
@@ -62,8 +62,8 @@ fn bash() -> String {
         "    help) flags='{commands}' ;;\n  esac\n  \
          if [[ $cur != -* && -n $command && $command != help && $command != completion ]]; then\n    \
          flags=\"$flags $({PROGRAM} list -q 2>/dev/null)\"\n  fi\n  \
-         mapfile -t COMPREPLY < <(compgen -W \"$flags\" -- \"$cur\")\n  \
-         [ ${{#COMPREPLY[@]}} -gt 0 ] || mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n}}\n\
+         COMPREPLY=($(compgen -W \"$flags\" -- \"$cur\"))\n  \
+         [ ${{#COMPREPLY[@]}} -gt 0 ] || {{ local IFS=$'\\n'; COMPREPLY=($(compgen -f -- \"$cur\")); }}\n}}\n\
          complete -F _{PROGRAM} {PROGRAM}\n"
     ));
     script
