@@ -44,6 +44,28 @@ fn a_configuration_that_is_no_json() {
     assert_refused(&c, &run);
 }
 
+/// What reads a configuration before it is run must not read another one.
+#[test]
+fn an_array_is_no_object() {
+    since!("refusal of arrays in the place of objects", "runc 1.0", "crun -");
+    for (pointer, value, path) in [
+        ("", json!([]), "."),
+        ("/root", json!(["rootfs"]), "root"),
+        ("/process/user", json!([0, 0]), "process.user"),
+        ("/linux/resources/devices/0", json!([true]), "linux.resources.devices[0]"),
+    ] {
+        let mut c = Container::new();
+        c.put("/linux/resources/devices", json!([{ "allow": true }]));
+        *c.config.pointer_mut(pointer).unwrap() = value;
+        let run = c.run(&[]);
+        assert_refused(&c, &run);
+        if runtime().is_ours() {
+            let problem = format!("config.json: {path}: invalid type: sequence, expected an object at line ");
+            assert!(run.error().contains(&problem), "{run:#?}");
+        }
+    }
+}
+
 #[test]
 fn a_configuration_that_is_cut_short_anywhere() {
     let c = Container::new();

@@ -5,7 +5,7 @@ use crate::cgroup::{self, Driver};
 use crate::parent::resctrl;
 use crate::plan::{self, Host, Plan, PlanError};
 use crate::seccomp;
-use crate::spec::{Config, Linux, Resources};
+use crate::spec::{Config, Linux, Objects, Resources};
 use serde_json::Value;
 use std::path::Path;
 
@@ -73,7 +73,7 @@ pub struct Accepted {
 /// # Errors
 /// The first refusal.
 pub fn first(document: &Value, asked: &Asked<'_>, host_can: bool) -> Result<Accepted, Refusal> {
-    let mut config: Config = serde_path_to_error::deserialize(document)
+    let mut config: Config = serde_path_to_error::deserialize(Objects(document))
         .map_err(|error| Refusal::at(error.path().to_string(), error.inner().to_string()))?;
     let plan = plan::container::plan(&config, asked.bundle, asked.host)?;
     let mut warnings = plan.warnings.clone();

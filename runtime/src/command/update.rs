@@ -3,7 +3,7 @@
 use super::{Command, CommandError, Context, only_id};
 use crate::cgroup::Cgroup;
 use crate::cli::{Parsed, UsageError, value};
-use crate::spec::{BlockIo, Cpu, DeviceRule, Memory, Pids, Resources};
+use crate::spec::{BlockIo, Cpu, DeviceRule, Memory, Objects, Pids, Resources};
 use crate::state::{self, StateDir, Status};
 use std::fs::{self, File};
 use std::io::Read;
@@ -96,13 +96,9 @@ fn from_reader(name: &str, reader: &mut dyn Read) -> Result<Resources, CommandEr
     if bytes.len() as u64 > MAX_RESOURCES {
         return Err(failed(&format_args!("more than {MAX_RESOURCES} bytes")));
     }
-    // A structure can be read from an array, too; that is not what anyone means here.
-    match serde_json::Deserializer::from_slice(&bytes).into_iter().next() {
-        Some(resources) if bytes.trim_ascii_start().starts_with(b"{") => {
-            resources.map_err(|error| failed(&error))
-        }
-        _ => Err(failed(&"expected linux.resources as a JSON object")),
-    }
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    serde_path_to_error::deserialize(Objects(&mut reader))
+        .map_err(|error| failed(&format_args!("{}: {}", error.path(), error.inner())))
 }
 
 fn from_flags(parsed: &Parsed) -> Result<Resources, CommandError> {
@@ -341,8 +337,15 @@ mod tests {
         let read = |text: &str| from_reader("standard input", &mut text.as_bytes());
         let found = read("{\"pids\": {\"limit\": 5}, \"memory\": null}\n{}").unwrap();
         assert_eq!(found.pids.and_then(|pids| pids.limit), Some(5));
-        for text in ["", "{", "[]", "{\"pids\": 5}"] {
-            assert!(read(text).unwrap_err().to_string().starts_with("standard input: "), "{text}");
+        for (text, problem) in [
+            ("", ".: EOF while parsing a value"),
+            ("{", "?: EOF while parsing an object"),
+            ("[]", ".: invalid type: sequence, expected an object"),
+            ("{\"pids\": 5}", "pids: invalid type: integer `5`, expected an object"),
+            ("{\"pids\": [5]}", "pids: invalid type: sequence, expected an object"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("standard input: {problem}")), "{error}");
         }
     }
 }

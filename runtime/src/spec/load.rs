@@ -1,6 +1,7 @@
 //! Reading config.json and process.json: bounded, from a regular file, with errors that name the place.
 
 use super::model::{Config, Process};
+use super::objects::Objects;
 use seccomp_profiles::DockerProfile;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -107,10 +108,11 @@ pub fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
         path: path.to_owned(),
         at: error.utf8_error().valid_up_to(),
     })?;
-    serde_json::from_str(&text).map_err(|source| {
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    T::deserialize(Objects(&mut reader)).and_then(|value| reader.end().map(|()| value)).map_err(|source| {
         // Keeping track of where one is takes time: only done again where something is wrong.
         let mut again = serde_json::Deserializer::from_str(&text);
-        let field = match serde_path_to_error::deserialize::<_, T>(&mut again) {
+        let field = match serde_path_to_error::deserialize::<_, T>(Objects(&mut again)) {
             Err(error) => error.path().to_string(),
             Ok(_) => ".".to_owned(),
         };

@@ -6,8 +6,10 @@
 
 pub mod load;
 pub mod model;
+pub mod objects;
 pub mod resources;
 
 pub use load::LoadError;
 pub use model::*;
+pub use objects::Objects;
 pub use resources::*;
