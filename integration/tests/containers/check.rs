@@ -90,6 +90,23 @@ fn all_faults_are_told_at_once_with_place_value_expectation_and_fix() {
 }
 
 #[test]
+fn a_document_that_is_no_object_is_no_fault_of_the_host() {
+    ours!();
+    for (document, problem) in [("null", "null"), ("[]", "sequence"), ("5", "integer `5`")] {
+        let c = Container::new();
+        fs::write(c.path("config.json"), document).unwrap();
+        let check = c.call(&["check", "--json", c.bundle().to_str().unwrap()]);
+        let report = check.json();
+        assert_eq!(report["errors"], 1, "{report}");
+        let finding = &report["findings"][0];
+        assert_eq!(finding["path"], ".");
+        assert_eq!(finding["problem"], format!("invalid type: {problem}"));
+        assert_eq!(finding["expected"], "an object");
+        assert_eq!(finding["fix"], "write one, as `corten spec` does");
+    }
+}
+
+#[test]
 fn what_only_this_host_and_the_root_file_system_know_is_looked_at() {
     ours!();
     type Change = for<'a> fn(&'a mut Container) -> &'a mut Container;

@@ -19,7 +19,7 @@ pub struct Advice {
 
 /// What belongs at a place, and what to do where it is not: a longer place wins over one that holds it.
 const PLACES: &[(&str, &str, &str)] = &[
-    ("", "a host with control groups", "run `corten doctor`, which says what is missing and how to get it"),
+    ("", "an object as config.md describes it", "write one, as `corten spec` does"),
     (
         "ociVersion",
         "1.x.y",
@@ -132,13 +132,17 @@ const PLACES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same for this host, which nothing in the file can mend.
+const HOST: (&str, &str) =
+    ("a host with control groups", "run `corten doctor`, which says what is missing and how to get it");
+
 /// What is wrong where a refusal only says what was expected.
 const OTHER: &str = "is something else";
 
-/// Takes a refusal apart.
+/// Takes a refusal apart; one without a place is of this host.
 #[must_use]
-pub fn of(place: &Place, value: Option<&Value>, problem: &str) -> Advice {
-    let (expected, fix) = known(place);
+pub fn of(place: Option<&Place>, value: Option<&Value>, problem: &str) -> Advice {
+    let (expected, fix) = place.map_or(HOST, known);
     let split =
         ["; expected ", ", expected ", ": expected "].iter().find_map(|mark| problem.split_once(mark));
     let (problem, expected) =
@@ -224,7 +228,7 @@ mod tests {
     use serde_json::json;
 
     fn advice(path: &str, value: &Value, problem: &str) -> Advice {
-        of(&Place::parse(path, &Value::Null), Some(value), problem)
+        of(Some(&Place::parse(path, &Value::Null)), Some(value), problem)
     }
 
     #[test]

@@ -51,12 +51,13 @@ impl Mended {
         Finding { level, path, value, problem, expected, fix }
     }
 
-    fn refused(&mut self, place: Place, refusal: &Refusal) {
-        let value = place.get(&self.original).cloned();
-        let advice = advice::of(&place, value.as_ref(), &refusal.problem);
+    /// Tells a refusal of what is at a place of the file, or of this host.
+    fn refused(&mut self, place: Option<&Place>, refusal: &Refusal) {
+        let value = place.and_then(|place| place.get(&self.original)).cloned();
+        let advice = advice::of(place, value.as_ref(), &refusal.problem);
         self.findings.push(Finding {
             level: Level::Error,
-            path: place.to_string(),
+            path: place.map_or_else(|| ".".to_owned(), Place::to_string),
             value,
             problem: advice.problem,
             expected: advice.expected,
@@ -70,7 +71,7 @@ impl Mended {
         let before = self.positions.before(&place);
         let again = self.touched.iter().any(|touched| before.holds(touched));
         if !again {
-            self.refused(before.clone(), refusal);
+            self.refused(Some(&before), refusal);
             if self.drop_member(&place, refusal) {
                 return true;
             }
@@ -180,7 +181,7 @@ pub fn all(document: &Value, asked: &Asked<'_>) -> Mended {
         if refusal.path.is_empty() {
             // Nothing in the file can mend this host.
             host_can = false;
-            mended.refused(Place::default(), &refusal);
+            mended.refused(None, &refusal);
         } else if !mended.mend(&refusal) {
             break;
         }
