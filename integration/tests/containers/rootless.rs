@@ -229,6 +229,26 @@ fn without_a_user_namespace_it_is_refused() {
     let run = c.run(&[]);
     assert!(run.error().contains("user namespace") || run.error().contains("permitted"), "{run:#?}");
     leaks::assert_none(&c);
+    since!("a message that says what is missing", "runc -", "crun -");
+    let problem =
+        "linux.namespaces: needs a user namespace: without privilege over the host there can be no others";
+    assert!(run.error().ends_with(&format!("config.json: {problem}")), "{run:#?}");
+    let check = c.call(&["check", c.bundle().to_str().unwrap()]);
+    assert!(check.stdout.contains(&format!("error: {problem};")), "{check:#?}");
+}
+
+/// Privilege over the host is not the number of a user.
+#[test]
+fn with_capabilities_alone_no_user_namespace_is_needed() {
+    let user = needs!(user(), "root and useradd");
+    let mut c = user.container(config::plain());
+    c.via.retain(|word| word != "--inh-caps=-all");
+    let at = c.via.iter().position(|word| word == "setpriv").unwrap() + 1;
+    let some = "+sys_admin,+setuid,+setgid,+setpcap,+dac_override,+chown,+fowner,+mknod,+kill,+net_admin";
+    c.via.splice(at..at, [format!("--inh-caps={some}").into(), format!("--ambient-caps={some}").into()]);
+    c.put("/process/capabilities", json!({})).put("/linux/resources", json!({}));
+    assert_eq!(c.script("echo works"), "works\n");
+    leaks::assert_none(&c);
 }
 
 /// Rootless engines call the runtime inside of their own user namespace: it is root there, and still may not write to

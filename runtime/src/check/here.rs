@@ -10,7 +10,6 @@ use crate::plan::namespaces::{Namespaces, TYPES};
 use crate::plan::{Host, Plan};
 use crate::spec::{Config, Hook, IdMapping, Linux};
 use crate::subordinate;
-use crate::sys::capability::SYS_ADMIN;
 use crate::sys::{errno_of, reason};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -69,12 +68,7 @@ fn namespaces(linux: &Linux, plan: &Plan, host: &Host) -> Outcome {
             .and_then(|joins| spawn::refuse_own(plan, &joins))
             .map_err(|error| Refusal::at(format!("linux.namespaces[{index}].path"), error.to_string()))?;
     }
-    let alone = !plan.namespaces.separate(libc::CLONE_NEWUSER) && host.grantable & SYS_ADMIN == 0;
-    if alone && plan.namespaces.create != 0 {
-        let problem = "needs a user namespace: without privilege over the host there can be no others";
-        return Err(Refusal::at("linux.namespaces", problem));
-    }
-    Ok(())
+    Ok(spawn::refuse_alone(plan, host)?)
 }
 
 /// Without privilege, newuidmap(1) and newgidmap(1) map what the host's administrator gave to the user.

@@ -175,6 +175,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     ));
     check_terminal(&plan, options.console_socket.is_some(), !options.foreground)?;
     check_root(&plan.root.path)?;
+    spawn::refuse_alone(&plan, &host)?;
     let hook_state = hook_state(&config, &options.id, &bundle)?;
     steps.then("make the state directory");
     let (dir, lock) = StateDir::create(&options.root, &options.id)?;

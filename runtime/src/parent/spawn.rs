@@ -2,8 +2,9 @@
 
 use super::error::{Error, OrError, Result};
 use crate::child::join;
-use crate::plan::Plan;
 use crate::plan::namespaces::{NEWTIME, Namespaces};
+use crate::plan::{self, Host, Plan, PlanError};
+use crate::sys::capability::SYS_ADMIN;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{Errno, process};
 use crate::weak;
@@ -83,6 +84,20 @@ pub fn refuse_own(plan: &Plan, joins: &[Joined]) -> Result<()> {
                 "linux.namespaces: the {name} namespace is the host's own, which would be changed ({changed})"
             )));
         }
+    }
+    Ok(())
+}
+
+/// Without privilege over the host, nothing but a user namespace gives the right to make others (clone(2), `EPERM`).
+///
+/// # Errors
+/// There are others to make, and it is missing.
+pub fn refuse_alone(plan: &Plan, host: &Host) -> plan::Result<()> {
+    let namespaces = &plan.namespaces;
+    let alone = !namespaces.separate(libc::CLONE_NEWUSER) && host.grantable & SYS_ADMIN == 0;
+    if alone && namespaces.create != 0 {
+        let problem = "needs a user namespace: without privilege over the host there can be no others";
+        return Err(PlanError::at("linux.namespaces", problem));
     }
     Ok(())
 }
