@@ -7,6 +7,7 @@ use crate::path;
 use crate::sys::Errno;
 use nix::unistd::{read, write};
 use std::ffi::CStr;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A security module.
@@ -16,6 +17,15 @@ pub enum Module {
     AppArmor,
     /// SELinux.
     Selinux,
+}
+
+impl fmt::Display for Module {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::AppArmor => "AppArmor",
+            Self::Selinux => "SELinux",
+        })
+    }
 }
 
 impl Module {

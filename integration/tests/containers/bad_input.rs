@@ -66,6 +66,44 @@ fn an_array_is_no_object() {
     }
 }
 
+/// What is wrong is named as it was given, before anything else that may be wrong as well.
+#[test]
+fn what_is_wrong_on_a_command_line_is_named() {
+    since!("its messages", "runc -", "crun -");
+    let mut c = Container::new();
+    c.sleeping();
+    let (id, bundle) = (c.id.as_str(), c.bundle().to_str().unwrap());
+    let file = c.text_path("mounts.json");
+    fs::write(&file, r#"[{ "destination": "/x", "type": "nope\u0000" }]"#).unwrap();
+    let run = |flag: &'static str, value: &'static str| vec!["run", "--bundle", bundle, flag, value, "other"];
+    for (args, problem) in [
+        (vec!["check", ""], "BUNDLE: \"\" is no path; expected the directory of a bundle"),
+        (vec!["--trace", "/proc", "list"], "--trace: write the timeline to /proc: is a directory"),
+        (run("--pid-file", "/"), "invalid value \"/\" for flag -pid-file: expected the path of a file"),
+        (run("--pid-file", "x/"), "invalid value \"x/\" for flag -pid-file: expected the path of a file"),
+        (run("--pid-file", "/nonexistent/x"), "--pid-file: write /nonexistent/x: no such file or directory"),
+        (
+            run("--preserve-fds", "4294967295"),
+            "--preserve-fds 4294967295: descriptor 3 is not open; expected the number of open descriptors after \
+             standard error",
+        ),
+        (vec!["mounts", "frob", id, "/dev/null"], "unknown verb \"frob\"; expected add or remove"),
+        (
+            vec!["mounts", "add", id, &file],
+            "mounts.json: mounts[0].type: \"nope\\0\" contains a NUL character",
+        ),
+        (vec!["exec", id, ""], "exec failed: process.args: is empty; expected the program to run"),
+        (vec!["exec", "--cwd", "x", id, "true"], "exec failed: process.cwd: \"x\" is not an absolute path"),
+        (vec!["exec", "--env", "x", id, "true"], "exec failed: process.env[3]: \"x\" is not NAME=VALUE"),
+    ] {
+        let run = c.call(&args);
+        assert!(run.error().ends_with(problem), "{problem}: {run:#?}");
+        // Nor does anything of the container's complain that nobody listens to it any more.
+        assert!(!run.stderr.contains("wait for"), "{run:#?}");
+        assert_eq!(c.call(&["list", "--quiet"]).ok().stdout, format!("{id}\n"));
+    }
+}
+
 #[test]
 fn a_configuration_that_is_cut_short_anywhere() {
     let c = Container::new();

@@ -297,6 +297,18 @@ fn help_is_given() {
 }
 
 #[test]
+fn an_output_that_is_full_is_told() {
+    since!("a message for an output that is full", "runc -", "crun -");
+    for args in [&["--version"][..], &["help"], &["--help"], &[], &["help", "run"], &["features"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(&runtime().path).args(args).stdout(full).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("write to standard output: No space left on device"), "{args:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+}
+
+#[test]
 fn every_command_is_in_the_help() {
     let text = String::from_utf8_lossy(&bare(&["--help"]).stdout).into_owned();
     let mut commands = vec![

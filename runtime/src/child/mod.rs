@@ -113,7 +113,9 @@ pub fn run(handed: &Handed<'_>) -> ! {
 /// Says what failed, and ends this process.
 fn give_up(wire: &Wire, failure: &Failure) -> ! {
     // Without a parent to hear it, the container's own error stream is the place where people look.
-    if wire.tell(&FromChild::Failure(failure.clone())).is_err() {
+    // That the parent is gone is not this process's to tell: it has said why itself, or was killed.
+    let alone = wire.tell(&FromChild::Failure(failure.clone())).is_err();
+    if alone && failure.errno != Some(Errno::EPIPE) {
         let _ = nix::unistd::write(std::io::stderr().as_fd(), format!("{}\n", failure.text).as_bytes());
     }
     clone::exit_now(255)
@@ -375,7 +377,7 @@ pub fn prepare_label(process_plan: &ProcessPlan, proc: BorrowedFd<'_>) -> Step<O
     };
     if !module.enabled() {
         return Err(failure(format!(
-            "{field}: {label:?} is asked for, but {module:?} is not enabled on this host"
+            "{field}: {label:?} is asked for, but {module} is not enabled on this host"
         )));
     }
     ExecLabel::prepare(module, proc, label)

@@ -26,6 +26,9 @@ const UNWISE: i32 = 2;
 fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let words = parsed.words()?;
     let bundle = match (words.as_slice(), parsed.path("bundle")) {
+        ([""], None) => {
+            return Err(CommandError::other("BUNDLE: \"\" is no path; expected the directory of a bundle"));
+        }
         ([], bundle) => bundle.unwrap_or_else(|| ".".into()),
         ([bundle], None) => bundle.into(),
         _ => return Err(UsageError::Arguments { command: "check", expected: "at most 1" }.into()),

@@ -85,7 +85,7 @@ fn options(
         config: parsed.path("config"),
         console_socket: parsed.path("console-socket"),
         pidfd_socket: parsed.path("pidfd-socket"),
-        pid_file: parsed.path("pid-file"),
+        pid_file: super::pid_file(parsed)?,
         no_pivot: parsed.on("no-pivot")?,
         no_new_keyring: parsed.on("no-new-keyring")?,
         listen_fds: context.preserved.listen,

@@ -55,7 +55,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let options = Options {
         console_socket: parsed.path("console-socket"),
         pidfd_socket: parsed.path("pidfd-socket"),
-        pid_file: parsed.path("pid-file"),
+        pid_file: super::pid_file(parsed)?,
         preserve_fds: context.preserved.asked,
         cgroups: parsed.texts("cgroup")?.into_iter().map(str::to_owned).collect(),
         ignore_paused: parsed.on("ignore-paused")?,

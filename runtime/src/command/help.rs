@@ -4,7 +4,10 @@ use super::{COMMANDS, Command, CommandError, GLOBAL, PROGRAM, VERBS, print};
 use crate::cli::{Flag, UsageError};
 
 /// The overview.
-pub fn overview() -> i32 {
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn overview() -> Result<i32, CommandError> {
     let mut text = format!(
         "{PROGRAM} runs containers from OCI bundles.\n\n\
          Usage: {PROGRAM} [global options] COMMAND [options] [arguments]\n\n\
@@ -17,7 +20,8 @@ pub fn overview() -> i32 {
         "  help         show help, also for one command; --man DIR writes manual pages\n\nGlobal options:\n",
     );
     text.push_str(&flags(GLOBAL));
-    i32::from(print(&text).is_err())
+    print(&text)?;
+    Ok(0)
 }
 
 /// The help of one command, or the overview.
@@ -25,7 +29,7 @@ pub fn overview() -> i32 {
 /// # Errors
 /// There is no such command.
 pub fn command(name: Option<&str>) -> Result<i32, CommandError> {
-    let Some(name) = name else { return Ok(overview()) };
+    let Some(name) = name else { return overview() };
     let command = COMMANDS.iter().chain(VERBS).find(|command| command.name == name);
     let command = command
         .ok_or_else(|| CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })?;

@@ -34,7 +34,8 @@ use crate::state::StateError;
 use crate::trace;
 pub use preserved::Preserved;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// The name of this program, as messages say it.
 pub const PROGRAM: &str = "corten";
@@ -208,16 +209,16 @@ fn dispatch(global: &Parsed, log: Log) -> i32 {
     let name = words.next().and_then(|name| name.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == name);
     let outcome = match (name, command) {
-        _ if global.raw("version").is_some() => Ok(version::print()),
+        _ if global.raw("version").is_some() => version::print(),
         (Some(_), Some(command)) => in_context(global, command, words.cloned(), &log),
         (Some("help" | "h"), None) => help::run(&words.filter_map(|word| word.to_str()).collect::<Vec<_>>()),
-        (None, _) => Ok(help::overview()),
+        (None, _) => help::overview(),
         (Some(name), None) => {
             Err(CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })
         }
     };
-    if let Err(error) = trace::finish() {
-        log.warn(&unwritten(&error));
+    if let (Err(error), Some(file)) = (trace::finish(), global.path("trace")) {
+        log.warn(&unwritten(&file, &error));
     }
     match outcome {
         Ok(status) => status,
@@ -243,7 +244,7 @@ fn in_context(
         return help::command(Some(command.name));
     }
     if let Some(file) = global.path("trace") {
-        trace::begin(&file).map_err(|error| CommandError::other(unwritten(&error)))?;
+        trace::begin(&file).map_err(|error| CommandError::other(unwritten(&file, &error)))?;
     }
     let mut preserved = Preserved::default();
     if command.enters {
@@ -287,7 +288,7 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
     };
     if let Some(root) = global.path("root") {
         let root = std::path::absolute(&root).unwrap_or(root);
-        if root == std::path::Path::new("/") {
+        if root == Path::new("/") {
             return Err(CommandError::other("--root must not be /"));
         }
         return Ok(root);
@@ -301,8 +302,9 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
     }
 }
 
-fn unwritten(error: &std::io::Error) -> String {
-    format!("--trace: the timeline cannot be written: {}", crate::sys::reason(crate::sys::errno_of(error)))
+fn unwritten(file: &Path, error: &std::io::Error) -> String {
+    let reason = crate::sys::reason(crate::sys::errno_of(error));
+    format!("--trace: write the timeline to {}: {reason}", file.display())
 }
 
 /// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not
@@ -323,6 +325,21 @@ pub fn print(text: &str) -> Result<(), CommandError> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(CommandError::other(format!("write to standard output: {error}"))),
         Ok(()) => Ok(()),
+    }
+}
+
+/// The value of `--pid-file`, before anything is made whose number it would have.
+///
+/// # Errors
+/// It cannot be a file's path.
+pub fn pid_file(parsed: &Parsed) -> Result<Option<PathBuf>, UsageError> {
+    let path = parsed.path("pid-file");
+    match &path {
+        Some(path) if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") => {
+            let (flag, value) = ("pid-file", path.display().to_string());
+            Err(UsageError::BadValue { flag, value, expected: "the path of a file" })
+        }
+        _ => Ok(path),
     }
 }
 

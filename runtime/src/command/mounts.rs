@@ -2,7 +2,7 @@
 
 use super::{Command, CommandError, Context};
 use crate::cli::{Parsed, UsageError};
-use crate::parent::live_mounts;
+use crate::parent::{Error, live_mounts};
 use crate::spec::Mount;
 use crate::spec::load;
 
@@ -21,11 +21,15 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let [verb, id, file] = words.as_slice() else {
         return Err(UsageError::Arguments { command: "mounts", expected: "exactly 3" }.into());
     };
-    let mounts: Vec<Mount> = load::mounts(std::path::Path::new(file)).map_err(crate::parent::Error::Load)?;
-    match *verb {
-        "add" => live_mounts::add(&context.root, id, &mounts)?,
-        "remove" => live_mounts::remove(&context.root, id, &mounts)?,
+    let change = match *verb {
+        "add" => live_mounts::add,
+        "remove" => live_mounts::remove,
         other => return Err(CommandError::other(format!("unknown verb {other:?}; expected add or remove"))),
-    }
+    };
+    let mounts: Vec<Mount> = load::mounts(std::path::Path::new(file)).map_err(Error::Load)?;
+    change(&context.root, id, &mounts).map_err(|error| match error {
+        Error::Plan(error) => Error::Other(format!("{file}: {error}")),
+        error => error,
+    })?;
     Ok(0)
 }

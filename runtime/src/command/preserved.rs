@@ -23,7 +23,8 @@ impl Preserved {
     /// # Errors
     /// The flag is no number, or a descriptor is not open.
     pub fn find(parsed: &Parsed) -> Result<Self, CommandError> {
-        let asked = parsed.number("preserve-fds")?.unwrap_or(0).min(MAX);
+        let wanted: u32 = parsed.number("preserve-fds")?.unwrap_or(0);
+        let asked = wanted.min(MAX);
         let listen = listen_fds();
         match (3..3 + asked + listen).find(|number| !fd::was_passed(i32::try_from(*number).unwrap_or(-1))) {
             None => Ok(Self { listen, asked }),
@@ -31,7 +32,7 @@ impl Preserved {
                 Err(CommandError::other(format!("LISTEN_FDS={listen}: descriptor {number} is not open")))
             }
             Some(number) => Err(CommandError::other(format!(
-                "--preserve-fds {asked}: descriptor {number} is not open; expected the number of open descriptors after \
+                "--preserve-fds {wanted}: descriptor {number} is not open; expected the number of open descriptors after \
                  standard error"
             ))),
         }

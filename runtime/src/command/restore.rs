@@ -59,7 +59,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         root: context.root.clone(),
         bundle: parsed.path("bundle").unwrap_or_else(|| ".".into()),
         console_socket: parsed.path("console-socket"),
-        pid_file: parsed.path("pid-file"),
+        pid_file: super::pid_file(parsed)?,
         driver: context.driver,
         foreground: !detach,
         preserve_fds: context.preserved.asked,

@@ -1,6 +1,6 @@
 //! `--version`: the lines that callers look for (go-runc wants `commit: ` and `spec: ` at the start of a line).
 
-use super::PROGRAM;
+use super::{CommandError, PROGRAM};
 
 /// The version of the specification that is implemented.
 pub const SPEC: &str = "1.3.0";
@@ -13,7 +13,11 @@ pub const COMMIT: &str = match option_env!("CORTEN_COMMIT") {
 };
 
 /// Prints the version.
-pub fn print() -> i32 {
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print() -> Result<i32, CommandError> {
     let text = format!("{PROGRAM} version {}\ncommit: {COMMIT}\nspec: {SPEC}\n", env!("CARGO_PKG_VERSION"));
-    i32::from(super::print(&text).is_err())
+    super::print(&text)?;
+    Ok(0)
 }

@@ -91,7 +91,9 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     let userns = target.record.namespaces & libc::CLONE_NEWUSER != 0;
     let host = Host { grantable: if userns { !0 } else { host.grantable }, ..host };
     let mut warnings = Vec::new();
-    let mut planned = plan::process::plan(process, &host, &mut warnings)?;
+    // Of the command line, or of the file of `--process`: no config.json is concerned.
+    let mut planned = plan::process::plan(process, &host, &mut warnings)
+        .map_err(|error| Error::Other(error.to_string()))?;
     if options.foreground && planned.terminal {
         planned.size = foreground::terminal_size().or(planned.size);
     }

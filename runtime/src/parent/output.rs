@@ -18,11 +18,12 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);
-    write_new(&temporary, &pid.to_string()).map_err(file_error("--pid-file: write", &temporary))?;
-    fs::rename(&temporary, path).map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        file_error("--pid-file: write", path)(error)
-    })
+    let written = write_new(&temporary, &pid.to_string()).and_then(|()| {
+        fs::rename(&temporary, path).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    });
+    written.map_err(file_error("--pid-file: write", path))
 }
 
 /// Writes a file that was not there before: in a directory that others may write to, a link may wait under its name. What a
