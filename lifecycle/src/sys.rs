@@ -1,4 +1,4 @@
-//! Every unsafe line of the engine: the mount API, which nix does not have.
+//! Every unsafe line of the engine: the mount API and a few calls more, which nix does not have.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -49,6 +49,18 @@ pub fn fsmount(context: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, libc::FSCONFIG_CMD_CREATE, none, none, 0) })?;
     // SAFETY: no pointers are passed.
     check(unsafe { libc::syscall(libc::SYS_fsmount, fd, libc::FSMOUNT_CLOEXEC, 0) }).map(owned)
+}
+
+/// `SIOCOUTQ` of unix(7): how much of what was written to a socket the other side has not read; in a Unix socket that is
+/// the memory it takes.
+///
+/// # Errors
+/// The errno of ioctl(2).
+pub fn unread(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let mut amount = 0;
+    // SAFETY: the kernel writes one int to where `amount` is.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) }.into())?;
+    Ok(amount)
 }
 
 /// Takes over a descriptor that this process was started with.

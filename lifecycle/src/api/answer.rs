@@ -1,16 +1,15 @@
 //! Answers: JSON, streams, errors.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::{Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
@@ -20,21 +19,6 @@ pub type Content = UnsyncBoxBody<Bytes, io::Error>;
 
 /// An answer.
 pub type Answer = Response<Content>;
-
-/// A body that comes piece by piece.
-struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-    }
-}
 
 fn whole(bytes: impl Into<Bytes>) -> Content {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
@@ -94,8 +78,22 @@ pub fn error(error: &Error) -> Answer {
 
 /// An answer whose body is sent piece by piece; its header goes at once.
 pub fn stream(kind: &'static str) -> (Pusher, Answer) {
-    let (sender, receiver) = mpsc::channel(32);
-    (Pusher(sender), with(StatusCode::OK, kind, Pieces(receiver).boxed_unsync()))
+    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(32);
+    let pieces = stream::poll_fn(move |context| receiver.poll_recv(context));
+    let body = StreamBody::new(pieces.map_ok(Frame::data));
+    (Pusher(sender), with(StatusCode::OK, kind, body.boxed_unsync()))
+}
+
+/// A line of JSON.
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// An error in a stream of progress.
+fn failure(error: &Error) -> Value {
+    json!({"errorDetail": {"message": error.message}, "error": error.message})
 }
 
 /// The sending end of such a body.
@@ -110,16 +108,12 @@ impl Pusher {
 
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        let mut line = serde_json::to_vec(value).unwrap_or_default();
-        line.extend_from_slice(b"\r\n");
-        self.send(line).await
+        self.send(line(value)).await
     }
 
     /// The same from a thread that may wait.
     pub fn json_blocking(&self, value: &impl Serialize) -> bool {
-        let mut line = serde_json::to_vec(value).unwrap_or_default();
-        line.extend_from_slice(b"\r\n");
-        self.0.blocking_send(Ok(line.into())).is_ok()
+        self.0.blocking_send(Ok(line(value).into())).is_ok()
     }
 
     /// One whose pieces nobody reads; it is open as long as this one is.
@@ -140,7 +134,12 @@ impl Pusher {
 
     /// Says that it failed, as streams of progress do.
     pub async fn fail(&self, error: &Error) -> bool {
-        self.json(&json!({"errorDetail": {"message": error.message}, "error": error.message})).await
+        self.json(&failure(error)).await
+    }
+
+    /// The same from a thread that may wait.
+    pub fn fail_blocking(&self, error: &Error) -> bool {
+        self.json_blocking(&failure(error))
     }
 
     /// Waits until nobody listens any more.

@@ -11,7 +11,7 @@ use super::request::Call;
 use crate::build::{self, Build, Options};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::{Reference, config};
+use crate::image::Reference;
 use crate::registry::Credentials;
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.
@@ -66,9 +66,7 @@ fn options(call: &Call) -> Result<Options> {
             return Err(Error::not_implemented(format!("{name}: {why}")));
         }
     }
-    if let Some(platform) = call.text("platform").filter(|platform| !config::is_ours(platform)) {
-        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
-    }
+    call.check_platform()?;
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
     Ok(Options {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,

@@ -1,7 +1,6 @@
 //! `/containers/…`
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -73,10 +72,7 @@ async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
         .json()
         .await?
         .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
-    if let Some(platform) = call.text("platform").filter(|platform| !crate::image::config::is_ours(platform))
-    {
-        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
-    }
+    call.check_platform()?;
     let name = call.text("name").map(str::to_owned);
     let engine = Arc::clone(engine);
     let creating = tokio::task::spawn_blocking(move || container::create(&engine, name.as_deref(), body));
@@ -199,8 +195,6 @@ fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Opt
     let (mut now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
     let (sender, output) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
-        // docker-py loses what comes together with the answer's header.
-        tokio::time::sleep(Duration::from_millis(20)).await;
         while let Some(piece) = past.recv().await {
             if sender.send(piece).await.is_err() {
                 return;

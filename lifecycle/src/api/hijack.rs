@@ -1,6 +1,8 @@
 //! Connections that become streams: attach and exec.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -15,9 +17,13 @@ use super::answer::{self, Answer, frame};
 use super::request::Call;
 use crate::container::Input;
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// The keys that leave a container running and end being attached to it: Ctrl-P, Ctrl-Q.
 const DETACH: [u8; 2] = [16, 17];
+
+/// How long a client may take to read the answer's header before it gets the rest all the same.
+const HEADER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a stream is carried.
 #[derive(Debug, Clone)]
@@ -76,10 +82,11 @@ pub(super) fn answer(
         });
         return Ok(answer);
     }
+    let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let upgrading = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrading.await {
-            carry(upgraded, way, sides).await;
+            carry(upgraded, socket, way, sides).await;
         }
     });
     let mut answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
@@ -91,8 +98,23 @@ pub(super) fn answer(
     answer.body(answer::empty(StatusCode::OK).into_body()).map_err(Error::step("answer"))
 }
 
-async fn carry(upgraded: Upgraded, way: Way, sides: impl Future<Output = Option<Sides>>) {
+/// Waits until the client has read the answer's header: docker-py loses what comes together with it.
+async fn until_read(socket: Option<Arc<OwnedFd>>) {
+    let Some(socket) = socket else { return };
+    let deadline = Instant::now() + HEADER_LIMIT;
+    while Instant::now() < deadline && sys::unread(socket.as_fd()).is_ok_and(|bytes| bytes > 0) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn carry(
+    upgraded: Upgraded,
+    socket: Option<Arc<OwnedFd>>,
+    way: Way,
+    sides: impl Future<Output = Option<Sides>>,
+) {
     let Some((mut output, input)) = sides.await else { return };
+    until_read(socket).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let detached = Arc::new(Notify::new());
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };

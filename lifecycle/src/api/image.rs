@@ -102,7 +102,7 @@ async fn load(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
             }
         }
         Err(error) => {
-            pusher.json_blocking(&json!({"errorDetail": {"message": error.message}, "error": error.message}));
+            pusher.fail_blocking(&error);
         }
     });
     Ok(answer)
@@ -134,14 +134,10 @@ fn save(engine: &Arc<Engine>, names: Vec<String>) -> Result<Answer> {
 fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
-    let mut reference = Reference::parse_exact(repository)?;
+    let reference = call.tagged(repository)?;
     if reference.digest.is_some() {
         return Err(Error::invalid("refusing to create a tag with a digest reference"));
     }
-    if let Some(tag) = call.text("tag") {
-        reference.tag = Some(tag.to_owned());
-    }
-    let reference = Reference::parse(&reference.to_string())?;
     engine.images.tag(&reference, &image.id)?;
     engine.events.publish(
         "image",

@@ -20,12 +20,7 @@ use crate::{registry, time};
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
-    let Some(repository) = call.text("repo") else { return Ok(None) };
-    let mut reference = Reference::parse_exact(repository)?;
-    if let Some(tag) = call.text("tag") {
-        reference.tag = Some(tag.to_owned());
-    }
-    Reference::parse(&reference.to_string()).map(Some)
+    call.text("repo").map(|repository| call.tagged(repository)).transpose()
 }
 
 /// `POST /images/create?fromSrc=-`
@@ -64,8 +59,7 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
         };
         match make() {
             Ok(id) => pusher.json_blocking(&json!({"status": id})),
-            Err(error) => pusher
-                .json_blocking(&json!({"errorDetail": {"message": error.message}, "error": error.message})),
+            Err(error) => pusher.fail_blocking(&error),
         };
     });
     Ok(answer)

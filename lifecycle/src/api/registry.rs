@@ -22,10 +22,7 @@ pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     }
     // Without a tag, all of them are meant: checked here, and kept as it is.
     Reference::parse(&reference.to_string())?;
-    if let Some(platform) = call.text("platform").filter(|platform| !crate::image::config::is_ours(platform))
-    {
-        return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
-    }
+    call.check_platform()?;
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
     let (pusher, answer) = answer::stream("application/json");
     let engine = Arc::clone(engine);
@@ -46,11 +43,7 @@ pub(super) async fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<
 
 /// `POST /images/NAME/push`
 pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answer> {
-    let mut reference = Reference::parse_exact(name)?;
-    if let Some(tag) = call.text("tag") {
-        reference.tag = Some(tag.to_owned());
-    }
-    let reference = Reference::parse(&reference.to_string())?;
+    let reference = call.tagged(name)?;
     let missing = |error: Error| match error.kind {
         Kind::NotFound => Error::not_found(format!(
             "An image does not exist locally with the tag: {}",

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::image::content::Content;
+use crate::image::{Reference, config};
 use crate::time::Time;
 
 /// The largest body that is not a stream.
@@ -128,6 +129,29 @@ impl Call {
         };
         // Nothing has happened until 1970; old clients mean no limit by that.
         self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
+    }
+
+    /// A repository with the request's tag, if it has one.
+    ///
+    /// # Errors
+    /// When they are no name of an image.
+    pub fn tagged(&self, repository: &str) -> Result<Reference> {
+        let mut reference = Reference::parse_exact(repository)?;
+        if let Some(tag) = self.text("tag") {
+            reference.tag = Some(tag.to_owned());
+        }
+        Reference::parse(&reference.to_string())
+    }
+
+    /// Refuses another platform than this machine's.
+    ///
+    /// # Errors
+    /// With its name.
+    pub fn check_platform(&self) -> Result<()> {
+        match self.text("platform").filter(|platform| !config::is_ours(platform)) {
+            Some(other) => Err(Error::not_found(format!("the platform {other} is not that of this machine"))),
+            None => Ok(()),
+        }
     }
 
     /// The filters of a list: names and their values.

@@ -1,6 +1,7 @@
 //! The socket, and the connections to it.
 
 use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,14 +69,15 @@ impl Listener {
             let engine = Arc::clone(&engine);
             let accepted = match &self {
                 Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(connection(engine, stream));
+                    let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
+                    tokio::spawn(connection(engine, stream, socket));
                 }),
                 Self::Tcp(listener, tls) => listener.accept().await.map(|(stream, _)| {
                     let shaking = tls.accept(stream);
                     tokio::spawn(async move {
                         // Who has no certificate is told so by TLS itself.
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, shaking).await {
-                            connection(engine, stream).await;
+                            connection(engine, stream, None).await;
                         }
                     });
                 }),
@@ -88,9 +90,15 @@ impl Listener {
     }
 }
 
-async fn connection(engine: Arc<Engine>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-    let service = service_fn(move |request| {
+/// Serves one client; `socket` is what requests carry for those that become streams.
+async fn connection(
+    engine: Arc<Engine>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    socket: Option<Arc<OwnedFd>>,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let engine = Arc::clone(&engine);
+        request.extensions_mut().insert(socket.clone());
         async move { Ok::<_, Infallible>(respond(&engine, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();

@@ -62,12 +62,7 @@ impl Networks {
         let mut taken = self.ports.lock();
         let others = taken.keys().cloned().collect();
         let published = ports::choose(record, &others)?;
-        for (port, bindings) in &published {
-            let kind = port.split('/').nth(1).unwrap_or("tcp");
-            for (_, number) in bindings {
-                taken.insert((kind.to_owned(), *number), record.id.clone());
-            }
-        }
+        taken.extend(ports::held(&published, &record.id));
         Ok(published)
     }
 
@@ -241,11 +236,7 @@ impl Networks {
             let addresses = addresses.filter_map(|text| text.parse().ok());
             leases.extend(addresses.map(|address| ((id.clone(), address), record.id.clone())));
         }
-        let mut ports = self.ports.lock();
-        for (port, bindings) in &record.ports {
-            let kind = port.split('/').nth(1).unwrap_or("tcp");
-            ports.extend(bindings.iter().map(|(_, number)| ((kind.to_owned(), *number), record.id.clone())));
-        }
+        self.ports.lock().extend(ports::held(&record.ports, &record.id));
     }
 }
 

@@ -82,6 +82,14 @@ fn bindable(address: Ipv4Addr, number: u16, kind: &str) -> Option<u16> {
     bound.ok().map(|address| address.port())
 }
 
+/// The host's ports that a container has.
+pub(super) fn held(published: &Published, container: &str) -> Vec<((String, u16), String)> {
+    let kind = |port: &String| port.split('/').nth(1).unwrap_or("tcp").to_owned();
+    let all =
+        published.iter().flat_map(|(port, bindings)| bindings.iter().map(move |(_, host)| (port, *host)));
+    all.map(|(port, host)| ((kind(port), host), container.to_owned())).collect()
+}
+
 /// As netavark wants them.
 pub(super) fn mappings(published: &Published) -> Vec<Value> {
     let mut all = Vec::new();
