@@ -299,6 +299,20 @@ fn a_mount_that_fails_is_undone_and_explained() {
     assert_eq!(mounted_below(&pod.containers[0].bundle), 0);
 }
 
+/// The layers of a root whose owners are mapped are mounted beside it for a moment: also when one of them is not there.
+#[test]
+fn layers_with_mapped_owners_leave_nothing_when_one_is_missing() {
+    let mut pod = Pod::new(&["true"]);
+    let mount = overlay(&pod, 2).text(4, "uidmap=0:100000:65536").text(4, "gidmap=0:100000:65536");
+    fs::rename(pod.directory().join("snapshots/1"), pod.directory().join("snapshots/gone")).unwrap();
+    let request = rootfs_mounts(&pod, &[mount]);
+    let failed = pod.client.call("Create", &request).unwrap_err();
+    assert!(failed.text.contains("failed to mount rootfs component"), "{failed:?}");
+    let bundle = pod.containers[0].bundle.clone();
+    assert_eq!(mounted_below(&bundle), 0);
+    assert!(!bundle.join(".lower-0").exists());
+}
+
 #[test]
 fn bind_mounts_can_be_read_only_and_loops_detach_themselves() {
     let mut pod = Pod::new(&["sh", "-c", "touch /x 2>/dev/null && exit 9; exit 0"]);

@@ -15,12 +15,13 @@ const LOWER: &str = "lowerdir=";
 
 /// Mounts an overlay on `target`; with a user namespace, its lower directories are mapped through it.
 pub(super) fn mount(mut options: Options, mapping: Option<&OwnedFd>, target: &Path) -> Result<(), Error> {
-    let temporary = match mapping {
-        Some(namespace) => map_lower(&mut options, namespace, target)?,
-        None => Vec::new(),
+    let mut temporary = Vec::new();
+    let mapped = match mapping {
+        Some(namespace) => map_lower(&mut options, namespace, target, &mut temporary),
+        None => Ok(()),
     };
-    let result = mount_mapped(&options, target);
-    // The overlay holds what it needs of them; they themselves are needed no longer.
+    let result = mapped.and_then(|()| mount_mapped(&options, target));
+    // The overlay holds what it needs of them, if there is one; they themselves are needed no longer.
     for path in temporary {
         let _unmounted = umount2(&path, MntFlags::MNT_DETACH);
         let _removed = std::fs::remove_dir(&path);
@@ -91,9 +92,14 @@ fn attributes(flags: MsFlags) -> u64 {
     table.iter().filter(|(flag, _)| flags.contains(*flag)).fold(0, |all, (_, attribute)| all | attribute)
 }
 
-/// Replaces every lower directory by a mount of it whose owners are mapped, beside `target`.
-fn map_lower(options: &mut Options, namespace: &OwnedFd, target: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut temporary = Vec::new();
+/// Replaces every lower directory by a mount of it whose owners are mapped, beside `target`. Their directories are in
+/// `temporary` however this ends.
+fn map_lower(
+    options: &mut Options,
+    namespace: &OwnedFd,
+    target: &Path,
+    temporary: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
     for option in &mut options.data {
         let Some(layers) = option.strip_prefix(LOWER) else { continue };
         let mut mapped = Vec::new();
@@ -105,15 +111,15 @@ fn map_lower(options: &mut Options, namespace: &OwnedFd, target: &Path) -> Resul
                 }
                 _ => {}
             }
+            temporary.push(path.clone());
             let mount = idmap::mapped_copy(Path::new(layer), namespace.as_fd())
                 .map_err(Error::step("map the owners of", Path::new(layer)))?;
             attach(mount, &path).map_err(Error::step("mount on", &path))?;
             mapped.push(path.to_string_lossy().into_owned());
-            temporary.push(path);
         }
         *option = format!("{LOWER}{}", mapped.join(":"));
     }
-    Ok(temporary)
+    Ok(())
 }
 
 #[cfg(test)]
