@@ -8,7 +8,7 @@
 
 use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{self, Host, Plan, PlanError, ProcessPlan};
-use crate::spec::{Config, IdMapping, Mount, Process};
+use crate::spec::{Config, IdMapping, Mount, Objects, Process};
 use crate::state::{ProcessDefaults, Record, check_id};
 use crate::{cgroup, child, command, seccomp, wire};
 use serde::Serialize;
@@ -24,9 +24,14 @@ const HOSTS: [Host; 2] = [
     Host { grantable: 0xff, last_capability: 40, rootless: true, selinux: false },
 ];
 
+/// Reads JSON as the files of a bundle are read.
+fn read<T: DeserializeOwned>(input: &[u8]) -> Option<T> {
+    T::deserialize(Objects(&mut serde_json::Deserializer::from_slice(input))).ok()
+}
+
 /// config.json: read, planned, its filter compiled, its resources turned into writes.
 pub fn config(input: &[u8]) {
-    let Ok(config) = serde_json::from_slice::<Config>(input) else { return };
+    let Some(config) = read::<Config>(input) else { return };
     survives(&config);
     for host in &HOSTS {
         match plan::container::plan(&config, Path::new(BUNDLE), host) {
@@ -49,7 +54,7 @@ pub fn config(input: &[u8]) {
 
 /// The process of an `exec --process`.
 pub fn process(input: &[u8]) {
-    let Ok(process) = serde_json::from_slice::<Process>(input) else { return };
+    let Some(process) = read::<Process>(input) else { return };
     survives(&process);
     for host in &HOSTS {
         match plan::process::plan(&process, host, &mut Vec::new()) {
