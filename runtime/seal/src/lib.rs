@@ -97,7 +97,9 @@ fn execute(mount: &Descriptor, name: &Text, arguments: Strings, environment: Str
 
 /// Whether an entry of the environment, `NAME=value`, goes on.
 fn wanted(entry: &[u8]) -> bool {
-    VARIABLES.iter().any(|name| begins(entry, name.as_bytes()) && entry.get(name.len()) == Some(&b'='))
+    let length = entry.iter().position(|byte| *byte == b'=').unwrap_or_default();
+    let name = entry.get(..length).unwrap_or_default();
+    VARIABLES.iter().any(|known| same(name, known.as_bytes()))
 }
 
 /// An overlay of this program's directory, read-only, without an upper layer and attached nowhere (Linux 5.2; needs
