@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::condition::Condition;
 
 /// Which side of a descriptor to wait for.
 #[derive(Clone, Copy)]
@@ -19,17 +20,16 @@ enum Side {
 }
 
 /// What epoll has said of one descriptor. Edge-triggered: a side stays "ready" until an operation on it would block.
+#[derive(Default)]
 struct Readiness {
     ready: [Cell<bool>; 2],
-    waiting: [RefCell<Option<Waker>>; 2],
+    waiting: [Condition; 2],
 }
 
 impl Readiness {
     fn set(&self, side: Side) {
         self.ready[side as usize].set(true);
-        if let Some(waker) = self.waiting[side as usize].take() {
-            waker.wake();
-        }
+        self.waiting[side as usize].changed();
     }
 }
 
@@ -44,7 +44,7 @@ thread_local! {
     static SOURCES: Sources = Sources::default();
 }
 
-/// A descriptor that tasks can wait for: at most one task per side.
+/// A descriptor that tasks can wait for.
 pub struct Source {
     fd: OwnedFd,
     key: u64,
@@ -66,7 +66,7 @@ impl Source {
         SOURCES.with(|sources| {
             let key = sources.next_key.get();
             sources.next_key.set(key + 1);
-            let readiness = Rc::new(Readiness { ready: Default::default(), waiting: Default::default() });
+            let readiness = Rc::new(Readiness::default());
             let events =
                 EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
             let registered = match sources.epoll()?.add(&fd, EpollEvent::new(events, key)) {
@@ -135,14 +135,8 @@ impl Source {
     }
 
     async fn ready(&self, side: Side) {
-        std::future::poll_fn(|context| {
-            if self.readiness.ready[side as usize].get() {
-                return Poll::Ready(());
-            }
-            *self.readiness.waiting[side as usize].borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        let Readiness { ready, waiting } = &*self.readiness;
+        waiting[side as usize].until(|| ready[side as usize].get()).await;
     }
 }
 

@@ -61,6 +61,28 @@ fn a_pipe_wakes_its_reader_and_its_writer() {
 }
 
 #[test]
+fn a_descriptor_wakes_all_who_wait_for_it() {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let woken = run(async move {
+        let (reader, woken) = (Rc::new(Source::new(reader).unwrap()), Rc::new(Cell::new(0)));
+        for _ in 0..3 {
+            let (reader, woken) = (Rc::clone(&reader), Rc::clone(&woken));
+            spawn(async move {
+                reader.readable().await;
+                woken.set(woken.get() + 1);
+            });
+        }
+        yield_now().await;
+        drop(writer);
+        reader.readable().await;
+        yield_now().await;
+        woken.get()
+    })
+    .unwrap();
+    assert_eq!(woken, 3);
+}
+
+#[test]
 fn a_time_out_drops_what_took_too_long() {
     struct Dropped(Rc<Cell<bool>>);
     impl Drop for Dropped {
