@@ -23,19 +23,26 @@ step() {
   shift
   timeout 200 "$work/step" "$from" "$to" "$corten" --root "$work/state" "$@" < /dev/null > "$work/addresses/$name"
 }
+limits='{"memory": {"limit": 268435456}, "pids": {"limit": 100}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}}'
+mkdir "$work/plain"
+ln -s "$bundle/rootfs" "$work/plain/rootfs"
+"$corten" spec --bundle "$work/plain"
+jq --argjson limits "$limits" '.process.terminal = false | .process.args = ["/bin/true"] | .linux.resources += $limits' \
+  "$work/plain/config.json" > "$work/config.json"
 {
   step 1-run run --bundle "$bundle" link-order-1
+  step 2-plain run --bundle "$work/plain" --config "$work/config.json" link-order-1
   # Its container is traced until it executes its program, and so this command goes on as long.
   jq '.process.args = ["/bin/sleep", "600"]' "$bundle/config.json" > "$work/config.json"
-  step 2-create create --bundle "$bundle" --config "$work/config.json" link-order-2 &
+  step 3-create create --bundle "$bundle" --config "$work/config.json" --pid-file "$work/pid" link-order-2 &
   until [ "$("$corten" --root "$work/state" state link-order-2 2> /dev/null | jq -r .status)" = created ]; do sleep 0.1; done
-  step 3-state state link-order-2
-  step 4-start start link-order-2
+  step 4-state state link-order-2
+  step 5-start start link-order-2
   wait
-  step 5-exec exec link-order-2 /bin/true
-  step 6-list list
-  step 7-kill kill link-order-2 KILL
-  step 8-delete delete --force link-order-2
+  step 6-exec exec link-order-2 /bin/true
+  step 7-list list
+  step 8-kill kill link-order-2 KILL
+  step 9-delete delete --force link-order-2
 } 2> "$work/errors" || true
 # Lines of the map: address, address, size, alignment, and further in than sections and files, a symbol.
 python3 - "$work/map" "$work/addresses" > "$work/order" << 'PYTHON'

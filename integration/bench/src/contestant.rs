@@ -4,7 +4,7 @@ use crate::arguments::Arguments;
 use crate::ground::{Ground, Shape};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs, io};
+use std::{fs, io};
 
 /// Whose commands are measured.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Contestant {
         all.extend(["runc", "crun"].iter().filter_map(|name| Some(((*name).to_owned(), installed(name)?))));
         all.extend(arguments.others.iter().cloned());
         let mut all: Vec<Contestant> =
-            all.into_iter().map(|(name, path)| Contestant::runtime(name, &path)).collect();
+            all.into_iter().map(|(name, path)| Contestant::runtime(ground, name, &path)).collect();
         all.extend(floor(ground));
         all.retain(|one| arguments.only.is_empty() || arguments.only.contains(&one.name));
         all.retain(|one| one.can(ground));
@@ -51,8 +51,9 @@ impl Contestant {
         })
     }
 
-    fn runtime(name: String, path: &Path) -> Contestant {
-        let path = installed_copy(&name, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fn runtime(ground: &Ground, name: String, path: &Path) -> Contestant {
+        let path =
+            installed_copy(ground, &name, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let output = Command::new(&path).arg("--version").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.lines().next().unwrap_or_default().replace(" version ", " ");
@@ -161,11 +162,16 @@ impl Contestant {
     }
 }
 
+/// Where the programs lie that are measured: beside the ground, whose tmpfs is no place where programs are installed.
+pub(crate) fn programs(directory: &Path) -> PathBuf {
+    directory.with_extension("programs")
+}
+
 /// Writes a program as an installation does it: how much of a file the kernel maps at once depends on how it was written,
 /// and a linker does that in small pieces.
-fn installed_copy(name: &str, path: &Path) -> io::Result<PathBuf> {
+fn installed_copy(ground: &Ground, name: &str, path: &Path) -> io::Result<PathBuf> {
     let path = fs::canonicalize(path)?;
-    let place = env::current_exe()?.with_file_name("contestants").join(name);
+    let place = programs(&ground.directory).join(name);
     fs::create_dir_all(&place)?;
     let copy = place.join(path.file_name().unwrap_or_default());
     fs::copy(&path, &copy)?;

@@ -82,6 +82,7 @@ fn outer() -> ExitCode {
     sys::passed_on_to(inner.id().cast_signed());
     let status = inner.wait().unwrap();
     ground::clear(&name);
+    let _none = std::fs::remove_dir_all(contestant::programs(&directory));
     std::fs::remove_dir(&directory).unwrap_or_else(|error| eprintln!("{}: {error}", directory.display()));
     if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -33,35 +33,50 @@ const RATIOS: [(&str, &str, &str, When, f64); 12] = [
 const MOST_CALLS: u64 = 250;
 const MOST_MEMORY: u64 = 2048;
 
-/// The targets for which something was measured, as a table.
+/// The targets for which something was measured, as a table. The floor's own figure is what the kernel's work alone comes to.
 pub(crate) fn table(report: &Report) -> String {
-    let mut text = String::from("| target | limit | is | |\n|---|--:|--:|---|\n");
-    let mut line = |what: &str, limit: f64, is: f64| {
+    let mut text = String::from("| target | limit | is | | the floor |\n|---|--:|--:|---|--:|\n");
+    let mut line = |what: &str, limit: f64, is: f64, floor: Option<f64>| {
         let met = if is <= limit { "met" } else { "**not met**" };
-        writeln!(text, "| {what} | {limit} | {} | {met} |", (is * 100.0).round() / 100.0).unwrap();
+        let rounded = |number: f64| (number * 1000.0).round() / 1000.0;
+        let floor = floor.map(|floor| rounded(floor).to_string()).unwrap_or_default();
+        writeln!(text, "| {what} | {limit} | {} | {met} | {floor} |", rounded(is)).unwrap();
     };
-    for (case, part, whom, when, limit) in RATIOS {
-        let ours = time(report, case, part, "corten", when);
-        let theirs = time(report, case, part, whom, when);
+    for (case, part, whom, wanted, limit) in RATIOS {
+        let ours = time(report, case, part, "corten", wanted);
+        let theirs = time(report, case, part, whom, wanted);
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
-            let when = if when == Warm { "warm" } else { "cold, median" };
-            line(&format!("{case}, {when}: × {whom}"), limit, ours / theirs);
+            let when = if wanted == Warm { "warm" } else { "cold, median" };
+            let floor = time(report, case, part, "floor", wanted).filter(|_| whom != "floor");
+            line(
+                &format!("{case}, {when}: × {whom}"),
+                limit,
+                ours / theirs,
+                floor.map(|floor| floor / theirs),
+            );
         }
     }
-    let ours = |row: &&Row| row.who == "corten";
-    let create = report.rows.iter().filter(ours).find(|row| (row.case, row.part) == ("life", "create"));
-    if let Some(counted) = create.and_then(|row| row.counted.as_ref()) {
-        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), to_f64(counted.calls()));
+    let create = |who: &str| {
+        let all = report.rows.iter().filter(|row| row.who == who);
+        let row = all.into_iter().find(|row| (row.case, row.part) == ("life", "create"))?;
+        Some(to_f64(row.counted.as_ref()?.calls()))
+    };
+    if let Some(calls) = create("corten") {
+        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), calls, create("floor"));
     }
-    let peaks = report.rows.iter().filter(ours).filter_map(|row| Some(row.counted.as_ref()?.peak));
-    if let Some(peak) = peaks.max() {
-        line("peak memory of a process, kB", to_f64(MOST_MEMORY), to_f64(peak));
+    let peak = |who: &str| {
+        let all = report.rows.iter().filter(|row| row.who == who);
+        all.filter_map(|row| Some(row.counted.as_ref()?.peak)).max().map(to_f64)
+    };
+    if let Some(most) = peak("corten") {
+        line("peak memory of a process, kB", to_f64(MOST_MEMORY), most, peak("floor"));
     }
     if let Some((ours, crun)) = limits(report) {
-        line("smallest memory limit, kB: not above crun's", crun, ours);
+        line("smallest memory limit, kB: not above crun's", crun, ours, None);
     }
     for (row, theirs) in slower(report) {
-        line(&format!("{} {}: not slower than {}", row.case, row.part, theirs.who), 1.0, ratio(row, theirs));
+        let what = format!("{} {}: not slower than {}", row.case, row.part, theirs.who);
+        line(&what, 1.0, ratio(row, theirs), None);
     }
     text
 }
@@ -132,11 +147,12 @@ mod tests {
             row("crun", "state", 16),
             row("crun-1.28", "state", 4),
             row("crunchy", "state", 1),
+            row("floor", "state", 1),
             row("corten", "run", 9),
             row("runc", "run", 8),
         ];
         let text = table(&Report { rows, figures: Vec::new(), about: String::new() });
-        assert!(text.contains("| state, warm: × crun | 0.25 | 0.5 | **not met** |"), "{text}");
-        assert!(text.contains("| run : not slower than runc | 1 | 1.13 | **not met** |"), "{text}");
+        assert!(text.contains("| state, warm: × crun | 0.25 | 0.5 | **not met** | 0.25 |"), "{text}");
+        assert!(text.contains("| run : not slower than runc | 1 | 1.125 | **not met** |  |"), "{text}");
     }
 }
