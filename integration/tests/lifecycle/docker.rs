@@ -242,6 +242,12 @@ fn files_go_in_and_out() {
             0,
             &["x"],
         ),
+        // Their end may come between any two steps of it.
+        (
+            "for n in 1 2 3 4 5 6; do c=$(docker run -d --network none busybox touch /x) && i=$(docker commit $c) && docker rm $c && docker rmi $i || exit 1; done",
+            0,
+            &["Deleted"],
+        ),
         ("docker run --rm --network none made:1 ls /bin/dd", 1, &["No such file"]),
         ("docker history made:1", 0, &["note"]),
         (

@@ -198,10 +198,14 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         Status::Paused => {
             return Err(Error::conflict(format!("Container {} is already paused", container.id)));
         }
-        _ => return Err(Error::conflict(format!("Container {} is not running", container.id))),
+        _ => return Err(container.not_running()),
     }
     let request = PauseRequest { id: container.id.clone() };
-    let _done: rpc::Status = container.shim()?.call("Pause", &request, Some(STEP_LIMIT)).await?;
+    match container.shim()?.call::<_, rpc::Status>("Pause", &request, Some(STEP_LIMIT)).await {
+        // The shim has seen its end, and nobody here has heard of it yet.
+        Err(error) if error.is_not_found() => return Err(container.not_running()),
+        other => other?,
+    };
     container.update(|record| record.state.status = Status::Paused)?;
     container.publish(engine, "pause", &[]);
     Ok(())
