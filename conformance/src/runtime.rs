@@ -34,10 +34,7 @@ pub(crate) const SUBJECT: &str = "corten";
 impl Runtime {
     /// The subject and those controls that this machine has. A missing control is said and left out.
     pub(crate) fn all(host: &Host) -> Result<Vec<Runtime>> {
-        let corten = match std::env::var_os("CORTEN_BIN") {
-            Some(path) => PathBuf::from(path),
-            None => beside_this_program("corten")?,
-        };
+        let corten = subject()?;
         if !corten.exists() {
             let message = "not built: run cargo build -p runtime, or set CORTEN_BIN".into();
             return Err(Error::Program { program: corten.display().to_string(), message });
@@ -149,6 +146,14 @@ for argument; do
     previous=$argument
 done
 "#;
+
+/// The program that is judged: `$CORTEN_BIN`, or the one beside this program.
+pub(crate) fn subject() -> Result<PathBuf> {
+    match std::env::var_os("CORTEN_BIN") {
+        Some(path) => Ok(path.into()),
+        None => beside_this_program(SUBJECT),
+    }
+}
 
 /// A program that cargo put into the same folder as this one.
 pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {

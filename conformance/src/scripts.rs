@@ -12,6 +12,7 @@ use std::process::Command;
 use crate::error::{At as _, Error, Result};
 use crate::gaps::{Gaps, matches};
 use crate::host::Host;
+use crate::runtime;
 use crate::work::{Work, text_of};
 
 /// A suite: its name, which is that of its script, and what its section is called.
@@ -95,6 +96,11 @@ pub(crate) fn run(
     if kept.is_none() {
         let mut command = Command::new(&script);
         command.args(suite.subjects).env("SUITE_RESULTS", &results);
+        // All suites judge the same program, wherever others have been built.
+        let subject = runtime::subject()?;
+        if subject.exists() {
+            command.env("CORTEN_BIN", subject);
+        }
         good = command.status().at("start", &script)?.success();
     }
     let runtimes: Vec<&'static str> = suite.subjects.iter().chain(suite.controls).copied().collect();

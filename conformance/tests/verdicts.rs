@@ -89,3 +89,30 @@ fn what_is_missing_is_said_and_is_no_failure() {
         assert!(said.contains(&format!("{suite}: skipped: needs ")), "{suite}: {said}");
     }
 }
+
+/// The folder that cargo builds in now need not be the one where this program and its runtime are.
+#[test]
+fn suites_that_are_scripts_judge_the_runtime_beside_the_program() {
+    let Some(runc) = runc() else { return };
+    let (programs, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let program = programs.path().join("conformance");
+    // Not by this process: what another thread's child holds open for writing cannot be executed.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_conformance")).arg(&program).status().unwrap();
+    assert!(copied.success());
+    std::os::unix::fs::symlink(&runc, programs.path().join("corten")).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("guest-cgroups").env_remove("CORTEN_BIN");
+    for name in ["CARGO_TARGET_DIR", "CONFORMANCE_CACHE"] {
+        command.env(name, empty.path());
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    if said.contains("needs the guest") {
+        let line =
+            "skipped: needs the guest [suites_that_are_scripts_judge_the_runtime_beside_the_program]\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        return;
+    }
+    assert!(said.contains("skipped: needs the validation programs"), "{said}");
+}
