@@ -56,7 +56,7 @@ pub struct Wire(OwnedFd);
 const MAX_TEXT: usize = 16 << 10;
 
 /// Where packets are received. Nearly all of them are of one byte: what this program begins with as zeroes costs no memory
-/// until something is written there.
+/// until something is written there. One thread hears: who holds this waits for a packet.
 static PACKET: Mutex<[u8; MAX_TEXT + 5]> = Mutex::new([0; MAX_TEXT + 5]);
 
 /// The flags of sendmsg(2) by which descriptors are sent, all of them without a meaning for this kind of socket. A filter

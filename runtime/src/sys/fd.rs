@@ -35,7 +35,7 @@ pub fn inherited(fd: RawFd) -> Option<OwnedFd> {
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
         return None;
     }
-    // SAFETY: it is open, was opened by the caller of this program, and is taken over once, at start.
+    // SAFETY: it is open, was opened by the caller of this program or by its first step, and is taken over once, at start.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
