@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 use crate::container::{Container, Exec};
 use crate::error::{Error, Result};
@@ -41,8 +40,7 @@ pub struct Settings {
     pub own: PathBuf,
 }
 
-/// All there is.
-#[derive(Debug)]
+/// All there is. There is one for as long as the program runs.
 pub struct Engine {
     /// How it was started.
     pub settings: Settings,
@@ -67,7 +65,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a directory cannot be used.
-    pub async fn open(settings: Settings) -> Result<Arc<Self>> {
+    pub async fn open(settings: Settings) -> Result<&'static Self> {
         let (root, exec) = (&settings.root, &settings.exec_root);
         files::make_dir(&root.join("containers"), 0o711)?;
         files::make_dir(&exec.join("c"), 0o711)?;
@@ -86,9 +84,7 @@ impl Engine {
             sockets: exec.join("s"),
             events: exec.join("events.sock"),
         };
-        let (oom_sender, mut oom) = mpsc::unbounded_channel();
-        task::listen(&shims.events, oom_sender)?;
-        let engine = Arc::new(Self {
+        let engine: &'static Self = Box::leak(Box::new(Self {
             id,
             images: Store::open(root)?,
             volumes: Volumes::open(root)?,
@@ -98,28 +94,19 @@ impl Engine {
             containers: Mutex::default(),
             execs: Mutex::default(),
             settings,
-        });
+        }));
         engine.load_containers()?;
-        let weak = Arc::downgrade(&engine);
-        tokio::spawn(async move {
-            while let Some(id) = oom.recv().await {
-                if let Some(engine) = weak.upgrade()
-                    && let Ok(container) = engine.container(&id)
-                {
-                    container.ran_out_of_memory(&engine);
-                }
-            }
-        });
-        crate::container::restore_all(&engine).await;
+        task::listen(engine)?;
+        crate::container::restore_all(engine).await;
         engine.collect()?;
         Ok(engine)
     }
 
-    fn load_containers(self: &Arc<Self>) -> Result<()> {
+    fn load_containers(&'static self) -> Result<()> {
         for folder in files::entries(&self.settings.root.join("containers")) {
             match files::read_json(&folder.join("container.json")) {
                 Ok(Some(record)) => {
-                    let container = Container::new(&self.settings, record);
+                    let container = Container::new(self, record);
                     self.containers.lock().insert(container.id.clone(), container);
                 }
                 // Created half, or removed half: nobody has heard of it.
@@ -185,7 +172,7 @@ impl Engine {
     /// Forgets a container.
     pub fn drop_container(&self, id: &str) {
         self.containers.lock().remove(id);
-        self.execs.lock().retain(|_, exec| exec.container != id);
+        self.execs.lock().retain(|_, exec| exec.container.id != id);
     }
 
     /// A name that no container has.
@@ -219,7 +206,7 @@ impl Engine {
     pub fn execs_of(&self, container: &str) -> Vec<String> {
         let all = self.execs.lock();
         all.values()
-            .filter(|exec| exec.container == container && exec.is_running())
+            .filter(|exec| exec.container.id == container && exec.is_running())
             .map(|exec| exec.id.clone())
             .collect()
     }

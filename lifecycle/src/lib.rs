@@ -21,7 +21,7 @@
 //! | [`logger`] | the process that writes a container's log |
 //! | [`rootless`] | the engine of a user without privilege |
 //! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
-//! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`] | what all of them need |
+//! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`], [`program`] | what all of them need |
 //! | [`sys`] | every unsafe line |
 #![deny(unsafe_code)]
 #![recursion_limit = "256"]
@@ -38,6 +38,7 @@ pub mod image;
 pub mod logger;
 pub mod names;
 pub mod network;
+pub mod program;
 pub mod registry;
 pub mod rootless;
 pub mod sys;

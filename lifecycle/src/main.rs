@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use lifecycle::api::server::{self, Listener};
@@ -114,7 +113,7 @@ async fn serve(settings: Settings, options: &Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     for listener in listeners {
-        tokio::spawn(listener.serve(Arc::clone(&engine)));
+        tokio::spawn(listener.serve(engine));
     }
     tokio::select! {
         _ = terminate.recv() => {}

@@ -1,10 +1,10 @@
 //! `POST /build`: what is asked for, and what cannot be honoured refused by name.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::request::Call;
@@ -24,21 +24,19 @@ const REFUSED: [(&str, &str); 6] = [
     ("target-platform", "building for other machines is not offered"),
 ];
 
-pub(super) async fn build(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let options = options(&call)?;
     let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let archive = call.spool(&engine.images.content).await?;
-    let own = Arc::clone(engine);
-    let preparing = tokio::task::spawn_blocking(move || -> Result<_> {
-        let context = own.images.content.unpack(archive)?;
+    let (context, file) = block_in_place(|| -> Result<_> {
+        let context = engine.images.content.unpack(archive)?;
         let file = build::parse(&build::context::dockerfile(&context.root, &name)?)?;
         Ok((context, file))
-    });
-    let (context, file) = preparing.await??;
+    })?;
     let (pusher, answer) = answer::stream("application/json");
     let progress = if quiet { pusher.silenced() } else { pusher.clone() };
-    let mut build = Build::new(Arc::clone(engine), progress, options, context);
+    let mut build = Build::new(engine, progress, options, context);
     tokio::spawn(async move {
         match build.run(file).await {
             Ok(id) if quiet => drop(pusher.json(&json!({"stream": format!("{id}\n")})).await),

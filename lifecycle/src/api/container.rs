@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::answer::{self, Answer, frame};
 use super::hijack::{self, Sides, Way};
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::network;
 
-pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", ["json"]) => return list(engine, &call),
@@ -27,66 +28,63 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
     let container = engine.container(id)?;
     let (wish, patience) = (call.text("signal"), call.number("t")?);
     match (method.as_str(), rest) {
-        ("DELETE", [alias]) if call.flag("link") => network::links::remove(engine, &container, alias)?,
+        ("DELETE", [alias]) if call.flag("link") => network::links::remove(&container, alias)?,
         ("DELETE", []) if !call.flag("link") => {
             let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
-            container::remove(engine, &container, how).await?;
+            container::remove(&container, how).await?;
             engine.collect()?;
         }
         ("GET", ["json"]) => {
-            return answer::json(&inspect::container(engine, &container, call.flag("size"))?);
+            return answer::json(&inspect::container(&container, call.flag("size"))?);
         }
         ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
         ("GET", ["stats"]) => return stats::stats(&container, &call),
         ("GET", ["logs"]) => return logs(&container, &call),
-        ("GET", ["changes"]) => return files::changes(engine, &container).await,
-        ("GET", ["export"]) => return files::export(engine, &container),
-        ("GET", ["archive"]) => return files::get(engine, &container, &call, true).await,
-        ("HEAD", ["archive"]) => return files::get(engine, &container, &call, false).await,
-        ("PUT", ["archive"]) => return files::put(engine, &container, call).await,
-        ("POST", ["start"]) => container::start(engine, &container).await?,
-        ("POST", ["stop"]) => container::stop(engine, &container, wish, patience).await?,
-        ("POST", ["restart"]) => container::restart(engine, &container, wish, patience).await?,
-        ("POST", ["kill"]) => container::kill(engine, &container, wish).await?,
-        ("POST", ["pause"]) => container::pause(engine, &container).await?,
-        ("POST", ["unpause"]) => container::unpause(engine, &container).await?,
-        ("POST", ["rename"]) => rename(engine, &container, &call)?,
+        ("GET", ["changes"]) => return files::changes(&container),
+        ("GET", ["export"]) => return files::export(&container),
+        ("GET", ["archive"]) => return files::get(&container, &call, true),
+        ("HEAD", ["archive"]) => return files::get(&container, &call, false),
+        ("PUT", ["archive"]) => return files::put(&container, call).await,
+        ("POST", ["start"]) => container::start(&container).await?,
+        ("POST", ["stop"]) => container::stop(&container, wish, patience).await?,
+        ("POST", ["restart"]) => container::restart(&container, wish, patience).await?,
+        ("POST", ["kill"]) => container::kill(&container, wish).await?,
+        ("POST", ["pause"]) => container::pause(&container).await?,
+        ("POST", ["unpause"]) => container::unpause(&container).await?,
+        ("POST", ["rename"]) => rename(&container, &call)?,
         ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
         ("POST", ["wait"]) => return wait(&container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return attach(call, container),
         ("POST", ["update"]) => {
             let body: Value = call.json().await?.unwrap_or_default();
-            return stats::update(engine, &container, &body).await;
+            return stats::update(&container, &body).await;
         }
         ("POST", ["exec"]) => {
             let config: ExecConfig = call.json().await?.unwrap_or_default();
-            return exec::create(engine, &container, config);
+            return exec::create(&container, config);
         }
         _ => return Err(not_found(&call)),
     }
     answer::done()
 }
 
-async fn create(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let body: Value = call
         .json()
         .await?
         .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
     call.check_platform()?;
-    let name = call.text("name").map(str::to_owned);
-    let engine = Arc::clone(engine);
-    let creating = tokio::task::spawn_blocking(move || container::create(&engine, name.as_deref(), body));
-    let container = creating.await??;
+    let container = block_in_place(|| container::create(engine, call.text("name"), body))?;
     answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": []}))
 }
 
-fn rename(engine: &Engine, container: &Container, call: &Call) -> Result<()> {
+fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
     let name = name.strip_prefix('/').unwrap_or(name).to_owned();
     crate::volume::check_name(&name)?;
     let old = container.record().slash_name();
-    engine.rename_container(container, &name)?;
-    container.publish(engine, "rename", &[("oldName", old)]);
+    container.engine.rename_container(container, &name)?;
+    container.publish("rename", &[("oldName", old)]);
     Ok(())
 }
 
@@ -232,7 +230,7 @@ async fn live(
     Some((hijack::frames(socket), input))
 }
 
-fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&[
         "ancestor", "before", "expose", "exited", "health", "id", "is-task", "label", "name", "network",
         "publish", "since", "status", "volume",
@@ -281,7 +279,7 @@ fn list(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     };
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
-    answer::json(&found.map(|container| inspect::row(engine, &container, size)).collect::<Vec<_>>())
+    answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
 }
 
 fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
@@ -290,7 +288,7 @@ fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
         || !layers.is_empty() && record.layers.starts_with(layers) && record.layers.len() > layers.len()
 }
 
-async fn prune(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for container in engine.all_containers() {
@@ -303,8 +301,8 @@ async fn prune(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
         if !wanted {
             continue;
         }
-        let size = container.size(engine).unwrap_or(0);
-        if container::remove(engine, &container, Removal::default()).await.is_ok() {
+        let size = container.size().unwrap_or(0);
+        if container::remove(&container, Removal::default()).await.is_ok() {
             freed += size;
             deleted.push(container.id.clone());
         }

@@ -16,30 +16,29 @@ use crate::container::{Container, Exec, ExecConfig};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
-pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", [id, "json"]) => inspect(&*engine.exec(id)?),
         ("POST", [id, "start"]) => {
             let exec = engine.exec(id)?;
             let wish: Start = call.json().await?.unwrap_or_default();
-            start(engine, call, exec, wish).await
+            start(call, exec, wish).await
         }
         ("POST", [id, "resize"]) => {
             let exec = engine.exec(id)?;
-            let container = engine.container(&exec.container)?;
-            resize(&call, &container, &exec.id).await
+            resize(&call, &exec.container, &exec.id).await
         }
         _ => Err(not_found(&call)),
     }
 }
 
 /// `POST /containers/ID/exec`
-pub(super) fn create(engine: &Arc<Engine>, container: &Container, config: ExecConfig) -> Result<Answer> {
+pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<Answer> {
     hijack::keys(config.detach_keys.as_deref())?;
     let exec = Exec::new(container, config)?;
-    engine.add_exec(&exec);
-    container.publish(engine, format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
+    container.engine.add_exec(&exec);
+    container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
     answer::json_with(StatusCode::CREATED, &json!({"Id": exec.id}))
 }
 
@@ -53,10 +52,9 @@ struct Start {
     console_size: Option<[u32; 2]>,
 }
 
-async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
-    let container = engine.container(&exec.container)?;
-    if !container.record().state.status.is_up() {
-        return Err(container.not_running());
+async fn start(call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
+    if !exec.container.record().state.status.is_up() {
+        return Err(exec.container.not_running());
     }
     let config = &exec.config;
     let way = Way {
@@ -67,14 +65,13 @@ async fn start(engine: &Arc<Engine>, call: Call, exec: Arc<Exec>, wish: Start) -
         keys: hijack::keys(config.detach_keys.as_deref())?,
     };
     if wish.detach {
-        let mut output = exec.start(engine, &container, wish.console_size).await?.output;
+        let mut output = exec.start(wish.console_size).await?.output;
         tokio::spawn(async move { while output.recv().await.is_some() {} });
         return Ok(answer::empty(StatusCode::OK));
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
-    let engine = Arc::clone(engine);
     hijack::answer(call, way, async move {
-        match exec.start(&engine, &container, wish.console_size).await {
+        match exec.start(wish.console_size).await {
             Ok(started) => Some((started.output, started.input)),
             Err(error) => {
                 let (sender, output) = tokio::sync::mpsc::channel(1);
@@ -108,7 +105,7 @@ fn inspect(exec: &Exec) -> Result<Answer> {
     let state = exec.state().clone();
     answer::json(&json!({
         "ID": exec.id,
-        "ContainerID": exec.container,
+        "ContainerID": exec.container.id,
         "Running": state.running,
         "ExitCode": state.exit_code,
         "Pid": state.pid,

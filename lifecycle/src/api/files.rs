@@ -9,18 +9,18 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, fstatat};
 use serde_json::json;
 use std::os::fd::AsFd;
+use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::Container;
 use crate::container::record::MountPoint;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
 
 /// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
 /// be mounted there, or in its own files.
-fn place_of(engine: &Engine, container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
+fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
     let record = container.record().clone();
     let pid = record.state.pid;
     if pid != 0 && record.state.status.is_up() {
@@ -30,7 +30,7 @@ fn place_of(engine: &Engine, container: &Container, path: &Path) -> Result<(Root
     let below = |mount: &&MountPoint| mount.kind != "tmpfs" && at.starts_with(&mount.destination);
     // The last one is the one above the others.
     let Some(mount) = record.mounts.iter().rev().find(below) else {
-        return Ok((tree::mount(&container.overlay(engine)?)?, path.to_owned()));
+        return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));
     };
     let rest = at.strip_prefix(&mount.destination).unwrap_or(&at).to_owned();
     let source = Path::new(&mount.source);
@@ -40,10 +40,8 @@ fn place_of(engine: &Engine, container: &Container, path: &Path) -> Result<(Root
     }
 }
 
-pub(super) async fn changes(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    let finding = tokio::task::spawn_blocking(move || tree::changes(&container.overlay(&engine)?));
-    let changes = finding.await??;
+pub(super) fn changes(container: &Container) -> Result<Answer> {
+    let changes = block_in_place(|| tree::changes(&container.overlay()?))?;
     let rows: Vec<_> =
         changes.iter().map(|change| json!({"Path": change.path, "Kind": change.kind})).collect();
     answer::json(&if rows.is_empty() { serde_json::Value::Null } else { json!(rows) })
@@ -65,11 +63,11 @@ fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static
     answer
 }
 
-pub(super) fn export(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Answer> {
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    container.publish(&engine, "export", &[]);
+pub(super) fn export(container: &Arc<Container>) -> Result<Answer> {
+    let container = Arc::clone(container);
+    container.publish("export", &[]);
     Ok(send(move || {
-        let overlay = container.overlay(&engine)?;
+        let overlay = container.overlay()?;
         // Without what is mounted into it, running or not.
         let root = match container.record().state.status.is_up() {
             true => Root::open(&container.bundle().join("rootfs"))?,
@@ -87,25 +85,15 @@ fn missing(path: &str, container: &Container) -> Error {
     Error::not_found(format!("Could not find the file {path} in container {}", container.id))
 }
 
-pub(super) async fn get(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    call: &Call,
-    content: bool,
-) -> Result<Answer> {
+pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
-    let (root, inside, stat, header) = {
-        let (engine, container, path, text) =
-            (Arc::clone(engine), Arc::clone(container), path.clone(), text.clone());
-        let looking = tokio::task::spawn_blocking(move || -> Result<_> {
-            let (root, inside) = place_of(&engine, &container, &path)?;
-            let stat = look(&root, &inside).ok_or_else(|| missing(&text, &container))?;
-            let header = describe(&root, &inside, &path, &stat)?;
-            Ok((root, inside, stat, header))
-        });
-        looking.await??
-    };
+    let (root, inside, stat, header) = block_in_place(|| -> Result<_> {
+        let (root, inside) = place_of(container, &path)?;
+        let stat = look(&root, &inside).ok_or_else(|| missing(&text, container))?;
+        let header = describe(&root, &inside, &path, &stat)?;
+        Ok((root, inside, stat, header))
+    })?;
     if text.ends_with('/') && !is_kind(&stat, libc::S_IFDIR) {
         return Err(Error::invalid(format!("{text}: not a directory")));
     }
@@ -115,7 +103,7 @@ pub(super) async fn get(
         _ => PathBuf::from("."),
     };
     let mut answer = if content {
-        container.publish(engine, "archive-path", &[]);
+        container.publish("archive-path", &[]);
         send(move || Ok((root, inside, name)))
     } else {
         answer::empty(StatusCode::OK)
@@ -170,7 +158,7 @@ fn go_mode(stat: &FileStat) -> u32 {
     kind | special | stat.st_mode & 0o777
 }
 
-pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut call: Call) -> Result<Answer> {
+pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer> {
     let text = wanted_path(&call)?;
     let keep_kinds = call.flag("noOverwriteDirNonDir");
     if call.flag("copyUIDGID") {
@@ -189,25 +177,23 @@ pub(super) async fn put(engine: &Arc<Engine>, container: &Arc<Container>, mut ca
     {
         return Err(Error::forbidden("container rootfs is marked read-only"));
     }
-    let file = call.spool(&engine.images.content).await?;
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    let applying = tokio::task::spawn_blocking(move || -> Result<()> {
-        let (root, inside) = place_of(&engine, &container, &inside)?;
+    let file = call.spool(&container.engine.images.content).await?;
+    block_in_place(|| {
+        let (root, inside) = place_of(container, &inside)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let folder = match root.get(&inside, flags) {
             Ok(folder) => folder,
             Err(nix::errno::Errno::ENOTDIR) => {
                 return Err(Error::invalid("extraction point is not a directory"));
             }
-            Err(_) => return Err(missing(&text, &container)),
+            Err(_) => return Err(missing(&text, container)),
         };
         // The folder was found below the container's root; what is unpacked is resolved below the folder.
         let stream = crate::image::content::decompressed(file)?;
         let apply = Apply { keep_kinds, ..Apply::default() };
         apply.run(&Root::new(folder), stream).map_err(|error| Error::invalid(error.message))?;
-        container.publish(&engine, "extract-to-dir", &[]);
+        container.publish("extract-to-dir", &[]);
         Ok(())
-    });
-    applying.await??;
+    })?;
     Ok(answer::empty(StatusCode::OK))
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::glob;
 use crate::image::{Image, Reference, archive};
 
-pub(super) async fn route(engine: &Arc<Engine>, call: Call, path: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &'static Engine, call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     let find = |name: &[&str]| engine.images.find(&name.join("/"));
     match (method.as_str(), path) {
@@ -82,10 +82,9 @@ fn matches(pattern: &str, name: &Reference) -> bool {
     glob::matches(pattern, &full) || glob::matches(pattern, &name.familiar())
 }
 
-async fn load(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     let (pusher, answer) = answer::stream("application/json");
-    let engine = Arc::clone(engine);
     tokio::task::spawn_blocking(move || match archive::load(&engine.images, file) {
         Ok(images) => {
             for (id, names) in images {
@@ -108,7 +107,7 @@ async fn load(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
     Ok(answer)
 }
 
-fn save(engine: &Arc<Engine>, names: Vec<String>) -> Result<Answer> {
+fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
     let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
     for name in names {
         let image = engine.images.find(&name)?;
@@ -121,7 +120,6 @@ fn save(engine: &Arc<Engine>, names: Vec<String>) -> Result<Answer> {
         }
     }
     let (pusher, answer) = answer::stream("application/x-tar");
-    let engine = Arc::clone(engine);
     tokio::task::spawn_blocking(move || {
         let _lease = engine.images.lease();
         if let Err(error) = archive::save(&engine.images, &images, pusher.clone().writer()) {

@@ -1,11 +1,11 @@
 //! Images made of files: `docker import` and `docker commit`.
 
 use std::io::Seek;
-use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::inspect;
@@ -24,7 +24,7 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 }
 
 /// `POST /images/create?fromSrc=-`
-pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let source = call.text("fromSrc").unwrap_or_default().to_owned();
     let is_url = source.starts_with("http://") || source.starts_with("https://");
     if source != "-" && !is_url {
@@ -39,7 +39,6 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
         file.rewind()?;
     }
     let (pusher, answer) = answer::stream("application/json");
-    let engine = Arc::clone(engine);
     tokio::task::spawn_blocking(move || {
         let make = || -> Result<String> {
             let _lease = engine.images.lease();
@@ -55,7 +54,7 @@ pub(super) async fn import(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
                 ..ConfigFile::ours()
             };
             image.rootfs.diff_ids = vec![layer.diff_id];
-            finish(&engine, &image, None, reference.as_ref(), "import")
+            finish(engine, &image, None, reference.as_ref(), "import")
         };
         match make() {
             Ok(id) => pusher.json_blocking(&json!({"status": id})),
@@ -84,7 +83,7 @@ fn finish(
 }
 
 /// `POST /commit`
-pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let container = engine.container(call.text("container").unwrap_or_default())?;
     let reference = name(&call)?;
     let own: Option<ContainerConfig> = call.json().await?;
@@ -93,7 +92,7 @@ pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
     let pause =
         call.flag_or("pause", true) && container.record().state.status == crate::container::Status::Running;
     let paused = match pause {
-        true => crate::container::pause(engine, &container).await,
+        true => crate::container::pause(&container).await,
         false => Ok(()),
     };
     // One that ended just now needs no pause.
@@ -103,34 +102,27 @@ pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Result<Answe
         paused?;
     }
     let (author, comment) = (call.text("author").map(str::to_owned), call.text("comment").map(str::to_owned));
-    let committing = {
-        let (engine, container) = (Arc::clone(engine), Arc::clone(&container));
-        tokio::task::spawn_blocking(move || {
-            snapshot(&engine, &container, config, author, comment, reference.as_ref())
-        })
-    };
-    let result = committing.await;
+    let result = block_in_place(|| snapshot(&container, config, author, comment, reference.as_ref()));
     if pause {
-        crate::container::unpause(engine, &container).await?;
+        crate::container::unpause(&container).await?;
     }
-    let id = result??;
-    container.publish(engine, "commit", &[("imageID", id.clone())]);
+    let id = result?;
+    container.publish("commit", &[("imageID", id.clone())]);
     answer::json_with(StatusCode::CREATED, &json!({"Id": id}))
 }
 
 /// Makes an image of a container's present files.
 fn snapshot(
-    engine: &Engine,
     container: &Container,
     config: ContainerConfig,
     author: Option<String>,
     comment: Option<String>,
     reference: Option<&Reference>,
 ) -> Result<String> {
-    let _lease = engine.images.lease();
-    let layer = engine.images.add_tree(&container.overlay(engine)?)?;
+    let _lease = container.engine.images.lease();
+    let layer = container.engine.images.add_tree(&container.overlay()?)?;
     let record = container.record().clone();
-    let base = engine.images.find(&record.image).ok();
+    let base = container.engine.images.find(&record.image).ok();
     let now = time::now();
     let mut image = base.map_or_else(ConfigFile::ours, |base| base.config.clone());
     image.created = Some(now.clone());
@@ -145,5 +137,5 @@ fn snapshot(
         comment,
         empty_layer,
     });
-    finish(engine, &image, Some(record.image.clone()), reference, "commit")
+    finish(container.engine, &image, Some(record.image.clone()), reference, "commit")
 }

@@ -14,7 +14,7 @@ use crate::time::{NEVER, Time};
 use crate::tree::Lower;
 
 /// A container in full.
-pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> Result<Value> {
+pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
     let record = container.record().clone();
     let state = &record.state;
     let path = |name: &str| {
@@ -47,32 +47,32 @@ pub(super) fn container(engine: &Engine, container: &Container, size: bool) -> R
         "LogPath": log,
         "Name": record.slash_name(),
         "RestartCount": record.restart_count,
-        "Driver": engine.images.layers.driver(),
+        "Driver": container.engine.images.layers.driver(),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": Some(engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
+        "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record)?,
-        "GraphDriver": graph_driver(engine, &container.overlay(engine)?),
+        "GraphDriver": graph_driver(container.engine, &container.overlay()?),
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record)?,
-        "NetworkSettings": super::network::of_container(engine, &record),
+        "NetworkSettings": super::network::of_container(container.engine, &record),
     });
     if let Some(health) = &state.health {
         value["State"]["Health"] = json!(health);
     }
     if size {
-        sizes(engine, container, &mut value)?;
+        sizes(container, &mut value)?;
     }
     Ok(value)
 }
 
 /// What a container has written, and what that is with its image.
-fn sizes(engine: &Engine, container: &Container, value: &mut Value) -> Result<()> {
-    let own = container.size(engine)?;
+fn sizes(container: &Container, value: &mut Value) -> Result<()> {
+    let own = container.size()?;
     let layers = container.record().layers.clone();
-    let below = layers.iter().filter_map(|id| engine.images.layers.get(id)).map(|layer| layer.size);
+    let below = layers.iter().filter_map(|id| container.engine.images.layers.get(id)).map(|layer| layer.size);
     value["SizeRootFs"] = json!(own + below.sum::<u64>());
     value["SizeRw"] = json!(own);
     Ok(())
@@ -151,10 +151,11 @@ fn mount(point: &MountPoint) -> Value {
 }
 
 /// A container as a row of a list.
-pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
+pub(super) fn row(container: &Container, size: bool) -> Value {
     let record = container.record().clone();
     // The name, as long as it still means this image.
-    let current = engine.images.find(&record.image_name).is_ok_and(|image| image.id == record.image);
+    let current =
+        container.engine.images.find(&record.image_name).is_ok_and(|image| image.id == record.image);
     let image = if current { record.image_name.clone() } else { record.image.clone() };
     let mut value = json!({
         "Id": record.id,
@@ -168,12 +169,12 @@ pub(super) fn row(engine: &Engine, container: &Container, size: bool) -> Value {
         "State": record.state.status,
         "Status": status(&record),
         "HostConfig": {"NetworkMode": record.network_mode()},
-        "NetworkSettings": {"Networks": super::network::endpoints(engine, &record)},
+        "NetworkSettings": {"Networks": super::network::endpoints(container.engine, &record)},
         "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
     });
     if size {
         // One that is being removed has none.
-        let _gone = sizes(engine, container, &mut value);
+        let _gone = sizes(container, &mut value);
     }
     value
 }

@@ -18,8 +18,6 @@ mod system;
 pub mod tls;
 mod volume;
 
-use std::sync::Arc;
-
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use answer::Answer;
@@ -30,7 +28,7 @@ use request::Call;
 pub const VERSIONS: ((u32, u32), (u32, u32)) = ((1, 47), (1, 24));
 
 /// Answers a request.
-async fn route(engine: &Arc<Engine>, mut call: Call) -> Result<Answer> {
+async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let ((major, minor), (oldest_major, oldest_minor)) = VERSIONS;
     let (asked_major, asked_minor) = call.version;
     if call.version > (major, minor) {

@@ -1,7 +1,6 @@
 //! `/networks/…`, and networks in what is said of containers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
 
-pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", []) => list(engine, &call),
@@ -36,9 +35,9 @@ pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -
             if *verb == "connect" {
                 let endpoint = container::part(body["EndpointConfig"].clone())?;
                 network::check(&endpoint)?;
-                engine.networks.add_container(engine, &container, name, endpoint).await?;
+                engine.networks.add_container(&container, name, endpoint).await?;
             } else {
-                engine.networks.remove_container(engine, &container, name).await?;
+                engine.networks.remove_container(&container, name).await?;
             }
             Ok(answer::empty(StatusCode::OK))
         }

@@ -1,7 +1,5 @@
 //! Pull, push and login.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::answer::{self, Answer};
@@ -12,7 +10,7 @@ use crate::image::Reference;
 use crate::registry::{self, Credentials, Registry};
 
 /// `POST /images/create?fromImage=`
-pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let name = call.text("fromImage").ok_or_else(|| Error::invalid("fromImage is missing"))?;
     let mut reference = Reference::parse_exact(name)?;
     match call.text("tag") {
@@ -25,9 +23,8 @@ pub(super) fn pull(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
     call.check_platform()?;
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
     let (pusher, answer) = answer::stream("application/json");
-    let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        if let Err(error) = registry::pull(&engine, &reference, credentials, &pusher).await {
+        if let Err(error) = registry::pull(engine, &reference, credentials, &pusher).await {
             pusher.fail(&error).await;
         }
     });
@@ -42,7 +39,7 @@ pub(super) async fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<
 }
 
 /// `POST /images/NAME/push`
-pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answer> {
+pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
     let reference = call.tagged(name)?;
     let missing = |error: Error| match error.kind {
         Kind::NotFound => Error::not_found(format!(
@@ -55,9 +52,8 @@ pub(super) fn push(engine: &Arc<Engine>, call: &Call, name: &str) -> Result<Answ
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
     let remote = Registry::new(&reference.domain, credentials)?;
     let (pusher, answer) = answer::stream("application/json");
-    let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        if let Err(error) = registry::push(&engine, &remote, &image, &reference, &pusher).await {
+        if let Err(error) = registry::push(engine, &remote, &image, &reference, &pusher).await {
             pusher.fail(&error).await;
         }
     });

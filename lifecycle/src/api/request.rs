@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 use crate::error::{Error, Result};
 use crate::image::content::Content;
@@ -211,7 +212,7 @@ impl Call {
         while let Some(frame) = self.request.body_mut().frame().await {
             let frame = frame.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
             if let Ok(bytes) = frame.into_data() {
-                file = tokio::task::spawn_blocking(move || file.write_all(&bytes).map(|()| file)).await??;
+                block_in_place(|| file.write_all(&bytes))?;
             }
         }
         file.rewind()?;

@@ -64,9 +64,8 @@ pub enum Listener {
 
 impl Listener {
     /// Serves connections for ever.
-    pub async fn serve(self, engine: Arc<Engine>) {
+    pub async fn serve(self, engine: &'static Engine) {
         loop {
-            let engine = Arc::clone(&engine);
             let accepted = match &self {
                 Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                     let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
@@ -92,14 +91,13 @@ impl Listener {
 
 /// Serves one client; `socket` is what requests carry for those that become streams.
 async fn connection(
-    engine: Arc<Engine>,
+    engine: &'static Engine,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     socket: Option<Arc<OwnedFd>>,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let engine = Arc::clone(&engine);
         request.extensions_mut().insert(socket.clone());
-        async move { Ok::<_, Infallible>(respond(&engine, request).await) }
+        async move { Ok::<_, Infallible>(respond(engine, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.half_close(true);
@@ -107,7 +105,7 @@ async fn connection(
     let _ended = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
-async fn respond(engine: &Arc<Engine>, request: Request<Incoming>) -> Answer {
+async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
     let ((major, minor), _) = VERSIONS;
     let head = request.method() == Method::HEAD;
     let answer = match Call::new(request, (major, minor)) {

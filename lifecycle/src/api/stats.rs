@@ -1,6 +1,5 @@
 //! What a container uses, which processes it has, and changing its limits.
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use serde_json::{Value, json};
 use shim::proto::task::{PidsRequest, PidsResponse, StatsRequest, StatsResponse, UpdateTaskRequest};
 use shim::proto::well_known::Any;
 use shim::proto::{cgroups_v1, cgroups_v2, rpc};
+use tokio::process::Command;
 
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::{Container, part, settings, spec};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::time;
+use crate::{program, time};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -31,9 +30,8 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
         return Err(Error::invalid(format!("ps_args {words:?} is not offered")));
     }
     let mut command = Command::new("ps");
-    command.args(words.split_whitespace()).stdin(Stdio::null());
-    let output =
-        tokio::task::spawn_blocking(move || command.output()).await?.map_err(Error::step("run ps"))?;
+    command.args(words.split_whitespace());
+    let output = program::run(command, &[]).await?;
     if !output.status.success() {
         return Err(Error::internal(format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim())));
     }
@@ -245,7 +243,7 @@ const UPDATABLE: &str = "CpuShares CpuPeriod CpuQuota CpuRealtimePeriod CpuRealt
                          Memory MemoryReservation MemorySwap NanoCpus PidsLimit";
 
 /// `docker update`.
-pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, body: &Value) -> Result<Answer> {
+pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<Answer> {
     let is_set = |value: &Value| {
         !matches!(value, Value::Null | Value::Bool(false))
             && *value != json!(0)
@@ -291,6 +289,6 @@ pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, bod
         }
     }
     container.update(|record| record.host = host)?;
-    container.publish(engine, "update", &[]);
+    container.publish("update", &[]);
     answer::json(&json!({"Warnings": null}))
 }

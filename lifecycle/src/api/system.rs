@@ -1,6 +1,5 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
@@ -18,7 +17,7 @@ use crate::events::Event;
 use crate::rootless;
 use crate::time::Time;
 
-pub(super) async fn route(engine: &Arc<Engine>, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &'static Engine, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), first, rest) {
         ("GET" | "HEAD", "_ping", []) => Ok(ping(method == Method::HEAD)),
@@ -174,7 +173,7 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
         && filters.labels(&labels)
 }
 
-fn events(engine: &Arc<Engine>, call: &Call) -> Result<Answer> {
+fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
@@ -236,7 +235,7 @@ fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
             row
         })
         .collect();
-    let rows: Vec<Value> = containers.iter().map(|container| inspect::row(engine, container, true)).collect();
+    let rows: Vec<Value> = containers.iter().map(|container| inspect::row(container, true)).collect();
     let mut all = json!({"BuilderSize": 0});
     let parts = [
         ("image", "LayersSize", json!(layers)),

@@ -1,7 +1,6 @@
 //! `/volumes/…`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bollard_stubs::models::VolumeCreateRequest;
 use hyper::StatusCode;
@@ -14,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::volume::Volume;
 
-pub(super) async fn route(engine: &Arc<Engine>, mut call: Call, path: &[&str]) -> Result<Answer> {
+pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", []) => list(engine, &call),

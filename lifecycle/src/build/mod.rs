@@ -70,7 +70,7 @@ pub struct Options {
 
 /// A build.
 pub struct Build {
-    engine: Arc<Engine>,
+    engine: &'static Engine,
     /// Where progress goes.
     progress: Pusher,
     options: Options,
@@ -94,7 +94,7 @@ struct Plan {
 
 impl Build {
     /// Of a context; progress goes to `progress`.
-    pub fn new(engine: Arc<Engine>, progress: Pusher, options: Options, context: Unpacked) -> Self {
+    pub fn new(engine: &'static Engine, progress: Pusher, options: Options, context: Unpacked) -> Self {
         Self {
             engine,
             progress,
@@ -113,7 +113,7 @@ impl Build {
     /// # Errors
     /// When an instruction fails, or the client has gone.
     pub async fn run(&mut self, file: Dockerfile) -> Result<String> {
-        let engine = Arc::clone(&self.engine);
+        let engine = self.engine;
         let _lease = engine.images.lease();
         self.escape = file.escape;
         let (global, plans) = self.plan(file)?;
@@ -231,7 +231,7 @@ impl Build {
         }
         let reference = Reference::parse(name)?;
         let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
-        registry::pull(&self.engine, &reference, credentials, &self.progress).await?;
+        registry::pull(self.engine, &reference, credentials, &self.progress).await?;
         self.engine.images.find(&reference.to_string())
     }
 }

@@ -33,34 +33,34 @@ impl Build {
         if stage.image.is_none() {
             // A container has an image, if one without files.
             let note = "FROM scratch".to_owned();
-            stage.commit(&self.engine, note, None)?;
+            stage.commit(self.engine, note, None)?;
         }
         let image = stage.image.as_ref().map(|image| image.id.clone()).unwrap_or_default();
         let body = json!({
             "Image": image, "Cmd": command, "Entrypoint": [""], "Env": environment,
             "Healthcheck": {"Test": ["NONE"]}, "HostConfig": self.options.host,
         });
-        let container = block_in_place(|| container::create(&self.engine, None, body))?;
+        let container = block_in_place(|| container::create(self.engine, None, body))?;
         let ran = self.run_to_end(&container, &told).await;
         let layer = match ran {
-            Ok(()) => block_in_place(|| self.engine.images.add_tree(&container.overlay(&self.engine)?)),
+            Ok(()) => block_in_place(|| self.engine.images.add_tree(&container.overlay()?)),
             Err(error) => Err(error),
         };
         let (keep, keep_failed) = self.options.keep;
         if if layer.is_ok() { !keep } else { !keep_failed } {
             let how = Removal { force: true, volumes: true };
-            container::remove(&self.engine, &container, how).await?;
+            container::remove(&container, how).await?;
             // Who has gone needs not be told.
             let _told =
                 self.say(&format!("Removing intermediate container {}\n", short(&container.id))).await;
         }
-        stage.commit(&self.engine, created_by, layer?)
+        stage.commit(self.engine, created_by, layer?)
     }
 
     async fn run_to_end(&mut self, container: &Arc<Container>, told: &str) -> Result<()> {
         self.say(&format!(" ---> Running in {}\n", short(&container.id))).await?;
         let (exits, output) = (container.exits(), container.streams.next_run());
-        container::start(&self.engine, container).await?;
+        container::start(container).await?;
         let socket = output.await.map_err(|_| Error::internal("the container has no output"))?;
         let mut output = frames(socket);
         let gone = self.progress.clone();

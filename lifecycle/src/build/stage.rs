@@ -195,7 +195,7 @@ impl Build {
         let created_by = stage.note(told);
         match self.find_cached(stage, &created_by).await? {
             true => Ok(()),
-            false => stage.commit(&self.engine, created_by, None),
+            false => stage.commit(self.engine, created_by, None),
         }
     }
 
@@ -209,8 +209,8 @@ impl Build {
         if self.find_cached(stage, &created_by).await? {
             return Ok(());
         }
-        let layer = block_in_place(|| copy::layer(&self.engine, &stage.layers(), change))?;
-        stage.commit(&self.engine, created_by, layer)
+        let layer = block_in_place(|| copy::layer(self.engine, &stage.layers(), change))?;
+        stage.commit(self.engine, created_by, layer)
     }
 
     /// [`Stage::cached`], and the client is told of it.

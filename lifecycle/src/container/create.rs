@@ -19,7 +19,7 @@ use crate::{files, network, time, volume};
 ///
 /// # Errors
 /// When the request cannot be honoured.
-pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut body: Value) -> Result<Arc<Container>> {
+pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> Result<Arc<Container>> {
     settings::normalize(&mut body);
     let config: ContainerConfig = part(body.clone())?;
     let host: HostConfig = part(body["HostConfig"].clone())?;
@@ -71,11 +71,11 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut body: Value) -> Resu
     // What would fail at the start for sure fails now, before anything is made.
     super::spec::build(&record, &super::spec::Surroundings::default())?;
     record.mounts = mounts_of(engine, &record)?;
-    let container = Container::new(&engine.settings, record);
+    let container = Container::new(engine, record);
     let made = container
         .write_new()
-        .and_then(|()| places::make(engine, &container))
-        .and_then(|()| fill_volumes(engine, &container))
+        .and_then(|()| places::make(&container))
+        .and_then(|()| fill_volumes(&container))
         .and_then(|()| engine.add_container(&container));
     if let Err(error) = made {
         files::remove_dir(&container.folder)?;
@@ -83,7 +83,7 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut body: Value) -> Resu
         remove_anonymous(engine, &mounts);
         return Err(error);
     }
-    container.publish(engine, "create", &[]);
+    container.publish("create", &[]);
     Ok(container)
 }
 
@@ -165,14 +165,14 @@ fn mounts_of(engine: &Engine, record: &Record) -> Result<Vec<MountPoint>> {
 }
 
 /// Fills empty volumes with what the image has where they are mounted.
-fn fill_volumes(engine: &Engine, container: &Container) -> Result<()> {
+fn fill_volumes(container: &Container) -> Result<()> {
     let points = container.record().mounts.clone();
     let wanted: Vec<_> = points.iter().filter(|point| point.kind == "volume" && !point.no_copy).collect();
     let empty = |point: &MountPoint| files::entries(Path::new(&point.source)).is_empty();
     if !wanted.iter().any(|point| empty(point)) {
         return Ok(());
     }
-    let image = tree::mount(&container.overlay(engine)?)?;
+    let image = tree::mount(&container.overlay()?)?;
     for point in wanted.into_iter().filter(|point| empty(point)) {
         let path = tree::clean(Path::new(&point.destination));
         let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY;
@@ -197,7 +197,7 @@ pub struct Removal {
 ///
 /// # Errors
 /// When it runs, or something of it cannot be removed.
-pub async fn remove(engine: &Arc<Engine>, container: &Arc<Container>, how: Removal) -> Result<()> {
+pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
     let status = container.record().state.status;
     if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
         if !how.force {
@@ -211,7 +211,7 @@ pub async fn remove(engine: &Arc<Engine>, container: &Arc<Container>, how: Remov
                 "cannot remove container \"{name}\": container is {word}: {hint}"
             )));
         }
-        stop::kill_now(engine, container).await?;
+        stop::kill_now(container).await?;
     }
     let _busy = container.busy.lock().await;
     if container.is_removed() {
@@ -220,14 +220,14 @@ pub async fn remove(engine: &Arc<Engine>, container: &Arc<Container>, how: Remov
     if container.record().state.status.is_up() {
         return Err(Error::conflict(format!("container {} was started again", container.id)));
     }
-    remove_locked(engine, container, how.volumes)
+    remove_locked(container, how.volumes)
 }
 
 /// Removes a container that does not run; the caller keeps others from starting it.
 ///
 /// # Errors
 /// When something of it cannot be removed.
-pub(super) fn remove_locked(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result<()> {
     container.update(|record| record.state.status = Status::Removing)?;
     let removed = files::remove_dir(&container.run).and_then(|()| files::remove_dir(&container.folder));
     if let Err(error) = removed {
@@ -236,11 +236,11 @@ pub(super) fn remove_locked(engine: &Arc<Engine>, container: &Arc<Container>, vo
     }
     if volumes {
         let mounts = container.record().mounts.clone();
-        remove_anonymous(engine, &mounts);
+        remove_anonymous(container.engine, &mounts);
     }
-    engine.drop_container(&container.id);
+    container.engine.drop_container(&container.id);
     container.streams.give_up();
-    container.publish(engine, "destroy", &[]);
+    container.publish("destroy", &[]);
     container.set_removed();
     Ok(())
 }

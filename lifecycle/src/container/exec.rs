@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use super::record::Status;
 use super::start::STEP_LIMIT;
 use super::{Container, Input, spec, user};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::Root;
@@ -74,12 +73,11 @@ pub struct ExecState {
 }
 
 /// A process that is to run, runs or has run.
-#[derive(Debug)]
 pub struct Exec {
     /// Its id.
     pub id: String,
     /// The container.
-    pub container: String,
+    pub container: Arc<Container>,
     /// What is run.
     pub config: ExecConfig,
     state: Mutex<ExecState>,
@@ -99,7 +97,7 @@ impl Exec {
     ///
     /// # Errors
     /// When the container does not run, or nothing is to be run.
-    pub fn new(container: &Container, config: ExecConfig) -> Result<Arc<Self>> {
+    pub fn new(container: &Arc<Container>, config: ExecConfig) -> Result<Arc<Self>> {
         match container.record().state.status {
             Status::Running => {}
             Status::Paused => {
@@ -114,7 +112,7 @@ impl Exec {
             return Err(Error::invalid("No exec command specified"));
         }
         let id = files::random_hex(32);
-        Ok(Arc::new(Self { id, container: container.id.clone(), config, state: Mutex::default() }))
+        Ok(Arc::new(Self { id, container: Arc::clone(container), config, state: Mutex::default() }))
     }
 
     /// What it does.
@@ -132,20 +130,15 @@ impl Exec {
         self.config.cmd.clone().unwrap_or_default().join(" ")
     }
 
-    fn folder(&self, container: &Container) -> PathBuf {
-        container.run.join(format!("x-{}", &self.id[..16]))
+    fn folder(&self) -> PathBuf {
+        self.container.run.join(format!("x-{}", &self.id[..16]))
     }
 
     /// Starts it, and carries its streams; `size` are the rows and columns of its terminal, if they are another now.
     ///
     /// # Errors
     /// When it was started before, or cannot be.
-    pub async fn start(
-        self: &Arc<Self>,
-        engine: &Arc<Engine>,
-        container: &Arc<Container>,
-        size: Option<[u32; 2]>,
-    ) -> Result<Started> {
+    pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Started> {
         {
             let mut state = self.state();
             if state.started {
@@ -153,23 +146,18 @@ impl Exec {
             }
             state.started = true;
         }
-        let result = self.try_start(engine, container, size).await;
+        let result = self.try_start(size).await;
         if let Err(error) = &result {
             let missing = ["executable file not found", "no such file", "No such file"];
             let code = if missing.iter().any(|words| error.message.contains(words)) { 127 } else { 126 };
             self.state().exit_code = Some(code);
-            files::remove_dir(&self.folder(container))?;
+            files::remove_dir(&self.folder())?;
         }
         result
     }
 
-    async fn try_start(
-        self: &Arc<Self>,
-        engine: &Arc<Engine>,
-        container: &Arc<Container>,
-        size: Option<[u32; 2]>,
-    ) -> Result<Started> {
-        let folder = self.folder(container);
+    async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Started> {
+        let (container, folder) = (&self.container, self.folder());
         files::make_dir(&folder, 0o700)?;
         let config = &self.config;
         let fifo = |number: u8, wanted: bool| -> Result<String> {
@@ -191,7 +179,7 @@ impl Exec {
             .map(|(number, path)| Ok((number, open(path)?)))
             .collect::<Result<_>>()?;
         let client = container.shim()?;
-        let process = self.process(container, size)?;
+        let process = self.process(size)?;
         let request = ExecProcessRequest {
             id: container.id.clone(),
             exec_id: self.id.clone(),
@@ -210,7 +198,7 @@ impl Exec {
         let started = match started {
             Ok(started) => started,
             Err(error) => {
-                self.delete(container).await;
+                self.delete().await;
                 return Err(Error::invalid(error));
             }
         };
@@ -219,7 +207,7 @@ impl Exec {
             state.running = true;
             state.pid = started.pid;
         }
-        container.publish(engine, format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
+        container.publish(format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
         let input = match stdin.is_empty() {
             true => None,
             false => Some(Input::open(std::path::Path::new(&stdin), client, &container.id, &self.id, true)?),
@@ -229,18 +217,17 @@ impl Exec {
             .into_iter()
             .map(|(number, pipe)| tokio::spawn(carry(number, pipe, sender.clone())))
             .collect();
-        tokio::spawn(Arc::clone(self).finish(Arc::clone(engine), Arc::clone(container), carrying, sender));
+        tokio::spawn(Arc::clone(self).finish(carrying, sender));
         Ok(Started { output, input })
     }
 
     /// Waits for the end, and for the last of the output.
     async fn finish(
         self: Arc<Self>,
-        engine: Arc<Engine>,
-        container: Arc<Container>,
         carrying: Vec<tokio::task::JoinHandle<()>>,
         output: mpsc::Sender<(u8, Bytes)>,
     ) {
+        let container = &self.container;
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
         let code = match container.shim() {
             Ok(client) => match client.call::<_, WaitResponse>("Wait", &request, None).await {
@@ -258,8 +245,8 @@ impl Exec {
         // Only now may the stream end: clients ask for the exit status when it does.
         drop(output);
         let more = [("execID", self.id.clone()), ("exitCode", code.to_string())];
-        container.publish(&engine, "exec_die", &more);
-        self.delete(&container).await;
+        container.publish("exec_die", &more);
+        self.delete().await;
         let deadline = tokio::time::Instant::now() + LAST_WORDS;
         for one in carrying {
             let aborted = one.abort_handle();
@@ -267,20 +254,20 @@ impl Exec {
                 aborted.abort();
             }
         }
-        let _gone = files::remove_dir(&self.folder(&container));
+        let _gone = files::remove_dir(&self.folder());
     }
 
-    async fn delete(&self, container: &Container) {
-        if let Ok(client) = container.shim() {
-            let request = DeleteRequest { id: container.id.clone(), exec_id: self.id.clone() };
+    async fn delete(&self) {
+        if let Ok(client) = self.container.shim() {
+            let request = DeleteRequest { id: self.container.id.clone(), exec_id: self.id.clone() };
             let _gone: Result<DeleteResponse, _> = client.call("Delete", &request, Some(STEP_LIMIT)).await;
         }
     }
 
     /// The process as the runtime is told of it: the container's own, but for what was asked for.
-    fn process(&self, container: &Container, size: Option<[u32; 2]>) -> Result<Value> {
-        let record = container.record().clone();
-        let text = std::fs::read(container.bundle().join("config.json"))
+    fn process(&self, size: Option<[u32; 2]>) -> Result<Value> {
+        let record = self.container.record().clone();
+        let text = std::fs::read(self.container.bundle().join("config.json"))
             .map_err(Error::step("read the container's configuration"))?;
         let mut process: Value = serde_json::from_slice::<Value>(&text)?["process"].take();
         let config = &self.config;

@@ -27,8 +27,8 @@ const GOOD_RUN: Duration = Duration::from_secs(10);
 const LOST: i64 = 255;
 
 /// Waits for the container's end beside everything else.
-pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>, client: Arc<Client>) {
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+pub(super) fn watch(container: &Arc<Container>, client: Arc<Client>) {
+    let container = Arc::clone(container);
     tokio::spawn(async move {
         let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
         let (code, when) = match client.call::<_, WaitResponse>("Wait", &request, None).await {
@@ -38,19 +38,19 @@ pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>, client: Ar
                     .map(|at| Time { seconds: at.seconds, nanos: u32::try_from(at.nanos).unwrap_or(0) });
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
             }
-            Err(_) => (lost(&engine, &container).await, Time::now()),
+            Err(_) => (lost(&container).await, Time::now()),
         };
-        ended(&engine, &container, code, when).await;
+        ended(&container, code, when).await;
     });
 }
 
 /// Writes the end down and does what follows from it.
-async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when: Time) {
+async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let _busy = container.busy.lock().await;
     let ran = Time::parse(&container.record().state.started).map_or(Duration::ZERO, |start| {
         Duration::from_nanos(u64::try_from(when.total_nanos() - start.total_nanos()).unwrap_or(0))
     });
-    let networks = clean_up(engine, container).await;
+    let networks = clean_up(container).await;
     let again = should_restart(container, code);
     let written = container.update(|record| {
         container.count_exit();
@@ -69,24 +69,24 @@ async fn ended(engine: &Arc<Engine>, container: &Arc<Container>, code: i64, when
     });
     container.report(written);
     let seconds = ran.as_secs().to_string();
-    container.publish(engine, "die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
+    container.publish("die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
     for left in networks {
-        network::publish(engine, &left, "disconnect", &container.id);
+        network::publish(container.engine, &left, "disconnect", &container.id);
     }
     if again {
-        restart_later(engine, container, pause_after(container, ran));
+        restart_later(container, pause_after(container, ran));
     } else if container.record().host.auto_remove == Some(true) {
-        container.report(create::remove_locked(engine, container, true));
+        container.report(create::remove_locked(container, true));
     }
 }
 
 /// Removes what only a running container needs; returns the networks it was in.
-pub(super) async fn clean_up(engine: &Arc<Engine>, container: &Arc<Container>) -> Vec<Network> {
+pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
     if let Ok(client) = container.shim() {
         end_task(&client, &container.id).await;
     }
     container.set_shim(None);
-    let networks = engine.networks.disconnect(container).await;
+    let networks = container.engine.networks.disconnect(container).await;
     let shm = container.run.join("shm");
     if shm.exists() {
         let _unmounted = nix::mount::umount2(&shm, nix::mount::MntFlags::MNT_DETACH);
@@ -122,8 +122,8 @@ fn pause_after(container: &Container, ran: Duration) -> Duration {
 }
 
 /// Restarts after a pause, unless somebody stops, starts or removes the container meanwhile.
-fn restart_later(engine: &Arc<Engine>, container: &Arc<Container>, pause: Duration) {
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+fn restart_later(container: &Arc<Container>, pause: Duration) {
+    let container = Arc::clone(container);
     tokio::spawn(async move {
         let _woken = tokio::time::timeout(pause, container.hurry.notified()).await;
         let _busy = container.busy.lock().await;
@@ -134,38 +134,37 @@ fn restart_later(engine: &Arc<Engine>, container: &Arc<Container>, pause: Durati
             container.report(container.update(|record| record.state.status = Status::Exited));
             return;
         }
-        container.report(start_locked(&engine, &container).await);
+        container.report(start_locked(&container).await);
     });
 }
 
 /// Takes up all containers after the engine was away.
-pub async fn restore_all(engine: &Arc<Engine>) {
+pub async fn restore_all(engine: &Engine) {
     let mut restoring = tokio::task::JoinSet::new();
     for container in engine.all_containers() {
-        let engine = Arc::clone(engine);
-        restoring.spawn(async move { container.report(restore(&engine, &container).await) });
+        restoring.spawn(async move { container.report(restore(&container).await) });
     }
     restoring.join_all().await;
 }
 
-async fn restore(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+async fn restore(container: &Arc<Container>) -> Result<()> {
     let state = container.record().state.clone();
     if state.status == Status::Removing {
-        return create::remove_locked(engine, container, false);
+        return create::remove_locked(container, false);
     }
     if let Some(socket) = &state.socket {
-        engine.networks.reclaim(&container.record());
-        if adopt(engine, container, socket).await.is_none() {
+        container.engine.networks.reclaim(&container.record());
+        if adopt(container, socket).await.is_none() {
             // The machine was restarted, or somebody has killed the shim.
-            let code = lost(engine, container).await;
-            let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-            tokio::spawn(async move { ended(&engine, &container, code, Time::now()).await });
+            let code = lost(container).await;
+            let container = Arc::clone(container);
+            tokio::spawn(async move { ended(&container, code, Time::now()).await });
         }
         return Ok(());
     }
     if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
         container.update(|record| record.state.status = Status::Restarting)?;
-        restart_later(engine, container, PAUSES.0);
+        restart_later(container, PAUSES.0);
     }
     Ok(())
 }
@@ -181,16 +180,16 @@ fn wants_to_run(container: &Container) -> bool {
 }
 
 /// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
-async fn lost(engine: &Engine, container: &Container) -> i64 {
+async fn lost(container: &Container) -> i64 {
     let bundle = container.bundle();
     if !bundle.exists() {
         return LOST;
     }
-    engine.shims.clean_up(&container.id, &bundle).await.map_or(LOST, i64::from)
+    container.engine.shims.clean_up(&container.id, &bundle).await.map_or(LOST, i64::from)
 }
 
 /// Connects to the shim of a container that was running; `None` when there is none.
-async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>, socket: &std::path::Path) -> Option<()> {
+async fn adopt(container: &Arc<Container>, socket: &std::path::Path) -> Option<()> {
     let client = Client::connect(socket).await.ok()?;
     container.set_shim(Some(Arc::clone(&client)));
     let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
@@ -210,8 +209,8 @@ async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>, socket: &std::p
     });
     container.report(written);
     // The answer for one that has ended comes at once.
-    watch(engine, container, client);
-    super::health::watch(engine, container);
+    watch(container, client);
+    super::health::watch(container);
     Some(())
 }
 

@@ -9,7 +9,6 @@ use tokio::time::{sleep, timeout};
 use super::Container;
 use super::exec::{Exec, ExecConfig};
 use super::record::{Check, Health, Status};
-use crate::engine::Engine;
 use crate::time;
 
 /// How much of a check's output is kept, and how many checks.
@@ -43,10 +42,10 @@ fn nanos(value: Option<i64>, default: Duration) -> Duration {
 }
 
 /// Checks a running container until it ends.
-pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>) {
+pub(super) fn watch(container: &Arc<Container>) {
     let config = container.record().config.clone();
     let (Some(words), Some(check)) = (command(&config), config.healthcheck) else { return };
-    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    let container = Arc::clone(container);
     tokio::spawn(async move {
         let exits = container.exits();
         let started = time::Time::parse(&container.record().state.started).unwrap_or_else(time::Time::now);
@@ -65,20 +64,15 @@ pub(super) fn watch(engine: &Arc<Engine>, container: &Arc<Container>) {
                 return;
             }
             if container.record().state.status == Status::Running {
-                let result = run(&engine, &container, &words, &check).await;
+                let result = run(&container, &words, &check).await;
                 let in_grace = started.elapsed() < nanos(check.start_period, Duration::ZERO);
-                note(&engine, &container, result, in_grace, check.retries);
+                note(&container, result, in_grace, check.retries);
             }
         }
     });
 }
 
-async fn run(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    words: &[String],
-    check: &HealthConfig,
-) -> Check {
+async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig) -> Check {
     let start = time::now();
     let limit = nanos(check.timeout, Duration::from_secs(30));
     let config = ExecConfig {
@@ -91,7 +85,7 @@ async fn run(
     let mut output = Vec::new();
     let outcome = timeout(limit, async {
         let exec = Exec::new(container, config)?;
-        let mut started = exec.start(engine, container, None).await?;
+        let mut started = exec.start(None).await?;
         while let Some((_, bytes)) = started.output.recv().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
@@ -110,13 +104,7 @@ async fn run(
     Check { start, end: time::now(), exit_code, output }
 }
 
-fn note(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    check: Check,
-    in_grace: bool,
-    retries: Option<i64>,
-) {
+fn note(container: &Arc<Container>, check: Check, in_grace: bool, retries: Option<i64>) {
     let mut changed = None;
     let written = container.update(|record| {
         let Some(health) = record.state.health.as_mut().filter(|_| record.state.status.is_up()) else {
@@ -139,6 +127,6 @@ fn note(
     });
     container.report(written);
     if let Some(status) = changed {
-        container.publish(engine, format!("health_status: {status}"), &[]);
+        container.publish(format!("health_status: {status}"), &[]);
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 
 use super::{Container, streams};
 use crate::error::Result;
@@ -86,20 +87,11 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
         true => streams::notify(&container.log_socket()).await.ok(),
         false => None,
     };
-    let path = container.log();
-    let mut state = {
-        let (sender, query, path) = (sender.clone(), query.clone(), path.clone());
-        tokio::task::spawn_blocking(move || past(&path, &query, &sender)).await??
-    };
+    let mut state = block_in_place(|| past(&container.log(), &query, &sender))?;
     while let Some(news_socket) = &mut news {
         let mut byte = [0; 64];
         let ended = !matches!(news_socket.read(&mut byte).await, Ok(count) if count > 0);
-        let (to, wanted) = (sender.clone(), query.clone());
-        state = tokio::task::spawn_blocking(move || -> Result<Tail> {
-            state.more(&wanted, &to)?;
-            Ok(state)
-        })
-        .await??;
+        block_in_place(|| state.more(&query, &sender))?;
         let over = query.until.is_some_and(|until| Time::now() > until);
         if ended || over || sender.is_closed() {
             news = None;

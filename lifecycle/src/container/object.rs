@@ -10,15 +10,16 @@ use tokio::sync::{Notify, watch};
 
 use super::record::Record;
 use super::streams::Streams;
-use crate::engine::{Engine, Settings};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::task::Client;
 use crate::tree::{self, Lower};
 
 /// A container.
-#[derive(Debug)]
 pub struct Container {
+    /// The engine it is of.
+    pub engine: &'static Engine,
     /// Its id.
     pub id: String,
     /// Where its files are.
@@ -40,12 +41,13 @@ pub struct Container {
 
 impl Container {
     /// Of a record.
-    pub fn new(settings: &Settings, record: Record) -> Arc<Self> {
+    pub fn new(engine: &'static Engine, record: Record) -> Arc<Self> {
         let id = record.id.clone();
         Arc::new(Self {
-            folder: settings.root.join("containers").join(&id),
+            engine,
+            folder: engine.settings.root.join("containers").join(&id),
             // Short: sockets in it have to have short paths.
-            run: settings.exec_root.join("c").join(&id[..16.min(id.len())]),
+            run: engine.settings.exec_root.join("c").join(&id[..16.min(id.len())]),
             id,
             busy: tokio::sync::Mutex::default(),
             streams: Streams::default(),
@@ -168,16 +170,16 @@ impl Container {
     ///
     /// # Errors
     /// When they cannot be looked at.
-    pub fn size(&self, engine: &Engine) -> Result<u64> {
-        Ok(tree::changes(&self.overlay(engine)?)?.iter().map(|change| change.size).sum())
+    pub fn size(&self) -> Result<u64> {
+        Ok(tree::changes(&self.overlay()?)?.iter().map(|change| change.size).sum())
     }
 
     /// The directories of its root file system.
     ///
     /// # Errors
     /// When its record is damaged.
-    pub fn overlay(&self, engine: &Engine) -> Result<Lower> {
-        let mut files = engine.images.files_of(&self.record().layers)?;
+    pub fn overlay(&self) -> Result<Lower> {
+        let mut files = self.engine.images.files_of(&self.record().layers)?;
         let places = self.folder.join("init");
         if places.exists() {
             files.lower.insert(0, places);
@@ -187,14 +189,14 @@ impl Container {
     }
 
     /// Tells of something that happened to it.
-    pub fn publish(&self, engine: &Engine, action: impl Into<String>, more: &[(&str, String)]) {
+    pub fn publish(&self, action: impl Into<String>, more: &[(&str, String)]) {
         let record = self.record();
         let mut attributes: BTreeMap<String, String> = record.labels().into_iter().collect();
         attributes.insert("image".into(), record.image_name.clone());
         attributes.insert("name".into(), record.name.clone());
         drop(record);
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        engine.events.publish("container", action, &self.id, attributes);
+        self.engine.events.publish("container", action, &self.id, attributes);
     }
 
     /// Says on our own error output what could not be done for it, where nobody waits for an answer.
@@ -205,9 +207,9 @@ impl Container {
     }
 
     /// The kernel has killed in it for want of memory.
-    pub fn ran_out_of_memory(&self, engine: &Engine) {
+    pub fn ran_out_of_memory(&self) {
         if self.update(|record| record.state.oom_killed = true).is_ok() {
-            self.publish(engine, "oom", &[]);
+            self.publish("oom", &[]);
         }
     }
 }

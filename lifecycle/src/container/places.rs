@@ -11,7 +11,6 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::Container;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::{self, Lower, Root};
@@ -23,8 +22,8 @@ const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 ///
 /// # Errors
 /// When it cannot be made.
-pub(super) fn make(engine: &Engine, container: &Container) -> Result<()> {
-    let image = tree::mount(&Lower { upper: None, ..container.overlay(engine)? })?;
+pub(super) fn make(container: &Container) -> Result<()> {
+    let image = tree::mount(&Lower { upper: None, ..container.overlay()? })?;
     let layer = container.folder.join("init");
     let missing = |path: &&str| image.get(Path::new(path), OFlag::O_PATH | OFlag::O_NOFOLLOW).is_err();
     for path in FOLDERS.iter().filter(|path| missing(path)) {
@@ -37,7 +36,7 @@ pub(super) fn make(engine: &Engine, container: &Container) -> Result<()> {
             fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
         }
     }
-    container.overlay(engine)?.make()
+    container.overlay()?.make()
 }
 
 /// Makes a folder and those above it, as they are in the image; whether that is possible.

@@ -15,11 +15,11 @@ use shim::proto::task::{
 };
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
+use tokio::task::block_in_place;
 
 use super::record::Status;
 use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
-use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::task::Client;
 use crate::tree::Lower;
@@ -32,7 +32,7 @@ pub(super) const STEP_LIMIT: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When it runs already, or cannot be started.
-pub async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+pub async fn start(container: &Arc<Container>) -> Result<()> {
     let _busy = container.busy.lock().await;
     let id = &container.id;
     match container.record().state.status {
@@ -51,17 +51,17 @@ pub async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         record.stopped_by_user = false;
         record.restart_count = 0;
     })?;
-    start_locked(engine, container).await
+    start_locked(container).await
 }
 
 /// Starts a container that does not run; the caller holds `busy`.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(super) async fn start_locked(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
-    let result = try_start(engine, container).await;
+pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
+    let result = try_start(container).await;
     if let Err(error) = &result {
-        exit::clean_up(engine, container).await;
+        exit::clean_up(container).await;
         container.streams.give_up();
         container.update(|record| {
             record.state.status =
@@ -73,7 +73,7 @@ pub(super) async fn start_locked(engine: &Arc<Engine>, container: &Arc<Container
         })?;
         if container.record().host.auto_remove == Some(true) {
             container.count_exit();
-            create::remove_locked(engine, container, true)?;
+            create::remove_locked(container, true)?;
         }
     }
     result.map_err(|error| match exit_code_of(&error.message) {
@@ -94,18 +94,14 @@ fn exit_code_of(message: &str) -> i64 {
     }
 }
 
-async fn try_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
-    let network = engine.networks.connect(engine, container).await?;
-    let preparing = {
-        let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-        tokio::task::spawn_blocking(move || prepare(&engine, &container, network))
-    };
-    preparing.await??;
-    let (socket, client) = engine.shims.start(&container.id, &container.bundle()).await?;
+async fn try_start(container: &Arc<Container>) -> Result<()> {
+    let network = container.engine.networks.connect(container).await?;
+    block_in_place(|| prepare(container, network))?;
+    let (socket, client) = container.engine.shims.start(&container.id, &container.bundle()).await?;
     container.set_shim(Some(Arc::clone(&client)));
     // From here on a restarted engine finds the shim.
     container.update(|record| record.state.socket = Some(socket))?;
-    let request = create_request(engine, container)?;
+    let request = create_request(container)?;
     let created: CreateTaskResponse =
         client.call("Create", &request, Some(STEP_LIMIT)).await.map_err(explain)?;
     if container.log_socket().exists() {
@@ -123,9 +119,9 @@ async fn try_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         state.oom_killed = false;
         state.health = super::health::initial(&record.config);
     })?;
-    container.publish(engine, "start", &[]);
-    exit::watch(engine, container, client);
-    super::health::watch(engine, container);
+    container.publish("start", &[]);
+    exit::watch(container, client);
+    super::health::watch(container);
     Ok(())
 }
 
@@ -134,13 +130,13 @@ fn explain(error: crate::task::CallError) -> Error {
 }
 
 /// Everything the shim needs to find.
-fn prepare(engine: &Arc<Engine>, container: &Arc<Container>, network: Option<PathBuf>) -> Result<()> {
+fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     let bundle = container.bundle();
     files::remove_dir(&bundle)?;
     files::make_dir(&container.run, 0o711)?;
     files::make_dir(&bundle, 0o711)?;
     let record = container.record().clone();
-    let around = surroundings(engine, container, network)?;
+    let around = surroundings(container, network)?;
     let spec: Value = spec::build(&record, &around)?;
     files::write(&bundle.join("config.json"), &serde_json::to_vec(&spec)?, 0o600)?;
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
@@ -159,18 +155,14 @@ fn prepare(engine: &Arc<Engine>, container: &Arc<Container>, network: Option<Pat
     Ok(())
 }
 
-fn surroundings(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    network: Option<PathBuf>,
-) -> Result<Surroundings> {
+fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surroundings> {
     let record = container.record().clone();
     let host = &record.host;
     let other = |mode: &Option<String>| -> Result<Option<Arc<Container>>> {
         let Some(name) = mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
             return Ok(None);
         };
-        let other = engine.container(name)?;
+        let other = container.engine.container(name)?;
         if !other.record().state.status.is_up() {
             return Err(Error::conflict(format!(
                 "cannot join the namespace of container {name}: it is not running"
@@ -181,14 +173,14 @@ fn surroundings(
     let namespace = |other: &Container, kind: &str| {
         PathBuf::from(format!("/proc/{}/ns/{kind}", other.record().state.pid))
     };
-    let root = tree::mount(&container.overlay(engine)?)?;
+    let root = tree::mount(&container.overlay()?)?;
     let wanted = record.config.user.clone().unwrap_or_default();
     let user = user::find(&root, &wanted, host.group_add.as_deref().unwrap_or_default())?;
     drop(root);
     let shareable = host.ipc_mode.as_deref() == Some("shareable");
     let shm = if shareable { Some(mount_shm(container, host.shm_size)?) } else { None };
     let files_folder = match record.network_mode().strip_prefix("container:") {
-        Some(name) => engine.container(name)?.folder.clone(),
+        Some(name) => container.engine.container(name)?.folder.clone(),
         None => container.folder.clone(),
     };
     let own_uts = host.uts_mode.as_deref() != Some("host");
@@ -204,9 +196,9 @@ fn surroundings(
         shm,
         files: files_folder,
         hostname: record.config.hostname.clone().filter(|_| own_uts),
-        cgroup_parent: engine.settings.cgroup_parent.clone(),
+        cgroup_parent: container.engine.settings.cgroup_parent.clone(),
         init,
-        links: network::links::variables(engine, &record)?,
+        links: network::links::variables(container.engine, &record)?,
     })
 }
 
@@ -236,12 +228,13 @@ fn init_program() -> Result<PathBuf> {
     })
 }
 
-fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRequest> {
+fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let record = container.record().clone();
     let config = container.run.join("logger.json");
-    let output = format!("binary-v2://{}?logger={}", escaped(&engine.settings.own), escaped(&config));
+    let output =
+        format!("binary-v2://{}?logger={}", escaped(&container.engine.settings.own), escaped(&config));
     let runtime = Options {
-        root: engine.settings.exec_root.join("r").to_string_lossy().into_owned(),
+        root: container.engine.settings.exec_root.join("r").to_string_lossy().into_owned(),
         ..Default::default()
     };
     let stdin = match record.config.open_stdin {
@@ -251,7 +244,7 @@ fn create_request(engine: &Engine, container: &Container) -> Result<CreateTaskRe
     Ok(CreateTaskRequest {
         id: container.id.clone(),
         bundle: container.bundle().to_string_lossy().into_owned(),
-        rootfs: root_mount(&container.overlay(engine)?).into_iter().collect(),
+        rootfs: root_mount(&container.overlay()?).into_iter().collect(),
         terminal: record.has_terminal(),
         stdin,
         stdout: output.clone(),

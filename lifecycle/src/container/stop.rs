@@ -9,7 +9,6 @@ use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 use super::record::Status;
 use super::start::{self, STEP_LIMIT};
 use super::{Container, signal};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 /// How long a container may take after its stop signal, when nobody says.
@@ -24,7 +23,7 @@ const SIGKILL: u32 = 9;
 async fn send(container: &Container, signal: u32) -> Result<()> {
     let request = KillRequest { id: container.id.clone(), signal, ..Default::default() };
     match container.shim()?.call::<_, rpc::Status>("Kill", &request, Some(STEP_LIMIT)).await {
-        Err(error) if error.is_not_found() => Err(container.not_running()),
+        Err(error) if error.has_ended() => Err(container.not_running()),
         other => other.map(drop).map_err(Error::from),
     }
 }
@@ -59,12 +58,7 @@ async fn settle(container: &Container) -> Result<bool> {
 ///
 /// # Errors
 /// [`crate::error::Kind::NotModified`] when it does not run.
-pub async fn stop(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    wish: Option<&str>,
-    timeout: Option<i64>,
-) -> Result<()> {
+pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let status = container.record().state.status;
     if !status.is_up() && status != Status::Restarting {
         return Err(Error::not_modified());
@@ -82,26 +76,26 @@ pub async fn stop(
         // Frozen processes see no signal but the last one.
         let gone = match send(container, number).await {
             Ok(()) => {
-                container.publish(engine, "kill", &[("signal", number.to_string())]);
+                container.publish("kill", &[("signal", number.to_string())]);
                 wait_for_exit(container, exits, limit).await
             }
             Err(_) => false,
         };
         if !gone {
-            kill_and_wait(engine, container, exits).await?;
+            kill_and_wait(container, exits).await?;
         }
         // Its end may have been noticed just before it was known to be wanted.
         if container.record().state.status != Status::Restarting {
             break;
         }
     }
-    container.publish(engine, "stop", &[]);
+    container.publish("stop", &[]);
     Ok(())
 }
 
-async fn kill_and_wait(engine: &Arc<Engine>, container: &Arc<Container>, exits: u64) -> Result<()> {
+async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
     match send(container, SIGKILL).await {
-        Ok(()) => container.publish(engine, "kill", &[("signal", SIGKILL.to_string())]),
+        Ok(()) => container.publish("kill", &[("signal", SIGKILL.to_string())]),
         // It ended by itself just now.
         Err(_) if !container.record().state.status.is_up() => return Ok(()),
         Err(error) if error.kind == crate::error::Kind::Conflict => {}
@@ -120,10 +114,10 @@ async fn kill_and_wait(engine: &Arc<Engine>, container: &Arc<Container>, exits: 
 ///
 /// # Errors
 /// When it does not end.
-pub(super) async fn kill_now(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+pub(super) async fn kill_now(container: &Arc<Container>) -> Result<()> {
     while settle(container).await? {
         let exits = container.exits();
-        kill_and_wait(engine, container, exits).await?;
+        kill_and_wait(container, exits).await?;
         if container.record().state.status != Status::Restarting {
             break;
         }
@@ -135,7 +129,7 @@ pub(super) async fn kill_now(engine: &Arc<Engine>, container: &Arc<Container>) -
 ///
 /// # Errors
 /// When it does not run.
-pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, word: Option<&str>) -> Result<()> {
+pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> {
     let number = signal::parse(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
     if !container.record().state.status.is_up() {
         return Err(Error::conflict(format!(
@@ -150,7 +144,7 @@ pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, word: Option
         container.update(|record| record.stopped_by_user = true)?;
     }
     send(container, number).await?;
-    container.publish(engine, "kill", &[("signal", number.to_string())]);
+    container.publish("kill", &[("signal", number.to_string())]);
     if number == SIGKILL {
         wait_for_exit(container, exits, Some(KILL_LIMIT)).await;
     }
@@ -161,21 +155,16 @@ pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, word: Option
 ///
 /// # Errors
 /// When it does not end, or cannot be started.
-pub async fn restart(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    wish: Option<&str>,
-    timeout: Option<i64>,
-) -> Result<()> {
+pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     // One that is removed when it ends would not be there any more.
     let keep = container.record().host.auto_remove;
     if keep == Some(true) {
         container.update(|record| record.host.auto_remove = Some(false))?;
     }
-    let stopped = stop(engine, container, wish, timeout).await;
+    let stopped = stop(container, wish, timeout).await;
     let result = match stopped {
         Err(error) if error.kind != crate::error::Kind::NotModified => Err(error),
-        _ => match start::start(engine, container).await {
+        _ => match start::start(container).await {
             Err(error) if error.kind == crate::error::Kind::NotModified => Ok(()),
             other => other,
         },
@@ -184,7 +173,7 @@ pub async fn restart(
         container.update(|record| record.host.auto_remove = keep)?;
     }
     result?;
-    container.publish(engine, "restart", &[]);
+    container.publish("restart", &[]);
     Ok(())
 }
 
@@ -192,7 +181,7 @@ pub async fn restart(
 ///
 /// # Errors
 /// When it does not run, or is frozen already.
-pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+pub async fn pause(container: &Arc<Container>) -> Result<()> {
     match container.record().state.status {
         Status::Running => {}
         Status::Paused => {
@@ -203,11 +192,11 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
     let request = PauseRequest { id: container.id.clone() };
     match container.shim()?.call::<_, rpc::Status>("Pause", &request, Some(STEP_LIMIT)).await {
         // The shim has seen its end, and nobody here has heard of it yet.
-        Err(error) if error.is_not_found() => return Err(container.not_running()),
+        Err(error) if error.has_ended() => return Err(container.not_running()),
         other => other?,
     };
     container.update(|record| record.state.status = Status::Paused)?;
-    container.publish(engine, "pause", &[]);
+    container.publish("pause", &[]);
     Ok(())
 }
 
@@ -215,13 +204,13 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
 ///
 /// # Errors
 /// When it is not frozen.
-pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+pub async fn unpause(container: &Arc<Container>) -> Result<()> {
     if container.record().state.status != Status::Paused {
         return Err(Error::conflict(format!("Container {} is not paused", container.id)));
     }
     let request = ResumeRequest { id: container.id.clone() };
     let _done: rpc::Status = container.shim()?.call("Resume", &request, Some(STEP_LIMIT)).await?;
     container.update(|record| record.state.status = Status::Running)?;
-    container.publish(engine, "unpause", &[]);
+    container.publish("unpause", &[]);
     Ok(())
 }

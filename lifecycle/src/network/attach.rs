@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::store::MTU;
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
@@ -20,10 +21,10 @@ impl Networks {
     ///
     /// # Errors
     /// When that fails; [`Networks::disconnect`] takes back what was done.
-    pub async fn connect(&self, engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Option<PathBuf>> {
+    pub async fn connect(&self, container: &Arc<Container>) -> Result<Option<PathBuf>> {
         let record = container.record().clone();
         if let Some(name) = record.network_mode().strip_prefix("container:") {
-            let other = engine.container(name)?;
+            let other = container.engine.container(name)?;
             let pid = other.record().state.pid;
             if pid == 0 {
                 return Err(Error::conflict(format!(
@@ -33,12 +34,11 @@ impl Networks {
             return Ok(Some(PathBuf::from(format!("/proc/{pid}/ns/net"))));
         }
         if matches!(record.network_mode(), "host" | "none") {
-            names::write(engine, container)?;
+            names::write(container)?;
             return Ok(None);
         }
         let path = self.namespace_of(container);
-        let making = path.clone();
-        tokio::task::spawn_blocking(move || namespace::make(&making)).await??;
+        block_in_place(|| namespace::make(&path))?;
         let published = self.choose_ports(&record)?;
         container.update(|record| record.ports.clone_from(&published))?;
         // The network of the mode is the first: it has the ports, and the way out.
@@ -47,9 +47,9 @@ impl Networks {
         order.sort_by_key(|name| **name != first);
         for (number, name) in order.into_iter().enumerate() {
             let ports = if number == 0 { ports::mappings(&published) } else { Vec::new() };
-            self.join(engine, container, name, number, ports).await?;
+            self.join(container, name, number, ports).await?;
         }
-        names::write(engine, container)?;
+        names::write(container)?;
         Ok(Some(path))
     }
 
@@ -69,7 +69,6 @@ impl Networks {
     /// Makes the container's interface in a network.
     async fn join(
         &self,
-        engine: &Arc<Engine>,
         container: &Arc<Container>,
         name: &str,
         number: usize,
@@ -102,7 +101,7 @@ impl Networks {
         }
         if network.name != "bridge" {
             let mut names = dns_names(&record, &endpoint);
-            names.extend(links::aliases(engine, &record.id));
+            names.extend(links::aliases(container.engine, &record.id));
             endpoint.dns_names = Some(names);
         }
         let named = endpoint.driver_opts.as_ref().and_then(|options| options.get(INTERFACE).cloned());
@@ -111,18 +110,14 @@ impl Networks {
         files::write_json(&plan_path(container, &network.id), &options)?;
         self.netavark("setup", container, options).await?;
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
-        publish(engine, &network, "connect", &container.id);
+        publish(container.engine, &network, "connect", &container.id);
         Ok(())
     }
 
     async fn netavark(&self, verb: &'static str, container: &Container, options: Value) -> Result<()> {
         let _one_at_a_time = self.busy.lock().await;
-        let (namespace, state) = (self.namespace_of(container), self.state.clone());
-        tokio::task::spawn_blocking(move || -> Result<()> {
-            files::make_dir(&state, 0o700)?;
-            netavark::run(verb, &namespace, &state, &options).map(drop)
-        })
-        .await?
+        files::make_dir(&self.state, 0o700)?;
+        netavark::run(verb, &self.namespace_of(container), &self.state, &options).await
     }
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
@@ -162,7 +157,6 @@ impl Networks {
     /// When it is in it already, or that is not possible.
     pub async fn add_container(
         &self,
-        engine: &Arc<Engine>,
         container: &Arc<Container>,
         name: &str,
         endpoint: EndpointSettings,
@@ -192,26 +186,21 @@ impl Networks {
             .iter()
             .filter(|path| files::name_of(path).starts_with("network-"))
             .count();
-        let joined = self.join(engine, container, &network.name, used, Vec::new()).await;
+        let joined = self.join(container, &network.name, used, Vec::new()).await;
         if joined.is_err() {
             self.leave(container, &network).await;
             self.release(&container.id, Some(&network.id));
             container.update(|record| drop(record.networks.remove(&network.name)))?;
         }
         joined?;
-        names::write(engine, container)
+        names::write(container)
     }
 
     /// Takes a container out of a network.
     ///
     /// # Errors
     /// When it is not in it.
-    pub async fn remove_container(
-        &self,
-        engine: &Arc<Engine>,
-        container: &Arc<Container>,
-        name: &str,
-    ) -> Result<()> {
+    pub async fn remove_container(&self, container: &Arc<Container>, name: &str) -> Result<()> {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
@@ -221,10 +210,10 @@ impl Networks {
             )));
         }
         if self.leave(container, &network).await {
-            publish(engine, &network, "disconnect", &container.id);
+            publish(container.engine, &network, "disconnect", &container.id);
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
-        if container.record().state.status.is_up() { names::write(engine, container) } else { Ok(()) }
+        if container.record().state.status.is_up() { names::write(container) } else { Ok(()) }
     }
 
     /// Takes up what a container that was running has in use, after the engine was away.

@@ -13,21 +13,21 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When an entry is malformed or writing fails.
-pub(super) fn write(engine: &Engine, container: &Container) -> Result<()> {
-    write_own(engine, container)?;
-    links::tell(engine, &container.id)
+pub(super) fn write(container: &Container) -> Result<()> {
+    write_own(container)?;
+    links::tell(container.engine, &container.id)
 }
 
 /// Writes a container's own.
 ///
 /// # Errors
 /// When an entry is malformed or writing fails.
-pub(super) fn write_own(engine: &Engine, container: &Container) -> Result<()> {
+pub(super) fn write_own(container: &Container) -> Result<()> {
     let record = container.record().clone();
     let hostname = record.config.hostname.clone().unwrap_or_default();
     rewrite(&container.folder.join("hostname"), &format!("{hostname}\n"))?;
-    rewrite(&container.folder.join("hosts"), &hosts(engine, &record, &hostname)?)?;
-    rewrite(&container.folder.join("resolv.conf"), &resolv(engine, &record))
+    rewrite(&container.folder.join("hosts"), &hosts(container.engine, &record, &hostname)?)?;
+    rewrite(&container.folder.join("resolv.conf"), &resolv(container.engine, &record))
 }
 
 /// In place: a running container has the file itself mounted, not its name.

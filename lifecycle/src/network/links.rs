@@ -84,7 +84,7 @@ pub(super) fn tell(engine: &Engine, id: &str) -> Result<()> {
     users(engine, id)
         .iter()
         .filter(|(user, _)| running(user))
-        .try_for_each(|(user, _)| files::write_own(engine, user))
+        .try_for_each(|(user, _)| files::write_own(user))
 }
 
 /// The variables that tell a container on the default network of its links.
@@ -126,7 +126,7 @@ pub fn variables(engine: &Engine, record: &Record) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// When there is none of this name.
-pub fn remove(engine: &Engine, container: &Container, alias: &str) -> Result<()> {
+pub fn remove(container: &Container, alias: &str) -> Result<()> {
     let name = container.record().name.clone();
     let mut found = false;
     container.update(|record| {
@@ -137,7 +137,7 @@ pub fn remove(engine: &Engine, container: &Container, alias: &str) -> Result<()>
         }
     })?;
     match found {
-        true if container.record().state.status.is_up() => files::write_own(engine, container),
+        true if container.record().state.status.is_up() => files::write_own(container),
         true => Ok(()),
         false => Err(Error::not_found(format!("Cannot get parent /{name} for link {alias}"))),
     }

@@ -1,12 +1,12 @@
 //! netavark: the program that makes bridges, interfaces, address translation and, with aardvark-dns, names.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::error::{Error, Result};
+use crate::program;
 
 /// Where distributions put these programs.
 const FOLDERS: [&str; 5] = [
@@ -39,23 +39,19 @@ pub(super) fn check() -> Result<()> {
 ///
 /// # Errors
 /// With what netavark says.
-pub(super) fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<Value> {
+pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<()> {
     check()?;
     let mut command = Command::new(find("netavark").unwrap_or_default());
     command.arg("--config").arg(state);
     if let Some(dns) = find("aardvark-dns") {
         command.arg("--aardvark-binary").arg(dns);
     }
-    command.arg(verb).arg(namespace).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(Error::step("run netavark"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(&serde_json::to_vec(options)?).map_err(Error::step("tell netavark"))?;
-    }
-    let output = child.wait_with_output().map_err(Error::step("run netavark"))?;
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    command.arg(verb).arg(namespace);
+    let output = program::run(command, &serde_json::to_vec(options)?).await?;
     if output.status.success() {
-        return Ok(said);
+        return Ok(());
     }
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
     Err(Error::internal(format!("netavark {verb}: {reason}")))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -41,7 +40,7 @@ struct TagList {
 /// # Errors
 /// When the registry does not have it, or what it sends is not what it says.
 pub async fn pull(
-    engine: &Arc<Engine>,
+    engine: &'static Engine,
     reference: &Reference,
     credentials: Credentials,
     pusher: &Pusher,
@@ -60,7 +59,7 @@ pub async fn pull(
 
 /// What is pulled from where.
 struct Pull<'a> {
-    engine: &'a Arc<Engine>,
+    engine: &'static Engine,
     registry: Registry,
     reference: &'a Reference,
     pusher: &'a Pusher,
@@ -169,7 +168,7 @@ impl Pull<'_> {
                 }
             }
             result?;
-            let (engine, wanted) = (Arc::clone(self.engine), layer.digest.clone());
+            let (engine, wanted) = (self.engine, layer.digest.clone());
             let placing = spawn_blocking(move || {
                 (&file).rewind()?;
                 engine.images.content.add(file, Some(&wanted))
@@ -178,7 +177,7 @@ impl Pull<'_> {
         }
         self.say(layer, "Download complete", json!({})).await;
         self.say(layer, "Extracting", json!({"current": layer.size, "total": layer.size})).await;
-        let (engine, blob, diff_id) = (Arc::clone(self.engine), layer.digest.clone(), diff_id.to_owned());
+        let (engine, blob, diff_id) = (self.engine, layer.digest.clone(), diff_id.to_owned());
         let unpacking = spawn_blocking(move || {
             engine.images.layers.unpack(&engine.images.content, &blob, Some(&diff_id))
         });

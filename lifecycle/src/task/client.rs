@@ -34,9 +34,9 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The thing that was asked about is not there (any more).
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(5, _))
+    /// What was asked about is not there (any more), or its shim is not.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Refused(5, _) | Self::Gone(_))
     }
 }
 
@@ -147,5 +147,24 @@ fn answer(message: Result<Vec<u8>, usize>) -> Result<Vec<u8>, CallError> {
     match response.status.filter(|status| status.code != 0) {
         Some(status) => Err(CallError::Refused(status.code, status.message)),
         None => Ok(response.payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shim::proto::rpc;
+    use shim::proto::task::PauseRequest;
+
+    #[tokio::test]
+    async fn a_shim_that_goes_away_meanwhile_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("shim.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::connect(&socket).await.unwrap();
+        drop((listener.accept().await.unwrap(), listener));
+        let request = PauseRequest { id: "x".into() };
+        let answer: Result<rpc::Status, _> = client.call("Pause", &request, None).await;
+        assert!(answer.is_err_and(|error| error.has_ended()));
     }
 }

@@ -1,8 +1,6 @@
 //! Events that shims send by themselves. Only one of them cannot be found out otherwise: that the kernel has killed
 //! for want of memory. The rest is acknowledged, so that shims do not keep it.
 
-use std::path::Path;
-
 use prost::Message;
 use shim::proto::events::TaskOOM;
 use shim::proto::forward::ForwardRequest;
@@ -10,26 +8,27 @@ use shim::proto::ttrpc::{Request, Response};
 use shim::ttrpc::frame::{self, Decoder, Kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc::UnboundedSender;
 
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 
-/// Serves shims at `socket`; the ids of containers that ran out of memory go to `oom`.
+/// Serves shims at the engine's socket.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn listen(socket: &Path, oom: UnboundedSender<String>) -> Result<()> {
+pub fn listen(engine: &'static Engine) -> Result<()> {
+    let socket = &engine.shims.events;
     let _old = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).map_err(Error::at("listen on", socket))?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, oom.clone()));
+            tokio::spawn(serve(stream, engine));
         }
     });
     Ok(())
 }
 
-async fn serve(mut stream: UnixStream, oom: UnboundedSender<String>) {
+async fn serve(mut stream: UnixStream, engine: &'static Engine) {
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4096];
     loop {
@@ -41,8 +40,9 @@ async fn serve(mut stream: UnixStream, oom: UnboundedSender<String>) {
             if frame.kind != Kind::Request {
                 continue;
             }
-            if let Some(id) = frame.message.ok().and_then(|message| out_of_memory(&message)) {
-                let _ending = oom.send(id);
+            let id = frame.message.ok().and_then(|message| out_of_memory(&message));
+            if let Some(container) = id.and_then(|id| engine.container(&id).ok()) {
+                container.ran_out_of_memory();
             }
             let mut answer = Vec::new();
             frame::encode(frame.stream, Kind::Response, &Response::default().encode_to_vec(), &mut answer);

@@ -1,17 +1,18 @@
 //! Starting shims, and cleaning up after one that is gone.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 use shim::proto::bootstrap::{BootstrapParams, BootstrapResult};
 use shim::proto::task::DeleteResponse;
+use tokio::process::Command;
 
 use super::Client;
 use crate::error::{Error, Result};
+use crate::program;
 
 /// The namespace that shims are told: one for all containers of this engine.
 pub const NAMESPACE: &str = "corten";
@@ -38,24 +39,22 @@ impl Shims {
         beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
     }
 
-    fn command(&self, id: &str, bundle: &Path, action: &str) -> Command {
+    /// Runs the shim's program for a bundle; what it starts is left alone.
+    async fn run(&self, id: &str, bundle: &Path, action: &str, input: &[u8]) -> Result<Output> {
         let mut command = Command::new(&self.program);
         command
-            .args([
-                "-namespace",
-                NAMESPACE,
-                "-address",
-                &self.events.to_string_lossy(),
-                "-publish-binary",
-                "",
-            ])
+            .args(["-namespace", NAMESPACE, "-publish-binary", ""])
+            .args(["-address", &self.events.to_string_lossy()])
             .args(["-id", id, "-bundle", &bundle.to_string_lossy(), action])
             .current_dir(bundle)
-            .env("TTRPC_ADDRESS", &self.events)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+            .env("TTRPC_ADDRESS", &self.events);
+        match tokio::time::timeout(START_LIMIT, program::run(command, input)).await {
+            Ok(output) => output,
+            Err(_) => {
+                let program = self.program.display();
+                Err(Error::internal(format!("{program} did not end within {START_LIMIT:?}")))
+            }
+        }
     }
 
     /// Starts a shim for a bundle; returns its socket and a connection.
@@ -70,7 +69,7 @@ impl Shims {
             socket_dir: Some(self.sockets.to_string_lossy().into_owned()),
             ..BootstrapParams::default()
         };
-        let output = run(self.command(id, bundle, "start"), params.encode_to_vec()).await?;
+        let output = self.run(id, bundle, "start", &params.encode_to_vec()).await?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(Error::internal(format!("failed to start shim: {}", text.trim())));
@@ -87,27 +86,11 @@ impl Shims {
     /// # Errors
     /// With what the shim says.
     pub async fn clean_up(&self, id: &str, bundle: &Path) -> Result<u32> {
-        let output = run(self.command(id, bundle, "delete"), Vec::new()).await?;
+        let output = self.run(id, bundle, "delete", &[]).await?;
         let answer = DeleteResponse::decode(&output.stdout[..]);
         match answer {
             Ok(answer) if output.status.success() => Ok(answer.exit_status),
             _ => Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
         }
-    }
-}
-
-async fn run(mut command: Command, input: Vec<u8>) -> Result<Output> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let running = tokio::task::spawn_blocking(move || -> std::io::Result<Output> {
-        let mut child = command.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // One that does not read it will say why.
-            let _refused = stdin.write_all(&input);
-        }
-        child.wait_with_output()
-    });
-    match tokio::time::timeout(START_LIMIT, running).await {
-        Ok(output) => output?.map_err(Error::at("run", &program)),
-        Err(_) => Err(Error::internal(format!("{program} did not end within {START_LIMIT:?}"))),
     }
 }

@@ -1,0 +1,24 @@
+//! Programs that are run to their end: what they are told, and what they say.
+
+use std::process::{Output, Stdio};
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::error::{Error, Result};
+
+/// Runs a program; `input` is what it reads.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn run(mut command: Command, input: &[u8]) -> Result<Output> {
+    let program = command.as_std().get_program().to_owned();
+    let failed = || Error::at("run", &program);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not read it will say why.
+        let _refused = stdin.write_all(input).await;
+    }
+    child.wait_with_output().await.map_err(failed())
+}
