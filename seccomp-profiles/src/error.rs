@@ -130,6 +130,14 @@ pub enum CompileError {
         /// JSON path of the earlier rule.
         earlier: String,
     },
+    /// More conditions than a program could test, by far.
+    #[error("{path}: with this rule there are more than {limit} conditions on names in the profile")]
+    TooManyConditions {
+        /// JSON path of the rule's conditions.
+        path: String,
+        /// The most there may be: each rule's sets of conditions, times its names.
+        limit: usize,
+    },
     /// The kernel takes no more than 4096 instructions (`BPF_MAXINSNS`).
     #[error(
         "linux.seccomp: the profile needs {needed} instructions, and the kernel takes no more than {limit}"

@@ -7,9 +7,17 @@
 
 use crate::error::CompileError;
 use crate::oci::{Arg, Rule, Seccomp};
-use crate::program::{action, errno};
+use crate::program::{MAX_INSTRUCTIONS, action, errno};
 use crate::table::{self, ROWS, RowId};
 use std::collections::BTreeSet;
+
+/// How many times a profile may put conditions on a name, all rules and names taken together. Each such time costs an
+/// instruction, unless it happens to say no more than its neighbours do; every new one is compared with those before
+/// it, so that without an end to them a few megabytes of profile would take hours.
+pub(crate) const MOST_CONDITIONS: usize = 2 * MAX_INSTRUCTIONS;
+
+/// How many rules that decide nothing are told of one by one. Profiles in the field have a handful.
+const MOST_USELESS: usize = 100;
 
 /// A comparison of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +77,16 @@ pub(crate) struct Policy {
     /// By row.
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) chains: Vec<Vec<Guard>>,
-    /// Names without a row, in order of appearance, each once.
+    /// Names without a row.
     pub(crate) unknown: BTreeSet<String>,
     /// Whether any rule notifies.
     pub(crate) notifies: bool,
     /// What the author may want to know, one sentence each.
     pub(crate) warnings: Vec<String>,
+    /// How many conditions there were, of [`MOST_CONDITIONS`].
+    conditions: usize,
+    /// How many times a rule turned out to decide nothing.
+    useless: usize,
 }
 
 /// Parses the action and the errno of a rule, or of the default.
@@ -164,9 +176,16 @@ impl Policy {
             unknown: BTreeSet::new(),
             notifies: default == action::NOTIFY,
             warnings: Vec::new(),
+            conditions: 0,
+            useless: 0,
         };
         for (index, rule) in profile.syscalls.iter().enumerate() {
             policy.add_rule(index, rule)?;
+        }
+        if let Some(more) = policy.useless.checked_sub(MOST_USELESS).filter(|more| *more > 0) {
+            policy
+                .warnings
+                .push(format!("linux.seccomp.syscalls: {more} more rules or names decide nothing"));
         }
         Ok(policy)
     }
@@ -177,7 +196,7 @@ impl Policy {
         let alternatives = parse_conditions(index, &rule.args)?;
         self.notifies |= result == action::NOTIFY;
         if rule.names.is_empty() {
-            self.warnings.push(format!("{}: empty, so the rule decides nothing", path()));
+            self.warn_useless(|| format!("{}: empty, so the rule decides nothing", path()));
         }
         for (position, name) in rule.names.iter().enumerate() {
             if name.is_empty() {
@@ -217,12 +236,13 @@ impl Policy {
         match self.verdict(row) {
             Verdict::Always { rule: first, result: before } => {
                 if before != result {
-                    self.warn_useless(rule, name, first);
+                    self.warn_overruled(rule, name, first);
                 }
             }
             Verdict::Chain(chain) => {
-                if let Some(other) = self.chains[chain].iter().find(|guard| guard.result != result) {
-                    self.warn_useless(other.rule, name, rule);
+                let other = self.chains[chain].iter().find(|guard| guard.result != result);
+                if let Some(other) = other.map(|guard| guard.rule) {
+                    self.warn_overruled(other, name, rule);
                 }
                 self.verdicts[usize::from(row)] = Verdict::Always { rule, result };
             }
@@ -243,7 +263,7 @@ impl Policy {
         let chain = match self.verdict(row) {
             Verdict::Always { rule: first, result: before } => {
                 if before != result {
-                    self.warn_useless(rule, name, first);
+                    self.warn_overruled(rule, name, first);
                 }
                 return Ok(());
             }
@@ -254,6 +274,13 @@ impl Policy {
                 self.chains.len() - 1
             }
         };
+        self.conditions += alternatives.len();
+        if self.conditions > MOST_CONDITIONS {
+            return Err(CompileError::TooManyConditions {
+                path: format!("linux.seccomp.syscalls[{rule}].args"),
+                limit: MOST_CONDITIONS,
+            });
+        }
         for conditions in alternatives {
             let same = self.chains[chain].iter().find(|guard| guard.conditions == *conditions);
             match same {
@@ -265,10 +292,19 @@ impl Policy {
         Ok(())
     }
 
-    fn warn_useless(&mut self, rule: usize, name: &str, decides: usize) {
-        self.warnings.push(format!(
-            "linux.seccomp.syscalls[{rule}]: never decides {name}, which syscalls[{decides}] decides without conditions"
-        ));
+    fn warn_overruled(&mut self, rule: usize, name: &str, decides: usize) {
+        self.warn_useless(|| {
+            format!(
+                "linux.seccomp.syscalls[{rule}]: never decides {name}, which syscalls[{decides}] decides without conditions"
+            )
+        });
+    }
+
+    fn warn_useless(&mut self, text: impl FnOnce() -> String) {
+        self.useless += 1;
+        if self.useless <= MOST_USELESS {
+            self.warnings.push(text());
+        }
     }
 }
 

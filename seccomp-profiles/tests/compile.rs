@@ -4,6 +4,9 @@
 use seccomp_profiles::{Arch, CompileError, Listener, Options, Program, Seccomp, compile, flag};
 use serde_json::{Value, json};
 
+/// The most that a profile may have: twice the kernel's limit of instructions.
+const MOST_CONDITIONS: usize = 8192;
+
 fn profile(text: Value) -> Seccomp {
     serde_json::from_value(text).expect("a profile")
 }
@@ -196,6 +199,45 @@ fn the_kernels_limit_is_an_error_of_its_own() {
         .collect();
     let message = refused(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules }));
     assert!(message.ends_with("instructions, and the kernel takes no more than 4096"), "{message}");
+}
+
+/// Profiles that would take hours, or gigabytes, are refused at the first rule that is too much; these are just above.
+#[test]
+fn conditions_have_an_end() {
+    let equals: Vec<Value> = (0..=MOST_CONDITIONS)
+        .map(|value| json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" }))
+        .collect();
+    let rule =
+        |names: Value, args: &[Value]| json!({ "names": names, "action": "SCMP_ACT_ALLOW", "args": args });
+    let profile = |rules: Vec<Value>| json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules });
+    let refusal = |rule: usize| {
+        format!(
+            "linux.seccomp.syscalls[{rule}].args: with this rule there are more than {MOST_CONDITIONS} conditions on names \
+             in the profile"
+        )
+    };
+    let often = |name: &str, times: usize| rule(json!(vec![name; times]), &equals[..1]);
+    // Many conditions on one name; one condition on a name that is repeated; and in two rules.
+    assert_eq!(refused(profile(vec![rule(json!(["ioctl"]), &equals)])), refusal(0));
+    assert_eq!(refused(profile(vec![often("ioctl", MOST_CONDITIONS + 1)])), refusal(0));
+    assert_eq!(refused(profile(vec![often("ioctl", MOST_CONDITIONS), often("kill", 1)])), refusal(1));
+    compiled(profile(vec![often("ioctl", MOST_CONDITIONS)]));
+    // Conditions on what is decided without any are not counted.
+    let plain = json!({ "names": ["ioctl"], "action": "SCMP_ACT_ALLOW" });
+    compiled(profile(vec![plain, rule(json!(["ioctl"]), &equals)]));
+}
+
+/// Each byte of a profile must not become twenty of a log.
+#[test]
+fn warnings_have_an_end() {
+    let program = compiled(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        { "names": ["read"], "action": "SCMP_ACT_ALLOW" },
+        { "names": vec!["read"; 5000], "action": "SCMP_ACT_TRAP" }] }));
+    assert_eq!(program.warnings.len(), 101);
+    assert_eq!(
+        program.warnings.last().map(String::as_str),
+        Some("linux.seccomp.syscalls: 4900 more rules or names decide nothing")
+    );
 }
 
 #[test]
