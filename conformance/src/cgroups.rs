@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! What the kernel says about a container's cgroups, read from outside; and the removal of the folders that a
 //! suite itself made.
 

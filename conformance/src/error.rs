@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! What can go wrong around the cases. A case that fails is a result, not an error.
 
 use std::path::{Path, PathBuf};

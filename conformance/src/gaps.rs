@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! `gaps.toml`: the reasons why a case does not pass, or why two runtimes may differ. A reason that is no longer needed is an
 //! error for corten, so the table cannot become untrue.
 
@@ -130,7 +129,43 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{Difference, Gaps, matches};
+    use crate::{matrix, runtime_tools, scripts};
+    use std::path::Path;
+
+    /// An entry about something that is not there would never be found to be stale.
+    #[test]
+    fn every_entry_is_about_something_there_is() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let gaps = Gaps::read(&folder.join("gaps.toml")).unwrap();
+        let programs = runtime_tools::all_names(folder).unwrap();
+        for pattern in gaps.runtime_tools.iter().flat_map(|gap| &gap.cases) {
+            assert!(programs.iter().any(|name| matches(pattern, name)), "no program {pattern}");
+        }
+        let cases = matrix::all_names();
+        for Difference { case, .. } in &gaps.matrix {
+            assert!(cases.iter().any(|name| matches(case, name)), "no case {case} in the matrix");
+        }
+        let results = std::fs::read_to_string(folder.join("RESULTS.md")).unwrap();
+        let rows: Vec<String> = results
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("| ")?.split_once(" | ")?.0))
+            .map(|cell| cell.replace("\\|", "|").replace("\\<", "<"))
+            .collect();
+        for gap in &gaps.suites {
+            let known = |name: &String| scripts::SUITES.iter().any(|suite| suite.name == name);
+            assert!(gap.suites.iter().all(known), "no such suite: {:?}", gap.suites);
+            for pattern in &gap.cases {
+                assert!(rows.iter().any(|name| matches(pattern, name)), "no result of {pattern}");
+            }
+        }
+        let facts = include_str!("host.rs");
+        let whens = gaps.runtime_tools.iter().map(|gap| &gap.when);
+        let whens = whens.chain(gaps.suites.iter().map(|gap| &gap.when));
+        for fact in whens.chain(gaps.matrix.iter().map(|gap| &gap.when)).flatten() {
+            assert!(facts.contains(&format!("fact(\"{fact}\", ")), "no fact {fact}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {

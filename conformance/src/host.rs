@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! What this machine lacks or has, as far as a case's result depends on it. The names are those `gaps.toml` uses in `when`.
 
 use std::collections::BTreeSet;

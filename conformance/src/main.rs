@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! `conformance [SUITE...]`: run the same cases on corten and on the distribution's runc and crun, and say where they differ.
 //!
 //! Two suites are here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three runtimes, a probe inside).

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Writes RESULTS.md: for each suite a section with what its last complete run showed, on what machine and with what.
 
 use std::fmt::Write as _;

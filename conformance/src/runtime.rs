@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The runtimes under test: where their programs are, and how a case starts them.
 //!
 //! A case never calls a runtime directly but through a launcher script of its own, which adds a `--root` of its own: what a case

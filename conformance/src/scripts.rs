@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Suites that need daemons or the guest: scripts in `suites/`, which leave one TAP file for each runtime.
 //!
 //! A script gets a folder in `$SUITE_RESULTS` and writes `RUNTIME.tap` there, and `with`: the programs it ran with, one a line.

@@ -2,7 +2,7 @@
 # containerd.sh [RUNTIME...]: containerd's task API through ctr, with runc first and then with corten. Prints TAP; a check that passes
 # with runc and fails with corten fails the command.
 #
-# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim, which must be in $PATH).
+# RUNTIME: corten (behind containerd's own shim, the default), corten-shim (our shim, which is beside corten).
 # shellcheck disable=SC2317,SC2016
 set -uo pipefail
 # shellcheck source=daemons.sh

@@ -75,7 +75,6 @@ for runtime; do
     [ "$name" = "$runtime" ] || path=${runtime#*=}
     suite "$name" "$path"
     grep -E '^(not )?ok ' "$WORK/$name.tap" | sort > "$WORK/all"
-    comm -13 <(grep -E '^(not )?ok ' "$WORK/runc.tap" | sort) "$WORK/all" > "$WORK/other"
     echo "TAP version 13"
     cat "$WORK/all"
     worse=$(grep '^not ok ' "$WORK/all" | sed 's/^not //' | grep -Fxf <(grep '^ok ' "$WORK/runc.tap"))

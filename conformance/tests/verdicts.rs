@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The command fails when it should: a runtime that does less than a control is found out; a machine that lacks a tool-chain is no
 //! failure, and says what it lacks.
 

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Bundles of the matrix: one base configuration, which every case changes in a few places, and a small root file system.
 
 use std::fs;

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Two observations of the same case, made comparable and compared.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Takes one bundle through its life on one runtime and collects everything that can be compared: what each command said, what the
 //! kernel shows outside, what the probe saw inside.
 

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The matrix: the same bundle on corten and on each control, with a probe inside; every difference is printed, and must be
 //! listed in `gaps.toml` with its reason.
 
@@ -96,6 +95,12 @@ pub(crate) fn run(
     let report = Report::new(&tasks, &seen?, runtimes, gaps, host, filter.is_none());
     report.print(gaps, filter.is_some());
     Ok(report)
+}
+
+/// The names of all cases.
+#[cfg(test)]
+pub(crate) fn all_names() -> Vec<&'static str> {
+    cases::all().iter().map(|case| case.name).collect()
 }
 
 /// What differs from run to run, and the name it gets instead.

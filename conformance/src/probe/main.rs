@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! `conformance-probe [OPERATION...]`: the only program in a matrix container. Prints one JSON object with what a process can see
 //! of itself, then tries the operations and reports how each ended. Needs nothing in its root file system.
 //!

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The system calls of the probe that no safe wrapper has: facts about the calling process that no file shows.
 
 #![allow(unsafe_code)]

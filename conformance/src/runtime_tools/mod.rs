@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The OCI runtime-tools validation programs, each run against every runtime.
 //!
 //! A program gets the runtime in `$RUNTIME` and prints TAP. Known failures are listed in `gaps.toml` and marked `# TODO` in our
@@ -114,6 +113,12 @@ pub(crate) fn run(
     let report = Report { outcomes, version: programs.version };
     report.print();
     Ok(Some(report))
+}
+
+/// The names of all programs.
+#[cfg(test)]
+pub(crate) fn all_names(folder: &Path) -> Result<Vec<String>> {
+    programs::named_in(&folder.join("runtime-tools/go.mod"))
 }
 
 /// Run one program once.

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! Builds the validation programs from the Go module in `runtime-tools/`, whose go.mod pins the version and names every program.
 //! The result stays in a cache outside the repository and is made again only when the module or the Go version changes.
 
@@ -89,6 +88,12 @@ fn go(module: &Path, arguments: &[&str]) -> std::result::Result<String, String> 
         true => Ok(text(&output.stdout)),
         false => Err(text(&output.stderr).lines().last().unwrap_or("no message").to_owned()),
     }
+}
+
+/// The programs that a go.mod names.
+#[cfg(test)]
+pub(crate) fn named_in(file: &Path) -> Result<Vec<String>> {
+    Ok(validation_programs(&std::fs::read_to_string(file).at("read", file)?))
 }
 
 #[cfg(test)]

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! What a validation program's output says. The programs are not of one mind: most print TAP, some only a diagnostic without a
 //! test, some nothing at all and an exit status.
 

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! `exec`: what a second process in a container gets.
 
 use serde_json::{Value, json};

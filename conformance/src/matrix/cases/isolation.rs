@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! config-linux.md: namespaces, mappings, devices, sysctl, seccomp, personality, and hooks.
 
 use serde_json::{Value, json};

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! The cases of the matrix, by chapter of the specification.
 
 mod exec;

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! config.md `root` and `mounts`, config-linux.md masked and read-only paths, propagation.
 
 use serde_json::{Value, json};

@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! config.md, `process`: who runs, with what rights, limits and surroundings.
 
 use serde_json::{Value, json};

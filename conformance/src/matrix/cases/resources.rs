@@ -1,4 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
 //! config-linux.md, `resources` and `cgroupsPath`: read back from the kernel's own files, outside the container.
 
 use serde_json::{Value, json};
