@@ -143,6 +143,31 @@ fn different_entries_without_number() {
     }
 }
 
+/// Filters of a few megabytes that compile to next to nothing, or to far too much: every rule looks at every other.
+#[test]
+fn conditions_without_number() {
+    let equal = |value: u32| json!({ "index": 0, "value": value * 2, "op": "SCMP_CMP_EQ" });
+    let args = |count: u32| (0..count).map(equal).collect::<Vec<_>>();
+    let rule =
+        |names: Value, args: Vec<Value>| json!({ "names": names, "action": "SCMP_ACT_ERRNO", "args": args });
+    let many = (0..20_000).map(|value| rule(json!(["reboot"]), vec![equal(value)])).collect();
+    let useless = json!({ "names": vec!["reboot"; 20_000], "action": "SCMP_ACT_TRAP" });
+    for (what, syscalls) in [
+        ("rules on one call", many),
+        ("conditions on one call", vec![rule(json!(["reboot"]), args(20_000))]),
+        ("times one call", vec![rule(json!(vec!["reboot"; 20_000]), args(2000))]),
+        ("rules that decide nothing", vec![rule(json!(["reboot"]), Vec::new()), useless]),
+    ] {
+        let mut c = Container::new();
+        bounded(&mut c, 1024);
+        c.via.splice(0..0, ["timeout", "--signal=SEGV", "60"].map(OsString::from));
+        c.put("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls }));
+        let run = c.args(&["/bin/true"]).run(&[]);
+        assert_orderly(&run);
+        assert!(run.stderr.len() < 1 << 20, "{what}: {} bytes of messages", run.stderr.len());
+    }
+}
+
 /// Files of which one is opened and read, and that never answer: refused, not waited for.
 #[test]
 fn files_that_never_answer_are_refused() {

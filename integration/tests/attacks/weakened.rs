@@ -73,6 +73,7 @@ const ATTACKS: &[(&str, Worse)] = &[
     ("identity::no_capability_is_left_that_cannot_be_taken", RUNC),
     ("identity::no_program_has_the_keyring_of_the_caller", CRUN),
     ("identity::nothing_is_inheritable_that_was_not_asked_for", Without("inheritable")),
+    ("input::conditions_without_number", CRASHING),
     ("input::different_entries_without_number", CRASHING),
     ("input::files_that_never_answer_are_refused", CRASHING),
     ("input::id_maps_of_thousands_of_lines", CRASHING),
