@@ -7,7 +7,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`container`] | one bundle with its id and state directory; deleted by force when dropped |
-//! | [`config`] | the configurations tests start from |
+//! | [`config`], [`rootfs`] | the configurations and the root filesystem tests start from |
 //! | [`runtime`] | which binary is tested, and from which version a feature can be expected |
 //! | [`outcome`] | a finished command: status, output, log |
 //! | [`report`], [`proc`] | what the probe reports; parsers of `/proc` files for both sides |
@@ -19,6 +19,9 @@
 //! | [`trace`] | kills a program, or lets a call of it fail, at its n-th system call |
 //! | [`user`] | the unprivileged user of the rootless tests |
 //! | [`engine`] | containerd, dockerd and podman, private to one test program |
+//! | [`shim`] | the shim without and with engines: a containerd's side of ttrpc, its events, its FIFOs |
+//! | [`skip`] | leaves a test, saying what it lacks |
+//! | [`sys`] | system calls that neither the standard library nor nix wraps |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
 

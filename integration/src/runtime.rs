@@ -3,7 +3,7 @@
 //! `RUNTIME=/path` names any OCI runtime; without it `CORTEN_BIN`, and without that the `corten` that lies in the
 //! target directory this test program was built into.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -95,11 +95,6 @@ impl Runtime {
     /// Whether it is Corten itself.
     pub fn is_ours(&self) -> bool {
         self.kind == Kind::Corten
-    }
-
-    /// The name of the binary, as engines see it.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -55,11 +55,6 @@ impl Receiver {
         let (data, fds) = receive_fds(stream.as_raw_fd());
         Handed { fds, data, stream }
     }
-
-    /// Whether nobody has connected.
-    pub fn is_untouched(&self) -> bool {
-        self.0.accept().is_err()
-    }
 }
 
 /// One message with its descriptors.

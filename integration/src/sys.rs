@@ -1,7 +1,6 @@
 //! System calls that neither the standard library nor nix wraps. The crate's only unsafe code.
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -224,16 +223,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a descriptor that the kernel has made for them in recvmsg(2); nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// Opens a path as O_PATH only, to hold on to a file without reading it.
-pub fn open_path(path: &str) -> io::Result<File> {
-    let path = CString::new(path).map_err(io::Error::other)?;
-    // SAFETY: `path` is a NUL-terminated string that lives across the call.
-    let fd = check(libc::c_long::from(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }))?;
-    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Makes the child of `command` stop at its exec, traced by the thread that spawns it.

@@ -24,7 +24,7 @@ const PATIENCE: &str = "10";
 /// Runs each test of the calling program that `proofs` names without its protection.
 ///
 /// # Panics
-/// When one of them passes.
+/// When one of them passes, or does not exist.
 pub fn each_is_noticed(proofs: &[Proof]) {
     if !pod::is_ours() || !cfg!(debug_assertions) || std::env::var_os("CORTEN_WEAKEN").is_some() {
         skip::say("needs Corten's shim in a debug build");
@@ -46,7 +46,9 @@ pub fn each_is_noticed(proofs: &[Proof]) {
                 output = command.output().unwrap();
             }
             let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-            if said.contains("skipped:") || said.contains("running 0 tests") {
+            if said.contains("running 0 tests") {
+                unnoticed.lock().unwrap().push(format!("{complaint}: there is no test {test}"));
+            } else if said.contains("skipped:") {
                 untried.lock().unwrap().push(*test);
             } else if output.status.success() {
                 unnoticed.lock().unwrap().push(format!("{complaint}: {test} without {protection}"));
