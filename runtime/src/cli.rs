@@ -1,8 +1,9 @@
 //! The command line: one table of commands and flags, from which parsing, help, completion and manual pages come.
 //!
-//! Flags are read as Go's flag package reads them, because that is what every caller of runc was written against: one
-//! dash or two, `--flag value` or `--flag=value`, and no flag after the first argument. Parsing is a walk over a few
-//! static tables: this program starts once for every health check of every container on the machine.
+//! Flags are read as runc reads them, because that is what every caller was written against: one dash or two, `--flag
+//! value` or `--flag=value`, before the arguments or among them, but not among the words of another program. Beyond that,
+//! switches of one letter may stand together (`-td`), as crun takes them. Parsing is a walk over a few static tables: this
+//! program starts once for every health check of every container on the machine.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -71,12 +72,22 @@ pub enum UsageError {
     NotText(OsString),
 }
 
-/// Reads flags up to the first argument; the rest are arguments. `--` ends the flags.
+/// Where flags may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flags {
+    /// Before the first argument: what comes after it is for another program.
+    First,
+    /// Among the arguments, too. There, a word with a dash that is no flag is an argument (a signal `-9`, say).
+    Anywhere,
+}
+
+/// Reads flags; the rest are arguments. `--` ends the flags.
 ///
 /// # Errors
 /// A flag that does not exist, or has no value.
 pub fn parse(
     tables: &[&'static [Flag]],
+    place: Flags,
     mut args: impl Iterator<Item = OsString>,
 ) -> Result<Parsed, UsageError> {
     let mut parsed = Parsed::default();
@@ -87,7 +98,10 @@ pub fn parse(
         }
         if bytes.len() < 2 || bytes[0] != b'-' {
             parsed.arguments.push(arg);
-            break;
+            match place {
+                Flags::First => break,
+                Flags::Anywhere => continue,
+            }
         }
         let bare = bytes.strip_prefix(b"--").unwrap_or(&bytes[1..]);
         let (name, given) = match bare.iter().position(|byte| *byte == b'=') {
@@ -95,11 +109,20 @@ pub fn parse(
             None => (bare, None),
         };
         let text = || String::from_utf8_lossy(name).into_owned();
-        let matches = |flag: &&Flag| {
-            flag.name.as_bytes() == name || (!flag.short.is_empty() && flag.short.as_bytes() == name)
+        let found = match find(tables, name) {
+            Some(flag) => Some((&name[..0], flag)),
+            None if bytes.starts_with(b"--") => None,
+            None => together(tables, name),
         };
-        let flag = tables.iter().flat_map(|table| table.iter()).find(matches);
-        let flag = flag.ok_or_else(|| UsageError::UnknownFlag(text()))?;
+        let Some((switches, flag)) = found else {
+            if parsed.arguments.is_empty() {
+                return Err(UsageError::UnknownFlag(text()));
+            }
+            parsed.arguments.push(arg);
+            continue;
+        };
+        let switches = switches.chunks(1).filter_map(|letter| find(tables, letter));
+        parsed.flags.extend(switches.map(|switch| (switch.name, "true".into())));
         let value = match (given, flag.value.is_empty()) {
             (Some(given), _) => given,
             (None, true) => "true".into(),
@@ -109,6 +132,21 @@ pub fn parse(
     }
     parsed.arguments.extend(args);
     Ok(parsed)
+}
+
+fn find(tables: &[&'static [Flag]], name: &[u8]) -> Option<&'static Flag> {
+    let matches = |flag: &&Flag| {
+        flag.name.as_bytes() == name || (!flag.short.is_empty() && flag.short.as_bytes() == name)
+    };
+    tables.iter().flat_map(|table| table.iter()).find(matches)
+}
+
+/// Several flags of one letter in one word: switches, and a last one that may have a value.
+fn together<'a>(tables: &[&'static [Flag]], name: &'a [u8]) -> Option<(&'a [u8], &'static Flag)> {
+    let (last, switches) = name.split_last()?;
+    let switch = |letter| find(tables, letter).is_some_and(|flag| flag.value.is_empty());
+    let flag = find(tables, std::slice::from_ref(last))?;
+    switches.chunks(1).all(switch).then_some((switches, flag))
 }
 
 impl Parsed {
@@ -192,7 +230,11 @@ mod tests {
         &[switch("detach", "d", ""), value("bundle", "b", "DIR", ""), value("env", "e", "X", "")];
 
     fn parsed(args: &[&str]) -> Result<Parsed, UsageError> {
-        parse(&[FLAGS], args.iter().map(OsString::from))
+        parse(&[FLAGS], Flags::First, args.iter().map(OsString::from))
+    }
+
+    fn anywhere(args: &[&str]) -> Result<Parsed, UsageError> {
+        parse(&[FLAGS], Flags::Anywhere, args.iter().map(OsString::from))
     }
 
     #[test]
@@ -212,6 +254,28 @@ mod tests {
         assert_eq!(found.on("detach"), Ok(false));
         assert_eq!(found.texts("env"), Ok(vec!["A=1", "B=2"]));
         assert_eq!(found.words(), Ok(vec!["-d"]));
+    }
+
+    #[test]
+    fn among_arguments_flags_are_found_and_nothing_else_is_taken_for_one() {
+        let found = anywhere(&["id", "-b", "/b", "-9", "--detach", "--nope", "-", "--", "-d", "-e"]);
+        let found = found.expect("valid");
+        assert_eq!((found.path("bundle"), found.on("detach")), (Some("/b".into()), Ok(true)));
+        assert_eq!(found.words(), Ok(vec!["id", "-9", "--nope", "-", "-d", "-e"]));
+        assert_eq!(anywhere(&["--nope", "id"]).map(drop), Err(UsageError::UnknownFlag("nope".into())));
+        assert_eq!(anywhere(&["id", "-b"]).map(drop), Err(UsageError::MissingValue("b".into())));
+    }
+
+    #[test]
+    fn switches_of_one_letter_may_stand_together() {
+        let found = parsed(&["-de", "A=1", "-de=B=2", "id", "-de"]).expect("valid");
+        assert_eq!((found.on("detach"), found.texts("env")), (Ok(true), Ok(vec!["A=1", "B=2"])));
+        assert_eq!(found.words(), Ok(vec!["id", "-de"]));
+        for unknown in ["ed", "dx", "xd", "dé"] {
+            let failed = parsed(&[&format!("-{unknown}"), "/b"]).map(drop);
+            assert_eq!(failed, Err(UsageError::UnknownFlag(unknown.into())));
+        }
+        assert_eq!(parsed(&["--de", "A=1"]).map(drop), Err(UsageError::UnknownFlag("de".into())));
     }
 
     #[test]

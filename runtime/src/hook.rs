@@ -1,6 +1,7 @@
 //! Hooks: programs that run at points of a container's life, told its state on standard input.
 
 use crate::spec::Hook;
+use crate::sys::process::keep_ended_children;
 use crate::sys::{pidfd, reason};
 use crate::trace;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -129,6 +130,7 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &HookState) -> Vec<String> {
 }
 
 fn one(hook: &Hook, state: &[u8], given: &Output) -> Result<(), String> {
+    keep_ended_children();
     // Memory files, not pipes: a hook that does not read, or leaves a child behind, blocks nobody.
     let memory = || memfd_create("hook", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(reason);
     let (mut input, mut output) = (memory()?, memory()?);

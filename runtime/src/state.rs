@@ -49,7 +49,7 @@ pub enum StateError {
     #[error("container with given ID already exists: {0}")]
     Exists(String),
     /// A file could not be used.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {reason}", path = path.display(), reason = crate::sys::io_reason(source))]
     Io {
         /// What was done.
         operation: &'static str,
@@ -494,7 +494,7 @@ pub fn look(dir: &StateDir, record: &Record) -> Result<(Status, Option<Init>)> {
     if record.pid == 0 {
         return Ok((Status::Creating, None));
     }
-    let Some(init) = init(record) else { return Ok((Status::Stopped, None)) };
+    let Some(init) = init(record)? else { return Ok((Status::Stopped, None)) };
     let frozen = record.cgroup.as_ref().is_some_and(|record| {
         cgroup::Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
     });
@@ -519,6 +519,7 @@ pub fn io_error(operation: &'static str, path: &Path, errno: Errno) -> StateErro
 pub fn ids(root: &Path) -> Result<Vec<String>> {
     let io = |source| StateError::Io { operation: "read directory", path: root.to_owned(), source };
     let entries = match fs::read_dir(root) {
+        // An engine names its root before it has made a container. (runc fails where `--root` says so, crun makes it.)
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         result => result.map_err(io)?,
     };

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod callers;
 mod capabilities;
 mod cgroups;
 mod check;

@@ -22,7 +22,7 @@ use std::os::unix::fs::MetadataExt;
 /// # Errors
 /// criu cannot save it, for the reason that it gives; then the container runs on.
 pub fn dump(record: &Record, options: &mut Options, log: &Log) -> Result<()> {
-    let init = state::init(record).ok_or_else(|| Error::Other("the container has stopped".into()))?;
+    let init = state::init(record)?.ok_or_else(|| Error::Other("the container has stopped".into()))?;
     let config = crate::spec::load::config(&record.bundle.join("config.json"))?;
     let plan = plan::container::plan(&config, &record.bundle, &create::host()?)?;
     let images = Images::to_write(options)?;

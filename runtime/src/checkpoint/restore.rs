@@ -388,9 +388,9 @@ impl Making<'_> {
 
     /// The processes are there, and do not run yet: first of all they go on record.
     fn note(&mut self, pid: i32) -> Result<()> {
-        let gone = || Error::Other("the restored process ended at once".into());
+        let gone = |_| Error::Other("the restored process ended at once".into());
         let pidfd = pidfd::open(pid).or_error(|| "open the restored process".into())?;
-        let (start_time, _) = state::process_times(pid).ok_or_else(gone)?;
+        let (start_time, _) = state::process_times(pid).map_err(gone)?;
         self.restored = Some(Spawned { pid, pidfd, in_cgroup: true });
         (self.record.pid, self.record.start_time) = (pid, start_time);
         // criu puts what it restores into a time namespace, so that clocks do not jump.

@@ -71,7 +71,7 @@ fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
 /// # Errors
 /// Something cannot be removed.
 pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandError> {
-    if let Some(init) = state::init(record) {
+    if let Some(init) = state::init(record)? {
         let _ = pidfd::send_signal(init.pidfd.as_fd(), libc::SIGKILL);
         // A frozen process does not die before it is thawed, which killing the group does.
         kill_group(record)?;

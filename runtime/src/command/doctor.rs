@@ -15,9 +15,7 @@ pub const DOCTOR: Command = Command {
         switch("strict", "", "exit with status 2 where anything is degraded or missing"),
     ],
     run: |_, parsed| {
-        if !parsed.arguments.is_empty() {
-            return Err(crate::cli::UsageError::Arguments { command: "doctor", expected: "no" }.into());
-        }
+        super::no_arguments("doctor", parsed)?;
         let strict = parsed.on("strict")?;
         let entries = doctor::examine();
         let text = if parsed.on("json")? {

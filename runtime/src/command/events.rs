@@ -39,7 +39,7 @@ fn events(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
     let dir = StateDir::open(&context.root, id)?;
     let record = dir.record()?;
-    let init = state::init(&record)
+    let init = state::init(&record)?
         .ok_or_else(|| CommandError::other(format!("container with id {id} is not running")))?;
     let cgroup = Cgroup::open(record.cgroup.as_ref().unwrap_or(&Default::default()))?;
     if parsed.on("stats")? {
@@ -105,7 +105,9 @@ fn emit(line: &serde_json::Result<String>) -> Result<bool, CommandError> {
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CommandError::other(format!("write to standard output: {error}"))),
+        Err(error) => {
+            Err(CommandError::other(format!("write to standard output: {}", crate::sys::io_reason(&error))))
+        }
     }
 }
 

@@ -101,11 +101,12 @@ fn from_file(path: &std::path::Path, container: &Process) -> Result<Process, Com
 /// The container's own process, with other arguments and what the flags change.
 fn from_flags(parsed: &Parsed, command: &[&str], mut process: Process) -> Result<Process, CommandError> {
     if command.is_empty() {
-        return Err(UsageError::Arguments { command: "exec", expected: "a command as" }.into());
+        return Err(CommandError::other("exec args cannot be empty: say after the id what to run"));
     }
     process.args = command.iter().map(|word| (*word).to_owned()).collect();
     process.terminal = parsed.on("tty")?;
-    if let Some(cwd) = parsed.text("cwd")? {
+    // An empty one is what scripts pass for the container's own.
+    if let Some(cwd) = parsed.text("cwd")?.filter(|cwd| !cwd.is_empty()) {
         cwd.clone_into(&mut process.cwd);
     }
     if let Some(profile) = parsed.text("apparmor")? {
@@ -120,10 +121,10 @@ fn from_flags(parsed: &Parsed, command: &[&str], mut process: Process) -> Result
     process.env.extend(parsed.texts("env")?.into_iter().map(str::to_owned));
     let added = parsed.texts("cap")?;
     if !added.is_empty() {
-        add_capabilities(process.capabilities.get_or_insert_default(), &added)?;
+        add_capabilities(process.capabilities.get_or_insert_default(), &added);
     }
     if let Some(user) = parsed.text("user")? {
-        let (uid, gid) = self::user(user)?;
+        let (uid, gid) = self::user(user).map_err(|error| CommandError::other(error.to_string()))?;
         process.user.uid = uid;
         if let Some(gid) = gid {
             process.user.gid = gid;
@@ -135,24 +136,19 @@ fn from_flags(parsed: &Parsed, command: &[&str], mut process: Process) -> Result
     Ok(process)
 }
 
-/// To the bounding, effective and permitted sets, and never to the inheritable one (CVE-2022-29162).
-fn add_capabilities(sets: &mut Capabilities, added: &[&str]) -> Result<(), CommandError> {
-    for name in added {
-        let number = capabilities::number(name).ok_or_else(|| UsageError::BadValue {
-            flag: "cap",
-            value: (*name).to_owned(),
-            expected: "the name of a capability",
-        })?;
-        let name = capabilities::NAMES.get(number as usize).copied().unwrap_or_default();
+/// To the bounding, effective and permitted sets, and never to the inheritable one (CVE-2022-29162). One that is not known
+/// is left to the plan, which warns of it.
+fn add_capabilities(sets: &mut Capabilities, added: &[&str]) {
+    for given in added {
+        let known = capabilities::number(given).and_then(|number| capabilities::NAMES.get(number as usize));
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-            set.push(name.to_owned());
+            set.push((*known.unwrap_or(given)).to_owned());
         }
     }
-    Ok(())
 }
 
 /// `UID[:GID]`, digits alone (CVE-2026-30892: a user id that is read as another one).
-fn user(text: &str) -> Result<(u32, Option<u32>), CommandError> {
+fn user(text: &str) -> Result<(u32, Option<u32>), UsageError> {
     match text.split_once(':') {
         None => Ok((id("user", text)?, None)),
         Some((uid, gid)) => Ok((id("user", uid)?, Some(id("user", gid)?))),
@@ -196,9 +192,8 @@ mod tests {
     #[test]
     fn added_capabilities_are_not_inheritable() {
         let mut sets = Capabilities::default();
-        add_capabilities(&mut sets, &["kill", "CAP_CHOWN"]).expect("known");
-        assert_eq!(sets.permitted, ["CAP_KILL", "CAP_CHOWN"]);
+        add_capabilities(&mut sets, &["kill", "CAP_CHOWN", "nope"]);
+        assert_eq!(sets.permitted, ["CAP_KILL", "CAP_CHOWN", "nope"]);
         assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
-        assert!(add_capabilities(&mut sets, &["nope"]).is_err());
     }
 }

@@ -10,7 +10,8 @@ pub const FEATURES: Command = Command {
     arguments: "",
     about: "print what is implemented as JSON",
     flags: &[],
-    run: |_, _| {
+    run: |_, parsed| {
+        super::no_arguments("features", parsed)?;
         let text = serde_json::to_string_pretty(&document())
             .map_err(|error| CommandError::other(error.to_string()))?;
         print(&(text + "\n"))?;

@@ -22,12 +22,10 @@ pub const KILL: Command = Command {
 };
 
 fn kill(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
-    // Flags after the id are accepted as well: engines of several ages put them there.
-    let mut words = parsed.words()?;
-    let all = parsed.on("all")? || words.iter().any(|word| matches!(*word, "--all" | "-a"));
-    words.retain(|word| !matches!(*word, "--all" | "-a"));
-    let (id, signal) = match words.as_slice() {
-        [id] => (*id, libc::SIGTERM),
+    let all = parsed.on("all")?;
+    let (id, signal) = match parsed.words()?.as_slice() {
+        // An empty signal is what scripts pass for the usual one.
+        [id] | [id, ""] => (*id, libc::SIGTERM),
         [id, name] => (*id, signal(name)?),
         _ => return Err(UsageError::Arguments { command: "kill", expected: "1 or 2" }.into()),
     };
@@ -45,7 +43,7 @@ fn kill(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
 fn one(context: &Context, id: &str, signal: i32, all: bool) -> Result<(), CommandError> {
     let dir = StateDir::open(&context.root, id)?;
     let record = dir.record()?;
-    let init = state::init(&record);
+    let init = state::init(&record)?;
     if all {
         // Processes of a container without a PID namespace outlive its first one.
         if let Some(cgroup) = &record.cgroup {

@@ -16,6 +16,7 @@ pub const LIST: Command = Command {
 };
 
 fn list(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
+    super::no_arguments("list", parsed)?;
     let mut found: Vec<(Record, Status)> = Vec::new();
     for id in state::ids(&context.root)? {
         // Deleted in the meantime, or not there yet: not in the list.

@@ -15,8 +15,9 @@ const SEE: &str = "namespaces(7), cgroups(7), capabilities(7), seccomp(2)";
 pub fn write(directory: &Path) -> Result<(), CommandError> {
     let store = |name: String, text: String| {
         let path = directory.join(format!("{name}.8"));
-        std::fs::write(&path, text)
-            .map_err(|error| CommandError::other(format!("write {}: {error}", path.display())))
+        std::fs::write(&path, text).map_err(|error| {
+            CommandError::other(format!("write {}: {}", path.display(), crate::sys::io_reason(&error)))
+        })
     };
     store(PROGRAM.to_owned(), overview())?;
     for command in COMMANDS {

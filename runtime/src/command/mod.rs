@@ -27,10 +27,11 @@ pub mod update;
 pub mod version;
 
 use crate::cgroup::{self, Driver};
-use crate::cli::{self, Flag, Parsed, UsageError, switch, value};
+use crate::cli::{self, Flag, Flags, Parsed, UsageError, switch, value};
 use crate::log::{Format, Level, Log};
 use crate::parent::{Error, seal};
 use crate::state::StateError;
+use crate::sys;
 use crate::trace;
 pub use preserved::Preserved;
 use std::ffi::OsString;
@@ -84,13 +85,17 @@ pub const COMMANDS: &[&Command] = &[
     &start::START,
     &state::STATE,
     &update::UPDATE,
+    &version::VERSION,
 ];
 
 /// Commands below a command, by both names.
 pub const VERBS: &[&Command] = &[&seccomp::COMPILE, &seccomp::EXPLAIN, &seccomp::RECORD, &seccomp::RESOLVE];
 
 /// Commands that look at no container, and so need no place for state.
-const STATELESS: [&str; 5] = ["check", "completion", "doctor", "features", "spec"];
+const STATELESS: [&str; 6] = ["check", "completion", "doctor", "features", "spec", "version"];
+
+/// Commands whose arguments have flags of their own: a program's, those of ps(1), or a verb's.
+const OTHERS_WORDS: [&str; 3] = ["exec", "ps", "seccomp"];
 
 /// Flags before the command.
 pub const GLOBAL: &[Flag] = &[
@@ -174,7 +179,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
 }
 
 fn begin(args: impl Iterator<Item = OsString>) -> Result<(Parsed, Log), CommandError> {
-    let global = cli::parse(&[GLOBAL], args)?;
+    let global = cli::parse(&[GLOBAL], Flags::First, args)?;
     let log = open_log(&global)?;
     Ok((global, log))
 }
@@ -195,8 +200,9 @@ fn open_log(global: &Parsed) -> Result<Log, CommandError> {
     };
     match global.path("log") {
         None => Ok(Log::stderr(format, level)),
-        Some(path) => Log::file(&path, format, level)
-            .map_err(|error| CommandError::other(format!("--log: open {}: {error}", path.display()))),
+        Some(path) => Log::file(&path, format, level).map_err(|error| {
+            CommandError::other(format!("--log: open {}: {}", path.display(), sys::io_reason(&error)))
+        }),
     }
 }
 
@@ -239,7 +245,8 @@ fn in_context(
     log: &Log,
 ) -> Result<i32, CommandError> {
     const HELP: &[Flag] = &[switch("help", "h", "show help")];
-    let parsed = cli::parse(&[command.flags, HELP], args)?;
+    let place = if OTHERS_WORDS.contains(&command.name) { Flags::First } else { Flags::Anywhere };
+    let parsed = cli::parse(&[command.flags, HELP], place, args)?;
     if global.on("help")? || parsed.on("help")? {
         return help::command(Some(command.name));
     }
@@ -248,6 +255,8 @@ fn in_context(
     }
     let mut preserved = Preserved::default();
     if command.enters {
+        sys::process::keep_ended_children();
+        sys::process::survive_file_size_limit();
         seal::ensure()?;
         preserved = Preserved::find(&parsed)?;
         // What the caller had open is for the container at most (`--preserve-fds`), never for a hook.
@@ -303,8 +312,7 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
 }
 
 fn unwritten(file: &Path, error: &std::io::Error) -> String {
-    let reason = crate::sys::reason(crate::sys::errno_of(error));
-    format!("--trace: write the timeline to {}: {reason}", file.display())
+    format!("--trace: write the timeline to {}: {}", file.display(), sys::io_reason(error))
 }
 
 /// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not
@@ -323,7 +331,9 @@ pub fn print(text: &str) -> Result<(), CommandError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(CommandError::other(format!("write to standard output: {error}"))),
+        Err(error) => {
+            Err(CommandError::other(format!("write to standard output: {}", sys::io_reason(&error))))
+        }
         Ok(()) => Ok(()),
     }
 }
@@ -340,6 +350,17 @@ pub fn pid_file(parsed: &Parsed) -> Result<Option<PathBuf>, UsageError> {
             Err(UsageError::BadValue { flag, value, expected: "the path of a file" })
         }
         _ => Ok(path),
+    }
+}
+
+/// Refuses the arguments of a command that takes none.
+///
+/// # Errors
+/// There is one.
+pub fn no_arguments(command: &'static str, parsed: &Parsed) -> Result<(), UsageError> {
+    match parsed.arguments.is_empty() {
+        true => Ok(()),
+        false => Err(UsageError::Arguments { command, expected: "exactly 0" }),
     }
 }
 

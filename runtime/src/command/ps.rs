@@ -24,7 +24,7 @@ fn ps(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let record = dir.record()?;
     let mut pids = match &record.cgroup {
         Some(cgroup) => Cgroup::open(cgroup)?.processes()?,
-        None => state::init(&record).map(|init| init.pid).into_iter().collect(),
+        None => state::init(&record)?.map(|init| init.pid).into_iter().collect(),
     };
     pids.sort_unstable();
     match parsed.text("format")? {
@@ -46,8 +46,10 @@ fn ps(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
 /// What ps(1) says, restricted to `pids`.
 fn table(pids: &[i32], options: &[&str]) -> Result<String, CommandError> {
     let options = if options.is_empty() { &["-ef"] } else { options };
+    crate::sys::process::keep_ended_children();
     let output = std::process::Command::new("ps").args(options).output();
-    let output = output.map_err(|error| CommandError::other(format!("run ps: {error}")))?;
+    let output =
+        output.map_err(|error| CommandError::other(format!("run ps: {}", crate::sys::io_reason(&error))))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(CommandError::other(format!("ps {}: {}", options.join(" "), text.trim())));

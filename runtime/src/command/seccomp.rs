@@ -1,7 +1,7 @@
 //! `seccomp`: what a profile means, as a program and call by call, and profiles made from what a container does.
 
 use super::{Command, CommandError, Context, PROGRAM, VERBS, create, help, print};
-use crate::cli::{self, Flag, Parsed, UsageError, switch, value};
+use crate::cli::{self, Flag, Flags, Parsed, UsageError, switch, value};
 use crate::log::Level;
 use crate::parent::Error;
 use crate::parent::record::{Agent, Output, Recording};
@@ -35,7 +35,7 @@ pub const SECCOMP: Command = Command {
             return Err(CommandError::other(problem));
         };
         const HELP: &[Flag] = &[switch("help", "h", "show help")];
-        let parsed = cli::parse(&[verb.flags, HELP], words.cloned())?;
+        let parsed = cli::parse(&[verb.flags, HELP], Flags::First, words.cloned())?;
         if parsed.on("help")? {
             return help::command(Some(verb.name));
         }
@@ -295,7 +295,7 @@ fn run_command_line(parsed: &Parsed) -> Result<Parsed, CommandError> {
         words.extend(["--bundle".into(), bundle.into()]);
     }
     words.extend(parsed.arguments.iter().cloned());
-    let mut run = cli::parse(&[create::RUN.flags], words.into_iter())?;
+    let mut run = cli::parse(&[create::RUN.flags], Flags::Anywhere, words.into_iter())?;
     for flag in ["detach", "keep"] {
         if run.on(flag)? {
             let problem =

@@ -2,9 +2,10 @@
 
 use super::{Command, CommandError, Context};
 use crate::cli::{Parsed, switch, value};
+use crate::sys;
 use serde_json::json;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// `spec`.
 pub const SPEC: Command = Command {
@@ -13,7 +14,8 @@ pub const SPEC: Command = Command {
     about: "write a config.json to start from",
     flags: &[
         value("bundle", "b", "DIR", "the directory to write it to (default: the working directory)"),
-        value("config", "f", "FILE", "write to FILE instead"),
+        value("file", "f", "FILE", "write to FILE instead"),
+        value("config", "", "FILE", "the same as --file"),
         switch("rootless", "", "for a container without privilege over the host"),
     ],
     run: spec,
@@ -21,10 +23,14 @@ pub const SPEC: Command = Command {
 };
 
 fn spec(_: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
-    let bundle = parsed.path("bundle").unwrap_or_else(|| ".".into());
-    let path = parsed.path("config").unwrap_or_else(|| bundle.join("config.json"));
-    let failed = |what: &str, error: std::io::Error| {
-        CommandError::other(format!("{what} {}: {error}", path.display()))
+    super::no_arguments("spec", parsed)?;
+    let name = parsed.path("file").or_else(|| parsed.path("config")).unwrap_or_else(|| "config.json".into());
+    let path = parsed.path("bundle").map_or_else(|| name.clone(), |bundle| bundle.join(&name));
+    let failed = |what: &str, error: std::io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            CommandError::other(format!("File {} exists. Remove it first", path.display()))
+        }
+        _ => CommandError::other(format!("{what} {}: {}", path.display(), sys::io_reason(&error))),
     };
     let config = if parsed.on("rootless")? { rootless() } else { standard() };
     let text =

@@ -5,6 +5,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::{Parsed, UsageError, value};
 use crate::spec::{BlockIo, Cpu, DeviceRule, Memory, Objects, Pids, Resources};
 use crate::state::{self, StateDir, Status};
+use crate::sys;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -59,8 +60,8 @@ fn update(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         None | Some("") => from_flags(parsed)?,
         Some("-") => from_reader("standard input", &mut std::io::stdin().lock())?,
         Some(path) => {
-            let mut file =
-                File::open(path).map_err(|error| CommandError::other(format!("open {path}: {error}")))?;
+            let mut file = File::open(path)
+                .map_err(|error| CommandError::other(format!("open {path}: {}", sys::io_reason(&error))))?;
             from_reader(path, &mut file)?
         }
     };
@@ -92,7 +93,10 @@ fn update(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
 fn from_reader(name: &str, reader: &mut dyn Read) -> Result<Resources, CommandError> {
     let mut bytes = Vec::new();
     let failed = |error: &dyn std::fmt::Display| CommandError::other(format!("{name}: {error}"));
-    reader.take(MAX_RESOURCES + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    reader
+        .take(MAX_RESOURCES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&sys::io_reason(&error)))?;
     if bytes.len() as u64 > MAX_RESOURCES {
         return Err(failed(&format_args!("more than {MAX_RESOURCES} bytes")));
     }
@@ -240,7 +244,11 @@ impl<'a> Schemata<'a> {
         };
         let file = group.join("schemata");
         let failed = |what: &str, error: std::io::Error| {
-            CommandError::other(format!("linux.intelRdt: {what} {}: {error}", file.display()))
+            CommandError::other(format!(
+                "linux.intelRdt: {what} {}: {}",
+                file.display(),
+                sys::io_reason(&error)
+            ))
         };
         let before = fs::read_to_string(&file).map_err(|error| failed("read", error))?;
         fs::write(&file, lines).map_err(|error| failed("write", error))?;
@@ -257,10 +265,10 @@ impl<'a> Schemata<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::parse;
+    use crate::cli::{Flags, parse};
 
     fn flags(args: &[&str]) -> Result<Resources, CommandError> {
-        from_flags(&parse(&[UPDATE.flags], args.iter().map(Into::into))?)
+        from_flags(&parse(&[UPDATE.flags], Flags::Anywhere, args.iter().map(Into::into))?)
     }
 
     #[test]

@@ -1,6 +1,19 @@
 //! `--version`: the lines that callers look for (go-runc wants `commit: ` and `spec: ` at the start of a line).
 
-use super::{CommandError, PROGRAM};
+use super::{Command, CommandError, PROGRAM};
+
+/// `version`.
+pub const VERSION: Command = Command {
+    name: "version",
+    arguments: "",
+    about: "print the version, as --version does",
+    flags: &[],
+    run: |_, parsed| {
+        super::no_arguments("version", parsed)?;
+        print()
+    },
+    enters: false,
+};
 
 /// The version of the specification that is implemented.
 pub const SPEC: &str = "1.3.0";

@@ -408,7 +408,7 @@ impl<'a> Making<'a> {
 /// Notes which process the container's is.
 fn note_process(record: &mut Record, pid: i32) -> Result<()> {
     let (start_time, _) = state::process_times(pid)
-        .ok_or_else(|| Error::Other("the container's process ended at once".into()))?;
+        .map_err(|_| Error::Other("the container's process ended at once".into()))?;
     (record.pid, record.start_time) = (pid, start_time);
     Ok(())
 }

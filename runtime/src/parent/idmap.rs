@@ -43,7 +43,10 @@ fn one_map(pid: i32, map: &[IdMapping], own: u32, file: &str, helper: &str) -> R
         command.args([line.container_id, line.host_id, line.size].map(|number| number.to_string()));
     }
     let output = command.output().map_err(|error| {
-        Error::Other(format!("run {helper} (package uidmap) to map ids without privilege: {error}"))
+        Error::Other(format!(
+            "run {helper} (package uidmap) to map ids without privilege: {}",
+            crate::sys::io_reason(&error)
+        ))
     })?;
     if output.status.success() {
         return Ok(());

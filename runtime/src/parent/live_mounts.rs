@@ -102,7 +102,7 @@ fn with_container(
     let dir = StateDir::open(root, id)?;
     let _lock = dir.lock()?;
     let record = dir.record()?;
-    let init = state::init(&record).ok_or_else(|| Error::Other("container not running".into()))?;
+    let init = state::init(&record)?.ok_or_else(|| Error::Other("container not running".into()))?;
     if record.namespaces & libc::CLONE_NEWNS == 0 {
         return Err(Error::Other("the container has no mount namespace of its own".into()));
     }

@@ -16,7 +16,7 @@ pub const MAX_CONFIG: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be opened or read.
-    #[error("{what} {path}: {source}", path = path.display())]
+    #[error("{what} {path}: {reason}", path = path.display(), reason = crate::sys::io_reason(source))]
     Io {
         /// What was done to it.
         what: &'static str,
@@ -64,20 +64,20 @@ pub fn config(path: &Path) -> Result<Config, LoadError> {
     json(path)
 }
 
-/// Reads the process of an `exec --process`.
+/// Reads the process of an `exec --process`: from a pipe as well, as a shell's `<(...)` is one. The caller chose it.
 ///
 /// # Errors
 /// [`LoadError`], which names the file and the place in it.
 pub fn process(path: &Path) -> Result<Process, LoadError> {
-    json(path)
+    parse(path, stream(path)?)
 }
 
-/// Reads the mounts of a `mounts add` or `mounts remove`.
+/// Reads the mounts of a `mounts add` or `mounts remove`, from a pipe as well.
 ///
 /// # Errors
 /// [`LoadError`], which names the file and the place in it.
 pub fn mounts(path: &Path) -> Result<Vec<super::Mount>, LoadError> {
-    json(path)
+    parse(path, stream(path)?)
 }
 
 /// Reads a seccomp profile, in Docker's format or the specification's, or the one in a config.json.
@@ -103,8 +103,12 @@ pub fn profile(path: &Path) -> Result<DockerProfile, LoadError> {
 /// # Errors
 /// [`LoadError`], which names the file and the place in it.
 pub fn json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
+    parse(path, read(path)?)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: Vec<u8>) -> Result<T, LoadError> {
     // Looked at as a whole, and not again for each string in it.
-    let text = String::from_utf8(read(path)?).map_err(|error| LoadError::NotText {
+    let text = String::from_utf8(bytes).map_err(|error| LoadError::NotText {
         path: path.to_owned(),
         at: error.utf8_error().valid_up_to(),
     })?;
@@ -136,8 +140,20 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     if meta.len() > MAX_CONFIG {
         return Err(LoadError::TooLarge { path: path.to_owned(), size: meta.len() });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-    file.take(MAX_CONFIG + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+    let bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+    bounded(path, &file, bytes)
+}
+
+/// Reads at most [`MAX_CONFIG`] bytes from whatever the caller named, until they end.
+fn stream(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let file =
+        File::open(path).map_err(|source| LoadError::Io { what: "open", path: path.to_owned(), source })?;
+    bounded(path, &file, Vec::new())
+}
+
+fn bounded(path: &Path, file: &File, mut bytes: Vec<u8>) -> Result<Vec<u8>, LoadError> {
+    let read = file.take(MAX_CONFIG + 1).read_to_end(&mut bytes);
+    read.map_err(|source| LoadError::Io { what: "read", path: path.to_owned(), source })?;
     if bytes.len() as u64 > MAX_CONFIG {
         return Err(LoadError::TooLarge { path: path.to_owned(), size: bytes.len() as u64 });
     }

@@ -1,10 +1,11 @@
 //! The first process of a container: whether it is still the one that a record means.
 
-use super::Record;
-use crate::sys::pidfd;
+use super::{Record, Result, StateError};
+use crate::sys::{Errno, pidfd};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// The first process of a container, as long as it is the one that the record means.
 #[derive(Debug)]
@@ -16,27 +17,50 @@ pub struct Init {
 }
 
 /// Opens the process of a record; `None` when it has ended (a zombie has ended) or the number is another's now.
-#[must_use]
-pub fn init(record: &Record) -> Option<Init> {
+///
+/// # Errors
+/// [`StateError::Io`] when nobody can tell, as without `/proc` or without a descriptor left: a container that runs must not
+/// be taken for one that has stopped.
+pub fn init(record: &Record) -> Result<Option<Init>> {
     if record.pid <= 0 {
-        return None;
+        return Ok(None);
     }
+    let unknown =
+        |operation, path: String, source| StateError::Io { operation, path: PathBuf::from(path), source };
     // First the descriptor, then the comparison: what is compared can no longer change.
-    let pidfd = pidfd::open(record.pid).ok()?;
-    let (start_time, ended) = process_times(record.pid)?;
-    if ended || start_time != record.start_time || pidfd::has_exited(pidfd.as_fd(), 0) != Ok(false) {
-        return None;
+    let pidfd = match pidfd::open(record.pid) {
+        Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+            return Err(unknown("pidfd_open", record.pid.to_string(), errno.into()));
+        }
+        // No process has this number (or a thread has it).
+        Err(_) => return Ok(None),
+        Ok(pidfd) => pidfd,
+    };
+    let times = process_times(record.pid);
+    if pidfd::has_exited(pidfd.as_fd(), 0) != Ok(false) {
+        return Ok(None);
     }
-    Some(Init { pidfd, pid: record.pid })
+    match times {
+        Ok((start_time, false)) if start_time == record.start_time => {
+            Ok(Some(Init { pidfd, pid: record.pid }))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => Err(unknown("read", format!("/proc/{}/stat", record.pid), error)),
+    }
 }
 
 /// When a process started, in clock ticks since boot, and whether it is a zombie.
-#[must_use]
-pub fn process_times(pid: i32) -> Option<(u64, bool)> {
+///
+/// # Errors
+/// It cannot be read: there is no such process, or no `/proc`.
+pub fn process_times(pid: i32) -> io::Result<(u64, bool)> {
     let mut buffer = [0; 1024];
-    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut buffer).ok()?;
-    let stat = &buffer[..length];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    let times = parse_times(buffer.get(..length).unwrap_or_default());
+    times.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+fn parse_times(stat: &[u8]) -> Option<(u64, bool)> {
     // The name in parentheses may hold anything: fields are counted from the last parenthesis.
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
@@ -58,8 +82,8 @@ mod tests {
         assert!(!ended);
         let mut record = Record::new("x", "1.3.0", Path::new("/"), Path::new("/"));
         (record.pid, record.start_time) = (pid, start_time);
-        assert!(init(&record).is_some());
+        assert!(matches!(init(&record), Ok(Some(_))));
         record.start_time += 1;
-        assert!(init(&record).is_none());
+        assert!(matches!(init(&record), Ok(None)));
     }
 }

@@ -38,6 +38,12 @@ pub fn reason(errno: Errno) -> String {
     }
 }
 
+/// What went wrong in an I/O error, in the same words: the standard library's own end in "(os error 2)".
+#[must_use]
+pub fn io_reason(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |errno| reason(Errno::from_raw(errno)))
+}
+
 /// The errno of an I/O error, `EIO` when it carries none.
 pub fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)

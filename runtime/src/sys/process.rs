@@ -114,9 +114,13 @@ pub fn set_personality(persona: u32) -> Result<()> {
 /// # Errors
 /// The errno of sigprocmask(2).
 pub fn reset_signals(ignored: u64) -> Result<()> {
+    // struct sigaction as the kernel has it, all zero: SIG_DFL, without flags or mask.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
-        // SAFETY: SIG_DFL is no handler.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let (none, set_size) = (std::ptr::null_mut::<u64>(), size_of::<u64>());
+        // By the system call, because the C library keeps 32 and 33 to itself, and they can be ignored, too.
+        // SAFETY: reads a static structure that is as long as the kernel's on every architecture, and runs no code.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), none, set_size) };
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
@@ -244,6 +248,19 @@ pub unsafe fn begin(argv: *const *const libc::c_char) {
     }
     // SAFETY: ignoring a signal runs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Children that end wait to be waited for, whatever the caller does with its own: `SIGCHLD` stays ignored through
+/// execve(2), and what has ended would be gone, with its exit status (wait(2), NOTES).
+pub fn keep_ended_children() {
+    // SAFETY: SIG_DFL is no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// A file that may not grow is an error (`RLIMIT_FSIZE` in getrlimit(2)), not a death that leaves half a container.
+pub fn survive_file_size_limit() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed). Looked up

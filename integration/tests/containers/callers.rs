@@ -1,0 +1,139 @@
+//! How callers start the program: where they put flags, what they ignore, limit or close, and what is not mounted.
+
+use integration::container::{Container, End, shell_view};
+use integration::{leaks, since};
+use std::io::Write;
+use std::process::Stdio;
+
+/// runc takes flags among the arguments, except for what another program is to have.
+#[test]
+fn flags_may_follow_the_id() {
+    since!("flags after arguments", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    c.sleeping();
+    c.call(&["update", &c.id, "--pids-limit", "20"]).ok();
+    c.call(&["kill", &c.id, "--all", "--", "0"]).ok();
+    let run = c.exec(&[], &["/bin/sh", "-c", "echo \"$@\"", "sh", "--detach", "-t", "--", "-e"]).ok();
+    assert_eq!(run.stdout.trim(), "--detach -t -- -e", "{run:#?}");
+    // A word with a dash that is no flag is an argument here.
+    let run = c.call(&["kill", &c.id, "-77"]);
+    assert!(!run.error().contains("flag provided"), "{run:#?}");
+    c.call(&["delete", &c.id, "--force"]).ok();
+    leaks::assert_none(&c);
+    c.shell("true").write_config();
+    let bundle = c.bundle().to_str().unwrap().to_owned();
+    c.call(&["run", &c.id, "--bundle", &bundle]).ok();
+}
+
+/// As crun takes them.
+#[test]
+fn switches_of_one_letter_may_stand_together() {
+    since!("switches in one word", "runc -", "crun 1.0");
+    let mut c = Container::new();
+    c.sleeping();
+    let file = c.text_path("pid");
+    let run = c.exec(&["-td", "--pid-file", &file], &["/bin/true"]);
+    // Both were read: a terminal for a process that is left alone needs a socket.
+    assert!(run.error().contains("console socket"), "{run:#?}");
+    let run = c.call(&["list", "-qf", "json"]).ok();
+    assert_eq!(run.stdout.trim(), c.id);
+}
+
+#[test]
+fn what_takes_no_arguments_refuses_them() {
+    since!("refusal of arguments", "runc 1.0", "crun -");
+    let c = Container::new();
+    for command in ["list", "features", "spec"] {
+        let run = c.call(&[command, "more"]);
+        assert!(run.error().contains("requires exactly 0 argument(s)"), "{run:#?}");
+        assert_eq!((run.code(), run.stdout.contains('{')), (1, false), "{run:#?}");
+    }
+}
+
+/// Scripts pass on what they were not given: `--cwd "$dir"`, `kill id "$signal"`.
+#[test]
+fn an_empty_value_is_none() {
+    since!("empty values", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    c.put("/process/cwd", "/tmp".into()).args(&["/probe", "signals"]);
+    c.run_detached();
+    c.await_line("ready");
+    let run = c.exec(&["--cwd="], &["/bin/pwd"]).ok();
+    assert_eq!(run.stdout.trim(), "/tmp");
+    c.kill("").ok();
+    assert_eq!(c.wait(), End::Exited(0));
+}
+
+#[test]
+fn what_to_run_is_refused_with_the_status_of_exec() {
+    since!("exit status 255 of exec", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    c.sleeping();
+    for (flags, words) in
+        [(&[][..], &[][..]), (&["--user", "somebody"], &["/probe"]), (&["--user", "1:"], &["/probe"])]
+    {
+        let run = c.exec(flags, words);
+        assert_eq!(run.code(), 255, "{run:#?}");
+        assert!(run.error().contains("exec failed"), "{run:#?}");
+    }
+}
+
+/// `SIGCHLD` stays ignored through execve(2): below such a caller, what has ended would be gone without a status.
+#[test]
+fn a_caller_that_ignores_the_end_of_its_children() {
+    let mut c = Container::new();
+    c.prepared("trap '' CHLD");
+    c.put("/hooks", serde_json::json!({ "createRuntime": [{ "path": "/bin/true" }], "poststart": [{ "path": "/bin/true" }] }));
+    c.shell("exit 7");
+    assert_eq!(c.run(&[]).code(), 7);
+    let mut c = Container::new();
+    c.prepared("trap '' CHLD XFSZ RTMIN").sleeping();
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", "exit 8"]).code(), 8);
+    let status = c.exec(&[], &["/bin/cat", "/proc/self/status"]).ok().stdout;
+    assert!(status.contains("SigIgn:\t0000000000000000"), "{status}");
+    since!("processes as a table", "runc 1.0", "crun -");
+    assert_eq!(c.call(&["ps", &c.id]).ok().stdout.lines().count(), 2);
+}
+
+/// A limit on the size of files must end a create with a message, and not the program half-way.
+#[test]
+fn files_that_may_not_grow() {
+    since!("survival of a file size limit", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    c.shell("true").write_config();
+    let bundle = c.bundle().to_str().unwrap().to_owned();
+    let mut command = c.command("limited", &["run", "--bundle", &bundle, &c.id]);
+    let program = command.get_program().to_owned();
+    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(program).args(args).current_dir(c.bundle());
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    leaks::assert_none(&c);
+}
+
+/// Where nobody can tell, a container has not stopped: `delete` would leave its processes behind.
+#[test]
+fn without_proc_nothing_is_said_to_have_stopped() {
+    let mut c = Container::new();
+    c.sleeping();
+    let usual = std::mem::replace(&mut c.via, shell_view("umount -l /proc"));
+    let run = c.call(&["delete", &c.id]);
+    assert_eq!(run.code(), 1, "{run:#?}");
+    c.via = usual;
+    assert_eq!(c.status(), "running");
+}
+
+/// A shell's `<(...)` is a pipe.
+#[test]
+fn a_process_may_come_from_a_pipe() {
+    let mut c = Container::new();
+    c.sleeping();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(br#"{"args": ["/bin/sh", "-c", "exit 6"], "cwd": "/", "env": ["A=b"]}"#).unwrap();
+    drop(writer);
+    let run = c.call_with(&["exec", "--process", "/dev/stdin", &c.id], |command| {
+        command.stdin(reader);
+    });
+    assert_eq!(run.code(), 6, "{run:#?}");
+}
