@@ -303,7 +303,7 @@ fn an_output_that_is_full_is_told() {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let output = Command::new(&runtime().path).args(args).stdout(full).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains("write to standard output: No space left on device"), "{args:?}: {output:?}");
+        assert!(text.contains("write to standard output: no space left on device"), "{args:?}: {output:?}");
         assert_eq!(output.status.code(), Some(1), "{args:?}");
     }
 }
