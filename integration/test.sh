@@ -11,7 +11,7 @@ mode=${1:-all}
 say() { printf '\n# [%4ds] %s\n' "$SECONDS" "$*"; }
 
 packages=(
-  gcc libc6-dev libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
+  gcc libc6-dev ca-certificates libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
   runc crun containerd docker.io podman conmon containernetworking-plugins golang-github-containers-common
   umoci skopeo docker-registry docker-compose openssl python3-venv netavark aardvark-dns slirp4netns fuse-overlayfs catatonit tini
   groff-base mandoc zsh fish curl
@@ -79,6 +79,7 @@ failures() {
   ' "$1" | tail -n 60
 }
 
+BUNDLE=$PWD/target/try stage try "the first command of the README" integration/try.sh
 BUDGET=required stage workspace "tests of the workspace" cargo run --quiet -p integration --bin suite
 
 if [ "$mode" = all ]; then

@@ -1,9 +1,11 @@
 #!/bin/bash
-# Measures Corten beside runc, crun and the floor, and writes RESULTS.md and its pictures: about 6 minutes, as root.
+# Measures Corten beside runc, crun and the floor, and writes RESULTS.md and its pictures: 6 to 8 minutes on a quiet
+# machine, as root.
 #
 #   integration/bench/run.sh            everything
 #   integration/bench/run.sh --quick    the main cases, in half a minute
-#   integration/bench/run.sh --shims    Corten's shim beside containerd's, written to SHIM.md: about 10 minutes
+#   integration/bench/run.sh --shims    Corten's shim beside containerd's, written to SHIM.md: some minutes, and 11 of them
+#                                       with --execs 100000, as in the SHIM.md that is here
 #   integration/bench/run.sh --help
 #
 # fetch-runtimes.sh gets newer ones than the distribution has; they take part when they are there.

@@ -1,9 +1,10 @@
-//! README, ARCHITECTURE, CONTRIBUTING and SECURITY say what is true: their commands run, their figures are those of the
-//! results, their table of packages is that of the manifests.
+//! The documents say what is true: their commands run, their figures are those of the results, their table of packages is
+//! that of the manifests.
 //!
-//! Every block of shell is run as it stands, under a terminal, in a directory with a root file system; a block that takes
-//! long or changes the machine has a comment before it that names the file by which it is run instead:
-//! `<!-- run elsewhere: FILE -->`. `UPDATE=1` writes the README's figures anew.
+//! Every block of shell, in any document, is run as it stands, under a terminal, in a directory with a root file system. A
+//! block that takes long or changes the machine has a comment before it that names the files by which it is run instead,
+//! and each of its programs is named there: `<!-- run elsewhere: FILE... -->`; one that no test can run says what it needs,
+//! and is counted as skipped: `<!-- needs: X -->`. `UPDATE=1` writes the README's figures anew.
 
 #![expect(clippy::unwrap_used, clippy::panic)]
 
@@ -17,9 +18,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
-const ELSEWHERE: &str = "<!-- run elsewhere: ";
-
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -28,32 +26,103 @@ fn read(name: &str) -> String {
     fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// Every document below a directory, by its path from the repository.
+fn documents(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !path.is_symlink() && name != "target" && !name.starts_with('.') {
+            documents(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// What becomes of a block of shell.
+enum Fate {
+    /// It is run here.
+    Run,
+    /// These files run it.
+    Elsewhere(Vec<String>),
+    /// No test can run it, for want of this.
+    Needs(String),
+}
+
 /// A block of shell in a document.
 struct Block {
     /// The document and the line.
     place: String,
     text: String,
-    /// By what it is run instead.
-    elsewhere: Option<String>,
+    fate: Fate,
 }
 
+/// The blocks of a document, of which it has no others than those of shell, of the languages of configurations, and of text.
 fn blocks(name: &str) -> Vec<Block> {
     let text = read(name);
     let lines: Vec<&str> = text.lines().collect();
-    let fences =
-        lines.iter().enumerate().filter(|(_, line)| matches!(**line, "```sh" | "```bash" | "```shell"));
-    fences
-        .map(|(at, _)| {
-            let before = lines[..at].iter().rev().find(|line| !line.is_empty()).copied().unwrap_or_default();
-            let elsewhere = before.strip_prefix(ELSEWHERE).and_then(|rest| rest.strip_suffix(" -->"));
-            let inside = lines[at + 1..].iter().take_while(|line| **line != "```");
-            Block {
-                place: format!("{name}:{}", at + 1),
-                text: inside.map(|line| format!("{line}\n")).collect(),
-                elsewhere: elsewhere.map(str::to_owned),
+    let mut blocks = Vec::new();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        at += 1;
+        assert!(!line.trim_start().starts_with("~~~"), "{name}:{at}: a block that is not looked at");
+        let Some(language) = line.trim_start().strip_prefix("```") else { continue };
+        let length = lines[at..].iter().position(|line| line.trim() == "```").expect("an end of the block");
+        let inside = &lines[at..at + length];
+        match language {
+            "sh" => {
+                let before =
+                    lines[..at - 1].iter().rev().find(|line| !line.is_empty()).copied().unwrap_or_default();
+                let fate = comment(before, "run elsewhere: ")
+                    .map(|files| Fate::Elsewhere(files.split(' ').map(str::to_owned).collect()))
+                    .or_else(|| comment(before, "needs: ").map(|what| Fate::Needs(what.to_owned())));
+                let text = inside.iter().map(|line| format!("{line}\n")).collect();
+                blocks.push(Block { place: format!("{name}:{at}"), text, fate: fate.unwrap_or(Fate::Run) });
             }
+            "" | "text" | "json" | "toml" | "yaml" => {
+                let shell = inside.iter().find(|line| line.starts_with("$ "));
+                assert_eq!(shell, None, "{name}:{at}: a command in a block that is not one of shell");
+            }
+            other => panic!("{name}:{at}: a block of {other:?} is not looked at"),
+        }
+        at += length + 1;
+    }
+    blocks
+}
+
+fn comment<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    line.strip_prefix("<!-- ")?.strip_suffix(" -->")?.strip_prefix(word)
+}
+
+/// The commands of a block, without comments and variables, as words.
+fn commands(text: &str) -> Vec<Vec<&str>> {
+    text.lines()
+        .flat_map(|line| line.split(" #").next().unwrap_or_default().split("&&"))
+        .map(|command| {
+            let words = command.trim().trim_end_matches('&').split_whitespace();
+            words.skip_while(|word| word.contains('=')).collect::<Vec<_>>()
         })
+        .filter(|words| words.first().is_some_and(|word| *word != "cd"))
         .collect()
+}
+
+/// Whether a source names a program as one that it runs: by its path, by its name in quotes, or as a line of shell.
+fn is_named(words: &[&str], source: &str) -> bool {
+    let program = words[0];
+    let name = program.rsplit('/').next().unwrap_or(program);
+    match (name, words) {
+        // All that is installed is installed there.
+        ("apt-get", [_, "install", packages @ ..]) => {
+            let installed: BTreeSet<&str> = source.split_whitespace().collect();
+            packages.iter().all(|package| installed.contains(package))
+        }
+        ("cargo", [_, verb, ..]) => source.contains(&format!("cargo {verb}")),
+        _ => {
+            let forms = [format!("\"{name}\""), format!("\"{name} ")];
+            program.contains('/') && source.contains(program)
+                || forms.iter().any(|form| source.contains(form))
+        }
+    }
 }
 
 #[test]
@@ -61,17 +130,44 @@ fn every_command_of_the_documents_runs() {
     if !runtime().is_ours() || !nix::unistd::geteuid().is_root() {
         skip!("needs Corten and root");
     }
-    let all: Vec<Block> = DOCUMENTS.iter().flat_map(|name| blocks(name)).collect();
-    assert!(
-        all.iter().filter(|block| block.elsewhere.is_none()).count() >= 2,
-        "blocks are looked for in vain"
-    );
-    for block in all {
-        match &block.elsewhere {
-            Some(file) => assert!(repository().join(file).is_file(), "{}: there is no {file}", block.place),
-            None => run(&block),
+    let mut names = Vec::new();
+    documents(&repository(), &mut names);
+    let (mut run_here, mut run_elsewhere, mut needs) = (0, 0, Vec::new());
+    for block in names.iter().flat_map(|name| blocks(name)) {
+        assert!(!commands(&block.text).is_empty(), "{}: no command", block.place);
+        match &block.fate {
+            Fate::Elsewhere(files) => {
+                let sources: String = files.iter().map(|file| read(file)).collect();
+                for words in commands(&block.text) {
+                    assert!(is_named(&words, &sources), "{}: {words:?} is not in {files:?}", block.place);
+                }
+                run_elsewhere += 1;
+            }
+            Fate::Needs(what) => needs.push(format!("{what} ({})", block.place)),
+            Fate::Run => {
+                run(&block);
+                run_here += 1;
+            }
         }
     }
+    assert!(run_here >= 3 && run_elsewhere >= 6, "blocks are looked for in vain: {names:?}");
+    if !needs.is_empty() {
+        skip!("needs, for some of the blocks, {}", needs.join(", "));
+    }
+}
+
+#[test]
+fn a_command_that_nothing_runs_is_found_out() {
+    let block = "apt-get install gcc jq # comment\nA=1 cargo test -p x && cargo fmt --all --check\ncd x && a/b.sh --c &\n";
+    let commands = commands(block);
+    let first: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
+    assert_eq!(first, ["apt-get install gcc jq", "cargo test -p x", "cargo fmt --all --check", "a/b.sh --c"]);
+    let named = |source: &str| commands.iter().map(|words| is_named(words, source)).collect::<Vec<_>>();
+    assert_eq!(named("packages=(gcc\n jq)"), [false; 4]);
+    assert_eq!(named("install gcc jq\ncargo fmt"), [true, false, true, false]);
+    assert_eq!(named("cargo test\nstage x a/b.sh"), [false, true, false, true]);
+    assert_eq!(named("script(\"b.sh\")"), [false, false, false, true]);
+    assert_eq!(named("b.shx xb.sh"), [false; 4]);
 }
 
 /// Runs a block as somebody would who types it, with words of their own for those in capitals.
