@@ -1,5 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
-//
 // The floor of the bench: the kernel work that a container takes, in a straight line, and nothing else.
 //
 // It reads no configuration, keeps no state, checks no path and would not survive a hostile image: it is what is left of a
@@ -428,7 +426,7 @@ static int exec(pid_t pid) {
     if (unified < 0) enter_cgroups();
     TRY(setns(pidfd, NAMESPACES | (unified < 0 ? 0 : CLONE_NEWCGROUP)));
     // The PID namespace is that of the next child.
-    long child = clone_into(CLONE_PARENT & 0);
+    long child = clone_into(0);
     if (child) _exit(wait_for(child));
     TRY(setsid());
     session_keyring();

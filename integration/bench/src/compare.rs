@@ -18,7 +18,7 @@ cat /proc/net/dev | grep -c lo:
 for ns in ipc mnt net pid uts user cgroup; do echo \"namespace $(readlink /proc/self/ns/$ns)\"; done
 ";
 
-/// The differences between what the two see, for both shapes: none, in words, where nothing has to be compared.
+/// Whether the two see the same, for both shapes; true where one of them does not take part. What differs is said.
 pub(crate) fn same(ground: &Ground, contestants: &[Contestant]) -> bool {
     let floor = contestants.iter().find(|who| who.floor);
     let corten = contestants.iter().find(|who| who.name == "corten");

@@ -189,11 +189,8 @@ fn bundle(ground: &Ground, container: &str) -> PathBuf {
 }
 
 fn installed(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    integration::engine::find(name)
+        .or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
 }
 
 /// Compiled on the spot: it is one file of C.

@@ -71,43 +71,47 @@ fn said(program: &str, arguments: &[&str]) -> String {
     output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usize)) -> String {
+/// The machine, as rows of a table: processors and kernel.
+fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    // Times mean less on a machine that has much else to do; counts do not.
+    format!(
+        "| machine | {processors} × {} |\n| kernel | {} |\n",
+        model.unwrap_or("?"),
+        said("uname", &["-r"])
+    )
+}
+
+/// What else the machine has to do, and what is measured, as rows. Times mean less on a busy machine; counts do not.
+fn load_and_commit() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
-    let versions: Vec<String> =
-        contestants.iter().map(|who| format!("{} ({})", who.name, who.version)).collect();
     format!(
-        "| | |\n|---|---|\n| machine | {processors} × {} |\n| kernel | {} |\n| control groups | {} |\n| load before | {} |\n| commit | {}{} |\n\
-         | rounds | {warm} warm, {cold} cold |\n| contestants | {} |\n",
-        model.unwrap_or("?"),
-        said("uname", &["-r"]),
-        ground.layout,
+        "| load before | {} |\n| commit | {}{} |\n",
         load.split(' ').next().unwrap_or_default(),
         said("git", &["rev-parse", "--short=10", "HEAD"]),
         if changed { " and changes" } else { "" },
+    )
+}
+
+fn about(contestants: &[Contestant], ground: &Ground, (warm, cold): (usize, usize)) -> String {
+    let versions: Vec<String> =
+        contestants.iter().map(|who| format!("{} ({})", who.name, who.version)).collect();
+    format!(
+        "| | |\n|---|---|\n{}| control groups | {} |\n{}| rounds | {warm} warm, {cold} cold |\n| contestants | {} |\n",
+        machine(),
+        ground.layout,
+        load_and_commit(),
         versions.join(", "),
     )
 }
 
-/// The machine alone: processor, kernel, load, commit.
+/// The beginning of SHIM.md's table: no contestants but the distribution's runc.
 pub(crate) fn about_machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let runc = said("runc", &["--version"]);
-    format!(
-        "| | |\n|---|---|\n| machine | {} × {} |\n| kernel | {} |\n| load before | {} |\n| commit | {} |\n| runc | {} |\n",
-        std::thread::available_parallelism().map_or(1, usize::from),
-        model.unwrap_or("?"),
-        said("uname", &["-r"]),
-        load.split(' ').next().unwrap_or_default(),
-        said("git", &["rev-parse", "--short=10", "HEAD"]),
-        runc.lines().next().unwrap_or("?"),
-    )
+    let runc = runc.lines().next().unwrap_or("?");
+    format!("| | |\n|---|---|\n{}{}| runc | {runc} |\n", machine(), load_and_commit())
 }
 
 /// The beginning of RESULTS.md.
