@@ -187,12 +187,45 @@ fn limits_that_cannot_be_set_are_refused() {
     c.put("/linux/resources/memory", json!({ "limit": 50_000_000 }));
     let run = c.run(&[]);
     assert!(run.error().to_lowercase().contains("cgroup"), "{run:#?}");
+    assert!(!runtime().is_ours() || run.error().contains("linux.resources.memory.limit"), "{run:#?}");
     leaks::assert_none(&c);
     c.config["linux"].as_object_mut().unwrap().remove("resources");
     c.report();
 }
 
 /// `--privileged --pid=host` in rootless engines: proc of the host cannot be mounted, and the words are known.
+#[test]
+fn an_id_mapped_mount_is_refused_in_one_line() {
+    let user = needs!(user(), "root and useradd");
+    since!("its messages", "runc -", "crun -");
+    let mut c = single(user);
+    let map = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 1 }]);
+    c.mount(json!({ "destination": "/mnt", "type": "none", "source": "/tmp", "options": ["bind"],
+        "uidMappings": map(user.uid), "gidMappings": map(user.gid) }));
+    let run = c.run(&[]);
+    assert!(run.error().contains("need privilege over the host"), "{run:#?}");
+    leaks::assert_none(&c);
+}
+
+/// The filter is loaded with the user's own rights over the container, and its listener goes to a recorder of the user.
+#[test]
+fn a_user_can_record_a_profile_and_run_under_it() {
+    let user = needs!(user(), "root and useradd");
+    since!("a recorder", "runc -", "crun -");
+    for no_new_privileges in [true, false] {
+        let mut c = single(user);
+        c.put("/process/noNewPrivileges", json!(no_new_privileges));
+        c.args(&["/probe", "try", "read", "/etc/passwd"]).write_config();
+        let (bundle, profile) = (c.text_path(""), c.text_path("profile.json"));
+        let run = c.call(&["seccomp", "record", "--bundle", &bundle, "--output", &profile, &c.id]);
+        assert_eq!(run.ok().stdout, "ok\n");
+        let recorded = serde_json::from_slice(&fs::read(&profile).unwrap()).unwrap();
+        c.put("/linux/seccomp", recorded);
+        assert_eq!(c.attempt(&["read", "/etc/passwd"]), "ok");
+        assert_eq!(c.attempt(&["syscall", "140", "0", "0"]), "EPERM");
+    }
+}
+
 #[test]
 fn the_hosts_pid_namespace_and_proc_do_not_go_together() {
     let user = needs!(user(), "root and useradd");
