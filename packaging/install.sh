@@ -54,9 +54,7 @@ for page in "$scratch"/man/*.8; do
   gzip -9n "$page"
   put 644 "$page.gz" "share/man/man8/$(basename "$page").gz"
 done
-for shell in bash fish; do "$bin/corten" completion "$shell" > "$scratch/$shell"; done
-# zsh looks for a function of this name, and runs it the first time: it takes bash's in its own place, and has it answer.
-printf '#compdef corten\nsource <(corten completion zsh)\n_bash_complete -F _corten\n' > "$scratch/zsh"
+for shell in bash zsh fish; do "$bin/corten" completion "$shell" > "$scratch/$shell"; done
 put 644 "$scratch/bash" share/bash-completion/completions/corten
 put 644 "$scratch/fish" share/fish/vendor_completions.d/corten.fish
 put 644 "$scratch/zsh" share/zsh/vendor-completions/_corten

@@ -159,20 +159,31 @@ fn completion_completes() {
             words.len() - 1
         );
         let mut bash = Command::new("bash");
-        bash.args(["-c", &code]);
+        bash.args(["-c", &code]).env("PATH", path_with(built("corten").parent().unwrap()));
         output(bash).lines().map(str::to_owned).collect::<BTreeSet<String>>()
     };
     assert_eq!(offered(&["corten", "doc"]), BTreeSet::from(["doctor".to_owned()]));
     assert!(offered(&["corten", "check", "--"]).contains("--strict"));
     assert!(offered(&["corten", "seccomp", "rec"]).contains("record"));
-    assert!(offered(&["corten", "seccomp", "--"]).contains("--docker-caps"));
+    assert!(offered(&["corten", "seccomp", "compile", "--"]).contains("--docker-caps"));
+    assert_eq!(offered(&["corten", "--log-format", "=", "j"]), BTreeSet::from(["json".to_owned()]));
+    assert_eq!(offered(&["corten", "kill", "some", "SIGKI"]), BTreeSet::from(["SIGKILL".to_owned()]));
     let folder = place.path().join("two words");
     fs::create_dir(&folder).unwrap();
     let folder = folder.to_string_lossy().into_owned();
     assert_eq!(
         offered(&["corten", "run", "--bundle", &folder[..folder.len() - 2]]),
+        BTreeSet::from([folder.clone()])
+    );
+    assert_eq!(
+        offered(&["corten", "run", "--bundle", "=", &folder[..folder.len() - 2]]),
         BTreeSet::from([folder])
     );
+}
+
+/// `$PATH` with a directory at its beginning.
+fn path_with(directory: &Path) -> String {
+    format!("{}:{}", directory.display(), std::env::var("PATH").unwrap_or_default())
 }
 
 /// fish offers commands with what they are for, the flags of each, and files where a flag wants one.
@@ -186,16 +197,22 @@ fn fish_completes() {
         let code = format!("source {}; complete -C {line:?}", file.display());
         let mut command = Command::new(&fish);
         command.args(["--no-config", "-c", &code]).env("HOME", place.path()).stdin(Stdio::null());
+        command.env("PATH", path_with(&place.path().join("usr/local/bin")));
         output(command)
     };
     assert!(offered("corten doc").starts_with("doctor\t"));
     assert!(offered("corten check --").contains("--strict\t"));
     assert!(offered("corten seccomp rec").starts_with("record"));
     assert!(offered("corten seccomp record --").contains("--output"));
-    assert!(offered(&format!("corten run --bundle {}/us", place.path().display())).contains("/usr/"));
+    let place = place.path().display();
+    assert!(offered(&format!("corten run --bundle {place}/us")).contains("/usr/"));
+    assert!(
+        offered(&format!("corten run --bundle={place}/us")).starts_with(&format!("--bundle={place}/usr/"))
+    );
+    assert_eq!(offered("corten --log-format=j"), "--log-format=json\n");
 }
 
-/// zsh completes in a terminal, from the first time on: it takes bash's completion, which it reads in its own way.
+/// zsh completes in a terminal, from the first time on.
 #[test]
 fn zsh_completes() {
     let Some(zsh) = find("zsh") else { skip!("needs zsh") };
@@ -212,13 +229,18 @@ fn zsh_completes() {
         zpty -r z out '*corten check --strict*'
         zpty -w -n z $'\C-ucorten seccomp rec\t'
         zpty -r z out '*corten seccomp record*'
+        zpty -w -n z $'\C-ucorten kill some SIGKI\t'
+        zpty -r z out '*corten kill some SIGKILL*'
+        zpty -w -n z $'\C-ucorten --log-format=j\t'
+        zpty -r z out '*corten --log-format=json*'
+        zpty -w -n z $'\C-ucorten --root=/usr/loc\t'
+        zpty -r z out '*corten --root=/usr/local*'
         print complete
     "#;
     let mut command = Command::new("timeout");
     command.arg("60").arg(zsh).args(["-f", "-c", program]).stdin(Stdio::null());
     command.env("FUNCTIONS", root.join("share/zsh/vendor-completions"));
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", root.join("bin").display()));
+    command.env("PATH", path_with(&root.join("bin")));
     assert_eq!(output(command), "complete\n");
 }
 

@@ -22,6 +22,15 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+impl Flag {
+    /// Both names, as they are written.
+    pub(crate) fn written(&self) -> impl Iterator<Item = String> {
+        let dashes = if self.short.len() == 1 { "-" } else { "--" };
+        let short = (!self.short.is_empty()).then(|| format!("{dashes}{}", self.short));
+        [Some(format!("--{}", self.name)), short].into_iter().flatten()
+    }
+}
+
 /// A switch.
 pub const fn switch(name: &'static str, short: &'static str, help: &'static str) -> Flag {
     Flag { name, short, value: "", help }
@@ -121,12 +130,16 @@ pub fn parse(
             parsed.arguments.push(arg);
             continue;
         };
+        let asked = name.get(switches.len()..).unwrap_or_default();
         let switches = switches.chunks(1).filter_map(|letter| find(tables, letter));
         parsed.flags.extend(switches.map(|switch| (switch.name, "true".into())));
         let value = match (given, flag.value.is_empty()) {
             (Some(given), _) => given,
             (None, true) => "true".into(),
-            (None, false) => args.next().ok_or_else(|| UsageError::MissingValue(text()))?,
+            (None, false) => {
+                let missing = || UsageError::MissingValue(String::from_utf8_lossy(asked).into_owned());
+                args.next().ok_or_else(missing)?
+            }
         };
         parsed.flags.push((flag.name, value));
     }
@@ -134,7 +147,8 @@ pub fn parse(
     Ok(parsed)
 }
 
-fn find(tables: &[&'static [Flag]], name: &[u8]) -> Option<&'static Flag> {
+/// The flag of this name, without dashes.
+pub(crate) fn find(tables: &[&'static [Flag]], name: &[u8]) -> Option<&'static Flag> {
     let matches = |flag: &&Flag| {
         flag.name.as_bytes() == name || (!flag.short.is_empty() && flag.short.as_bytes() == name)
     };

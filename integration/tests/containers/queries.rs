@@ -326,17 +326,29 @@ fn every_command_is_in_the_help() {
 #[test]
 fn completion_is_written_for_shells() {
     since!("completion", "runc -", "crun -");
-    for shell in ["bash", "zsh", "fish"] {
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
         let output = bare(&["completion", shell]);
         assert!(output.status.success(), "{shell}: {output:?}");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.contains("corten") && text.contains("delete"), "{shell}");
+        // What is written must be a script of that shell.
+        let path = integration::rootfs::base().join(format!("completion.{shell}"));
+        fs::write(&path, output.stdout).unwrap();
+        if let Ok(status) = Command::new(shell).arg(check).arg(&path).status() {
+            assert!(status.success(), "{shell}");
+        }
     }
-    // What is written must at least be a script of that shell.
-    let output = bare(&["completion", "bash"]);
-    let path = integration::rootfs::base().join("completion.bash");
-    fs::write(&path, output.stdout).unwrap();
-    assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success());
+}
+
+/// What the scripts ask for: containers of the root that is named, and nothing that only looks like one.
+#[test]
+fn containers_are_offered() {
+    since!("completion", "runc -", "crun -");
+    let [first, second, third] = three();
+    fs::create_dir(first.root.join("no-container")).unwrap();
+    let root = format!("--root={}", first.root.display());
+    let mut expected = [&first.id, &second.id, &third.id].map(|id| format!("{id}\t"));
+    expected.sort();
+    let run = first.call(&["completion", "words", "--", &root, "delete", "--force", ""]).ok();
+    assert_eq!(run.stdout.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The commands: one file a verb, each with its flags and what it does.
 
+pub mod candidates;
 pub mod check;
 pub mod checkpoint;
 pub mod completion;
@@ -238,6 +239,11 @@ fn dispatch(global: &Parsed, log: Log) -> i32 {
     }
 }
 
+/// Where the flags of a command may stand.
+fn place(command: &Command) -> Flags {
+    if OTHERS_WORDS.contains(&command.name) { Flags::First } else { Flags::Anywhere }
+}
+
 fn in_context(
     global: &Parsed,
     command: &'static Command,
@@ -245,8 +251,7 @@ fn in_context(
     log: &Log,
 ) -> Result<i32, CommandError> {
     const HELP: &[Flag] = &[switch("help", "h", "show help")];
-    let place = if OTHERS_WORDS.contains(&command.name) { Flags::First } else { Flags::Anywhere };
-    let parsed = cli::parse(&[command.flags, HELP], place, args)?;
+    let parsed = cli::parse(&[command.flags, HELP], place(command), args)?;
     if global.on("help")? || parsed.on("help")? {
         return help::command(Some(command.name));
     }
