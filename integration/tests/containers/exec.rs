@@ -2,6 +2,7 @@
 
 use integration::container::{Container, cgroup2_view, parse_report};
 use integration::report::capability_names;
+use integration::sockets::Receiver;
 use integration::{host, leaks, outcome, proc, since, skip};
 use serde_json::json;
 use std::fs;
@@ -491,6 +492,28 @@ fn it_ends_with_its_process() {
     c.sleeping();
     for _ in 0..20 {
         c.exec(&[], &["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 3"]).code();
+    }
+}
+
+/// Whoever looks into a container that has all the processes it may have must be able to; and what makes the process is
+/// one itself for a moment.
+#[test]
+fn a_limit_on_processes_keeps_nobody_out() {
+    if !host::has_controller("pids") {
+        skip!("needs the pids controller");
+    }
+    for limit in 1..=3 {
+        let mut c = Container::new();
+        c.put("/linux/resources/pids", json!({ "limit": limit }));
+        let pid = c.sleeping();
+        let directory = host::cgroup1(pid, "pids").or_else(|| host::cgroup2(pid)).unwrap();
+        assert_eq!(c.exec(&[], &["/bin/echo", "here"]).ok().stdout, "here\n", "{limit}");
+        let socket = c.path("console.sock");
+        let receiver = Receiver::at(&socket);
+        let flags = ["--tty", "--detach", "--console-socket", socket.to_str().unwrap()];
+        c.exec(&flags, &["/probe", "sleep"]).ok();
+        assert_eq!(receiver.receive().fds.len(), 1, "{limit}");
+        assert_eq!(host::members(&directory).len(), 2, "{limit}: both are in it");
     }
 }
 

@@ -9,7 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A container with a terminal, created with a console socket; its console.
 fn created(c: &mut Container) -> Console {
@@ -203,7 +205,7 @@ impl Foreground {
         let (console, side) = Console::pair();
         console.resize(24, 80);
         let mut command: Command = c.command("foreground", args);
-        let copy = || std::process::Stdio::from(side.try_clone().unwrap());
+        let copy = || Stdio::from(side.try_clone().unwrap());
         command.stdin(copy()).stdout(copy()).stderr(copy());
         sys::control_terminal(&mut command);
         let child = command.spawn().unwrap();
@@ -295,6 +297,42 @@ fn exec_in_the_foreground_carries_a_terminal() {
     run.console.write("hello\r");
     run.console.expect("got hello\r\n");
     assert_eq!(run.code(), Some(8));
+}
+
+/// A foreground `exec` of a script with a terminal, whose output is read, slowly, and thrown away; typed into is the console.
+fn flooding(c: &Container, script: &str) -> (Console, Child) {
+    let (console, side) = Console::pair();
+    let mut command = c.command("flood", &["exec", "--tty", &c.id, "/bin/sh", "-c", script]);
+    command.stdin(Stdio::from(side.try_clone().unwrap())).stdout(Stdio::piped()).stderr(Stdio::null());
+    sys::control_terminal(&mut command);
+    let mut child = command.spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    // Until there is more to be read than is read.
+    std::thread::sleep(Duration::from_millis(500));
+    std::thread::spawn(move || {
+        while output.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    (console, child)
+}
+
+#[test]
+fn a_program_that_writes_without_end_can_be_interrupted() {
+    let mut c = Container::new();
+    c.sleeping();
+    let (mut console, mut child) = flooding(&c, "exec cat /dev/zero");
+    console.write("\x03");
+    assert_eq!(outcome::wait(&mut child, "exec").code(), Some(130));
+}
+
+#[test]
+fn what_others_go_on_to_write_keeps_nobody() {
+    let mut c = Container::new();
+    c.sleeping();
+    let others = "trap '' HUP; cat /dev/zero & sleep 1; exit 5";
+    let (_console, mut child) = flooding(&c, others);
+    assert_eq!(outcome::wait(&mut child, "exec").code(), Some(5));
 }
 
 /// A runtime that ends by a signal must not leave the user with a raw terminal.

@@ -1,6 +1,6 @@
 //! Where the process of an `exec` goes: the container's cgroup, or one below it.
 
-use super::dir::Dir;
+use super::dir::{Dir, write_once};
 use super::error::{Error, Result};
 use super::host::{self, ROOT, UNIFIED};
 use super::make::apply_error;
@@ -32,12 +32,16 @@ impl ExecTarget {
         self.joins.iter().map(AsFd::as_fd)
     }
 
-    /// Moves a process there that could not be cloned into [`ExecTarget::clone_target`]: from within the container's user
-    /// namespace it may not be, a limit on processes may forbid it, and kernels before 5.7 cannot.
+    /// Moves a process of one thread there, whose parent could not be: from within the container's user namespace it may
+    /// not be cloned into [`ExecTarget::clone_target`], a limit on processes may forbid it, and kernels before 5.7 cannot.
     ///
     /// # Errors
     /// The kernel's or systemd's refusal.
     pub fn attach(&self, pid: i32) -> Result<()> {
+        for file in &self.joins {
+            write_once(file.as_fd(), &pid.to_string())
+                .map_err(|errno| apply_error("write", "the tasks of a control group", errno))?;
+        }
         let Some(dir) = &self.directory else { return Ok(()) };
         match (dir.write("cgroup.procs", &pid.to_string()), &self.unit) {
             (Err(Errno::EACCES | Errno::EPERM), Some(unit)) => Ok(systemd::attach(unit, &self.below, pid)?),

@@ -54,6 +54,15 @@ impl Cgroup {
         Ok(!self.processes()?.is_empty())
     }
 
+    /// Whether its own limit on processes leaves no room for so many more. Where that cannot be told, it does.
+    #[must_use]
+    pub fn has_no_room_for(&self, more: u64) -> bool {
+        let Some(member) = self.legacy("pids").or_else(|| self.unified()) else { return false };
+        let number = |name| member.dir.number(name).ok();
+        let (current, most) = (number("pids.current"), number("pids.max"));
+        current.zip(most).is_some_and(|(current, most)| current.saturating_add(more) > most)
+    }
+
     /// The hierarchy whose list of processes counts: on v1 the one that a container can least leave.
     fn counting(&self) -> Option<&Member> {
         ["devices", "freezer", "pids", "memory"]

@@ -110,19 +110,26 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     let cgroup = target.record.cgroup.as_ref().map(Cgroup::open).transpose()?.unwrap_or_default();
     let place = cgroup.for_exec(&options.cgroups, target.init.pid)?;
     let mut steps = Steps::begin("enter the container");
-    let (wire, pid) = match enter(target, &planned, filter.as_ref(), &place, options) {
+    let enter = |place: &ExecTarget, way| enter(target, &planned, filter.as_ref(), place, way, options);
+    // A terminal that was handed over once cannot be handed over again.
+    let once = planned.terminal && options.console_socket.is_some();
+    let way = if once && cgroup.has_no_room_for(2) { Way::Moved } else { Way::Born };
+    let (wire, pid) = match enter(&place, way) {
         // Processes are in groups below the container's: where its first process is, another one can be.
         Err(Error::System { errno: Errno::EBUSY, .. }) if place.fallback()?.is_some() => {
-            let place = place.fallback()?.unwrap_or_default();
-            enter(target, &planned, filter.as_ref(), &place, options)?
+            enter(&place.fallback()?.unwrap_or_default(), way)?
         }
+        // A limit on processes, which counts the go-between as well, is reached; a user comes from another part of the
+        // tree; the kernel cannot do it: there the process can be moved all the same, as runc does.
+        Err(Error::System {
+            errno: Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP, ..
+        }) if way == Way::Born && !once => enter(&place, Way::Moved)?,
         result => result?,
     };
     steps.then("wait until the program runs");
     let running = converse(target, &wire, pid, options);
     if running.is_err() {
-        let _ = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), libc::SIGKILL));
-        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+        end(pid);
     }
     running
 }
@@ -140,11 +147,21 @@ fn check_terminal(planned: &ProcessPlan, options: &Options) -> Result<()> {
     }
 }
 
+/// How the process comes to its control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It is the child of a process that is there.
+    Born,
+    /// It is moved there when it exists, before its program runs: slower, and no limit on processes forbids it.
+    Moved,
+}
+
 fn enter(
     target: &Target,
     planned: &ProcessPlan,
     filter: Option<&Filter>,
     place: &ExecTarget,
+    way: Way,
     options: &Options,
 ) -> Result<(Wire, i32)> {
     let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
@@ -157,7 +174,8 @@ fn enter(
     let namespaces = target.record.namespaces;
     let time = namespaces & plan::namespaces::NEWTIME != 0;
     let time_namespace = time.then(|| open_time(target)).transpose()?;
-    let cgroup_files: Vec<BorrowedFd<'_>> = place.join_files().collect();
+    let born = way == Way::Born;
+    let cgroup_files: Vec<BorrowedFd<'_>> = place.join_files().filter(|_| born).collect();
     let entering = Entering {
         process: planned,
         wire: &child_wire,
@@ -176,23 +194,21 @@ fn enter(
     let mut result: Option<Result<i32>> = None;
     let mut go_between = || result = Some(go_between(&entering));
     // Born in the container's control group, where its child stays.
-    let born = clone::with_borrowed_memory(false, place.clone_target(), &mut go_between);
-    let in_cgroup = match born {
-        // A limit on processes is reached, a user comes from another part of the tree, the kernel is older: there the
-        // process can be moved all the same, as runc does.
-        Err(Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP)
-            if place.clone_target().is_some() =>
-        {
-            clone::with_borrowed_memory(false, None, &mut go_between).or_error(|| "clone".into())?;
-            false
-        }
-        born => born.map(|()| true).or_error(|| "clone into the container's cgroup".into())?,
-    };
+    let cgroup = place.clone_target().filter(|_| born);
+    clone::with_borrowed_memory(false, cgroup, &mut go_between)
+        .or_error(|| "clone into the container's cgroup".into())?;
     let pid = result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))?;
-    if !in_cgroup {
-        place.attach(pid)?;
+    if !born && let Err(error) = place.attach(pid) {
+        end(pid);
+        return Err(error.into());
     }
     Ok((parent_wire, pid))
+}
+
+/// Ends a process that cannot become what it should. It is not reaped yet, so the number is still that of this child.
+fn end(pid: i32) {
+    let _ = pidfd::open(pid).and_then(|process| pidfd::send_signal(process.as_fd(), libc::SIGKILL));
+    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
 }
 
 /// Runs in a process of its own with this one's memory: whatever it enters or gives up, this process does not.

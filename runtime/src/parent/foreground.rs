@@ -133,6 +133,11 @@ fn reap_others(pid: i32) {
     }
 }
 
+/// How much of a terminal's output is copied in one go, in bytes.
+const PART: usize = 8192;
+/// More than the kernel keeps of what was written to a terminal and not read yet, in bytes (64 KiB, tty_buffer.c).
+const HELD: usize = 256 << 10;
+
 /// The container's terminal, shown on this process's.
 #[derive(Debug)]
 struct Terminal {
@@ -182,9 +187,10 @@ impl Terminal {
         }
     }
 
-    /// Copies what can be copied without waiting.
+    /// Copies what can be copied without waiting, a part at a time: a program that writes without end must not keep what
+    /// is typed, or a signal, from reaching it.
     fn copy(&mut self) {
-        self.copy_output();
+        self.copy_output(1);
         if self.input && self.pending.is_empty() && is_readable(stdin_fd()) {
             let mut buffer = [0; 4096];
             match read(stdin_fd(), &mut buffer) {
@@ -211,23 +217,25 @@ impl Terminal {
         }
     }
 
-    fn copy_output(&mut self) {
-        let mut buffer = [0; 8192];
-        while self.output {
+    fn copy_output(&mut self, parts: usize) {
+        let mut buffer = [0; PART];
+        for _ in 0..parts {
             match read(&self.master, &mut buffer) {
-                Ok(0) => self.output = false,
-                Ok(length) => write_all(std::io::stdout().as_fd(), &buffer[..length]),
+                Ok(length) if length > 0 => write_all(std::io::stdout().as_fd(), &buffer[..length]),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 // The last process has closed its end.
-                Err(_) => self.output = false,
+                _ => self.output = false,
+            }
+            if !self.output {
+                return;
             }
         }
     }
 
-    /// What the program wrote before it ended.
+    /// What the program wrote before it ended: no more than a terminal holds, as others may go on to write.
     fn drain(&mut self) {
-        self.copy_output();
+        self.copy_output(HELD / PART);
     }
 }
 
