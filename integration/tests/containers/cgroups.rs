@@ -2,7 +2,9 @@
 
 use integration::container::{Container, cgroup2_view};
 use integration::runtime::{Kind, runtime};
-use integration::{host, leaks, proc, since, skip};
+use integration::{host, leaks, outcome, proc, since, skip};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
 use serde_json::json;
 use std::fs;
 
@@ -93,6 +95,37 @@ fn cgroups_made_inside_are_removed() {
         let Some(directory) = directory else { continue };
         fs::create_dir_all(directory.join("nested/deeper")).unwrap();
         c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+/// Whoever may make cgroups below the container's may give them names that are no text, and make them deeper than a path
+/// can be long: neither hides a process, or keeps the container from being deleted.
+#[test]
+fn cgroups_with_odd_names_and_without_end_are_removed() {
+    use std::os::unix::ffi::OsStrExt;
+    for (name, via) in [("native", Container::new().via.clone()), ("version 2", cgroup2_view())] {
+        let mut c = Container::new();
+        c.via = via;
+        c.without_namespace("pid").shell("sleep 1000 & echo $!; exec sleep 1000");
+        c.run_detached();
+        outcome::until("the second process", || c.output().ends_with('\n'));
+        let second = c.output().trim().to_owned();
+        let directory =
+            if name == "native" { host::cgroup1(c.pid(), "devices") } else { host::cgroup2(c.pid()) };
+        let Some(directory) = directory else { continue };
+        let odd = directory.join(std::ffi::OsStr::from_bytes(b"\xff"));
+        fs::create_dir(&odd).unwrap();
+        fs::write(odd.join("cgroup.procs"), &second).unwrap();
+        let mut here = fs::File::open(&directory).unwrap();
+        let long = "x".repeat(255);
+        for _ in 0..20 {
+            mkdirat(&here, long.as_str(), Mode::S_IRWXU).unwrap();
+            here = openat(&here, long.as_str(), OFlag::O_RDONLY, Mode::empty()).unwrap().into();
+        }
+        assert!(c.call(&["ps", "--format", "json", &c.id]).ok().stdout.contains(&second), "{name}");
+        c.delete_force().ok();
+        assert!(!host::alive(second.parse().unwrap()), "{name}");
         leaks::assert_none(&c);
     }
 }

@@ -1,9 +1,10 @@
 //! One directory of a cgroup filesystem: reading and writing the small files in it.
 
 use super::error::{Error, Result};
-use crate::sys::{Errno, errno_of};
+use crate::sys::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::Mode;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A directory of a cgroup filesystem, by path, and by descriptor where one is open.
@@ -97,22 +98,68 @@ impl Dir {
         }
     }
 
-    /// The names of its sub-directories.
-    pub(super) fn children(&self) -> std::result::Result<Vec<String>, Errno> {
-        let entries = std::fs::read_dir(&self.path).map_err(|error| errno_of(&error))?;
+    /// The names of the cgroups in it. Who may make some there may give them names that are no text.
+    fn names(&self) -> std::result::Result<Vec<CString>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| errno_of(&error))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                names.push(entry.file_name().to_string_lossy().into_owned());
+        for entry in nix::dir::Dir::from_fd(self.open(".", flags)?)?.iter() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if entry.file_type() == Some(nix::dir::Type::Directory) && name != c"." && name != c".." {
+                names.push(name.to_owned());
             }
         }
         Ok(names)
     }
 
-    /// The sub-directory of that name.
-    pub(super) fn child(&self, name: &str) -> Self {
-        Self::new(self.file(name))
+    /// The cgroup of that name in it, by descriptor.
+    fn below(&self, name: &CStr) -> std::result::Result<Self, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = match &self.fd {
+            Some(fd) => openat(fd, name, flags, Mode::empty())?,
+            None => return Err(Errno::EBADF),
+        };
+        Ok(Self { path: String::new(), fd: Some(fd) })
+    }
+
+    /// Visits this cgroup and all below it, and leaves those below it, each after what is below that: with the one above
+    /// it, and its name there. One descriptor is open at a time, and no path is longer than a name: a container that may make
+    /// cgroups may make them as deep as it likes. What is gone by then has nothing below it.
+    ///
+    /// # Errors
+    /// What `visit` or `leave` says; a cgroup that cannot be opened.
+    pub(super) fn walk(
+        &self,
+        visit: &mut dyn FnMut(&Self) -> std::result::Result<(), Errno>,
+        leave: &mut dyn FnMut(BorrowedFd<'_>, &CStr) -> std::result::Result<(), Errno>,
+    ) -> std::result::Result<(), Errno> {
+        let names = |dir: &Self| match dir.names() {
+            Err(errno) if absent(Some(errno)) => Ok(Vec::new()),
+            names => names,
+        };
+        let mut here = match self.open(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            Err(errno) if absent(Some(errno)) => return Ok(()),
+            fd => Self { path: String::new(), fd: Some(fd?) },
+        };
+        visit(&here)?;
+        let mut left = names(&here)?;
+        let mut above: Vec<(CString, Vec<CString>)> = Vec::new();
+        loop {
+            if let Some(name) = left.pop() {
+                match here.below(&name) {
+                    Err(errno) if absent(Some(errno)) => continue,
+                    next => here = next?,
+                }
+                visit(&here)?;
+                above.push((name, std::mem::replace(&mut left, names(&here)?)));
+            } else if let Some((name, others)) = above.pop() {
+                here = here.below(c"..")?;
+                leave(here.fd().ok_or(Errno::EBADF)?, &name)?;
+                left = others;
+            } else {
+                return Ok(());
+            }
+        }
     }
 
     /// An error about a file in it.

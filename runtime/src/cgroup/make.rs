@@ -187,8 +187,7 @@ pub(super) fn make_member(
 /// A container must have its cgroup for itself, and a frozen one would stop it before it starts.
 pub(super) fn refuse_used(member: &Member) -> Result<()> {
     let dir = &member.dir;
-    let mut pids = Vec::new();
-    tree::all_processes(dir, &mut pids).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
+    let pids = tree::all_processes(dir).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
     if !pids.is_empty() {
         return Err(Error::NotEmpty { count: pids.len(), path: dir.path().to_owned() });
     }

@@ -31,8 +31,7 @@ impl Cgroup {
     /// A cgroup that cannot be read. One that is gone has none.
     pub fn processes(&self) -> Result<Vec<i32>> {
         let Some(member) = self.counting() else { return Ok(Vec::new()) };
-        let mut pids = Vec::new();
-        tree::all_processes(&member.dir, &mut pids)
+        let mut pids = tree::all_processes(&member.dir)
             .map_err(|errno| member.dir.error("read", "cgroup.procs", errno))?;
         pids.retain(|pid| *pid > 0);
         Ok(pids)

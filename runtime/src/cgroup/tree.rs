@@ -8,6 +8,8 @@ use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -203,16 +205,11 @@ pub(super) fn processes(dir: &Dir) -> std::result::Result<Vec<i32>, Errno> {
 }
 
 /// As [`processes`], with all cgroups below.
-pub(super) fn all_processes(dir: &Dir, into: &mut Vec<i32>) -> std::result::Result<(), Errno> {
-    into.extend(processes(dir)?);
-    let children = match dir.children() {
-        Err(errno) if absent(Some(errno)) => return Ok(()),
-        result => result?,
-    };
-    for name in children {
-        all_processes(&dir.child(&name), into)?;
-    }
-    Ok(())
+pub(super) fn all_processes(dir: &Dir) -> std::result::Result<Vec<i32>, Errno> {
+    let mut pids = Vec::new();
+    let mut visit = |dir: &Dir| processes(dir).map(|found| pids.extend(found));
+    dir.walk(&mut visit, &mut |_, _| Ok(()))?;
+    Ok(pids)
 }
 
 /// Removes a cgroup with everything below it, waiting for processes in it that are about to end. One that is gone is
@@ -231,9 +228,13 @@ pub(super) fn remove(dir: &Dir, deadline: Instant) -> Result<()> {
         }
     }
     loop {
-        for name in dir.children().or_else(none_if_absent).map_err(|errno| failed(dir, errno))? {
-            remove(&dir.child(&name), deadline)?;
-        }
+        // What is not empty yet keeps those above it, and is tried again.
+        let mut leave =
+            |above: BorrowedFd<'_>, name: &CStr| match unlinkat(above, name, UnlinkatFlags::RemoveDir) {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENODEV | Errno::EBUSY) => Ok(()),
+                Err(errno) => Err(errno),
+            };
+        dir.walk(&mut |_| Ok(()), &mut leave).map_err(|errno| failed(dir, errno))?;
         match rmdir(dir) {
             Ok(()) => return Ok(()),
             Err(Errno::EBUSY) if Instant::now() < deadline => wait_for_change(dir, deadline)?,
@@ -248,10 +249,6 @@ pub(super) fn remove_idle(dir: &Dir) -> bool {
     rmdir(dir).is_ok()
 }
 
-fn none_if_absent(errno: Errno) -> std::result::Result<Vec<String>, Errno> {
-    if absent(Some(errno)) { Ok(Vec::new()) } else { Err(errno) }
-}
-
 fn rmdir(dir: &Dir) -> std::result::Result<(), Errno> {
     match std::fs::remove_dir(dir.path()).map_err(|error| sys::errno_of(&error)) {
         Err(Errno::ENOENT) => Ok(()),
@@ -264,17 +261,17 @@ fn failed(dir: &Dir, errno: Errno) -> Error {
 }
 
 fn busy(dir: &Dir) -> Error {
-    let what = match processes(dir) {
+    let what = match all_processes(dir) {
         Ok(pids) if !pids.is_empty() => format!("processes {pids:?}"),
         _ => "the kernel".to_owned(),
     };
     Error::Busy { path: dir.path().to_owned(), seconds: PATIENCE.as_secs(), what }
 }
 
-/// Waits until a process of a cgroup has ended. `cgroup.events` would tell on v2, but the kernel holds such notices back
+/// Waits until a process of a cgroup, or of one below it, has ended. `cgroup.events` would tell on v2, but the kernel holds such notices back
 /// for 10 ms after the one before; a pidfd tells at once, and on v1, too.
 pub(super) fn wait_for_change(dir: &Dir, deadline: Instant) -> Result<()> {
-    let pids = processes(dir).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
+    let pids = all_processes(dir).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
     let pidfd = pids.iter().find_map(|pid| sys::pidfd::open(*pid).ok());
     let events = dir.open("cgroup.events", OFlag::O_RDONLY).ok();
     let mut polls = match (&pidfd, &events) {

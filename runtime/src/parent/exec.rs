@@ -122,7 +122,8 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
         // A limit on processes, which counts the go-between as well, is reached; a user comes from another part of the
         // tree; the kernel cannot do it: there the process can be moved all the same, as runc does.
         Err(Error::System {
-            errno: Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP, ..
+            errno: Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP,
+            ..
         }) if way == Way::Born && !once => enter(&place, Way::Moved)?,
         result => result?,
     };
