@@ -14,6 +14,7 @@ use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
 use crate::weak;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -268,8 +269,9 @@ impl StateDir {
         })?;
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| self.io("lock", &self.path)(errno.into()))?;
-        // Whoever had it before may have deleted the directory.
-        if self.path.is_dir() { Ok(Lock(Some(lock))) } else { Err(StateError::Missing) }
+        // Whoever had it before may have deleted the directory: what is there now under its name is another container's.
+        let stat = fstat(&*lock).map_err(|errno| self.io("stat", &self.path)(errno.into()))?;
+        if stat.st_nlink > 0 { Ok(Lock(Some(lock))) } else { Err(StateError::Missing) }
     }
 
     fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -286,6 +288,8 @@ impl StateDir {
             // Not written to its end: by a `create` that is just beginning, or was killed then and had made nothing else.
             Err(StateError::Missing) => match self.read_json(FIRST_RECORD) {
                 Err(StateError::Damaged { .. }) => return Err(StateError::Missing),
+                // Between the two looks it was replaced.
+                Err(StateError::Missing) => self.read_json(RECORD)?,
                 result => result?,
             },
             result => result?,
@@ -564,6 +568,54 @@ mod tests {
         drop(lock);
         dir.remove().expect("removed");
         assert!(matches!(StateDir::open(root.path(), "one"), Err(StateError::Missing)));
+    }
+
+    /// Whoever waits while a container is deleted must not take the next one of that name for it.
+    #[test]
+    fn a_lock_is_on_the_container_that_was_meant() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
+        let same = StateDir::open(root.path(), "one").expect("there");
+        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path()).expect("there"));
+        let waiting = std::thread::spawn(move || same.lock().map(drop));
+        let waits = || {
+            let locks = fs::read_to_string("/proc/locks").expect("locks");
+            locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} ")))
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !waits() {
+            assert!(std::time::Instant::now() < deadline, "nobody waits");
+            std::thread::yield_now();
+        }
+        dir.remove().expect("removed");
+        let (_next, _lock) = StateDir::create(root.path(), "one").expect("created");
+        drop(lock);
+        assert!(matches!(waiting.join().expect("it ends"), Err(StateError::Missing)));
+    }
+
+    /// What has a record has one at every moment.
+    #[test]
+    fn a_record_is_found_while_it_is_replaced() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+        let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
+        let same = StateDir::open(root.path(), "one").expect("there");
+        for _ in 0..500 {
+            dir.write_first_record(&record).expect("written");
+            let written = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    while !written.load(std::sync::atomic::Ordering::Relaxed) {
+                        same.record().expect("one or the other");
+                    }
+                });
+                std::thread::sleep(std::time::Duration::from_micros(100));
+                dir.write_record(&record).expect("written");
+                written.store(true, std::sync::atomic::Ordering::Relaxed);
+                reader.join().expect("found");
+            });
+            fs::remove_file(dir.path().join(RECORD)).expect("removed");
+        }
     }
 
     #[test]
