@@ -138,7 +138,11 @@ fn several_containers_by_a_pattern() {
         c.sleeping();
     }
     let pattern = format!("^({}|{})$", first.id, second.id);
-    first.call(&["kill", "--regex", &pattern, "KILL"]).ok();
+    // One that has ended keeps the signal from none of the others.
+    first.kill("KILL").ok();
+    outcome::until("the end of the first", || first.status() == "stopped");
+    let kill = first.call(&["kill", "--regex", &pattern, "KILL"]);
+    assert!(kill.error().contains("container not running") && kill.error().contains(&first.id), "{kill:#?}");
     assert_eq!((first.wait(), second.wait()), (End::Killed(9), End::Killed(9)));
     assert_eq!(third.status(), "running");
     first.call(&["delete", "--regex", &pattern]).ok();

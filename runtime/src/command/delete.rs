@@ -1,8 +1,8 @@
 //! `delete`: takes back all that a container has.
 
-use super::{Command, CommandError, Context};
+use super::{Command, CommandError, Context, only_id};
 use crate::cgroup::Cgroup;
-use crate::cli::{Parsed, UsageError, switch};
+use crate::cli::{Parsed, switch};
 use crate::hook;
 use crate::log::Log;
 use crate::parent::start::hook_state;
@@ -24,18 +24,11 @@ pub const DELETE: Command = Command {
 };
 
 fn delete(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
-    let words = parsed.words()?;
-    let [id] = words.as_slice() else {
-        return Err(UsageError::Arguments { command: "delete", expected: "exactly 1" }.into());
-    };
+    let id = only_id("delete", parsed)?;
     let force = parsed.on("force")?;
-    if !parsed.on("regex")? {
-        one(context, id, force)?;
-        return Ok(0);
-    }
-    let pattern = super::pattern::Pattern::new(id).map_err(CommandError::other)?;
-    for id in state::ids(&context.root)?.iter().filter(|id| pattern.matches(id)) {
-        one(context, id, force)?;
+    match parsed.on("regex")? {
+        true => super::each_matching(context, id, |id| one(context, id, force))?,
+        false => one(context, id, force)?,
     }
     Ok(0)
 }

@@ -29,13 +29,9 @@ fn kill(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         [id, name] => (*id, signal(name)?),
         _ => return Err(UsageError::Arguments { command: "kill", expected: "1 or 2" }.into()),
     };
-    if !parsed.on("regex")? {
-        one(context, id, signal, all)?;
-        return Ok(0);
-    }
-    let pattern = super::pattern::Pattern::new(id).map_err(CommandError::other)?;
-    for id in state::ids(&context.root)?.iter().filter(|id| pattern.matches(id)) {
-        one(context, id, signal, all)?;
+    match parsed.on("regex")? {
+        true => super::each_matching(context, id, |id| one(context, id, signal, all))?,
+        false => one(context, id, signal, all)?,
     }
     Ok(0)
 }

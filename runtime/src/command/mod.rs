@@ -369,6 +369,29 @@ pub fn no_arguments(command: &'static str, parsed: &Parsed) -> Result<(), UsageE
     }
 }
 
+/// Does something to every container whose id matches a pattern; one that refuses keeps none of the others from it.
+///
+/// # Errors
+/// The pattern is none, or the last of the failures; those before it are logged.
+pub fn each_matching(
+    context: &Context,
+    pattern: &str,
+    act: impl Fn(&str) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let pattern = pattern::Pattern::new(pattern).map_err(CommandError::other)?;
+    let mut outcome = Ok(());
+    for id in crate::state::ids(&context.root)?.iter().filter(|id| pattern.matches(id)) {
+        let failed = match act(id) {
+            Ok(()) => continue,
+            Err(error) => CommandError::other(format!("{id}: {error}")),
+        };
+        if let Err(before) = std::mem::replace(&mut outcome, Err(failed)) {
+            context.log.write(Level::Error, &before.to_string());
+        }
+    }
+    outcome
+}
+
 /// The one argument of a command that takes a container's id.
 ///
 /// # Errors
