@@ -178,6 +178,18 @@ fn a_namespace_of_the_host_is_not_one_of_the_containers() {
     let mut c = Container::new();
     c.namespace("mount", Some("/proc/self/ns/mnt")).args(&["/bin/true"]);
     assert!(table_unchanged(&mut c), "the host's mounts have changed");
+    let mut c = Container::new();
+    c.namespace("network", Some("/proc/self/ns/net")).args(&["/bin/true"]);
+    c.put("/linux/netDevices", json!({ "here": { "name": "there" } }));
+    let after = c.text_path("after");
+    let script =
+        format!("ip link add here type veth peer name other && \"$0\" \"$@\"; cat /proc/net/dev > {after}");
+    c.via.splice(0..0, ["unshare", "-n", "sh", "-c", &script].map(OsString::from));
+    let _ = c.run(&[]);
+    assert!(
+        fs::read_to_string(after).unwrap().contains(" here:"),
+        "an interface of the host has another name"
+    );
 }
 
 /// A namespace file bound below the source of a mount makes some kernels refuse to copy the tree: what is mounted then

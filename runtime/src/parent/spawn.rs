@@ -6,7 +6,7 @@ use crate::plan::namespaces::{NEWTIME, Namespaces};
 use crate::plan::{self, Host, Plan, PlanError};
 use crate::sys::capability::SYS_ADMIN;
 use crate::sys::clone::{self, Forked};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, fd, process};
 use crate::weak;
 use nix::sys::stat::{FileStat, fstat, stat};
 use std::fs::File;
@@ -43,7 +43,7 @@ pub fn open_namespaces(namespaces: &Namespaces) -> Result<Vec<Joined>> {
             // A FIFO or a device in its place is refused, not waited for.
             let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
             let file = file.map_err(super::error::file_error("open namespace", path))?;
-            match namespace_type(file.as_fd()) {
+            match fd::namespace_type(file.as_fd()) {
                 Ok(found) if found == join.flag => Ok((join.flag, join.name, file.into())),
                 _ => Err(Error::Other(format!("{} is not a {} namespace", path.display(), join.name))),
             }
@@ -61,7 +61,10 @@ pub fn refuse_own(plan: &Plan, joins: &[Joined]) -> Result<()> {
     for (flag, name, file) in joins {
         let (own, changed) = match *flag {
             libc::CLONE_NEWNS => (c"/proc/self/ns/mnt", Some("mounts")),
-            libc::CLONE_NEWNET => (c"/proc/self/ns/net", setting(b"sys/net/").then_some("linux.sysctl")),
+            libc::CLONE_NEWNET => {
+                let changed = setting(b"sys/net/") || !plan.net_devices.is_empty();
+                (c"/proc/self/ns/net", changed.then_some("linux.sysctl, linux.netDevices"))
+            }
             libc::CLONE_NEWIPC => {
                 let changed = setting(b"sys/kernel/") || setting(b"sys/fs/");
                 (c"/proc/self/ns/ipc", changed.then_some("linux.sysctl"))
@@ -100,11 +103,6 @@ pub fn refuse_alone(plan: &Plan, host: &Host) -> plan::Result<()> {
         return Err(PlanError::at("linux.namespaces", problem));
     }
     Ok(())
-}
-
-/// `NS_GET_NSTYPE` (ioctl_ns(2)): the `CLONE_NEW…` flag of a namespace file.
-fn namespace_type(file: BorrowedFd<'_>) -> std::result::Result<libc::c_int, Errno> {
-    crate::sys::fd::namespace_type(file)
 }
 
 /// Which new namespaces the child makes itself.
