@@ -259,7 +259,11 @@ fn make_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
     }
 }
 
-fn create_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+/// Makes an empty regular file, mode 0644 less the umask.
+///
+/// # Errors
+/// The errno of openat(2); `EEXIST` where there is something of that name, which is neither followed nor opened.
+pub fn create_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     openat(dir, name, flags, Mode::from_bits_truncate(0o644))
 }

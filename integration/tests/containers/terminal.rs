@@ -4,7 +4,7 @@ use integration::console::Console;
 use integration::container::{Container, End};
 use integration::outcome;
 use integration::sockets::Receiver;
-use integration::{since, sys};
+use integration::{since, skip, sys};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -347,6 +347,27 @@ fn a_terminated_run_puts_the_modes_back() {
     run.console.expect("SIGTERM");
     assert_eq!(outcome::wait(&mut run.child, "run").code(), Some(0));
     assert!(run.console.is_cooked());
+}
+
+/// What an image has at `/dev/console` is covered, and never opened: it may be a device that does something then.
+#[test]
+fn a_console_that_is_another_device_is_not_opened() {
+    let mut c = Container::new();
+    let memory = nix::sys::stat::makedev(1, 1);
+    let (kind, mode) = (nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::S_IRUSR);
+    // Which the rules of this container keep it from opening.
+    if nix::sys::stat::mknod(&c.rootfs("dev/console"), kind, mode, memory).is_err() {
+        skip!("needs the right to make device nodes");
+    }
+    c.unmount("/dev");
+    for directory in ["dev/pts", "dev/shm", "dev/mqueue"] {
+        fs::create_dir(c.rootfs(directory)).unwrap();
+    }
+    c.shell("test -t 0 && stat -c %t /dev/console");
+    let mut console = created(&mut c);
+    c.start();
+    console.expect("88\r\n");
+    assert_eq!(c.wait(), End::Exited(0));
 }
 
 /// CVE-2025-52565: `/dev/console` of the image is a link to a place on the host.

@@ -10,6 +10,7 @@ use crate::wire::{FromChild, Wire};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Opens a new terminal, hands its master over and returns its other end.
@@ -60,22 +61,16 @@ pub fn open_slave(master: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// `/dev/console` is the terminal.
 fn bind_console(dev: BorrowedFd<'_>, slave: &OwnedFd) -> Step<()> {
     let what = || "bind /dev/console".to_owned();
-    let flags = OFlag::O_CREAT
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_RDONLY
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY
-        | OFlag::O_CLOEXEC;
     #[cfg(debug_assertions)]
     if weak::off("console") {
-        let place =
-            weak::resolve_by_name(dev, std::ffi::OsStr::new("console"), path::Missing::File).or_fail(what)?;
+        let place = weak::resolve_by_name(dev, OsStr::new("console"), path::Missing::File).or_fail(what)?;
         let mount = mount::clone_mount(slave.as_fd(), false).or_fail(what)?;
         return mount::move_mount(mount.as_fd(), place.as_fd()).or_fail(what);
     }
-    // Made here if missing, never through a link (CVE-2026-88264). What is there is covered, whatever it is.
-    match openat(dev, "console", flags, Mode::from_bits_truncate(0o666)) {
-        Ok(_) | Err(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV | Errno::EIO | Errno::EISDIR) => {}
+    // Made here if missing, never through a link (CVE-2026-88264). What is there is covered, whatever it is, and not opened:
+    // it may be a device that only its opening sets to work.
+    match path::create_file(dev, OsStr::new("console")) {
+        Ok(_) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno).or_fail(what),
     }
     let place = openat(dev, "console", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
