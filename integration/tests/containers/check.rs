@@ -210,6 +210,17 @@ fn protections_that_are_missing_are_named() {
     assert!(paths(&c, "warning").contains(&"process.capabilities".to_owned()));
 }
 
+#[test]
+fn what_is_said_of_capabilities_that_are_not_written_is_so() {
+    ours!();
+    let mut c = Container::new();
+    c.config["process"].as_object_mut().unwrap().remove("capabilities");
+    let sets = c.report().caps;
+    assert_eq!((sets.bounding, sets.permitted), (0, 0));
+    let said = c.call(&["check", c.bundle().to_str().unwrap()]).ok().stdout;
+    assert!(said.contains("process.capabilities: none are written, and the program has none"), "{said}");
+}
+
 /// A user namespace turns most of what root may do into what a user may do.
 #[test]
 fn dangers_are_weighed() {

@@ -90,8 +90,8 @@ const CAPABILITIES: [(&str, Level, &str); 21] = [
 pub(super) fn capabilities(dangers: &mut Dangers<'_>) {
     let process = dangers.accepted.config.process.as_ref();
     let Some(written) = process.and_then(|process| process.capabilities.as_ref()) else {
-        if dangers.is_root() && !dangers.mapped() {
-            let what = "none are written, and the program keeps all that the runtime has";
+        if dangers.is_root() {
+            let what = "none are written, and the program has none";
             dangers.add(Level::Note, "process.capabilities", what, "write the capabilities that it needs");
         }
         return;
