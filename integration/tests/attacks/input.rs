@@ -122,6 +122,7 @@ fn different_entries_without_number() {
         |number: u32| json!({ "path": format!("/dev/x{number}"), "type": "c", "major": 1, "minor": 3 });
     let call = |number: u32| json!({ "names": [format!("call{number}")], "action": "SCMP_ACT_ERRNO" });
     let setting = |number: u32| (format!("net.x.y{number}"), json!("1"));
+    let interface = |number: u32| (format!("if{number}"), json!({}));
     for (pointer, value) in [
         ("/process/capabilities/bounding", many(&|number| json!(format!("CAP_{number}")))),
         ("/process/capabilities/ambient", many(&|number| json!(format!("CAP_{number}")))),
@@ -131,6 +132,7 @@ fn different_entries_without_number() {
         ("/linux/devices", many(&node)),
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": many(&call) })),
         ("/linux/sysctl", Value::Object((0..50_000).map(setting).collect())),
+        ("/linux/netDevices", Value::Object((0..200_000).map(interface).collect())),
         ("/hooks/poststop", many(&|number| json!({ "path": format!("relative{number}") }))),
     ] {
         let mut c = Container::new();

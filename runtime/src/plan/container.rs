@@ -12,6 +12,7 @@ use super::{
 };
 use crate::spec;
 use crate::weak;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 
@@ -154,20 +155,28 @@ fn with_groups(mut planned: ProcessPlan, config: &spec::Config) -> Result<Proces
     Ok(planned)
 }
 
-/// A user and a group that a new user namespace does not have cannot be become (setresuid(2), `EINVAL`).
+/// A user and groups that a new user namespace does not have cannot be become (setresuid(2), setgroups(2), `EINVAL`).
 fn mapped(planned: ProcessPlan, namespaces: &Namespaces) -> Result<ProcessPlan> {
     if !namespaces.creates(libc::CLONE_NEWUSER) {
         return Ok(planned);
     }
     let identity = &planned.identity;
-    for (field, map, id) in [("uid", &namespaces.uids, identity.uid), ("gid", &namespaces.gids, identity.gid)]
-    {
-        if !map.iter().any(|line| id >= line.container_id && id - line.container_id < line.size) {
-            let problem = format!("{id} is not mapped by linux.{field}Mappings");
-            return Err(PlanError::at(format!("process.user.{field}"), problem));
-        }
+    let has = |map: &[spec::IdMapping], id: u32| {
+        map.iter().any(|line| id >= line.container_id && id - line.container_id < line.size)
+    };
+    let missing = |field: String, id: u32, kind: &str| {
+        Err(PlanError::at(field, format!("{id} is not mapped by linux.{kind}Mappings")))
+    };
+    if !has(&namespaces.uids, identity.uid) {
+        return missing("process.user.uid".to_owned(), identity.uid, "uid");
     }
-    Ok(planned)
+    if !has(&namespaces.gids, identity.gid) {
+        return missing("process.user.gid".to_owned(), identity.gid, "gid");
+    }
+    match identity.groups.iter().enumerate().find(|(_, id)| !has(&namespaces.gids, **id)) {
+        Some((index, id)) => missing(format!("process.user.additionalGids[{index}]"), *id, "gid"),
+        None => Ok(planned),
+    }
 }
 
 /// config.md: a runtime must refuse a version it does not support. All of 1.x is compatible.
@@ -270,6 +279,7 @@ fn net_devices(linux: &spec::Linux, namespaces: &Namespaces, host: &Host) -> Res
         ));
     }
     let mut planned: Vec<(String, String)> = Vec::with_capacity(linux.net_devices.len());
+    let mut taken = BTreeSet::new();
     for (outside, device) in &linux.net_devices {
         let at = |problem: String| PlanError::at(format!("linux.netDevices[{outside:?}]"), problem);
         let inside = if device.name.is_empty() { outside } else { &device.name };
@@ -279,7 +289,7 @@ fn net_devices(linux: &spec::Linux, namespaces: &Namespaces, host: &Host) -> Res
                 return Err(at(format!("{name:?} is not the name of an interface")));
             }
         }
-        if planned.iter().any(|(_, other)| other == inside) {
+        if !taken.insert(inside) {
             return Err(at(format!("{inside:?} is the name of two interfaces")));
         }
         planned.push((outside.clone(), inside.clone()));
@@ -364,6 +374,22 @@ mod tests {
                 (other, _) => panic!("{uid}:{gid}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn groups_must_be_mapped() {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 1000, "size": 3}]);
+        let with = |groups: &[u32]| {
+            config(|c| {
+                c["process"]["user"]["additionalGids"] = serde_json::json!(groups);
+                c["linux"]["namespaces"] = serde_json::json!([{"type": "user"}, {"type": "mount"}]);
+                c["linux"]["uidMappings"] = map.clone();
+                c["linux"]["gidMappings"] = map.clone();
+            })
+        };
+        assert!(plan(&with(&[2, 0]), Path::new("/b"), &HOST).is_ok());
+        let error = plan(&with(&[2, 3]), Path::new("/b"), &HOST).expect_err("refused").to_string();
+        assert_eq!(error, "process.user.additionalGids[1]: 3 is not mapped by linux.gidMappings");
     }
 
     #[test]

@@ -20,20 +20,28 @@ pub struct Identity {
     pub keep_groups: bool,
     /// File mode creation mask; 0022 when absent, as runc.
     pub umask: u32,
-    /// Capabilities; `None` leaves them to the change of user ids.
+    /// Capabilities: none that were not asked for.
     pub capabilities: Sets,
     /// `no_new_privs`.
     pub no_new_privileges: bool,
 }
 
+/// `NGROUPS_MAX` of `linux/limits.h`.
+const MOST_GROUPS: usize = 65_536;
+
 /// Plans the identity of a process.
 ///
 /// # Errors
-/// Ids that mean "no id" to the kernel, a umask with bits outside of 0777.
+/// Ids that mean "no id" to the kernel, more groups than it takes, a umask with bits outside of 0777.
 pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) -> Result<Identity> {
     let user = &process.user;
     for (field, id) in [("uid", user.uid), ("gid", user.gid)] {
         check_id(&format!("process.user.{field}"), id)?;
+    }
+    if user.additional_gids.len() > MOST_GROUPS {
+        let problem =
+            format!("has {} groups; the kernel takes at most {MOST_GROUPS}", user.additional_gids.len());
+        return Err(PlanError::at("process.user.additionalGids", problem));
     }
     for (index, id) in user.additional_gids.iter().enumerate() {
         check_id(&format!("process.user.additionalGids[{index}]"), *id)?;

@@ -1,5 +1,6 @@
 //! `mounts`: what is mounted where, and how.
 
+use super::namespaces::check_map;
 use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
 use crate::spec;
@@ -152,7 +153,6 @@ fn what(
         if mount.source.is_empty() {
             return Err(PlanError::at(path("source"), "is empty; expected the path to bind"));
         }
-
         return Ok(What::Bind {
             source: bundle.join(&mount.source),
             tree: bind == Bind::Tree,
@@ -216,6 +216,8 @@ fn idmap(
             let problem = "uidMappings and gidMappings must both be there";
             return Err(PlanError::at(path("uidMappings"), problem));
         }
+        check_map(&path("uidMappings"), &mount.uid_mappings)?;
+        check_map(&path("gidMappings"), &mount.gid_mappings)?;
         return Ok(Some(Idmap { tree, uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }));
     }
     if let Some(text) = &options.idmap_text {
@@ -226,6 +228,9 @@ fn idmap(
             );
             PlanError::at(path("options"), problem)
         })?;
+        for map in [&uids, &gids] {
+            check_map("idmap", map).map_err(|error| PlanError::at(path("options"), error.to_string()))?;
+        }
         return Ok(Some(Idmap { tree, uids, gids }));
     }
     if !userns {
@@ -309,6 +314,15 @@ mod tests {
             ),
             (mount("bind", "/a", &["idmap=uids=1"]), "mounts[3].options: \"idmap=uids=1\" is not a map"),
             (mount("tmpfs", "a\0b", &[]), "mounts[3].source: "),
+            (mount("bind", "/a", &["idmap=uids=0-1-0;gids=0-1-1"]), "mounts[3].options: idmap[0]: size is 0"),
+            (
+                spec::Mount {
+                    uid_mappings: vec![spec::IdMapping { size: 1, ..Default::default() }],
+                    gid_mappings: vec![spec::IdMapping { size: 1, ..Default::default() }; 2],
+                    ..mount("bind", "/a", &[])
+                },
+                "mounts[3].gidMappings[1]: overlaps",
+            ),
         ] {
             let error = planned(&mount).expect_err(expected).to_string();
             assert!(error.starts_with(expected), "{error}");

@@ -97,6 +97,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("nosymfollow", Set(libc::MOUNT_ATTR_NOSYMFOLLOW)),
     ("private", Propagation(libc::MS_PRIVATE)),
     ("rbind", Effect::Bind(Bind::Tree)),
+    // Relative is the absence of the other two.
     ("relatime", Clear(libc::MOUNT_ATTR__ATIME)),
     ("remount", Effect::Remount),
     ("ridmap", Effect::Idmap(true)),
@@ -175,12 +176,7 @@ pub fn plan(path: &str, options: &[String]) -> Result<Options> {
 /// The effect of `name` after an `r`: an attribute for the whole tree, or a propagation type.
 fn recursive(name: &str) -> Option<Effect> {
     let effect = lookup(OPTIONS, name)?;
-    (RECURSIVE.contains(&name) || matches!(effect, Propagation(_))).then_some(if name == "relatime" {
-        // Relative is the absence of the other two.
-        Clear(libc::MOUNT_ATTR__ATIME)
-    } else {
-        effect
-    })
+    (RECURSIVE.contains(&name) || matches!(effect, Propagation(_))).then_some(effect)
 }
 
 impl Options {
