@@ -322,6 +322,35 @@ fn what_a_profile_costs_is_what_was_measured() {
     assert!(read("README.md").contains(&said), "the README should say: {said}");
 }
 
+/// Each complaint about shims in ARCHITECTURE.md has tests that exist; `…` stands for any text, and one without a file is in
+/// that of the one before it.
+#[test]
+fn the_tests_of_each_complaint_exist() {
+    let architecture = read("ARCHITECTURE.md");
+    let table = architecture.split("| complaint |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut named = 0;
+    for row in table.lines().skip(2) {
+        let cell = row.split('|').nth(2).unwrap();
+        let mut source = String::new();
+        for test in cell.split('`').skip(1).step_by(2) {
+            let name = test.rsplit("::").next().unwrap();
+            if let Some((file, _)) = test.split_once("::") {
+                source = read(&format!("integration/tests/{file}.rs"));
+            }
+            let parts: Vec<&str> = name.split('…').collect();
+            let found = source.lines().filter_map(|line| line.strip_prefix("fn ")?.split_once("()")).any(
+                |(have, _)| {
+                    let (first, last) = (parts[0], parts[parts.len() - 1]);
+                    have.starts_with(first) && have.ends_with(last) && (parts.len() > 1 || have == name)
+                },
+            );
+            assert!(found, "{test} does not exist: {row}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named} tests are named");
+}
+
 /// Every package that a crate of the workspace is built from is in the table of ARCHITECTURE.md, and nothing else.
 #[test]
 fn the_table_of_packages_is_that_of_the_manifests() {
