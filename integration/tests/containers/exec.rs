@@ -491,7 +491,8 @@ fn it_ends_with_its_process() {
     let mut c = Container::new();
     c.sleeping();
     for _ in 0..20 {
-        c.exec(&[], &["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 3"]).code();
+        let exec = c.exec(&[], &["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & exit 3"]);
+        assert_eq!(exec.code(), 3, "{exec:#?}");
     }
 }
 

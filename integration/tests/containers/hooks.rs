@@ -260,8 +260,9 @@ fn a_failing_poststop_hook_is_a_warning() {
     c.put("/hooks/poststop/-", host_hook("exit 5"));
     c.put("/hooks/poststop/-", host_hook(&format!("echo second >> {log}")));
     c.sleeping();
-    c.delete_force().ok();
+    let delete = c.delete_force().ok();
     assert_eq!(log_of(&c), ["second"]);
+    assert!(delete.logged("warning").iter().any(|warning| warning.contains("hook")), "{delete:#?}");
     leaks::assert_none(&c);
 }
 
