@@ -20,7 +20,7 @@
 //! | [`user`] | the unprivileged user of the rootless tests |
 //! | [`engine`] | containerd, dockerd and podman, private to one test program |
 //! | [`shim`] | the shim without and with engines: a containerd's side of ttrpc, its events, its FIFOs |
-//! | [`skip`] | leaves a test, saying what it lacks |
+//! | [`mod@skip`] | leaves a test, saying what it lacks |
 //! | [`sys`] | system calls that neither the standard library nor nix wraps |
 //!
 //! `RUNTIME=/path` puts another runtime in Corten's place; see [`runtime`].
