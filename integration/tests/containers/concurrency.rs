@@ -89,9 +89,8 @@ fn a_kill_during_the_start_is_not_lost() {
         c.create();
         let start = c.launch(&["start", &c.id]);
         let kill = c.launch(&["kill", &c.id, "KILL"]);
-        let start = start.finish();
+        start.finish();
         assert!(kill.finish().status.success());
-        let _ = start;
         assert_eq!(c.wait(), End::Killed(9));
         assert_eq!(c.status(), "stopped");
         c.delete().ok();
