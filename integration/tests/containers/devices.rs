@@ -62,7 +62,6 @@ fn listed_devices_are_made() {
     assert_eq!(look("/dev/pipe"), ("p".into(), 0, 0, 0o622, 1, 2));
 }
 
-/// The mode must not pass through the umask of the caller or of the container.
 /// Rootless engines bind the host's nodes and list them as devices too: they must not become the container's to change.
 #[test]
 fn a_node_bound_from_the_host_stays_as_it_is() {
@@ -83,6 +82,7 @@ fn a_node_bound_from_the_host_stays_as_it_is() {
     assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o604, 11, 12));
 }
 
+/// The mode must not pass through the umask of the caller or of the container.
 #[test]
 fn the_mode_of_a_device_is_exact() {
     let mut c = Container::new();
