@@ -1,6 +1,6 @@
 //! Answers: JSON, streams, errors.
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
@@ -9,8 +9,9 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 
 use crate::error::{Error, Kind, Result};
 
@@ -76,91 +77,90 @@ pub fn error(error: &Error) -> Answer {
     with(status, "application/json", whole(text))
 }
 
-/// An answer whose body is sent piece by piece; its header goes at once.
-pub fn stream(kind: &'static str) -> (Pusher, Answer) {
+/// An answer whose body `send` sends piece by piece; its header goes at once.
+pub fn stream<F: Future<Output = ()> + Send + 'static>(
+    kind: &'static str,
+    send: impl FnOnce(Pusher) -> F,
+) -> Answer {
     let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(32);
     let pieces = stream::poll_fn(move |context| receiver.poll_recv(context));
     let body = StreamBody::new(pieces.map_ok(Frame::data));
-    (Pusher(sender), with(StatusCode::OK, kind, body.boxed_unsync()))
+    tokio::spawn(send(Pusher { sender, silent: false }));
+    with(StatusCode::OK, kind, body.boxed_unsync())
 }
 
-/// A line of JSON.
-fn line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.extend_from_slice(b"\r\n");
-    line
+/// An answer that tells how some work goes, and of its failure.
+pub fn progress<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Answer {
+    stream("application/json", |pusher| {
+        let working = work(pusher.clone());
+        async move {
+            if let Err(error) = working.await {
+                pusher.fail(&error, None).await;
+            }
+        }
+    })
 }
 
-/// An error in a stream of progress.
-fn failure(error: &Error) -> Value {
-    json!({"errorDetail": {"message": error.message}, "error": error.message})
+/// An archive that is sent while it is written; the answer is broken off when that fails, so that the client sees that
+/// it is not complete.
+pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static) -> Answer {
+    stream("application/x-tar", |pusher| async move {
+        let mut writer = BufWriter::with_capacity(64 << 10, Blocking(pusher.sender.clone()));
+        let written = block_in_place(|| write(&mut writer).and_then(|()| Ok(writer.flush()?)));
+        if let Err(error) = written {
+            let _nobody = pusher.sender.send(Err(io::Error::other(error.message))).await;
+        }
+    })
 }
 
-/// The sending end of such a body.
+/// The sending end of a body that is sent piece by piece.
 #[derive(Debug, Clone)]
-pub struct Pusher(mpsc::Sender<io::Result<Bytes>>);
+pub struct Pusher {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    silent: bool,
+}
 
 impl Pusher {
     /// Sends bytes; whether anybody still wants them.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
-        self.0.send(Ok(bytes.into())).await.is_ok()
+        match self.silent {
+            true => !self.sender.is_closed(),
+            false => self.sender.send(Ok(bytes.into())).await.is_ok(),
+        }
     }
 
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        self.send(line(value)).await
+        let mut line = serde_json::to_vec(value).unwrap_or_default();
+        line.extend_from_slice(b"\r\n");
+        self.send(line).await
     }
 
-    /// The same from a thread that may wait.
-    pub fn json_blocking(&self, value: &impl Serialize) -> bool {
-        self.0.blocking_send(Ok(line(value).into())).is_ok()
-    }
-
-    /// One whose pieces nobody reads; it is open as long as this one is.
+    /// One that sends nothing; it is open as long as this one is.
     #[must_use]
     pub fn silenced(&self) -> Self {
-        let (sender, mut receiver) = mpsc::channel(32);
-        let listener = self.0.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    piece = receiver.recv() => if piece.is_none() { return },
-                    () = listener.closed() => return,
-                }
-            }
-        });
-        Self(sender)
+        Self { silent: true, ..self.clone() }
     }
 
-    /// Says that it failed, as streams of progress do.
-    pub async fn fail(&self, error: &Error) -> bool {
-        self.json(&failure(error)).await
-    }
-
-    /// The same from a thread that may wait.
-    pub fn fail_blocking(&self, error: &Error) -> bool {
-        self.json_blocking(&failure(error))
+    /// Says that it failed, as streams of progress do; `code` is the exit status of what did.
+    pub async fn fail(&self, error: &Error, code: Option<i64>) {
+        let mut detail = json!({"message": error.message});
+        if let Some(code) = code {
+            detail["code"] = json!(code);
+        }
+        self.json(&json!({"errorDetail": detail, "error": error.message})).await;
     }
 
     /// Waits until nobody listens any more.
     pub async fn closed(&self) {
-        self.0.closed().await;
-    }
-
-    /// A writer for code that waits.
-    pub fn writer(self) -> impl io::Write {
-        io::BufWriter::with_capacity(64 << 10, Blocking(self.0))
-    }
-
-    /// Breaks the answer off, so that the client sees that it is not complete.
-    pub fn break_off(&self, error: &Error) {
-        let _nobody = self.0.blocking_send(Err(io::Error::other(error.message.clone())));
+        self.sender.closed().await;
     }
 }
 
+/// A writer for code that waits.
 struct Blocking(mpsc::Sender<io::Result<Bytes>>);
 
-impl io::Write for Blocking {
+impl Write for Blocking {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
         sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())

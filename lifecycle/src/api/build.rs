@@ -34,23 +34,15 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
         let file = build::parse(&build::context::dockerfile(&context.root, &name)?)?;
         Ok((context, file))
     })?;
-    let (pusher, answer) = answer::stream("application/json");
-    let progress = if quiet { pusher.silenced() } else { pusher.clone() };
-    let mut build = Build::new(engine, progress, options, context);
-    tokio::spawn(async move {
+    Ok(answer::stream("application/json", move |pusher| async move {
+        let progress = if quiet { pusher.silenced() } else { pusher.clone() };
+        let mut build = Build::new(engine, progress, options, context);
         match build.run(file).await {
             Ok(id) if quiet => drop(pusher.json(&json!({"stream": format!("{id}\n")})).await),
             Ok(_) => {}
-            Err(error) => {
-                let mut detail = json!({"message": error.message});
-                if let Some(code) = build.exit {
-                    detail["code"] = json!(code);
-                }
-                pusher.json(&json!({"errorDetail": detail, "error": error.message})).await;
-            }
+            Err(error) => pusher.fail(&error, build.exit).await,
         }
-    });
-    Ok(answer)
+    }))
 }
 
 fn options(call: &Call) -> Result<Options> {

@@ -95,9 +95,8 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
     if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
         return Err(Error::invalid(format!("Invalid condition: {condition}")));
     }
-    let (pusher, answer) = answer::stream("application/json");
     let container = Arc::clone(container);
-    tokio::spawn(async move {
+    Ok(answer::stream("application/json", move |pusher| async move {
         let over = |container: &Container| match condition.as_str() {
             "removed" => container.is_removed(),
             "next-exit" => container.exits() > exits || container.is_removed(),
@@ -119,8 +118,7 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
         };
         let error = if error.is_empty() { Value::Null } else { json!({"Message": error}) };
         pusher.json(&json!({"StatusCode": code, "Error": error})).await;
-    });
-    Ok(answer)
+    }))
 }
 
 fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
@@ -142,9 +140,8 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         follow: call.flag("follow"),
     };
     let raw = container.record().has_terminal();
-    let (pusher, answer) = answer::stream(Way::kind(raw, call.version));
     let mut lines = container::read_log(container, query);
-    tokio::spawn(async move {
+    Ok(answer::stream(Way::kind(raw, call.version), move |pusher| async move {
         loop {
             let line = tokio::select! {
                 line = lines.recv() => line,
@@ -155,8 +152,7 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
                 return;
             }
         }
-    });
-    Ok(answer)
+    }))
 }
 
 fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {

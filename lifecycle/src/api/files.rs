@@ -49,18 +49,12 @@ pub(super) fn changes(container: &Container) -> Result<Answer> {
 
 /// Sends a tree as an archive.
 fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static) -> Answer {
-    let (pusher, answer) = answer::stream("application/x-tar");
-    tokio::task::spawn_blocking(move || {
-        let packed = root().and_then(|(root, path, name)| {
-            let mut pack = Pack::new(pusher.clone().writer(), Source::Tree);
-            pack.add(&root, &path, &name)?;
-            pack.finish().map(drop)
-        });
-        if let Err(error) = packed {
-            pusher.break_off(&error);
-        }
-    });
-    answer
+    answer::archive(|writer| {
+        let (root, path, name) = root()?;
+        let mut pack = Pack::new(writer, Source::Tree);
+        pack.add(&root, &path, &name)?;
+        pack.finish().map(drop)
+    })
 }
 
 pub(super) fn export(container: &Arc<Container>) -> Result<Answer> {

@@ -73,14 +73,12 @@ pub(super) fn answer(
     let kind = Way::kind(way.raw, call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
-        let (pusher, answer) = answer::stream(kind);
-        tokio::spawn(async move {
+        return Ok(answer::stream(kind, |pusher| async move {
             let Some((mut output, _)) = sides.await else { return };
             while let Some(bytes) = way.next(&mut output).await
                 && pusher.send(bytes).await
             {}
-        });
-        return Ok(answer);
+        }));
     }
     let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let upgrading = hyper::upgrade::on(&mut call.request);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::request::Call;
@@ -84,27 +85,21 @@ fn matches(pattern: &str, name: &Reference) -> bool {
 
 async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
-    let (pusher, answer) = answer::stream("application/json");
-    tokio::task::spawn_blocking(move || match archive::load(&engine.images, file) {
-        Ok(images) => {
-            for (id, names) in images {
-                if names.is_empty() {
-                    pusher.json_blocking(&json!({"stream": format!("Loaded image ID: {id}\n")}));
+    Ok(answer::progress(|pusher| async move {
+        for (id, names) in block_in_place(|| archive::load(&engine.images, file))? {
+            if names.is_empty() {
+                pusher.json(&json!({"stream": format!("Loaded image ID: {id}\n")})).await;
+            }
+            for name in names {
+                let name = name.familiar_full();
+                if let Ok(image) = engine.images.find(&id) {
+                    engine.events.publish("image", "load", &id, inspect::image_attributes(&image, &name));
                 }
-                for name in names {
-                    let name = name.familiar_full();
-                    if let Ok(image) = engine.images.find(&id) {
-                        engine.events.publish("image", "load", &id, inspect::image_attributes(&image, &name));
-                    }
-                    pusher.json_blocking(&json!({"stream": format!("Loaded image: {name}\n")}));
-                }
+                pusher.json(&json!({"stream": format!("Loaded image: {name}\n")})).await;
             }
         }
-        Err(error) => {
-            pusher.fail_blocking(&error);
-        }
-    });
-    Ok(answer)
+        Ok(())
+    }))
 }
 
 fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
@@ -119,14 +114,10 @@ fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
             None => images.push(((*image).clone(), reference.into_iter().collect())),
         }
     }
-    let (pusher, answer) = answer::stream("application/x-tar");
-    tokio::task::spawn_blocking(move || {
+    Ok(answer::archive(move |writer| {
         let _lease = engine.images.lease();
-        if let Err(error) = archive::save(&engine.images, &images, pusher.clone().writer()) {
-            pusher.break_off(&error);
-        }
-    });
-    Ok(answer)
+        archive::save(&engine.images, &images, writer)
+    }))
 }
 
 fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {

@@ -38,9 +38,8 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
         registry::download(&source, file.try_clone()?).await?;
         file.rewind()?;
     }
-    let (pusher, answer) = answer::stream("application/json");
-    tokio::task::spawn_blocking(move || {
-        let make = || -> Result<String> {
+    Ok(answer::progress(|pusher| async move {
+        let id = block_in_place(|| {
             let _lease = engine.images.lease();
             let blob = engine.images.content.add(file, None)?;
             let layer = engine.images.layers.unpack(&engine.images.content, &blob.digest, None)?;
@@ -55,13 +54,10 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             };
             image.rootfs.diff_ids = vec![layer.diff_id];
             finish(engine, &image, None, reference.as_ref(), "import")
-        };
-        match make() {
-            Ok(id) => pusher.json_blocking(&json!({"status": id})),
-            Err(error) => pusher.fail_blocking(&error),
-        };
-    });
-    Ok(answer)
+        })?;
+        pusher.json(&json!({"status": id})).await;
+        Ok(())
+    }))
 }
 
 /// Adds an image and gives it its name.

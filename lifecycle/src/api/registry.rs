@@ -22,13 +22,9 @@ pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     Reference::parse(&reference.to_string())?;
     call.check_platform()?;
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
-    let (pusher, answer) = answer::stream("application/json");
-    tokio::spawn(async move {
-        if let Err(error) = registry::pull(engine, &reference, credentials, &pusher).await {
-            pusher.fail(&error).await;
-        }
-    });
-    Ok(answer)
+    Ok(answer::progress(
+        |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
+    ))
 }
 
 /// `GET /distribution/NAME/json`
@@ -51,13 +47,9 @@ pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<A
     let image = engine.images.find(&reference.to_string()).map_err(missing)?;
     let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
     let remote = Registry::new(&reference.domain, credentials)?;
-    let (pusher, answer) = answer::stream("application/json");
-    tokio::spawn(async move {
-        if let Err(error) = registry::push(engine, &remote, &image, &reference, &pusher).await {
-            pusher.fail(&error).await;
-        }
-    });
-    Ok(answer)
+    Ok(answer::progress(|pusher| async move {
+        registry::push(engine, &remote, &image, &reference, &pusher).await
+    }))
 }
 
 /// `POST /auth`

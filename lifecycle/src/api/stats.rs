@@ -64,9 +64,8 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     if streaming && one_shot {
         return Err(Error::invalid("cannot have stream=true and one-shot=true"));
     }
-    let (pusher, answer) = answer::stream("application/json");
     let container = Arc::clone(container);
-    tokio::spawn(async move {
+    Ok(answer::stream("application/json", |pusher| async move {
         let mut before = json!({
             "read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
         });
@@ -87,8 +86,7 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
                 () = pusher.closed() => return,
             }
         }
-    });
-    Ok(answer)
+    }))
 }
 
 async fn sample(container: &Container) -> Value {

@@ -178,8 +178,7 @@ fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
     let (past, mut receiver) = engine.events.subscribe();
-    let (pusher, answer) = answer::stream("application/json");
-    tokio::spawn(async move {
+    Ok(answer::stream("application/json", move |pusher| async move {
         let wanted =
             |event: &Event| until.is_none_or(|until| event.time <= until) && event_wanted(&filters, event);
         let past = past.iter().filter(|event| since.is_some_and(|since| event.time >= since));
@@ -205,8 +204,7 @@ fn events(engine: &Engine, call: &Call) -> Result<Answer> {
                 _ => return,
             }
         }
-    });
-    Ok(answer)
+    }))
 }
 
 /// What is on the disk: of all kinds, or of those that are asked for.
