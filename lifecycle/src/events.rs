@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::time::Time;
+use crate::time::{self, Time};
 
 /// How many events are remembered.
 const REMEMBERED: usize = 1024;
@@ -34,8 +34,8 @@ impl Event {
             "Action": self.action,
             "Actor": {"ID": self.actor, "Attributes": self.attributes},
             "scope": "local",
-            "time": self.time.seconds,
-            "timeNano": self.time.total_nanos(),
+            "time": self.time.as_second(),
+            "timeNano": time::nanos(self.time),
         });
         if matches!(self.kind, "container" | "image") {
             value["status"] = json!(self.action);

@@ -243,7 +243,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let up = state.status.is_up() || state.status == Status::Restarting;
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
         (all || limit.is_some() || up)
-            && filters.any("status", |status| status == state.status.name())
+            && filters.any("status", |status| json!(state.status) == *status)
             && filters.any("exited", |code| {
                 state.finished != crate::time::NEVER && !up && code.parse() == Ok(state.exit_code)
             })

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, fstatat};
+use nix::sys::stat::FileStat;
 use serde_json::json;
-use std::os::fd::AsFd;
 use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
@@ -16,6 +14,7 @@ use super::request::Call;
 use crate::container::Container;
 use crate::container::record::MountPoint;
 use crate::error::{Error, Result};
+use crate::time::{self, Time};
 use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
 
 /// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
@@ -84,7 +83,7 @@ pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<A
     let path = clean(Path::new(&text));
     let (root, inside, stat, header) = block_in_place(|| -> Result<_> {
         let (root, inside) = place_of(container, &path)?;
-        let stat = look(&root, &inside).ok_or_else(|| missing(&text, container))?;
+        let stat = root.stat(&inside).map_err(|_| missing(&text, container))?;
         let header = describe(&root, &inside, &path, &stat)?;
         Ok((root, inside, stat, header))
     })?;
@@ -108,27 +107,19 @@ pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<A
     Ok(answer)
 }
 
-fn look(root: &Root, path: &Path) -> Option<FileStat> {
-    match root.parent(path).ok()? {
-        Some((folder, name)) => fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW).ok(),
-        None => nix::sys::stat::fstat(root.as_fd()).ok(),
-    }
-}
-
 /// The header with which clients learn what a path of a container is, which is `inside` the root: JSON in base64.
 fn describe(root: &Root, inside: &Path, path: &Path, stat: &FileStat) -> Result<String> {
-    let target = match root.parent(inside)? {
-        Some((folder, name)) if is_kind(stat, libc::S_IFLNK) => {
-            let target = nix::fcntl::readlinkat(folder.as_fd(), &name)?;
+    let target = match is_kind(stat, libc::S_IFLNK) {
+        true => {
             let base = Path::new("/").join(path.parent().unwrap_or(Path::new("")));
-            Path::new("/").join(clean(&base.join(target)))
+            Path::new("/").join(clean(&base.join(root.link(inside)?)))
         }
-        _ => PathBuf::new(),
+        false => PathBuf::new(),
     };
     let name = path.file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
-    let time = crate::time::Time { seconds: stat.st_mtime, nanos: 0 };
+    let time = Time::from_second(stat.st_mtime).unwrap_or_default();
     let value = json!({
-        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time.rfc3339(), "linkTarget": target,
+        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time::text(time), "linkTarget": target,
     });
     Ok(crate::files::base64(value.to_string().as_bytes()))
 }
@@ -174,8 +165,7 @@ pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer>
     let file = call.spool(&container.engine.images.content).await?;
     block_in_place(|| {
         let (root, inside) = place_of(container, &inside)?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let folder = match root.get(&inside, flags) {
+        let folder = match root.folder(&inside) {
             Ok(folder) => folder,
             Err(nix::errno::Errno::ENOTDIR) => {
                 return Err(Error::invalid("extraction point is not a directory"));

@@ -10,7 +10,7 @@ use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
-use crate::time::{NEVER, Time};
+use crate::time::{self, NEVER, Time};
 use crate::tree::Lower;
 
 /// A container in full.
@@ -181,7 +181,7 @@ pub(super) fn row(container: &Container, size: bool) -> Value {
 
 /// A time as rows of lists have it.
 fn seconds(time: Option<&String>) -> i64 {
-    time.and_then(|time| Time::parse(time)).map_or(0, |time| time.seconds)
+    time.and_then(|time| time::parse(time)).map_or(0, Time::as_second)
 }
 
 fn command(words: &[String]) -> String {
@@ -212,7 +212,8 @@ fn ports(record: &Record) -> Vec<Value> {
 /// What people read: `Up 5 minutes (healthy)`.
 fn status(record: &Record) -> String {
     let state = &record.state;
-    let since = |time: &String| words(Time::parse(time).map_or(0, |time| time.elapsed().as_secs()));
+    let since =
+        |time: &String| words(time::parse(time).map_or(0, |time| time::between(time, Time::now()).as_secs()));
     match state.status {
         Status::Created => "Created".into(),
         Status::Running | Status::Paused => {

@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 use crate::error::{Error, Result};
 use crate::image::content::Content;
 use crate::image::{Reference, config};
-use crate::time::Time;
+use crate::time::{self, Time};
 
 /// The largest body that is not a stream.
 const MOST: usize = 8 << 20;
@@ -126,7 +126,7 @@ impl Call {
     /// When it is none.
     pub fn time(&self, key: &str) -> Result<Option<Time>> {
         let parse = |text: &str| {
-            Time::from_query(text).ok_or_else(|| Error::invalid(format!("{key}: invalid time {text:?}")))
+            time::from_query(text).ok_or_else(|| Error::invalid(format!("{key}: invalid time {text:?}")))
         };
         // Nothing has happened until 1970; old clients mean no limit by that.
         self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
@@ -179,7 +179,7 @@ impl Call {
         }
         let bad = |text: &String| Error::invalid(format!("invalid filter 'until={text}'"));
         let until = filters.get("until").and_then(|values: &Vec<String>| values.first());
-        let until = until.map(|text| Time::from_query(text).ok_or_else(|| bad(text))).transpose()?;
+        let until = until.map(|text| time::from_query(text).ok_or_else(|| bad(text))).transpose()?;
         Ok(Filters { values: filters, until })
     }
 
@@ -255,7 +255,7 @@ impl Filters {
 
     /// Whether something that was made then is older than `until`, if that is asked for.
     pub fn old(&self, made: Option<&str>) -> bool {
-        self.until.is_none_or(|until| made.and_then(Time::parse).is_some_and(|made| made < until))
+        self.until.is_none_or(|until| made.and_then(time::parse).is_some_and(|made| made < until))
     }
 
     /// What a filter that names one thing leads to.

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::rootless;
-use crate::time::Time;
+use crate::time::{self, Time};
 
 pub(super) async fn route(engine: &'static Engine, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
@@ -122,7 +122,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
         "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
         "Debug": false, "NFd": 0, "NGoroutines": 0, "NEventsListener": 0,
-        "SystemTime": crate::time::now(),
+        "SystemTime": time::now(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": if unified { "2" } else { "1" },
@@ -187,8 +187,7 @@ fn events(engine: &Engine, call: &Call) -> Result<Answer> {
                 return;
             }
         }
-        let left = until.map(|until| until.total_nanos() - Time::now().total_nanos());
-        let left = left.map_or(Duration::MAX, |left| Duration::from_nanos(u64::try_from(left).unwrap_or(0)));
+        let left = until.map_or(Duration::MAX, |until| time::between(Time::now(), until));
         let end = tokio::time::sleep(left);
         tokio::pin!(end);
         loop {

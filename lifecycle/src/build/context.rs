@@ -1,11 +1,8 @@
 //! The context of a build: what the client sent, unpacked where nothing outside can be reached, without what
 //! `.dockerignore` leaves out.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::fstatat;
 use regex::Regex;
 
 use crate::error::{Error, Result};
@@ -28,14 +25,12 @@ pub fn dockerfile(context: &Root, name: &str) -> Result<String> {
 
 /// Removes what is left out below a folder; whether anything stays in it.
 fn prune(context: &Root, rules: &Rules, folder: &Path) -> Result<bool> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let here = context.get(folder, flags).map_err(Error::at("open", folder))?;
+    let here = context.list(folder).map_err(Error::at("open", folder))?;
     let mut stays = false;
     for entry in files::entries(&by_descriptor(&here)) {
         let name = Path::new(entry.file_name().unwrap_or_default());
         let path = folder.join(name);
-        let stat = fstatat(here.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let is_folder = is_kind(&stat, libc::S_IFDIR);
+        let is_folder = is_kind(&context.stat(&path)?, libc::S_IFDIR);
         let out = rules.leave_out(&path.to_string_lossy());
         if !out || is_folder && rules.has_exceptions {
             let kept = !is_folder || prune(context, rules, &path)?;

@@ -4,12 +4,11 @@
 //! context or image leads out of it.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use digest_io::IoWrapper;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
-use nix::sys::stat::{FileStat, fstat, fstatat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::FileStat;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -138,7 +137,7 @@ impl Copy {
     /// With the path that failed.
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
         let target = clean(Path::new(&self.target));
-        let folder = |path: &Path| to.get(path, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
+        let folder = |path: &Path| to.folder(path).is_ok();
         let apply = |below: &Path| Apply {
             owner: Some(self.owner),
             mode: self.mode,
@@ -172,15 +171,11 @@ impl Copy {
 fn look(from: &Root, path: &Path) -> Result<Found> {
     let mut path = clean(path);
     for _ in 0..LINKS {
-        let Some((folder, name)) = from.parent(&path)? else {
-            return Ok(Found { path, stat: fstat(from.as_fd())?, archive: false, root: None });
-        };
-        let stat = fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let stat = from.stat(&path)?;
         if !is_kind(&stat, libc::S_IFLNK) {
             return Ok(Found { path, stat, archive: false, root: None });
         }
-        let target = PathBuf::from(readlinkat(folder.as_fd(), &name)?);
-        path = clean(&path.parent().unwrap_or(Path::new("")).join(target));
+        path = clean(&path.parent().unwrap_or(Path::new("")).join(from.link(&path)?));
     }
     Err(nix::errno::Errno::ELOOP.into())
 }

@@ -5,20 +5,10 @@ use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
 use super::dockerfile::Instruction;
 use super::words::Words;
+use crate::container::settings::shell;
 use crate::container::signal;
 use crate::error::{Error, Result};
 use crate::time;
-
-/// What shell forms are run by, when SHELL has said nothing.
-const SHELL: [&str; 2] = ["/bin/sh", "-c"];
-
-/// The shell of an image.
-pub(super) fn shell(config: &ContainerConfig) -> Vec<String> {
-    match config.shell.as_ref().filter(|shell| !shell.is_empty()) {
-        Some(shell) => shell.clone(),
-        None => SHELL.map(str::to_owned).to_vec(),
-    }
-}
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
 /// these. `cmd_set` remembers whether this build has set CMD: ENTRYPOINT takes away only an inherited one.

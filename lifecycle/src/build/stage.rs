@@ -16,6 +16,7 @@ use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
 use super::words::Words;
 use super::{Build, arguments, settings, short};
+use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -52,7 +53,7 @@ impl Stage {
 
     /// How the history writes of what is no command.
     fn note(&self, told: &str) -> String {
-        format!("{} #(nop) {told}", settings::shell(&self.config).join(" "))
+        format!("{} #(nop) {told}", shell(&self.config).join(" "))
     }
 
     /// Makes the next image.

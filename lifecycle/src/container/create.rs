@@ -175,8 +175,7 @@ fn fill_volumes(container: &Container) -> Result<()> {
     let image = tree::mount(&container.overlay()?)?;
     for point in wanted.into_iter().filter(|point| empty(point)) {
         let path = tree::clean(Path::new(&point.destination));
-        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY;
-        if image.get(&path, flags).is_ok() {
+        if image.folder(&path).is_ok() {
             let volume = Root::open(Path::new(&point.source))?;
             tree::transfer(&image, &path, Path::new("."), &volume, &Apply::default())?;
         }

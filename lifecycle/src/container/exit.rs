@@ -33,9 +33,7 @@ pub(super) fn watch(container: &Arc<Container>, client: Arc<Client>) {
         let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
         let (code, when) = match client.call::<_, WaitResponse>("Wait", &request, None).await {
             Ok(ended) => {
-                let at = ended
-                    .exited_at
-                    .map(|at| Time { seconds: at.seconds, nanos: u32::try_from(at.nanos).unwrap_or(0) });
+                let at = ended.exited_at.and_then(|at| Time::new(at.seconds, at.nanos).ok());
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
             }
             Err(_) => (lost(&container).await, Time::now()),
@@ -47,9 +45,8 @@ pub(super) fn watch(container: &Arc<Container>, client: Arc<Client>) {
 /// Writes the end down and does what follows from it.
 async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let _busy = container.busy.lock().await;
-    let ran = Time::parse(&container.record().state.started).map_or(Duration::ZERO, |start| {
-        Duration::from_nanos(u64::try_from(when.total_nanos() - start.total_nanos()).unwrap_or(0))
-    });
+    let started = time::parse(&container.record().state.started);
+    let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
     let again = should_restart(container, code);
     let written = container.update(|record| {
@@ -57,7 +54,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
         state.exit_code = code;
-        state.finished = when.rfc3339();
+        state.finished = time::text(when);
         state.pid = 0;
         state.socket = None;
         if let Some(health) = &mut state.health {

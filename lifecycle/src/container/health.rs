@@ -6,9 +6,9 @@ use std::time::Duration;
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 use tokio::time::{sleep, timeout};
 
-use super::Container;
 use super::exec::{Exec, ExecConfig};
 use super::record::{Check, Health, Status};
+use super::{Container, settings};
 use crate::time;
 
 /// How much of a check's output is kept, and how many checks.
@@ -19,12 +19,7 @@ fn command(config: &ContainerConfig) -> Option<Vec<String>> {
     let test = config.healthcheck.as_ref()?.test.as_ref()?;
     match test.first().map(String::as_str)? {
         "CMD" => Some(test[1..].to_vec()),
-        "CMD-SHELL" => {
-            let shell = config.shell.clone().filter(|shell| !shell.is_empty());
-            let mut words = shell.unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
-            words.extend(test.get(1).cloned());
-            Some(words)
-        }
+        "CMD-SHELL" => Some(settings::shell(config).into_iter().chain(test.get(1).cloned()).collect()),
         _ => None,
     }
 }
@@ -48,13 +43,14 @@ pub(super) fn watch(container: &Arc<Container>) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let exits = container.exits();
-        let started = time::Time::parse(&container.record().state.started).unwrap_or_else(time::Time::now);
+        let started = time::parse(&container.record().state.started).unwrap_or_else(time::Time::now);
         loop {
-            let begun = started.elapsed() >= nanos(check.start_period, Duration::ZERO);
+            let in_grace =
+                || time::between(started, time::Time::now()) < nanos(check.start_period, Duration::ZERO);
             let starting =
                 container.record().state.health.as_ref().is_some_and(|health| health.status == "starting");
             let interval = nanos(check.interval, Duration::from_secs(30));
-            let pause = if starting && !begun {
+            let pause = if starting && in_grace() {
                 nanos(check.start_interval, Duration::from_secs(5)).min(interval)
             } else {
                 interval
@@ -65,8 +61,7 @@ pub(super) fn watch(container: &Arc<Container>) {
             }
             if container.record().state.status == Status::Running {
                 let result = run(&container, &words, &check).await;
-                let in_grace = started.elapsed() < nanos(check.start_period, Duration::ZERO);
-                note(&container, result, in_grace, check.retries);
+                note(&container, result, in_grace(), check.retries);
             }
         }
     });

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use super::{Container, streams};
 use crate::error::Result;
 use crate::logger::rotated;
-use crate::time::Time;
+use crate::time::{self, Time};
 
 /// What of a log is wanted.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +58,7 @@ impl Query {
             return None;
         }
         if self.since.is_some() || self.until.is_some() {
-            let time = Time::parse(&line.time)?;
+            let time = time::parse(&line.time)?;
             if self.since.is_some_and(|since| time < since) || self.until.is_some_and(|until| time > until) {
                 return None;
             }

@@ -4,11 +4,8 @@
 //! the container has changed, and does not get into images made from it.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-
-use nix::fcntl::OFlag;
 
 use super::Container;
 use crate::error::{Error, Result};
@@ -25,7 +22,7 @@ const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 pub(super) fn make(container: &Container) -> Result<()> {
     let image = tree::mount(&Lower { upper: None, ..container.overlay()? })?;
     let layer = container.folder.join("init");
-    let missing = |path: &&str| image.get(Path::new(path), OFlag::O_PATH | OFlag::O_NOFOLLOW).is_err();
+    let missing = |path: &&str| image.stat(Path::new(path)).is_err();
     for path in FOLDERS.iter().filter(|path| missing(path)) {
         folder(&image, &layer, Path::new(path))?;
     }
@@ -46,14 +43,9 @@ fn folder(image: &Root, layer: &Path, path: &Path) -> Result<bool> {
     for part in path.components() {
         done.push(part);
         let here = layer.join(&done);
-        let (mode, owner) = match image.get(&done, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
-            Ok(fd) => {
-                let stat = nix::sys::stat::fstat(fd.as_fd()).map_err(Error::at("look at", &done))?;
-                if !tree::is_kind(&stat, libc::S_IFDIR) {
-                    return Ok(false);
-                }
-                (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid))
-            }
+        let (mode, owner) = match image.stat(&done) {
+            Ok(stat) if !tree::is_kind(&stat, libc::S_IFDIR) => return Ok(false),
+            Ok(stat) => (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid)),
             Err(_) => (0o755, (0, 0)),
         };
         files::make_dir(&here, 0o755)?;

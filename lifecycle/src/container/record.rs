@@ -107,19 +107,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Restarting => "restarting",
-            Self::Exited => "exited",
-            Self::Removing => "removing",
-            Self::Dead => "dead",
-        }
-    }
-
     /// It has processes.
     pub fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Paused)

@@ -71,6 +71,17 @@ fn union(own: Option<Vec<String>>, image: Option<&Vec<String>>) -> Option<Vec<St
     (!all.is_empty()).then_some(all)
 }
 
+/// What shell forms are run by, when SHELL has said nothing.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// The shell of an image.
+pub fn shell(config: &ContainerConfig) -> Vec<String> {
+    match config.shell.as_ref().filter(|shell| !shell.is_empty()) {
+        Some(shell) => shell.clone(),
+        None => SHELL.map(str::to_owned).to_vec(),
+    }
+}
+
 /// Words of which a request may have one or a list, as a list.
 pub fn normalize(body: &mut Value) {
     for key in ["Cmd", "Entrypoint"] {

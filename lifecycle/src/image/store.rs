@@ -21,24 +21,17 @@ use crate::time;
 use crate::tree::{self, Lower, Pack, Root, Source};
 
 /// An image.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
     /// The digest of its configuration.
     pub id: String,
-    /// Its configuration.
+    /// Its configuration: a blob, and not written down once more.
+    #[serde(skip)]
     pub config: ConfigFile,
     /// When it was named last.
     pub tagged: Option<String>,
     /// The image it was made from, when it was made here.
     pub parent: Option<String>,
-}
-
-/// What is on disk of an image.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    id: String,
-    tagged: Option<String>,
-    parent: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -76,10 +69,10 @@ impl Store {
         let mut state = State { names: files::read_json(&names)?.unwrap_or_default(), ..State::default() };
         for path in files::entries(&folder) {
             // A blob that is gone makes the image unusable, not the engine.
-            if let Ok(Some(Record { id, tagged, parent })) = files::read_json(&path)
-                && let Ok(config) = content.read(&id).and_then(|text| ConfigFile::parse(&text))
+            if let Ok(Some(image)) = files::read_json::<Image>(&path)
+                && let Ok(config) = content.read(&image.id).and_then(|text| ConfigFile::parse(&text))
             {
-                state.images.insert(id.clone(), Arc::new(Image { id, config, tagged, parent }));
+                state.images.insert(image.id.clone(), Arc::new(Image { config, ..image }));
             }
         }
         state.names.retain(|_, id| state.images.contains_key(id));
@@ -117,9 +110,8 @@ impl Store {
 
     /// Writes an image down.
     fn put(&self, state: &mut State, image: Image) -> Result<()> {
-        let Image { id, tagged, parent, .. } = image.clone();
-        files::write_json(&self.record_path(&id), &Record { id: id.clone(), tagged, parent })?;
-        state.images.insert(id, Arc::new(image));
+        files::write_json(&self.record_path(&image.id), &image)?;
+        state.images.insert(image.id.clone(), Arc::new(image));
         Ok(())
     }
 

@@ -12,14 +12,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{
-    FileStat, Mode, SFlag, UtimensatFlags, fstatat, futimens, makedev, mkdirat, mknodat, utimensat,
-};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
-use super::{Root, by_descriptor, clean, is_kind};
+use super::{Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result};
 
 /// What a name that begins with `.wh.` means.
@@ -72,7 +70,7 @@ impl Apply {
         }
         // Deepest first: setting the time of a directory is the last thing that happens in it.
         for (path, time) in done.times.into_iter().rev() {
-            if let Ok(fd) = root.get(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            if let Ok(fd) = root.list(&path) {
                 let _time = futimens(fd.as_fd(), &time, &time);
             }
         }
@@ -224,7 +222,7 @@ impl Done {
 
 /// What a name in a directory is.
 fn look(folder: &OwnedFd, name: &Path) -> io::Result<Option<FileStat>> {
-    match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    match stat_at(folder, name) {
         Err(Errno::ENOENT) => Ok(None),
         other => Ok(Some(other?)),
     }

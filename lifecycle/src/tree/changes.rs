@@ -5,14 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, fstatat};
+use nix::sys::stat::FileStat;
 
 use super::overlay::{is_opaque, is_whiteout};
-use super::{Lower, Root, by_descriptor, is_kind, mount};
+use super::{Lower, Root, by_descriptor, is_kind, mount, stat_at};
 use crate::error::{Error, Result};
 
 /// One thing that was changed.
@@ -53,12 +52,11 @@ struct Walk {
 impl Walk {
     /// Looks at what is in a folder, which was one before when `existed`; whether anything in it was changed.
     fn folder(&mut self, at: &mut PathBuf, existed: bool) -> Result<bool> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let folder = self.upper.get(at, flags).map_err(Error::at("open", &at))?;
+        let folder = self.upper.list(at).map_err(Error::at("open", &at))?;
         let existed = existed && !is_opaque(&folder);
         let mut names = names(&folder).map_err(Error::at("read", &at))?;
         if self.copied && existed {
-            for lower in self.lower.iter().filter_map(|lower| lower.get(at, flags).ok()) {
+            for lower in self.lower.iter().filter_map(|lower| lower.list(at).ok()) {
                 names.extend(self::names(&lower).map_err(Error::at("read", &at))?);
             }
         }
@@ -74,7 +72,7 @@ impl Walk {
     }
 
     fn one(&mut self, folder: &OwnedFd, name: &Path, at: &mut PathBuf, existed: bool) -> Result<()> {
-        let stat = match fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let stat = match stat_at(folder, name) {
             Ok(stat) => Some(stat).filter(|stat| self.copied || !is_whiteout(stat)),
             Err(nix::errno::Errno::ENOENT) => None,
             Err(errno) => return Err(Error::at("look at", &at)(errno)),
@@ -114,7 +112,7 @@ fn names(folder: &OwnedFd) -> std::io::Result<BTreeSet<OsString>> {
 /// What a path is in a tree, and the capabilities of a program there.
 fn lookup(lower: &Root, path: &Path) -> Option<(FileStat, Option<Vec<u8>>)> {
     let (folder, name) = lower.parent(path).ok()??;
-    let stat = fstatat(folder.as_fd(), &name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    let stat = stat_at(&folder, &name).ok()?;
     let capabilities = capabilities(&folder, &name, &stat);
     Some((stat, capabilities))
 }

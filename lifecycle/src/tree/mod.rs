@@ -18,8 +18,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchownat};
 
 use crate::error::{Error, Result};
@@ -51,18 +51,8 @@ impl Root {
     /// # Errors
     /// The errno of openat2(2).
     pub fn get(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        self.make(path, flags, 0)
-    }
-
-    /// Opens or makes a path inside.
-    ///
-    /// # Errors
-    /// The errno of openat2(2).
-    pub fn make(&self, path: &Path, flags: OFlag, mode: u32) -> nix::Result<OwnedFd> {
-        let mode = if flags.contains(OFlag::O_CREAT) { mode } else { 0 };
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
-            .mode(Mode::from_bits_truncate(mode))
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // A rename elsewhere in the tree makes the kernel unsure for a moment.
@@ -75,6 +65,38 @@ impl Root {
         Err(Errno::EAGAIN)
     }
 
+    /// Opens a directory inside, for what is below it.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn folder(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.get(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
+    }
+
+    /// Opens a directory inside, which is not behind a link, to read what is in it.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn list(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.get(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+    }
+
+    /// What a path inside is, and not what it leads to.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn stat(&self, path: &Path) -> nix::Result<FileStat> {
+        fstat(self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?)
+    }
+
+    /// Where a link inside leads to.
+    ///
+    /// # Errors
+    /// The errno of openat2(2), or `EINVAL` and `ENOENT` for what is no link.
+    pub fn link(&self, path: &Path) -> nix::Result<PathBuf> {
+        readlinkat(self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "").map(PathBuf::from)
+    }
+
     /// The directory that holds `path`, and its name in it; `None` for the root itself.
     ///
     /// # Errors
@@ -83,7 +105,7 @@ impl Root {
         let clean = clean(path);
         let Some(name) = clean.file_name() else { return Ok(None) };
         let folder = clean.parent().unwrap_or(Path::new(""));
-        Ok(Some((self.get(folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?, PathBuf::from(name))))
+        Ok(Some((self.folder(folder)?, PathBuf::from(name))))
     }
 
     /// Makes a directory and those above it, which then belong to `owner`, and opens it. Existing ones and links to them
@@ -92,8 +114,7 @@ impl Root {
     /// # Errors
     /// The errno of what failed.
     pub fn make_dirs(&self, path: &Path, owner: Option<(u32, u32)>) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        match self.get(path, flags) {
+        match self.folder(path) {
             Err(Errno::ENOENT) => {}
             other => return other,
         }
@@ -106,7 +127,7 @@ impl Root {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
-        let made = self.get(&clean, flags)?;
+        let made = self.folder(&clean)?;
         if let Some((uid, gid)) = owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
@@ -168,6 +189,11 @@ pub fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
+}
+
+/// What a name in a directory is, and not what it leads to.
+fn stat_at(folder: &OwnedFd, name: &Path) -> nix::Result<FileStat> {
+    fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// Whether a stat is of this kind of file (`S_IF…`).

@@ -1,17 +1,18 @@
 //! The file system of layers and what is written above them: an overlay, mounted where nobody sees it, or a copy where
 //! the kernel makes no overlays.
 
-use std::ffi::CString;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::FileStat;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
 
 use super::{Apply, Root, by_descriptor, is_kind, transfer};
 use crate::error::{Error, Result};
-use crate::{files, sys};
+use crate::files;
 
 /// The directories of a file system.
 #[derive(Debug, Clone, Default)]
@@ -77,25 +78,25 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
     mount_overlay(overlay).map(Root::new).map_err(Error::step("mount the container's file system"))
 }
 
-fn mount_overlay(overlay: &Lower) -> io::Result<std::os::fd::OwnedFd> {
-    let context = sys::fsopen(c"overlay")?;
-    let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
-    let set = |key, path: &Path| sys::fsconfig_set(context.as_fd(), key, Some(&text(path)?));
-    set(c"source", Path::new("overlay"))?;
+fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let set = |key: &str, path: &Path| fsconfig_set_string(context.as_fd(), key, path);
+    set("source", Path::new("overlay"))?;
     // One by one, as a list has to fit into 256 bytes here (Linux 6.5).
-    let one_by_one = overlay.lower.iter().try_for_each(|path| set(c"lowerdir+", path));
+    let one_by_one = overlay.lower.iter().try_for_each(|path| set("lowerdir+", path));
     if one_by_one.is_err() {
         let all: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
-        sys::fsconfig_set(context.as_fd(), c"lowerdir", Some(&CString::new(all.join(":"))?))?;
+        fsconfig_set_string(context.as_fd(), "lowerdir", all.join(":"))?;
     }
     if let Some((upper, work)) = &overlay.upper {
-        set(c"upperdir", upper)?;
-        set(c"workdir", work)?;
+        set("upperdir", upper)?;
+        set("workdir", work)?;
     }
     if crate::rootless::is() {
-        sys::fsconfig_set(context.as_fd(), c"userxattr", None)?;
+        fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
-    sys::fsmount(context.as_fd())
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 /// Whether it is overlayfs's note that a name is hidden.

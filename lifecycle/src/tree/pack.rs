@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstatat, major, minor};
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::{FileStat, Mode, major, minor};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::{is_opaque, is_whiteout};
-use super::{Apply, Change, Root, by_descriptor, clean, is_kind};
+use super::{Apply, Change, Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result};
 
 /// What the files are.
@@ -81,7 +81,7 @@ impl<W: Write> Pack<W> {
     fn add_path(&mut self, root: &Root, path: &Path, name: &Path) -> io::Result<()> {
         match root.parent(path)? {
             None => {
-                let here = root.get(Path::new(""), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+                let here = root.list(Path::new(""))?;
                 let stat = nix::sys::stat::fstat(here.as_fd())?;
                 self.directory(&here, &stat, name, true)
             }
@@ -91,7 +91,7 @@ impl<W: Write> Pack<W> {
 
     /// Adds a name of a folder, with all below it when it is `deep`.
     fn one(&mut self, folder: &OwnedFd, last: &Path, name: &Path, deep: bool) -> io::Result<()> {
-        let stat = fstatat(folder.as_fd(), last, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let stat = stat_at(folder, last)?;
         if self.source == Source::Upper && is_whiteout(&stat) {
             return self.hidden(name);
         }
