@@ -18,7 +18,7 @@ use crate::container::{Container, Exec};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::files;
-use crate::image::Store;
+use crate::image::{Image, Store};
 use crate::network::Networks;
 use crate::task::{self, Shims};
 use crate::volume::Volumes;
@@ -214,6 +214,13 @@ impl Engine {
     /// Forgets a process.
     pub fn drop_exec(&self, id: &str) {
         self.execs.lock().remove(id);
+    }
+
+    /// Tells of something that happened to an image.
+    pub fn publish_image(&self, image: &Image, action: &str, name: &str) {
+        let labels = image.config.container().labels.unwrap_or_default();
+        let attributes = labels.into_iter().chain([("name".to_owned(), name.to_owned())]);
+        self.events.publish("image", action, &image.id, attributes);
     }
 
     /// Removes what no image and no container needs.

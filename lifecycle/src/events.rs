@@ -68,8 +68,9 @@ impl Events {
         kind: &'static str,
         action: impl Into<String>,
         actor: &str,
-        attributes: BTreeMap<String, String>,
+        attributes: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
     ) {
+        let attributes = attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let event =
             Event { kind, action: action.into(), actor: actor.to_owned(), attributes, time: Time::now() };
         // Under the lock, so that all see the same order.

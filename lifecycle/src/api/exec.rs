@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
-use shim::proto::rpc;
 use shim::proto::task::ResizePtyRequest;
 
 use super::answer::{self, Answer};
@@ -94,8 +93,7 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
         width: size("w")?,
         height: size("h")?,
     };
-    let limit = std::time::Duration::from_secs(10);
-    let _done: rpc::Status = container.shim()?.call("ResizePty", &request, Some(limit)).await?;
+    container.shim()?.call(&request).await?;
     Ok(answer::empty(StatusCode::OK))
 }
 

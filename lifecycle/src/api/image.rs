@@ -93,7 +93,7 @@ async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
             for name in names {
                 let name = name.familiar_full();
                 if let Ok(image) = engine.images.find(&id) {
-                    engine.events.publish("image", "load", &id, inspect::image_attributes(&image, &name));
+                    engine.publish_image(&image, "load", &name);
                 }
                 pusher.json(&json!({"stream": format!("Loaded image: {name}\n")})).await;
             }
@@ -128,12 +128,7 @@ fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
         return Err(Error::invalid("refusing to create a tag with a digest reference"));
     }
     engine.images.tag(&reference, &image.id)?;
-    engine.events.publish(
-        "image",
-        "tag",
-        &image.id,
-        inspect::image_attributes(&image, &reference.familiar_full()),
-    );
+    engine.publish_image(&image, "tag", &reference.familiar_full());
     Ok(answer::empty(StatusCode::CREATED))
 }
 
@@ -156,7 +151,7 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
     let untag = |reference: &Reference, done: &mut Vec<Value>| -> Result<()> {
         engine.images.untag(reference)?;
         let name = reference.familiar_full();
-        engine.events.publish("image", "untag", &image.id, inspect::image_attributes(&image, &name));
+        engine.publish_image(&image, "untag", &name);
         done.push(json!({"Untagged": name}));
         Ok(())
     };
@@ -214,7 +209,7 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
 /// Removes an image without names, and what is needed by nothing else after that.
 fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) -> Result<()> {
     engine.images.forget(&image.id)?;
-    engine.events.publish("image", "delete", &image.id, inspect::image_attributes(image, &image.id));
+    engine.publish_image(image, "delete", &image.id);
     done.push(json!({"Deleted": image.id}));
     let (layers, _) = engine.collect()?;
     done.extend(layers.into_iter().map(|layer| json!({"Deleted": layer})));

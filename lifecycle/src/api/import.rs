@@ -8,7 +8,6 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
-use super::inspect;
 use super::request::Call;
 use crate::build::change;
 use crate::container::{Container, settings};
@@ -74,7 +73,7 @@ fn finish(
     }
     let image = engine.images.find(&id)?;
     let label = name.map_or_else(|| id.clone(), Reference::familiar_full);
-    engine.events.publish("image", action, &id, inspect::image_attributes(&image, &label));
+    engine.publish_image(&image, action, &label);
     Ok(id)
 }
 

@@ -351,11 +351,3 @@ pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
     rows.reverse();
     rows
 }
-
-/// Attributes of events about an image.
-pub(super) fn image_attributes(image: &Image, name: &str) -> BTreeMap<String, String> {
-    let mut attributes: BTreeMap<String, String> =
-        image.config.container().labels.unwrap_or_default().into_iter().collect();
-    attributes.insert("name".into(), name.to_owned());
-    attributes
-}

@@ -1,7 +1,5 @@
 //! `/networks/…`, and networks in what is said of containers.
 
-use std::collections::BTreeMap;
-
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -19,14 +17,14 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
         ("GET", []) => list(engine, &call),
         ("POST", ["create"]) => {
             let network = engine.networks.create(call.json().await?.unwrap_or_default())?;
-            event(engine, &network, "create");
+            network::publish(engine, &network, "create", None);
             answer::json_with(StatusCode::CREATED, &json!({"Id": network.id, "Warning": ""}))
         }
         ("POST", ["prune"]) => prune(engine, &call),
         ("GET", [name]) => answer::json(&describe(engine, &engine.networks.get(name)?, true)),
         ("DELETE", [name]) => {
             let network = engine.networks.remove(name)?;
-            event(engine, &network, "destroy");
+            network::publish(engine, &network, "destroy", None);
             answer::done()
         }
         ("POST", [name, verb @ ("connect" | "disconnect")]) => {
@@ -43,12 +41,6 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
         }
         _ => Err(not_found(&call)),
     }
-}
-
-fn event(engine: &Engine, network: &Network, action: &str) {
-    let attributes =
-        BTreeMap::from([("name".into(), network.name.clone()), ("type".into(), network.driver.clone())]);
-    engine.events.publish("network", action, &network.id, attributes);
 }
 
 /// A network as the API writes it; with its containers when one network is asked for.
@@ -121,7 +113,7 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             continue;
         }
         if engine.networks.remove(&network.name).is_ok() {
-            event(engine, &network, "destroy");
+            network::publish(engine, &network, "destroy", None);
             deleted.push(network.name);
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use prost::Message;
 use serde_json::{Value, json};
-use shim::proto::task::{PidsRequest, PidsResponse, StatsRequest, StatsResponse, UpdateTaskRequest};
+use shim::proto::task::{PidsRequest, StatsRequest, UpdateTaskRequest};
 use shim::proto::well_known::Any;
-use shim::proto::{cgroups_v1, cgroups_v2, rpc};
+use shim::proto::{cgroups_v1, cgroups_v2};
 use tokio::process::Command;
 
 use super::answer::{self, Answer};
@@ -17,13 +17,9 @@ use crate::container::{Container, part, settings, spec};
 use crate::error::{Error, Result};
 use crate::{program, time};
 
-const LIMIT: Duration = Duration::from_secs(10);
-
 /// `docker top`: the host's ps, and of its rows those of the container.
 pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answer> {
-    let client = container.shim()?;
-    let answer: PidsResponse =
-        client.call("Pids", &PidsRequest { id: container.id.clone() }, Some(LIMIT)).await?;
+    let answer = container.shim()?.call(&PidsRequest { id: container.id.clone() }).await?;
     let pids: Vec<u32> = answer.processes.iter().map(|process| process.pid).collect();
     // ps could be told to read files; it is only asked how to show processes.
     if words.contains(|c: char| !c.is_ascii_alphanumeric() && !" -,_=%".contains(c)) {
@@ -98,8 +94,7 @@ async fn sample(container: &Container) -> Value {
     });
     let Ok(client) = container.shim() else { return value };
     let request = StatsRequest { id: container.id.clone() };
-    let answer: Result<StatsResponse, _> = client.call("Stats", &request, Some(LIMIT)).await;
-    let Some(any) = answer.ok().and_then(|answer| answer.stats) else { return value };
+    let Some(any) = client.call(&request).await.ok().and_then(|answer| answer.stats) else { return value };
     if any.type_url.contains("v1.Metrics") {
         if let Ok(metrics) = cgroups_v1::Metrics::decode(&any.value[..]) {
             from_v1(&mut value, &metrics);
@@ -283,7 +278,7 @@ pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<A
                 }),
                 annotations: Default::default(),
             };
-            let _done: rpc::Status = container.shim()?.call("Update", &request, Some(LIMIT)).await?;
+            container.shim()?.call(&request).await?;
         }
     }
     container.update(|record| record.host = host)?;

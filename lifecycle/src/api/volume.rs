@@ -31,12 +31,7 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
                 wish.labels.unwrap_or_default(),
                 wish.driver_opts.unwrap_or_default(),
             )?;
-            engine.events.publish(
-                "volume",
-                "create",
-                &volume.name,
-                BTreeMap::from([("driver".into(), "local".into())]),
-            );
+            engine.events.publish("volume", "create", &volume.name, [("driver", "local")]);
             answer::json_with(StatusCode::CREATED, &describe(engine, &volume))
         }
         ("POST", ["prune"]) => prune(engine, &call),
@@ -99,7 +94,7 @@ fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Err(error) if force && error.kind == crate::error::Kind::NotFound => return Ok(()),
         other => other?,
     }
-    engine.events.publish("volume", "destroy", name, BTreeMap::from([("driver".into(), "local".into())]));
+    engine.events.publish("volume", "destroy", name, [("driver", "local")]);
     Ok(())
 }
 

@@ -153,8 +153,7 @@ impl Build {
         self.say(&format!("Successfully built {}\n", short(&id))).await?;
         for name in &self.options.names {
             engine.images.tag(name, &id)?;
-            let attributes = BTreeMap::from([("name".to_owned(), name.familiar_full())]);
-            engine.events.publish("image", "tag", &id, attributes);
+            engine.events.publish("image", "tag", &id, [("name", name.familiar_full())]);
             self.say(&format!("Successfully tagged {}\n", name.familiar_full())).await?;
         }
         Ok(id)

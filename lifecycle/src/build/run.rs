@@ -9,7 +9,7 @@ use super::dockerfile::Instruction;
 use super::stage::Stage;
 use super::{Build, is_predefined, settings, short};
 use crate::api::frames;
-use crate::container::{self, Container, Removal};
+use crate::container::{self, Container, Removal, environment};
 use crate::error::{Error, Result};
 
 impl Build {
@@ -91,7 +91,7 @@ impl Build {
     /// The build arguments that a command sees, and those of them that make a difference to the cache.
     fn arguments_of(&self, stage: &Stage) -> (Vec<String>, Vec<String>) {
         let set = stage.config.env.as_deref().unwrap_or_default();
-        let free = |name: &&String| settings::variable(set, name).is_none();
+        let free = |name: &&String| environment::get(set, name).is_none();
         let pair =
             |(name, value): (&String, &Option<String>)| value.as_ref().map(|value| format!("{name}={value}"));
         let known: Vec<String> =

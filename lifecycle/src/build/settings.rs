@@ -6,7 +6,7 @@ use bollard_stubs::models::{ContainerConfig, HealthConfig};
 use super::dockerfile::Instruction;
 use super::words::Words;
 use crate::container::settings::shell;
-use crate::container::signal;
+use crate::container::{environment, signal};
 use crate::error::{Error, Result};
 use crate::time;
 
@@ -23,7 +23,9 @@ pub(super) fn apply(
 ) -> Result<Option<String>> {
     let rest = &instruction.rest;
     let told = match instruction.word.as_str() {
-        "ENV" => pairs("ENV", rest, words, |name, value| set_variable(config, name, value))?,
+        "ENV" => pairs("ENV", rest, words, |name, value| {
+            environment::set(config.env.get_or_insert_default(), [&format!("{name}={value}")]);
+        })?,
         "LABEL" => pairs("LABEL", rest, words, |name, value| {
             config.labels.get_or_insert_default().insert(name.to_owned(), value.to_owned());
         })?,
@@ -97,8 +99,8 @@ pub(super) fn apply(
 pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<ContainerConfig> {
     for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
         let instruction = Instruction::parse(1, line)?;
-        let environment = config.env.clone().unwrap_or_default();
-        let words = Words { escape: '\\', lookup: &|name| variable(&environment, name) };
+        let variables = config.env.clone().unwrap_or_default();
+        let words = Words { escape: '\\', lookup: &|name| environment::get(&variables, name) };
         if instruction.word == "WORKDIR" {
             config.working_dir = Some(words.one(&instruction.rest)?);
         } else if apply(&mut config, &mut false, &instruction, &words)?.is_none() {
@@ -106,12 +108,6 @@ pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<Container
         }
     }
     Ok(config)
-}
-
-/// The value of a variable in an environment.
-pub(super) fn variable(environment: &[String], name: &str) -> Option<String> {
-    let mut pairs = environment.iter().filter_map(|pair| pair.split_once('='));
-    pairs.find(|(own, _)| *own == name).map(|(_, value)| value.to_owned())
 }
 
 fn pairs(word: &str, rest: &str, words: &Words<'_>, mut set: impl FnMut(&str, &str)) -> Result<String> {
@@ -124,15 +120,6 @@ fn pairs(word: &str, rest: &str, words: &Words<'_>, mut set: impl FnMut(&str, &s
         told += &format!(" {name}={value}");
     }
     Ok(told)
-}
-
-fn set_variable(config: &mut ContainerConfig, name: &str, value: &str) {
-    let all = config.env.get_or_insert_default();
-    let pair = format!("{name}={value}");
-    match all.iter_mut().find(|own| own.split('=').next() == Some(name)) {
-        Some(own) => *own = pair,
-        None => all.push(pair),
-    }
 }
 
 fn add(all: &mut Vec<String>, more: Vec<String>) {

@@ -17,7 +17,7 @@ use super::dockerfile::Instruction;
 use super::words::Words;
 use super::{Build, arguments, settings, short};
 use crate::container::settings::shell;
-use crate::container::user;
+use crate::container::{environment, user};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::config::{ConfigFile, History};
@@ -149,10 +149,10 @@ impl Build {
     /// # Errors
     /// Those of the instruction.
     pub(super) async fn instruction(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
-        let environment = stage.config.env.clone().unwrap_or_default();
+        let variables = stage.config.env.clone().unwrap_or_default();
         let declared = stage.arguments.clone();
         let lookup = move |name: &str| {
-            settings::variable(&environment, name).or_else(|| declared.get(name).cloned().flatten())
+            environment::get(&variables, name).or_else(|| declared.get(name).cloned().flatten())
         };
         let words = Words { escape: self.escape, lookup: &lookup };
         match instruction.word.as_str() {

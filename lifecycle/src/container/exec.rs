@@ -10,18 +10,14 @@ use nix::unistd::mkfifo;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shim::proto::rpc;
-use shim::proto::task::{
-    DeleteRequest, DeleteResponse, ExecProcessRequest, StartRequest, StartResponse, WaitRequest, WaitResponse,
-};
+use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
 use shim::proto::well_known::Any;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::record::Status;
-use super::start::STEP_LIMIT;
-use super::{Container, Input, spec, user};
+use super::{Container, Input, environment, spec, user};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::Root;
@@ -192,10 +188,9 @@ impl Exec {
                 value: serde_json::to_vec(&process)?,
             }),
         };
-        let _announced: rpc::Status = client.call("Exec", &request, Some(STEP_LIMIT)).await?;
+        client.call(&request).await?;
         let request = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
-        let started: Result<StartResponse, _> = client.call("Start", &request, Some(STEP_LIMIT)).await;
-        let started = match started {
+        let started = match client.call(&request).await {
             Ok(started) => started,
             Err(error) => {
                 self.delete().await;
@@ -230,7 +225,7 @@ impl Exec {
         let container = &self.container;
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
         let code = match container.shim() {
-            Ok(client) => match client.call::<_, WaitResponse>("Wait", &request, None).await {
+            Ok(client) => match client.call(&request).await {
                 Ok(ended) => i64::from(ended.exit_status),
                 // With the container's end its processes end.
                 Err(_) => 137,
@@ -260,7 +255,7 @@ impl Exec {
     async fn delete(&self) {
         if let Ok(client) = self.container.shim() {
             let request = DeleteRequest { id: self.container.id.clone(), exec_id: self.id.clone() };
-            let _gone: Result<DeleteResponse, _> = client.call("Delete", &request, Some(STEP_LIMIT)).await;
+            let _gone = client.call(&request).await;
         }
     }
 
@@ -271,13 +266,13 @@ impl Exec {
             .map_err(Error::step("read the container's configuration"))?;
         let mut process: Value = serde_json::from_slice::<Value>(&text)?["process"].take();
         let config = &self.config;
-        let mut environment: Vec<String> = serde_json::from_value(process["env"].take())?;
-        if config.tty && !environment.iter().any(|variable| variable.starts_with("TERM=")) {
-            environment.push(spec::TERM.into());
+        let mut variables: Vec<String> = serde_json::from_value(process["env"].take())?;
+        if config.tty && !variables.iter().any(|variable| variable.starts_with("TERM=")) {
+            variables.push(spec::TERM.into());
         }
-        spec::override_variables(&mut environment, config.env.iter().flatten());
+        environment::set(&mut variables, config.env.iter().flatten());
         process["args"] = json!(config.cmd);
-        process["env"] = json!(environment);
+        process["env"] = json!(variables);
         process["terminal"] = json!(config.tty);
         if let Some(cwd) = config.working_dir.as_ref().filter(|path| !path.is_empty()) {
             process["cwd"] = json!(cwd);

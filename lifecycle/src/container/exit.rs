@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{HostConfig, RestartPolicyNameEnum};
-use shim::proto::task::{StateRequest, StateResponse, WaitRequest, WaitResponse};
+use shim::proto::task::{StateRequest, WaitRequest};
 use shim::proto::task_types;
 
 use super::record::Status;
-use super::start::{STEP_LIMIT, end_task, start_locked};
+use super::start::{end_task, start_locked};
 use super::{Container, create};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub(super) fn watch(container: &Arc<Container>, client: Arc<Client>) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
-        let (code, when) = match client.call::<_, WaitResponse>("Wait", &request, None).await {
+        let (code, when) = match client.call(&request).await {
             Ok(ended) => {
                 let at = ended.exited_at.and_then(|at| Time::new(at.seconds, at.nanos).ok());
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
@@ -49,7 +49,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
     let again = should_restart(container, code);
-    let written = container.update(|record| {
+    container.change(|record| {
         container.count_exit();
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
@@ -64,11 +64,10 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
             record.restart_count += 1;
         }
     });
-    container.report(written);
     let seconds = ran.as_secs().to_string();
     container.publish("die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);
     for left in networks {
-        network::publish(container.engine, &left, "disconnect", &container.id);
+        network::publish(container.engine, &left, "disconnect", Some(&container.id));
     }
     if again {
         restart_later(container, pause_after(container, ran));
@@ -128,7 +127,7 @@ fn restart_later(container: &Arc<Container>, pause: Duration) {
             return;
         }
         if container.record().stopped_by_user {
-            container.report(container.update(|record| record.state.status = Status::Exited));
+            container.change(|record| record.state.status = Status::Exited);
             return;
         }
         container.report(start_locked(&container).await);
@@ -191,20 +190,19 @@ async fn adopt(container: &Arc<Container>, socket: &std::path::Path) -> Option<(
     container.set_shim(Some(Arc::clone(&client)));
     let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
     // A shim without its container: the engine went away in the middle of a start.
-    let state: StateResponse = client.call("State", &request, Some(STEP_LIMIT)).await.ok()?;
+    let state = client.call(&request).await.ok()?;
     let status = task_types::Status::try_from(state.status).unwrap_or(task_types::Status::Unknown);
     if status == task_types::Status::Created {
         return None;
     }
     let paused = matches!(status, task_types::Status::Paused | task_types::Status::Pausing);
-    let written = container.update(|record| {
+    container.change(|record| {
         record.state.status = if paused { Status::Paused } else { Status::Running };
         record.state.pid = state.pid;
         if record.state.started == time::NEVER {
             record.state.started = time::now();
         }
     });
-    container.report(written);
     // The answer for one that has ended comes at once.
     watch(container, client);
     super::health::watch(container);

@@ -101,7 +101,7 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
 
 fn note(container: &Arc<Container>, check: Check, in_grace: bool, retries: Option<i64>) {
     let mut changed = None;
-    let written = container.update(|record| {
+    container.change(|record| {
         let Some(health) = record.state.health.as_mut().filter(|_| record.state.status.is_up()) else {
             return;
         };
@@ -120,7 +120,6 @@ fn note(container: &Arc<Container>, check: Check, in_grace: bool, retries: Optio
         health.log.drain(..surplus);
         changed = Some(health.status.clone()).filter(|now| *now != before);
     });
-    container.report(written);
     if let Some(status) = changed {
         container.publish(format!("health_status: {status}"), &[]);
     }

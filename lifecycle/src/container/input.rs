@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use shim::proto::rpc;
 use shim::proto::task::CloseIORequest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-use super::start::STEP_LIMIT;
 use crate::error::{Error, Result};
 use crate::task::Client;
 
@@ -44,7 +42,7 @@ impl Input {
         if ends {
             let request = CloseIORequest { id: container, exec_id: exec, stdin: true };
             // It may have ended meanwhile.
-            let _gone: Result<rpc::Status, _> = client.call("CloseIO", &request, Some(STEP_LIMIT)).await;
+            let _gone = client.call(&request).await;
         }
     }
 }

@@ -3,11 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | what is written down |
-//! | `settings`, `mounts`, `user`, `spec` | from a request to a config.json |
+//! | `settings`, `environment`, `mounts`, `user`, `spec` | from a request to a config.json |
 //! | `create`, `start`, `stop`, `exit` | a container's life |
 //! | `streams`, `input`, `exec`, `logs`, `health` | what goes in and comes out |
 
 mod create;
+pub mod environment;
 mod exec;
 mod exit;
 mod health;

@@ -199,6 +199,11 @@ impl Container {
         self.engine.events.publish("container", action, &self.id, attributes);
     }
 
+    /// [`Self::update`] where nobody waits for an answer.
+    pub fn change(&self, change: impl FnOnce(&mut Record)) {
+        self.report(self.update(change));
+    }
+
     /// Says on our own error output what could not be done for it, where nobody waits for an answer.
     pub fn report(&self, result: Result<()>) {
         if let Err(error) = result {

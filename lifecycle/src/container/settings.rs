@@ -8,6 +8,7 @@ use bollard_stubs::models::{
 };
 use serde_json::Value;
 
+use super::environment;
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::logger::Rotation;
@@ -35,11 +36,7 @@ pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerC
     } else if config.entrypoint.as_deref() == Some(&[String::new()]) {
         config.entrypoint = None;
     }
-    let own = config.env.take().unwrap_or_default();
-    let key = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let set: Vec<String> = own.iter().map(|variable| key(variable)).collect();
-    let inherited = image.env.iter().flatten().filter(|variable| !set.contains(&key(variable))).cloned();
-    config.env = Some(own.into_iter().chain(inherited).collect());
+    environment::inherit(config.env.get_or_insert_default(), image.env.iter().flatten());
     let mut labels = image.labels.clone().unwrap_or_default();
     labels.extend(config.labels.take().unwrap_or_default());
     config.labels = Some(labels);
@@ -259,10 +256,7 @@ pub fn log_attributes(record: &Record) -> BTreeMap<String, String> {
         for name in names.split(',') {
             let value = match option.as_str() {
                 "labels" => record.labels().get(name).cloned(),
-                "env" => {
-                    let mut set = record.config.env.iter().flatten().filter_map(|one| one.split_once('='));
-                    set.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-                }
+                "env" => environment::get(record.config.env.as_deref().unwrap_or_default(), name),
                 _ => None,
             };
             all.extend(value.map(|value| (name.to_owned(), value)));

@@ -2,17 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use prost::Message;
 use serde_json::Value;
 use shim::proto::runc_options::Options;
-use shim::proto::task::{
-    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, ShutdownRequest, StartRequest,
-    StartResponse,
-};
+use shim::proto::task::{CreateTaskRequest, DeleteRequest, ShutdownRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
@@ -24,9 +20,6 @@ use crate::error::{Error, Kind, Result};
 use crate::task::Client;
 use crate::tree::Lower;
 use crate::{files, logger, network, time, tree};
-
-/// How long the shim may take for one step.
-pub(super) const STEP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Starts a container that a user wants to run.
 ///
@@ -102,13 +95,12 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
     // From here on a restarted engine finds the shim.
     container.update(|record| record.state.socket = Some(socket))?;
     let request = create_request(container)?;
-    let created: CreateTaskResponse =
-        client.call("Create", &request, Some(STEP_LIMIT)).await.map_err(explain)?;
+    let created = client.call(&request).await.map_err(explain)?;
     if container.log_socket().exists() {
         container.streams.connect(&container.log_socket()).await?;
     }
     let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
-    let _started: StartResponse = client.call("Start", &request, Some(STEP_LIMIT)).await.map_err(explain)?;
+    client.call(&request).await.map_err(explain)?;
     container.update(|record| {
         let state = &mut record.state;
         state.status = Status::Running;
@@ -287,9 +279,6 @@ fn escaped(path: &std::path::Path) -> String {
 
 /// Ends a task and its shim, as far as they are there.
 pub(super) async fn end_task(client: &Client, id: &str) {
-    let request = DeleteRequest { id: id.to_owned(), exec_id: String::new() };
-    let _gone: Result<DeleteResponse, _> = client.call("Delete", &request, Some(STEP_LIMIT)).await;
-    let request = ShutdownRequest { id: id.to_owned(), now: false };
-    let _gone: Result<shim::proto::rpc::Status, _> =
-        client.call("Shutdown", &request, Some(STEP_LIMIT)).await;
+    let _gone = client.call(&DeleteRequest { id: id.to_owned(), exec_id: String::new() }).await;
+    let _gone = client.call(&ShutdownRequest { id: id.to_owned(), now: false }).await;
 }

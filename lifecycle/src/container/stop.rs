@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shim::proto::rpc;
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 
 use super::record::Status;
-use super::start::{self, STEP_LIMIT};
+use super::start;
 use super::{Container, signal};
 use crate::error::{Error, Result};
 
@@ -22,7 +21,7 @@ const SIGKILL: u32 = 9;
 /// Sends a signal to the container's first process.
 async fn send(container: &Container, signal: u32) -> Result<()> {
     let request = KillRequest { id: container.id.clone(), signal, ..Default::default() };
-    match container.shim()?.call::<_, rpc::Status>("Kill", &request, Some(STEP_LIMIT)).await {
+    match container.shim()?.call(&request).await {
         Err(error) if error.has_ended() => Err(container.not_running()),
         other => other.map(drop).map_err(Error::from),
     }
@@ -190,7 +189,7 @@ pub async fn pause(container: &Arc<Container>) -> Result<()> {
         _ => return Err(container.not_running()),
     }
     let request = PauseRequest { id: container.id.clone() };
-    match container.shim()?.call::<_, rpc::Status>("Pause", &request, Some(STEP_LIMIT)).await {
+    match container.shim()?.call(&request).await {
         // The shim has seen its end, and nobody here has heard of it yet.
         Err(error) if error.has_ended() => return Err(container.not_running()),
         other => other?,
@@ -209,7 +208,7 @@ pub async fn unpause(container: &Arc<Container>) -> Result<()> {
         return Err(Error::conflict(format!("Container {} is not paused", container.id)));
     }
     let request = ResumeRequest { id: container.id.clone() };
-    let _done: rpc::Status = container.shim()?.call("Resume", &request, Some(STEP_LIMIT)).await?;
+    container.shim()?.call(&request).await?;
     container.update(|record| record.state.status = Status::Running)?;
     container.publish("unpause", &[]);
     Ok(())

@@ -1,6 +1,5 @@
 //! Containers in networks: their interfaces while they run, and the files that tell them of names.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,7 +109,7 @@ impl Networks {
         files::write_json(&plan_path(container, &network.id), &options)?;
         self.netavark("setup", container, options).await?;
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
-        publish(container.engine, &network, "connect", &container.id);
+        publish(container.engine, &network, "connect", Some(&container.id));
         Ok(())
     }
 
@@ -130,11 +129,10 @@ impl Networks {
         }
         namespace::remove(&self.namespace_of(container));
         self.release(&container.id, None);
-        let written = container.update(|record| {
+        container.change(|record| {
             record.ports.clear();
             record.networks.values_mut().for_each(forget);
         });
-        container.report(written);
         left
     }
 
@@ -210,7 +208,7 @@ impl Networks {
             )));
         }
         if self.leave(container, &network).await {
-            publish(container.engine, &network, "disconnect", &container.id);
+            publish(container.engine, &network, "disconnect", Some(&container.id));
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
         if container.record().state.status.is_up() { names::write(container) } else { Ok(()) }
@@ -229,13 +227,10 @@ impl Networks {
     }
 }
 
-/// Tells of a container that came into a network or left it.
-pub fn publish(engine: &Engine, network: &Network, action: &str, container: &str) {
-    let attributes = BTreeMap::from([
-        ("container".to_owned(), container.to_owned()),
-        ("name".to_owned(), network.name.clone()),
-        ("type".to_owned(), network.driver.clone()),
-    ]);
+/// Tells of something that happened to a network, or to a container in it.
+pub fn publish(engine: &Engine, network: &Network, action: &str, container: Option<&str>) {
+    let own = [("name", network.name.as_str()), ("type", network.driver.as_str())];
+    let attributes = own.into_iter().chain(container.map(|id| ("container", id)));
     engine.events.publish("network", action, &network.id, attributes);
 }
 

@@ -1,6 +1,5 @@
 //! Pull: a manifest for this machine, its configuration, and its layers, several at a time.
 
-use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
@@ -134,8 +133,7 @@ impl Pull<'_> {
         let by_digest = Reference { tag: None, digest: Some(top.clone()), ..reference.clone() };
         images.tag(&by_digest, &id)?;
         let name = reference.familiar_full();
-        let attributes = BTreeMap::from([("name".to_owned(), reference.familiar())]);
-        self.engine.events.publish("image", "pull", &name, attributes);
+        self.engine.events.publish("image", "pull", &name, [("name", reference.familiar())]);
         let words = match is_new || before.as_deref() != Some(&id) {
             true => format!("Status: Downloaded newer image for {name}"),
             false => format!("Status: Image is up to date for {name}"),

@@ -1,6 +1,5 @@
 //! Push: layers that the registry does not have, the configuration, and a manifest.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
@@ -74,8 +73,7 @@ pub async fn push(
     pusher.json(&json!({"status": format!("{tag}: digest: {digest} size: {}", text.len())})).await;
     let aux = json!({"Tag": tag, "Digest": digest, "Size": text.len()});
     pusher.json(&json!({"progressDetail": {}, "aux": aux})).await;
-    let attributes = BTreeMap::from([("name".to_owned(), reference.familiar())]);
-    engine.events.publish("image", "push", &reference.familiar_full(), attributes);
+    engine.events.publish("image", "push", &reference.familiar_full(), [("name", reference.familiar())]);
     Ok(())
 }
 

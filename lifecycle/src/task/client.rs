@@ -17,6 +17,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 use super::NAMESPACE;
+use super::call::Call;
 use crate::error::Error;
 
 /// Why a call brought no answer.
@@ -75,25 +76,20 @@ impl Client {
         Ok(Arc::new(Self { writer: tokio::sync::Mutex::new(writer), calls, next: AtomicU32::new(0) }))
     }
 
-    /// Makes a call of the task service. Without a limit it waits as long as the connection lives.
+    /// Makes a call of the task service. One without a limit lasts as long as the connection lives.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn call<A: Message, B: Message + Default>(
-        &self,
-        method: &str,
-        request: &A,
-        limit: Option<Duration>,
-    ) -> Result<B, CallError> {
+    pub async fn call<C: Call>(&self, request: &C) -> Result<C::Answer, CallError> {
         let stream = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2).wrapping_add(1);
         let (sender, receiver) = oneshot::channel();
         let gone = || CallError::Gone("the connection has ended".into());
         self.calls.lock().as_mut().ok_or_else(gone)?.insert(stream, sender);
         let request = Request {
             service: "containerd.task.v3.Task".into(),
-            method: method.into(),
+            method: C::METHOD.into(),
             payload: request.encode_to_vec(),
-            timeout_nano: limit.and_then(|limit| i64::try_from(limit.as_nanos()).ok()).unwrap_or(0),
+            timeout_nano: C::LIMIT.and_then(|limit| i64::try_from(limit.as_nanos()).ok()).unwrap_or(0),
             metadata: vec![KeyValue { key: "containerd-namespace-ttrpc".into(), value: NAMESPACE.into() }],
         };
         let mut bytes = Vec::new();
@@ -103,7 +99,7 @@ impl Client {
             sent.map_err(|error| CallError::Gone(error.to_string()))?;
             receiver.await.map_err(|_| gone())?
         };
-        let answer = match limit {
+        let answer = match C::LIMIT {
             Some(limit) => match tokio::time::timeout(limit, exchange).await {
                 Ok(answer) => answer,
                 Err(_) => Err(CallError::TimedOut(limit)),
@@ -113,7 +109,8 @@ impl Client {
         if let Some(calls) = self.calls.lock().as_mut() {
             calls.remove(&stream);
         }
-        B::decode(&answer?[..]).map_err(|error| CallError::Gone(format!("its answer is malformed: {error}")))
+        C::Answer::decode(&answer?[..])
+            .map_err(|error| CallError::Gone(format!("its answer is malformed: {error}")))
     }
 }
 
@@ -153,7 +150,6 @@ fn answer(message: Result<Vec<u8>, usize>) -> Result<Vec<u8>, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shim::proto::rpc;
     use shim::proto::task::PauseRequest;
 
     #[tokio::test]
@@ -164,7 +160,7 @@ mod tests {
         let client = Client::connect(&socket).await.unwrap();
         drop((listener.accept().await.unwrap(), listener));
         let request = PauseRequest { id: "x".into() };
-        let answer: Result<rpc::Status, _> = client.call("Pause", &request, None).await;
+        let answer = client.call(&request).await;
         assert!(answer.is_err_and(|error| error.has_ended()));
     }
 }

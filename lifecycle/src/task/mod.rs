@@ -1,6 +1,7 @@
 //! The task API as its caller sees it: shims are started, asked, and reconnected to. A container has a shim of its
 //! own, which is its processes' parent and outlives this program.
 
+mod call;
 mod client;
 mod events;
 mod shim;

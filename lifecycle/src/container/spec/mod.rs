@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bollard_stubs::models::HostConfigCgroupnsModeEnum;
 use serde_json::{Value, json};
 
+use super::environment;
 use super::record::Record;
 use super::user::User;
 use crate::error::{Error, Result};
@@ -114,7 +115,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     let mut process = json!({
         "terminal": terminal,
         "args": args,
-        "env": environment(record, around, terminal),
+        "env": variables(record, around, terminal),
         "cwd": cwd,
         "capabilities": security::capabilities(host)?,
         "noNewPrivileges": security::no_new_privileges(host)?,
@@ -136,29 +137,15 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
 }
 
 /// The environment: defaults, then what image and user say.
-fn environment(record: &Record, around: &Surroundings, terminal: bool) -> Vec<String> {
+fn variables(record: &Record, around: &Surroundings, terminal: bool) -> Vec<String> {
     let mut all = vec![PATH.to_owned()];
     all.extend(around.hostname.iter().map(|name| format!("HOSTNAME={name}")));
     if terminal {
         all.push(TERM.into());
     }
     all.extend(around.links.iter().cloned());
-    override_variables(&mut all, record.config.env.iter().flatten());
+    environment::set(&mut all, record.config.env.iter().flatten());
     all
-}
-
-/// Sets variables, each at the place where it was; one without a value is taken away.
-pub fn override_variables<'a>(all: &mut Vec<String>, set: impl Iterator<Item = &'a String>) {
-    for variable in set {
-        let key = variable.split('=').next().unwrap_or_default();
-        let at = all.iter().position(|other| other.split('=').next() == Some(key));
-        match (at, variable.contains('=')) {
-            (Some(at), true) => all[at].clone_from(variable),
-            (Some(at), false) => drop(all.remove(at)),
-            (None, true) => all.push(variable.clone()),
-            (None, false) => {}
-        }
-    }
 }
 
 fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<Value> {

@@ -1,0 +1,32 @@
+//! Environments: lists of `NAME=value`.
+
+/// The name of a variable.
+fn name(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
+}
+
+/// The value of a variable.
+pub fn get(environment: &[String], wanted: &str) -> Option<String> {
+    let mut pairs = environment.iter().filter_map(|pair| pair.split_once('='));
+    pairs.find(|(own, _)| *own == wanted).map(|(_, value)| value.to_owned())
+}
+
+/// Sets variables, each at the place where it was; one without a value is taken away.
+pub fn set<'a>(environment: &mut Vec<String>, variables: impl IntoIterator<Item = &'a String>) {
+    for variable in variables {
+        let at = environment.iter().position(|other| name(other) == name(variable));
+        match (at, variable.contains('=')) {
+            (Some(at), true) => environment[at].clone_from(variable),
+            (Some(at), false) => drop(environment.remove(at)),
+            (None, true) => environment.push(variable.clone()),
+            (None, false) => {}
+        }
+    }
+}
+
+/// Adds the variables that are not there.
+pub fn inherit<'a>(environment: &mut Vec<String>, from: impl IntoIterator<Item = &'a String>) {
+    let missing = |other: &&String| !environment.iter().any(|own| name(own) == name(other));
+    let missing: Vec<String> = from.into_iter().filter(missing).cloned().collect();
+    environment.extend(missing);
+}
