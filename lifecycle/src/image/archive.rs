@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use tar::{Builder, Header};
 
@@ -37,11 +38,11 @@ pub fn load(store: &Store, archive: File) -> Result<Vec<(String, Vec<Reference>)
     let _lease = store.lease();
     let files = store.content.unpack(archive)?;
     let load = Load { store, root: &files.root };
-    if files.root.stat(Path::new("manifest.json")).is_ok() {
+    if files.root.get(Path::new("manifest.json"), OFlag::O_PATH).is_ok() {
         let entries: Vec<Entry> = load.read("manifest.json")?;
         return entries.iter().map(|entry| load.entry(entry)).collect();
     }
-    if files.root.stat(Path::new("index.json")).is_ok() {
+    if files.root.get(Path::new("index.json"), OFlag::O_PATH).is_ok() {
         let index: Index = load.read("index.json")?;
         return index.manifests.iter().map(|manifest| load.oci(manifest)).collect();
     }
