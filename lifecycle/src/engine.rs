@@ -227,7 +227,7 @@ impl Engine {
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub fn collect(&self) -> Result<(Vec<String>, u64)> {
+    pub fn collect(&self) -> Result<Vec<String>> {
         let kept =
             self.containers.lock().values().map(|container| container.record().layers.clone()).collect();
         self.images.collect(kept)

@@ -30,13 +30,6 @@ pub enum Kind {
     Unavailable = 503,
 }
 
-impl Kind {
-    /// The status of the answer.
-    pub fn status(self) -> u16 {
-        self as u16
-    }
-}
-
 /// An operation that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]

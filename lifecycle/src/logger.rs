@@ -42,10 +42,8 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What a logger is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
-    /// The log; without one, nothing is written.
-    pub log: Option<PathBuf>,
-    /// When it is rotated.
-    pub rotation: Rotation,
+    /// The log, and when it is rotated; without one, nothing is written.
+    pub log: Option<(PathBuf, Rotation)>,
     /// What is said of the container in each line.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -70,7 +68,7 @@ pub fn run(config: &Path) -> Result<()> {
     let listener = UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
     listener.set_nonblocking(true)?;
     let log = match &config.log {
-        Some(path) => Some(JsonFile::open(path, config.rotation, &config.attributes)?),
+        Some((path, rotation)) => Some(JsonFile::open(path, *rotation, &config.attributes)?),
         None => None,
     };
     nix::unistd::write(&ready, b"1")?;

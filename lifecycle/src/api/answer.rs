@@ -69,7 +69,7 @@ pub fn done() -> Result<Answer> {
 
 /// An error as Docker writes it.
 pub fn error(error: &Error) -> Answer {
-    let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(error.kind as u16).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if error.kind == Kind::NotModified {
         return empty(status);
     }

@@ -101,10 +101,8 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
             "removed" => container.is_removed(),
             "next-exit" => container.exits() > exits || container.is_removed(),
             _ => {
-                !matches!(
-                    container.record().state.status,
-                    Status::Running | Status::Paused | Status::Restarting
-                ) || container.exits() > exits && status != Status::Restarting
+                !container.record().state.status.is_active()
+                    || container.exits() > exits && status != Status::Restarting
                     || container.is_removed()
             }
         };
@@ -185,20 +183,15 @@ fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
 
 /// What was logged, and then what comes.
 fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Option<Sides>) -> Option<Sides> {
-    let Some(mut past) = past else { return live };
-    let (mut now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
+    let Some(past) = past else { return live };
+    let (now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
     let (sender, output) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
-        while let Some(piece) = past.recv().await {
-            if sender.send(piece).await.is_err() {
-                return;
-            }
-        }
-        while let Some(now) = &mut now
-            && let Some(piece) = now.recv().await
-        {
-            if sender.send(piece).await.is_err() {
-                return;
+        for mut pieces in [Some(past), now].into_iter().flatten() {
+            while let Some(piece) = pieces.recv().await {
+                if sender.send(piece).await.is_err() {
+                    return;
+                }
             }
         }
     });
@@ -240,7 +233,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let wanted = |container: &Arc<Container>| {
         let record = container.record();
         let state = &record.state;
-        let up = state.status.is_up() || state.status == Status::Restarting;
+        let up = state.status.is_active();
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
         (all || limit.is_some() || up)
             && filters.any("status", |status| json!(state.status) == *status)

@@ -211,8 +211,7 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
     engine.images.forget(&image.id)?;
     engine.publish_image(image, "delete", &image.id);
     done.push(json!({"Deleted": image.id}));
-    let (layers, _) = engine.collect()?;
-    done.extend(layers.into_iter().map(|layer| json!({"Deleted": layer})));
+    done.extend(engine.collect()?.into_iter().map(|layer| json!({"Deleted": layer})));
     // An image that only was a step on the way to this one.
     let parent = image.parent.as_deref().filter(|_| parents);
     if let Some(parent) = parent.and_then(|parent| engine.images.find(parent).ok()) {

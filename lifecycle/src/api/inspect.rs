@@ -29,7 +29,7 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "Args": record.command.get(1..).unwrap_or_default(),
         "State": {
             "Status": state.status,
-            "Running": state.status.is_up() || state.status == Status::Restarting,
+            "Running": state.status.is_active(),
             "Paused": state.status == Status::Paused,
             "Restarting": state.status == Status::Restarting,
             "OOMKilled": state.oom_killed,

@@ -117,7 +117,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "Driver": engine.images.layers.driver(),
         "DriverStatus": [],
         "DockerRootDir": engine.settings.root,
-        "Plugins": {"Volume": ["local"], "Network": engine.networks.drivers(), "Log": ["json-file", "none"], "Authorization": null},
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"], "Authorization": null},
         "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
         "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,

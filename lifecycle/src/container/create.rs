@@ -198,7 +198,7 @@ pub struct Removal {
 /// When it runs, or something of it cannot be removed.
 pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
     let status = container.record().state.status;
-    if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
+    if status.is_active() {
         if !how.force {
             let (word, hint) = match status {
                 Status::Paused => ("paused", "unpause the container before removing or force remove"),

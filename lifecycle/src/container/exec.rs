@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::Root;
 
+/// How long it is remembered that a process has ended, as by dockerd: clients ask for the exit status later.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
 /// How long output may go on after the process has ended: something in the background may keep it open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -250,6 +253,11 @@ impl Exec {
             }
         }
         let _gone = files::remove_dir(&self.folder());
+        // Health checks are known to nobody.
+        if container.engine.exec(&self.id).is_ok() {
+            tokio::time::sleep(REMEMBERED).await;
+            container.engine.drop_exec(&self.id);
+        }
     }
 
     async fn delete(&self) {
@@ -287,8 +295,7 @@ impl Exec {
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
-            let names = spec::capability_names(&host)?;
-            process["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+            process["capabilities"] = spec::capabilities(&host)?;
             process["noNewPrivileges"] = json!(false);
         }
         Ok(process)

@@ -28,7 +28,7 @@ pub mod user;
 
 pub(crate) use create::part;
 pub use create::{Removal, create, remove};
-pub use exec::{Exec, ExecConfig, ExecState, Started};
+pub use exec::{Exec, ExecConfig};
 pub use exit::restore_all;
 pub use input::Input;
 pub use logs::{Query, read as read_log};

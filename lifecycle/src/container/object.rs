@@ -91,11 +91,6 @@ impl Container {
         self.write(&self.record())
     }
 
-    /// To be told of changes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
     /// How often it has ended since the engine knows it.
     pub fn exits(&self) -> u64 {
         self.exits.load(Ordering::SeqCst)
@@ -119,7 +114,7 @@ impl Container {
 
     /// Waits until `done` says so; it is asked after each change.
     pub async fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
-        let mut changes = self.changes();
+        let mut changes = self.changes.subscribe();
         while !done(self) {
             if changes.changed().await.is_err() {
                 return;

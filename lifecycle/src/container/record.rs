@@ -111,6 +111,11 @@ impl Status {
     pub fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Paused)
     }
+
+    /// It has processes, or will have them again by itself.
+    pub fn is_active(self) -> bool {
+        self.is_up() || self == Self::Restarting
+    }
 }
 
 /// What a health check says.

@@ -133,8 +133,7 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     files::write(&bundle.join("config.json"), &serde_json::to_vec(&spec)?, 0o600)?;
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
     let config = logger::Config {
-        log: rotation.map(|_| container.log()),
-        rotation: rotation.unwrap_or(logger::Rotation { max_size: None, max_file: 1 }),
+        log: rotation.map(|rotation| (container.log(), rotation)),
         attributes: settings::log_attributes(&record),
         socket: container.log_socket(),
     };

@@ -59,7 +59,7 @@ async fn settle(container: &Container) -> Result<bool> {
 /// [`crate::error::Kind::NotModified`] when it does not run.
 pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let status = container.record().state.status;
-    if !status.is_up() && status != Status::Restarting {
+    if !status.is_active() {
         return Err(Error::not_modified());
     }
     let (own, patience) = {

@@ -119,30 +119,28 @@ impl Store {
         self.images.join(format!("{}.json", id.trim_start_matches("sha256:")))
     }
 
-    /// Gives an image a name, which another image may lose by that; returns that one's id.
+    /// Gives an image a name, which another image may lose by that.
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub fn tag(&self, reference: &Reference, id: &str) -> Result<Option<String>> {
+    pub fn tag(&self, reference: &Reference, id: &str) -> Result<()> {
         let mut state = self.state.lock();
         let Some(image) = state.images.get(id).cloned() else {
             return Err(Error::not_found(format!("No such image: {id}")));
         };
-        let before = state.names.insert(reference.to_string(), id.to_owned());
+        state.names.insert(reference.to_string(), id.to_owned());
         files::write_json(&self.names, &state.names)?;
-        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() })?;
-        Ok(before.filter(|before| before != id))
+        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() })
     }
 
-    /// Takes a name away; returns the image that had it.
+    /// Takes a name away.
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub fn untag(&self, reference: &Reference) -> Result<Option<String>> {
+    pub fn untag(&self, reference: &Reference) -> Result<()> {
         let mut state = self.state.lock();
-        let had = state.names.remove(&reference.to_string());
-        files::write_json(&self.names, &state.names)?;
-        Ok(had)
+        state.names.remove(&reference.to_string());
+        files::write_json(&self.names, &state.names)
     }
 
     /// All images, the newest first.
@@ -257,24 +255,23 @@ impl Store {
     }
 
     /// Removes blobs and layers that no image needs and that are not among `kept` (those of containers, whose image may
-    /// be gone). Does nothing while somebody holds a lease. Returns the removed layers and bytes.
+    /// be gone). Does nothing while somebody holds a lease. Returns the removed layers.
     ///
     /// # Errors
     /// When a layer cannot be removed.
-    pub fn collect(&self, mut kept: Vec<Vec<String>>) -> Result<(Vec<String>, u64)> {
+    pub fn collect(&self, mut kept: Vec<Vec<String>>) -> Result<Vec<String>> {
         let state = self.state.lock();
         if Arc::strong_count(&self.leases) > 1 {
-            return Ok((Vec::new(), 0));
+            return Ok(Vec::new());
         }
         kept.extend(state.images.values().map(|image| image.config.rootfs.diff_ids.clone()));
         let layers: BTreeSet<String> = kept.iter().flatten().cloned().collect();
         let mut blobs: BTreeSet<String> = state.images.keys().cloned().collect();
         blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
         self.layers.keep_trees(&self.content, &kept)?;
-        let (mut removed, mut freed) = (Vec::new(), 0);
+        let mut removed = Vec::new();
         for diff_id in self.layers.all() {
             if !layers.contains(&diff_id) {
-                freed += self.layers.get(&diff_id).map_or(0, |layer| layer.size);
                 self.layers.remove(&diff_id, &self.content)?;
                 removed.push(diff_id);
             }
@@ -284,6 +281,6 @@ impl Store {
                 self.content.remove(&digest);
             }
         }
-        Ok((removed, freed))
+        Ok(removed)
     }
 }

@@ -47,12 +47,10 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         let (name, address) =
             split.ok_or_else(|| Error::invalid(format!("bad format for add-host: {entry:?}")))?;
         let address = match address {
-            "host-gateway" => engine
-                .networks
-                .get("bridge")?
-                .gateway()
-                .map(|gateway| gateway.to_string())
-                .unwrap_or_default(),
+            "host-gateway" => {
+                let bridge = engine.networks.get("bridge")?;
+                bridge.pools.first().map(|pool| pool.gateway.to_string()).unwrap_or_default()
+            }
             other => other.to_owned(),
         };
         text += &format!("{address}\t{name}\n");
@@ -101,13 +99,10 @@ fn resolv(engine: &Engine, record: &Record) -> String {
     for server in servers {
         text += &format!("nameserver {server}\n");
     }
-    if set(&own.dns_search) {
-        text +=
-            &format!("search {}\n", own.dns_search.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
-    }
-    if set(&own.dns_options) {
-        text +=
-            &format!("options {}\n", own.dns_options.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
+    for (word, list) in [("search", &own.dns_search), ("options", &own.dns_options)] {
+        if set(list) {
+            text += &format!("{word} {}\n", list.as_deref().unwrap_or_default().join(" "));
+        }
     }
     text
 }

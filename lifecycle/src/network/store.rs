@@ -36,11 +36,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// The gateway of IPv4.
-    pub fn gateway(&self) -> Option<IpAddr> {
-        self.pools.first().map(|pool| pool.gateway)
-    }
-
     /// It has addresses of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.pools.iter().any(|pool| pool.gateway.is_ipv6())
@@ -99,11 +94,6 @@ impl Networks {
             }
         }
         Ok(networks)
-    }
-
-    /// The kinds of network that there are.
-    pub fn drivers(&self) -> Vec<&'static str> {
-        vec!["bridge", "host", "null"]
     }
 
     /// A network by name or the beginning of its id.

@@ -1,5 +1,7 @@
 //! Mounts: those every container has, the engine's files, and the user's.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::Surroundings;
@@ -14,7 +16,6 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     let privileged = host.privileged.unwrap_or(false);
     let access = if privileged { "rw" } else { "ro" };
     let taken = |path: &str| record.mounts.iter().any(|mount| mount.destination == path);
-    let mount = |to: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": source, "options": options});
     let mut all = vec![mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])];
     let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
     all.push(mount("/dev", "tmpfs", "tmpfs", &dev));
@@ -48,17 +49,22 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     Ok(all)
 }
 
+fn mount(to: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({"destination": to, "type": kind, "source": source, "options": options})
+}
+
 fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
-    let bind = |source: &std::path::Path| json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["bind", "rw", "rprivate"]});
+    let bind =
+        |source: &Path| mount("/dev/shm", "bind", &source.to_string_lossy(), &["bind", "rw", "rprivate"]);
     match record.host.ipc_mode.as_deref() {
         Some("none") => None,
-        Some("host") => Some(bind(std::path::Path::new("/dev/shm"))),
+        Some("host") => Some(bind(Path::new("/dev/shm"))),
         _ => match (&around.ipc, &around.shm) {
             (Some((_, shm)), _) | (None, Some(shm)) => Some(bind(shm)),
             (None, None) => {
                 let size = record.host.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE);
                 let options = ["nosuid", "noexec", "nodev", "mode=1777", &format!("size={size}")];
-                Some(json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}))
+                Some(mount("/dev/shm", "tmpfs", "shm", &options))
             }
         },
     }
@@ -80,9 +86,7 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
             options.retain(|other| *other != opposite);
             options.push(option);
         }
-        return Ok(
-            json!({"destination": point.destination, "type": "tmpfs", "source": "tmpfs", "options": options}),
-        );
+        return Ok(mount(&point.destination, "tmpfs", "tmpfs", &options));
     }
     if point.source.is_empty() {
         return Err(Error::internal(format!("the mount at {} has no source", point.destination)));
@@ -91,10 +95,5 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
     let access = if point.writable || point.read_only_alone { access } else { "rro" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
     let bind = if point.shallow { "bind" } else { "rbind" };
-    Ok(json!({
-        "destination": point.destination,
-        "type": "bind",
-        "source": point.source,
-        "options": [bind, access, propagation],
-    }))
+    Ok(mount(&point.destination, "bind", &point.source, &[bind, access, propagation]))
 }

@@ -43,7 +43,7 @@ fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &str) -> Vec<Str
 }
 
 /// The names of the capabilities that a container has.
-pub fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
+fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     if host.privileged == Some(true) {
         return Ok(ALL.split_whitespace().map(|name| format!("CAP_{name}")).collect());
     }
@@ -68,7 +68,8 @@ pub fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     Ok(ALL.split_whitespace().filter(has).map(|name| format!("CAP_{name}")).collect())
 }
 
-pub(super) fn capabilities(host: &HostConfig) -> Result<Value> {
+/// The capabilities that a container has, in the sets that they are in.
+pub fn capabilities(host: &HostConfig) -> Result<Value> {
     let names = capability_names(host)?;
     Ok(json!({"bounding": names, "effective": names, "permitted": names}))
 }
