@@ -51,6 +51,12 @@ pub struct Config {
     pub socket: PathBuf,
 }
 
+/// Output with the stream and its length before it, in eight bytes: how Docker tells streams apart.
+pub fn frame(stream: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&[stream, 0, 0, 0], &length[..], bytes].concat()
+}
+
 /// Runs a logger until the container's output ends.
 ///
 /// # Errors
@@ -210,10 +216,7 @@ impl Client {
             }
             return;
         }
-        let length = u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
-        self.waiting.extend_from_slice(&[stream, 0, 0, 0]);
-        self.waiting.extend_from_slice(&length);
-        self.waiting.extend_from_slice(bytes);
+        self.waiting.extend_from_slice(&frame(stream, bytes));
     }
 
     /// Sends what the client takes; whether it is still there.

@@ -170,13 +170,3 @@ impl Write for Blocking {
         Ok(())
     }
 }
-
-/// A header for eight bytes and what follows it: how streams are told apart.
-pub fn frame(stream: u8, bytes: &[u8]) -> Bytes {
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut frame = Vec::with_capacity(8 + bytes.len());
-    frame.extend_from_slice(&[stream, 0, 0, 0]);
-    frame.extend_from_slice(&length);
-    frame.extend_from_slice(bytes);
-    frame.into()
-}

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer, frame};
+use super::answer::{self, Answer};
 use super::hijack::{self, Sides, Way};
 use super::request::Call;
 use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
-use crate::container::{self, Container, ExecConfig, Input, Query, Removal, settings};
+use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::logger::frame;
 use crate::network;
 
 pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
@@ -146,7 +148,7 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
                 () = pusher.closed() => return,
             };
             let Some((stream, bytes)) = line else { return };
-            if !pusher.send(if raw { bytes } else { frame(stream, &bytes) }).await {
+            if !pusher.send(if raw { bytes } else { frame(stream, &bytes).into() }).await {
                 return;
             }
         }
@@ -182,10 +184,10 @@ fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
 }
 
 /// What was logged, and then what comes.
-fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Option<Sides>) -> Option<Sides> {
+fn join(past: Option<Output>, live: Option<Sides>) -> Option<Sides> {
     let Some(past) = past else { return live };
     let (now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
-    let (sender, output) = tokio::sync::mpsc::channel(16);
+    let (sender, output) = mpsc::channel(16);
     tokio::spawn(async move {
         for mut pieces in [Some(past), now].into_iter().flatten() {
             while let Some(piece) = pieces.recv().await {
@@ -201,10 +203,10 @@ fn join(past: Option<tokio::sync::mpsc::Receiver<(u8, bytes::Bytes)>>, live: Opt
 /// The streams of a container that runs or is about to.
 async fn live(
     container: &Arc<Container>,
-    next: Option<tokio::sync::oneshot::Receiver<tokio::net::UnixStream>>,
+    next: Option<oneshot::Receiver<Output>>,
     stdin: bool,
 ) -> Option<Sides> {
-    let socket = match next {
+    let output = match next {
         Some(next) => next.await.ok()?,
         None => container::watch(&container.log_socket()).await.ok()?,
     };
@@ -216,7 +218,7 @@ async fn live(
         }
         false => None,
     };
-    Some((hijack::frames(socket), input))
+    Some((output, input))
 }
 
 fn list(engine: &Engine, call: &Call) -> Result<Answer> {

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderValue};
+use hyper::header;
 use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
-use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use super::answer::{self, Answer, frame};
+use super::answer::{self, Answer};
 use super::request::Call;
-use crate::container::Input;
+use crate::container::{Input, Output};
 use crate::error::{Error, Result};
+use crate::logger::frame;
 use crate::sys;
 
 /// The keys that leave a container running and end being attached to it: Ctrl-P, Ctrl-Q.
@@ -48,18 +48,18 @@ impl Way {
     }
 
     /// The next bytes for the client; none when the output has ended.
-    async fn next(&self, output: &mut mpsc::Receiver<(u8, Bytes)>) -> Option<Bytes> {
+    async fn next(&self, output: &mut Output) -> Option<Bytes> {
         loop {
             let (stream, bytes) = output.recv().await?;
             if if stream == 2 { self.stderr } else { self.stdout } {
-                return Some(if self.raw { bytes } else { frame(stream, &bytes) });
+                return Some(if self.raw { bytes } else { frame(stream, &bytes).into() });
             }
         }
     }
 }
 
 /// The streams on our side: output, and where input goes.
-pub(super) type Sides = (mpsc::Receiver<(u8, Bytes)>, Option<Input>);
+pub(super) type Sides = (Output, Option<Input>);
 
 /// Answers with a stream; what is carried is known once `sides` is ready, which may be long after the answer.
 ///
@@ -87,12 +87,9 @@ pub(super) fn answer(
             carry(upgraded, socket, way, sides).await;
         }
     });
-    let mut answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
-    if let Some(headers) = answer.headers_mut() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
-    }
+    let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    let answer = answer.header(header::CONTENT_TYPE, kind);
+    let answer = answer.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
     answer.body(answer::empty(StatusCode::OK).into_body()).map_err(Error::step("answer"))
 }
 
@@ -207,23 +204,6 @@ pub(super) fn keys(text: Option<&str>) -> Result<Vec<u8>> {
         },
     };
     text.split(',').map(|word| key(word).ok_or_else(bad)).collect()
-}
-
-/// The frames of a logger's socket.
-pub fn frames(mut socket: UnixStream) -> mpsc::Receiver<(u8, Bytes)> {
-    let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(async move {
-        let mut header = [0; 8];
-        while socket.read_exact(&mut header).await.is_ok() {
-            let [stream, _, _, _, a, b, c, d] = header;
-            let mut bytes = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
-            let read = socket.read_exact(&mut bytes).await;
-            if read.is_err() || sender.send((stream, bytes.into())).await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 #[cfg(test)]

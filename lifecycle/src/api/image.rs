@@ -13,7 +13,7 @@ use super::{inspect, not_found};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::glob;
-use crate::image::{Image, Reference, archive};
+use crate::image::{Image, Reference, archive, reference};
 
 pub(super) async fn route(engine: &'static Engine, call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
@@ -142,7 +142,7 @@ fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
 /// With `parents`, those that only were steps on the way to it go with it.
 fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec<Value>> {
     let image = engine.images.find(text)?;
-    let short = &image.id["sha256:".len()..][..12];
+    let short = reference::short(&image.id);
     let (tags, digests) = engine.images.names(&image.id);
     let by_id = image.id.trim_start_matches("sha256:").starts_with(text.trim_start_matches("sha256:"));
     let users = users(engine, &image.id);
@@ -191,7 +191,7 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
         )));
     }
     if let Some(child) = engine.images.children(&image.id).first().filter(|_| named.is_none()) {
-        let child = &child["sha256:".len()..][..12];
+        let child = reference::short(child);
         return Err(Error::conflict(format!(
             "conflict: unable to delete {short} (cannot be forced) - image has dependent child images ({child})"
         )));

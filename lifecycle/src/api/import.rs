@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use crate::build::change;
+use crate::build::{change, is_url};
 use crate::container::{Container, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -25,7 +25,7 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 /// `POST /images/create?fromSrc=-`
 pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let source = call.text("fromSrc").unwrap_or_default().to_owned();
-    let is_url = source.starts_with("http://") || source.starts_with("https://");
+    let is_url = is_url(&source);
     if source != "-" && !is_url {
         return Err(Error::invalid(format!("import {source:?}: expected - or a URL of http or https")));
     }

@@ -21,7 +21,6 @@ mod volume;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use answer::Answer;
-pub use hijack::frames;
 use request::Call;
 
 /// The newest and the oldest version of the API that is spoken.

@@ -40,11 +40,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Takes a request apart; `version` is that of a client that names none.
+    /// Takes a request apart; `version` is that of a client that names none. A body whose length is known and small is
+    /// read.
     ///
     /// # Errors
-    /// When the path is malformed.
-    pub fn new(request: Request<Incoming>, version: (u32, u32)) -> Result<Self> {
+    /// When the path is malformed, or the client breaks off.
+    pub async fn read(request: Request<Incoming>, version: (u32, u32)) -> Result<Self> {
         let uri = request.uri();
         let bad = || Error::invalid("malformed path");
         let mut path: Vec<String> = uri
@@ -68,21 +69,15 @@ impl Call {
             query.entry(key).or_default().push(decode(value, true).ok_or_else(bad)?);
         }
         let method = request.method().clone();
-        Ok(Self { method, version: named.unwrap_or(version), path, query, early: None, request })
-    }
-
-    /// Reads a body whose length is known and small.
-    ///
-    /// # Errors
-    /// When the client breaks off.
-    pub async fn read_early(&mut self) -> Result<()> {
-        let length = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        let version = named.unwrap_or(version);
+        let mut call = Self { method, version, path, query, early: None, request };
+        let length = call.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| (1..=EARLY).contains(&length)) {
-            let body = self.request.body_mut().collect().await;
+            let body = call.request.body_mut().collect().await;
             let body = body.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
-            self.early = Some(body.to_bytes());
+            call.early = Some(body.to_bytes());
         }
-        Ok(())
+        Ok(call)
     }
 
     /// A parameter that is not empty.
@@ -149,10 +144,7 @@ impl Call {
     /// # Errors
     /// With its name.
     pub fn check_platform(&self) -> Result<()> {
-        match self.text("platform").filter(|platform| !config::is_ours(platform)) {
-            Some(other) => Err(Error::not_found(format!("the platform {other} is not that of this machine"))),
-            None => Ok(()),
-        }
+        self.text("platform").map_or(Ok(()), config::check_platform)
     }
 
     /// The filters of a list: names and their values.

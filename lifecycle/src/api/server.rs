@@ -108,11 +108,8 @@ async fn connection(
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
     let ((major, minor), _) = VERSIONS;
     let head = request.method() == Method::HEAD;
-    let answer = match Call::new(request, (major, minor)) {
-        Ok(mut call) => match call.read_early().await {
-            Ok(()) => route(engine, call).await,
-            Err(error) => Err(error),
-        },
+    let answer = match Call::read(request, (major, minor)).await {
+        Ok(call) => route(engine, call).await,
         Err(error) => Err(error),
     };
     let mut answer = answer.unwrap_or_else(|error| answer::error(&error));

@@ -51,7 +51,7 @@ pub(super) struct Found {
 }
 
 /// Whether ADD downloads it.
-pub(super) fn is_url(source: &str) -> bool {
+pub(crate) fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(crate) use copy::is_url;
 pub use dockerfile::{Dockerfile, parse};
 pub use settings::change;
 
@@ -29,6 +30,7 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::content::Unpacked;
+use crate::image::reference::short;
 use crate::image::{Image, Reference};
 use crate::registry::{self, Credentials};
 use dockerfile::Instruction;
@@ -262,10 +264,4 @@ fn stage_name(from: &Instruction) -> Result<Option<String>> {
         }
         _ => Err(Error::invalid("FROM requires either one or three arguments")),
     }
-}
-
-/// The beginning of an id.
-fn short(id: &str) -> &str {
-    let hash = id.strip_prefix("sha256:").unwrap_or(id);
-    hash.get(..12).unwrap_or(hash)
 }

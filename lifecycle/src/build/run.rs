@@ -7,10 +7,10 @@ use tokio::task::block_in_place;
 
 use super::dockerfile::Instruction;
 use super::stage::Stage;
-use super::{Build, is_predefined, settings, short};
-use crate::api::frames;
+use super::{Build, is_predefined, settings};
 use crate::container::{self, Container, Removal, environment};
 use crate::error::{Error, Result};
+use crate::image::reference::short;
 
 impl Build {
     /// Runs a command, unless an earlier build has done so.
@@ -61,8 +61,7 @@ impl Build {
         self.say(&format!(" ---> Running in {}\n", short(&container.id))).await?;
         let (exits, output) = (container.exits(), container.streams.next_run());
         container::start(container).await?;
-        let socket = output.await.map_err(|_| Error::internal("the container has no output"))?;
-        let mut output = frames(socket);
+        let mut output = output.await.map_err(|_| Error::internal("the container has no output"))?;
         let gone = self.progress.clone();
         loop {
             let piece = tokio::select! {

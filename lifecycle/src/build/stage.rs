@@ -15,12 +15,13 @@ use tokio::task::block_in_place;
 use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
 use super::words::Words;
-use super::{Build, arguments, settings, short};
+use super::{Build, arguments, settings};
 use crate::container::settings::shell;
 use crate::container::{environment, user};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::config::{ConfigFile, History};
+use crate::image::config::{self, ConfigFile, History};
+use crate::image::reference::short;
 use crate::image::{Image, Store};
 use crate::tree::{self, Root};
 use crate::{registry, time};
@@ -232,10 +233,7 @@ impl Build {
             return Err(Error::invalid(format!("base name ({}) should not be blank", instruction.rest)));
         }
         if let Some(platform) = instruction.flag("platform") {
-            let platform = words.one(platform)?;
-            if !crate::image::config::is_ours(&platform) {
-                return Err(Error::not_found(format!("the platform {platform} is not that of this machine")));
-            }
+            config::check_platform(&words.one(platform)?)?;
         }
         if name == "scratch" {
             return self.say(" ---> \n").await;

@@ -79,8 +79,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         .and_then(|()| engine.add_container(&container));
     if let Err(error) = made {
         files::remove_dir(&container.folder)?;
-        let mounts = container.record().mounts.clone();
-        remove_anonymous(engine, &mounts);
+        remove_anonymous(&container);
         return Err(error);
     }
     container.publish("create", &[]);
@@ -234,8 +233,7 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
         return Err(error);
     }
     if volumes {
-        let mounts = container.record().mounts.clone();
-        remove_anonymous(container.engine, &mounts);
+        remove_anonymous(container);
     }
     container.engine.drop_container(&container.id);
     container.streams.give_up();
@@ -244,7 +242,8 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
     Ok(())
 }
 
-fn remove_anonymous(engine: &Engine, mounts: &[MountPoint]) {
+fn remove_anonymous(container: &Container) {
+    let (engine, mounts) = (container.engine, container.record().mounts.clone());
     for name in mounts.iter().filter(|mount| mount.anonymous).filter_map(|mount| mount.volume.as_ref()) {
         let used = engine.all_containers().iter().any(|container| {
             container

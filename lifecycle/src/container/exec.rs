@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::record::Status;
-use super::{Container, Input, environment, spec, user};
+use super::{Container, Input, Output, environment, spec, user};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::Root;
@@ -85,8 +85,8 @@ pub struct Exec {
 /// The streams of a process that was started.
 #[derive(Debug)]
 pub struct Started {
-    /// Output: stream 1 or 2, and bytes.
-    pub output: mpsc::Receiver<(u8, Bytes)>,
+    /// Where output comes from.
+    pub output: Output,
     /// Where input goes, if it wants any.
     pub input: Option<Input>,
 }

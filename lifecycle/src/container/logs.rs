@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
-use super::{Container, streams};
+use super::{Container, Output, streams};
 use crate::error::Result;
 use crate::logger::rotated;
 use crate::time::{self, Time};
@@ -73,7 +73,7 @@ impl Query {
 }
 
 /// Sends what is wanted of a container's log.
-pub fn read(container: &Arc<Container>, query: Query) -> mpsc::Receiver<(u8, Bytes)> {
+pub fn read(container: &Arc<Container>, query: Query) -> Output {
     let (sender, receiver) = mpsc::channel(64);
     let container = Arc::clone(container);
     tokio::spawn(async move { container.report(send(&container, query, sender).await) });

@@ -2,23 +2,27 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
 use crate::logger::{NOTIFY, WATCH};
 
+/// Output as it comes: stream 1 or 2, and bytes.
+pub type Output = mpsc::Receiver<(u8, Bytes)>;
+
 /// Those who wait for a container to run.
 #[derive(Debug, Default)]
 pub struct Streams {
-    waiting: Mutex<Vec<oneshot::Sender<UnixStream>>>,
+    waiting: Mutex<Vec<oneshot::Sender<Output>>>,
 }
 
 impl Streams {
     /// The output of the next run; the other side is dropped when there is none.
-    pub fn next_run(&self) -> oneshot::Receiver<UnixStream> {
+    pub fn next_run(&self) -> oneshot::Receiver<Output> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().push(sender);
         receiver
@@ -41,12 +45,25 @@ impl Streams {
     }
 }
 
-/// All output from now on, in frames.
+/// All output from now on.
 ///
 /// # Errors
 /// When the logger is not there.
-pub async fn watch(socket: &Path) -> Result<UnixStream> {
-    subscribe(socket, WATCH).await
+pub async fn watch(socket: &Path) -> Result<Output> {
+    let mut socket = subscribe(socket, WATCH).await?;
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut header = [0; 8];
+        while socket.read_exact(&mut header).await.is_ok() {
+            let [stream, _, _, _, a, b, c, d] = header;
+            let mut bytes = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
+            let read = socket.read_exact(&mut bytes).await;
+            if read.is_err() || sender.send((stream, bytes.into())).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
 }
 
 /// One byte whenever there is more in the log.

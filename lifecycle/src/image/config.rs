@@ -117,8 +117,14 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Whether a platform such as `linux/amd64` is this machine's.
-pub fn is_ours(platform: &str) -> bool {
+/// Refuses a platform, such as `linux/amd64`, that is not this machine's.
+///
+/// # Errors
+/// With its name.
+pub fn check_platform(platform: &str) -> Result<()> {
     let mut parts = platform.split('/');
-    parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture())
+    match parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture()) {
+        true => Ok(()),
+        false => Err(Error::not_found(format!("the platform {platform} is not that of this machine"))),
+    }
 }

@@ -111,8 +111,7 @@ impl Layers {
         files::make_dir(&aside, 0o755)?;
         let root = Root::open(&aside)?;
         for diff_id in diff_ids {
-            let missing = || Error::internal(format!("layer {diff_id} is missing"));
-            let blob = self.get(diff_id).ok_or_else(missing)?.blob;
+            let blob = self.need(diff_id)?.blob;
             let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
             let applied = apply.run(&root, decompressed(content.open_blob(&blob)?)?);
             applied.map_err(|error| error.context(format!("layer {blob}")))?;
@@ -153,6 +152,14 @@ impl Layers {
     /// The layer, if it is here.
     pub fn get(&self, diff_id: &str) -> Option<Layer> {
         files::read_json(&self.place(diff_id).ok()?.join("layer.json")).ok()?
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn need(&self, diff_id: &str) -> Result<Layer> {
+        self.get(diff_id).ok_or_else(|| Error::internal(format!("layer {diff_id} is missing")))
     }
 
     /// The diff ids of all layers.

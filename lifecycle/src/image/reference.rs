@@ -108,6 +108,12 @@ impl fmt::Display for Reference {
     }
 }
 
+/// The beginning of an id or digest, as people read it.
+pub fn short(id: &str) -> &str {
+    let hash = id.strip_prefix("sha256:").unwrap_or(id);
+    hash.get(..12).unwrap_or(hash)
+}
+
 /// Whether it is `sha256:` and 64 hexadecimal digits: the one algorithm that is used here.
 pub fn is_digest(text: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);

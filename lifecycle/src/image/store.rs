@@ -191,10 +191,7 @@ impl Store {
     /// # Errors
     /// When one is missing.
     pub fn layers_of(&self, image: &Image) -> Result<Vec<Layer>> {
-        let get = |diff_id: &String| {
-            self.layers.get(diff_id).ok_or_else(|| Error::internal(format!("layer {diff_id} is missing")))
-        };
-        image.config.rootfs.diff_ids.iter().map(get).collect()
+        image.config.rootfs.diff_ids.iter().map(|diff_id| self.layers.need(diff_id)).collect()
     }
 
     /// Bytes of all files of an image.

@@ -22,17 +22,16 @@ fn find(name: &str) -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
 
-/// Whether networks can be made here.
+/// netavark itself, if networks can be made here.
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn check() -> Result<()> {
-    match find("netavark") {
-        Some(_) => Ok(()),
-        None => Err(Error::internal(
+pub(super) fn program() -> Result<PathBuf> {
+    find("netavark").ok_or_else(|| {
+        Error::internal(
             "networks need the program netavark, which is not on this host (apt-get install netavark aardvark-dns); containers can run with --network none or host",
-        )),
-    }
+        )
+    })
 }
 
 /// Runs `netavark setup` or `teardown` for a network namespace.
@@ -40,8 +39,7 @@ pub(super) fn check() -> Result<()> {
 /// # Errors
 /// With what netavark says.
 pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<()> {
-    check()?;
-    let mut command = Command::new(find("netavark").unwrap_or_default());
+    let mut command = Command::new(program()?);
     command.arg("--config").arg(state);
     if let Some(dns) = find("aardvark-dns") {
         command.arg("--aardvark-binary").arg(dns);

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::image::config::architecture;
 use crate::image::manifest::{Descriptor, Named};
-use crate::image::reference::DEFAULT_DOMAIN;
+use crate::image::reference::{DEFAULT_DOMAIN, short};
 use crate::image::{ConfigFile, Reference};
 
 /// How many layers are fetched at a time, and how often a download that broke off goes on.
@@ -146,7 +146,7 @@ impl Pull<'_> {
 
     /// Tells the client of a layer; whether anybody still wants it.
     async fn say(&self, layer: &Descriptor, status: &str, detail: Value) -> bool {
-        let short = layer.digest.get(7..19).unwrap_or_default();
+        let short = short(&layer.digest);
         self.pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
     }
 

@@ -18,6 +18,7 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::content::{Blob, Format, digest};
+use crate::image::reference::short;
 use crate::image::{Image, Reference};
 
 /// A blob as it is sent.
@@ -45,7 +46,7 @@ pub async fn push(
     let mut layers = Vec::new();
     for layer in engine.images.layers_of(image)? {
         let upload = block_in_place(|| compressed(engine, &layer.blob))?;
-        let short = &layer.diff_id[7..19];
+        let short = short(&layer.diff_id);
         let say = async |status: &str, detail: Value| {
             pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
         };
