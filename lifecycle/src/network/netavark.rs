@@ -26,7 +26,7 @@ fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// With what is missing.
-pub(super) fn program() -> Result<PathBuf> {
+pub(super) fn path() -> Result<PathBuf> {
     find("netavark").ok_or_else(|| {
         Error::internal(
             "networks need the program netavark, which is not on this host (apt-get install netavark aardvark-dns); containers can run with --network none or host",
@@ -39,7 +39,7 @@ pub(super) fn program() -> Result<PathBuf> {
 /// # Errors
 /// With what netavark says.
 pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<()> {
-    let mut command = Command::new(program()?);
+    let mut command = Command::new(path()?);
     command.arg("--config").arg(state);
     if let Some(dns) = find("aardvark-dns") {
         command.arg("--aardvark-binary").arg(dns);

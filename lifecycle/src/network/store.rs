@@ -121,7 +121,7 @@ impl Networks {
     pub fn create(&self, request: NetworkCreateRequest) -> Result<Network> {
         volume::check_name(&request.name)?;
         check(&request)?;
-        super::netavark::program()?;
+        super::netavark::path()?;
         self.add(request)
     }
 
