@@ -44,6 +44,21 @@ fn a_configuration_that_is_no_json() {
     assert_refused(&c, &run);
 }
 
+/// Such a mount would be there, and nobody would see it.
+#[test]
+fn a_mount_on_the_root_itself() {
+    since!("refusal of mounts on the root", "runc 1.0", "crun -");
+    for destination in ["/", "//", "/.", "..", "/../."] {
+        let mut c = Container::new();
+        c.mount(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
+        let run = c.run(&[]);
+        assert_refused(&c, &run);
+        if runtime().is_ours() {
+            assert!(run.error().contains("mounts[7].destination: "), "{run:#?}");
+        }
+    }
+}
+
 /// What reads a configuration before it is run must not read another one.
 #[test]
 fn an_array_is_no_object() {

@@ -328,6 +328,19 @@ fn the_cgroup_mount_shows_the_containers_cgroup() {
     }
 }
 
+/// Also where the host has version 1 beside it, or alone.
+#[test]
+fn a_cgroup2_mount_is_the_unified_hierarchy() {
+    let mut c = Container::new();
+    c.namespace("cgroup", None);
+    c.mount(json!({ "destination": "/mnt", "type": "cgroup2", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "ro"] }));
+    let report = c.report();
+    let mount = report.mount("/mnt");
+    assert_eq!(mount.fstype, "cgroup2");
+    assert!(mount.has("ro") && mount.has("noexec"), "{mount:?}");
+}
+
 /// With the host's cgroup namespace the paths of `/proc/self/cgroup` have to be there, as `--cgroupns=host` promises.
 #[test]
 fn a_cgroup2_mount_agrees_with_the_cgroup_namespace() {

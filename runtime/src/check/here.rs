@@ -139,7 +139,7 @@ fn destination(plan: &Plan, mount: &MountPlan, root: BorrowedFd<'_>) -> Outcome 
                 Err(failure) => wrong(failure.text),
             };
         }
-        What::FileSystem { .. } | What::Cgroup => true,
+        What::FileSystem { .. } | What::Cgroup { .. } => true,
         What::Bind { copy_symlink: true, .. } | What::Remount => return Ok(()),
         What::Bind { source, .. } => fs::metadata(source).is_ok_and(|meta| meta.is_dir()),
     };

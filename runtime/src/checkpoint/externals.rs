@@ -137,7 +137,7 @@ impl Table {
 
     /// Control groups of version 1 as they are shown without a namespace of their own: a bind mount each.
     fn hierarchies(&mut self, plan: &Plan, externals: &mut Externals) -> Result<()> {
-        for mount in plan.mounts.iter().filter(|mount| matches!(mount.what, What::Cgroup)) {
+        for mount in plan.mounts.iter().filter(|mount| matches!(mount.what, What::Cgroup { .. })) {
             let mut below = mount.destination.clone().into_vec();
             below.push(b'/');
             let shown = self.lines.iter().filter(|line| line.kind == "cgroup");

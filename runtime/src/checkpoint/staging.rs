@@ -208,7 +208,7 @@ impl Staging<'_> {
                 continue;
             }
             match &mount.what {
-                What::Cgroup | What::Remount => {}
+                What::Cgroup { .. } | What::Remount => {}
                 What::FileSystem { .. } => {
                     path::resolve(scratch.as_fd(), &mount.destination, Missing::Directory).or_fail(what)?;
                 }
@@ -233,7 +233,7 @@ impl Staging<'_> {
 
 /// Whether a destination lies in a new instance of a file system.
 fn holds(above: &MountPlan, destination: &OsStr) -> bool {
-    let fresh = matches!(above.what, What::FileSystem { .. } | What::Cgroup);
+    let fresh = matches!(above.what, What::FileSystem { .. } | What::Cgroup { .. });
     let (above, destination) = (Path::new(&above.destination), Path::new(destination));
     fresh && destination != above && destination.starts_with(above)
 }

@@ -180,7 +180,10 @@ pub fn one(
             api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
             Ok(Some(mount))
         }
-        What::Cgroup => cgroup(plan, root, view.cgroups).map(|()| None),
+        What::Cgroup { unified: true } if matches!(view.cgroups, CgroupView::Hierarchies(_)) => {
+            unified_cgroup(plan, root).map(Some)
+        }
+        What::Cgroup { .. } => cgroup(plan, root, view.cgroups).map(|()| None),
         What::Remount => {
             let place = destination(plan, root, Missing::Fail)?;
             set_attributes(place.as_fd(), &plan.attributes).map(|()| None)
@@ -436,6 +439,18 @@ fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()>
         }
         CgroupView::Hierarchies(hierarchies) => legacy_cgroups(plan, root, hierarchies),
     }
+}
+
+/// A `cgroup2` where the host's controllers are in v1 hierarchies: as the kernel shows it to this cgroup namespace.
+fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
+    let kind = c"cgroup2";
+    let place = place_for(plan, root, kind.to_bytes())?;
+    let context = context(kind, None)?;
+    let made = plan.attributes.set;
+    let mount = file_system(context.as_fd(), kind, Some(&c"cgroup".to_owned()), &[], made, None)?;
+    set_attributes(mount.as_fd(), &left(&plan.attributes, made))?;
+    api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+    Ok(mount)
 }
 
 fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {

@@ -526,7 +526,7 @@ pub(crate) fn keep_for_exec(
 /// # Errors
 /// Those of the caller cannot be read.
 pub(crate) fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
-    if !plan.mounts.iter().any(|mount| matches!(mount.what, What::Cgroup)) {
+    if !plan.mounts.iter().any(|mount| matches!(mount.what, What::Cgroup { .. })) {
         return Ok(CgroupView::None);
     }
     Ok(match cgroup.mounts()? {

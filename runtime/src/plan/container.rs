@@ -115,8 +115,9 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
     for mount in mounts.iter().filter(|mount| !mount.ignored.is_empty()) {
         let options = mount.ignored.join(", ");
         warnings.push(format!(
-            "mounts[{}].options: {options:?} means nothing for a bind mount and is ignored",
-            mount.index
+            "mounts[{}].options: {options:?} means nothing for a {} mount and is ignored",
+            mount.index,
+            if matches!(mount.what, mounts::What::Bind { .. }) { "bind" } else { "cgroup" }
         ));
     }
     let own_dev = separate_mounts && !mounts.iter().any(is_bind_on_dev);

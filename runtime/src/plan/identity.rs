@@ -50,6 +50,7 @@ pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) ->
     if umask > 0o777 {
         return Err(PlanError::at("process.user.umask", format!("{umask} is above 511 (octal 777)")));
     }
+    // None asked for is none given, as in crun. (runc leaves the process all that it has itself.)
     let none = spec::Capabilities::default();
     let wanted = process.capabilities.as_ref().unwrap_or(&none);
     Ok(Identity {

@@ -5,7 +5,7 @@ use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
 use crate::spec;
 use std::ffi::{CString, OsString};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// One entry of `mounts`.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct MountPlan {
     pub destination_nofollow: bool,
     /// The map through which ids are shown.
     pub idmap: Option<Idmap>,
-    /// Options that mean nothing for a bind mount, which engines pass through all the same.
+    /// Options that mean nothing for what is no fresh file system, which engines pass through all the same.
     pub ignored: Vec<String>,
 }
 
@@ -52,7 +52,10 @@ pub enum What {
         copy_up: bool,
     },
     /// The container's own view of the control groups, whatever the host's layout is.
-    Cgroup,
+    Cgroup {
+        /// It is `cgroup2`: the unified hierarchy, also where the host has others beside it.
+        unified: bool,
+    },
     /// Attributes of what is already mounted at the destination are changed.
     Remount,
 }
@@ -101,6 +104,11 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
     if mount.destination.is_empty() {
         return Err(at("destination", "is empty; expected a path in the container".to_owned()));
     }
+    if Path::new(&mount.destination).components().all(|part| !matches!(part, Component::Normal(_))) {
+        let problem =
+            format!("{:?} is the root file system itself; expected a path in it", mount.destination);
+        return Err(at("destination", problem));
+    }
     c_string(&path("destination"), &mount.destination)?;
     c_string(&path("source"), &mount.source)?;
     let mut options = options::plan(&path("options"), &mount.options)?;
@@ -110,6 +118,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
     let idmap = idmap(mount, &options, &path, userns)?;
     let what = what(mount, &options, bundle, label, &path)?;
     let bind = matches!(what, What::Bind { .. });
+    let ignored = if bind || matches!(what, What::Cgroup { .. }) { options.data } else { Vec::new() };
     if options.copy_up && !matches!(&what, What::FileSystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
         return Err(at("options", "\"tmpcopyup\" is only for tmpfs".to_owned()));
     }
@@ -135,7 +144,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
         },
         destination_nofollow: options.destination_nofollow,
         idmap,
-        ignored: if bind { options.data } else { Vec::new() },
+        ignored,
     })
 }
 
@@ -165,7 +174,7 @@ fn what(
             path("type"),
             "is empty; expected a file system, or \"bind\" among the options",
         )),
-        "cgroup" | "cgroup2" => Ok(What::Cgroup),
+        kind @ ("cgroup" | "cgroup2") => Ok(What::Cgroup { unified: kind == "cgroup2" }),
         kind => file_system(mount, kind, options, label, path),
     }
 }

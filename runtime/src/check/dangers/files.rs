@@ -40,7 +40,7 @@ pub(super) fn mounts(dangers: &mut Dangers<'_>) {
         match &mount.what {
             What::Bind { source, .. } => bind(dangers, mount, &path, source),
             What::FileSystem { kind, .. } => file_system(dangers, mount, &path, &kind.to_string_lossy()),
-            What::Cgroup if !is_read_only(mount) && !dangers.mapped() => {
+            What::Cgroup { .. } if !is_read_only(mount) && !dangers.mapped() => {
                 let what = "the control groups are writable: the container can lift its own limits";
                 dangers.add(Level::Warning, &path, what, "add the option \"ro\"");
             }
