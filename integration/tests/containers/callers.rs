@@ -137,3 +137,32 @@ fn a_process_may_come_from_a_pipe() {
     });
     assert_eq!(run.code(), 6, "{run:#?}");
 }
+
+/// State and hooks name the bundle by a path that leads there without detours.
+#[test]
+fn a_bundle_may_be_named_by_way_of_its_parent() {
+    let mut c = Container::new();
+    c.args(&["/probe", "sleep"]).write_config();
+    let around = format!("{}/rootfs/..", c.bundle().display());
+    c.call(&["create", "--bundle", &around, &c.id]).ok();
+    assert_eq!(c.state()["bundle"], c.bundle().to_str().unwrap());
+}
+
+/// Without privilege there may be no control group to ask.
+#[test]
+fn processes_are_listed_without_a_control_group() {
+    since!("ps without cgroups", "runc -", "crun -");
+    let mut c = Container::new();
+    c.globals.push("--cgroup-manager=disabled".to_owned());
+    c.args(&["/probe", "orphans", "3"]);
+    c.run_detached();
+    c.await_line("ready");
+    let run = c.call(&["ps", "--format", "json", &c.id]).ok();
+    assert_eq!(run.json().as_array().map(Vec::len), Some(4), "{run:#?}");
+    assert!(run.json().as_array().unwrap().contains(&c.pid().into()), "{run:#?}");
+    // Where the processes of the whole host are in its PID namespace, only the first one is known to be the container's.
+    let mut c = Container::new();
+    c.globals.push("--cgroup-manager=disabled".to_owned());
+    c.without_namespace("pid").sleeping();
+    assert_eq!(c.call(&["ps", "--format", "json", &c.id]).ok().json(), serde_json::json!([c.pid()]));
+}

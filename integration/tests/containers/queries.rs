@@ -283,7 +283,14 @@ fn spec_writes_a_configuration_that_runs() {
 
 #[test]
 fn help_is_given() {
-    for args in [&["--help"][..], &["help"], &["run", "--help"], &["exec", "--help"], &["help", "create"]] {
+    for args in [
+        &["--help"][..],
+        &["help"],
+        &["run", "--help"],
+        &["exec", "--help"],
+        &["help", "create"],
+        &["help", "help"],
+    ] {
         if runtime().kind == Kind::Crun && args[0] == "help" {
             skip!("{} has no help command", runtime().title);
         }

@@ -33,6 +33,7 @@ pub fn command(name: Option<&str>) -> Result<i32, CommandError> {
     let command = COMMANDS.iter().chain(VERBS).find(|command| command.name == name);
     let command = command
         .ok_or_else(|| CommandError::Status { message: format!("No help topic for '{name}'"), status: 3 })?;
+    // Of a command with verbs all of them.
     let below = format!("{name} ");
     let verbs = VERBS.iter().filter(|verb| verb.name.starts_with(&below));
     let text: Vec<String> = std::iter::once(command).chain(verbs).map(|command| text(command)).collect();
@@ -48,7 +49,11 @@ pub fn run(words: &[&str]) -> Result<i32, CommandError> {
     match words {
         ["--man", directory] => super::man::write(std::path::Path::new(directory)).map(|()| 0),
         ["--man"] => Err(UsageError::MissingValue("man".to_owned()).into()),
-        words => command(words.first().copied()),
+        [] | ["help" | "h" | "--help" | "-h"] => overview(),
+        [first, ..] => {
+            let full = words.join(" ");
+            command(Some(if VERBS.iter().any(|verb| verb.name == full) { &full } else { first }))
+        }
     }
 }
 

@@ -216,7 +216,7 @@ fn dispatch(global: &Parsed, log: Log) -> i32 {
     let name = words.next().and_then(|name| name.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == name);
     let outcome = match (name, command) {
-        _ if global.raw("version").is_some() => version::print(),
+        _ if matches!(global.on("version"), Ok(true)) => version::print(),
         (Some(_), Some(command)) => in_context(global, command, words.cloned(), &log),
         (Some("help" | "h"), None) => help::run(&words.filter_map(|word| word.to_str()).collect::<Vec<_>>()),
         (None, _) => help::overview(),

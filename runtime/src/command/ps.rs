@@ -3,7 +3,7 @@
 use super::{Command, CommandError, Context, print};
 use crate::cgroup::Cgroup;
 use crate::cli::{Parsed, UsageError, value};
-use crate::state::{self, StateDir};
+use crate::state::{self, Record, StateDir};
 
 /// `ps`.
 pub const PS: Command = Command {
@@ -22,9 +22,10 @@ fn ps(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     };
     let dir = StateDir::open(&context.root, id)?;
     let record = dir.record()?;
-    let mut pids = match &record.cgroup {
-        Some(cgroup) => Cgroup::open(cgroup)?.processes()?,
-        None => state::init(&record)?.map(|init| init.pid).into_iter().collect(),
+    let cgroup = record.cgroup.as_ref().map(Cgroup::open).transpose()?.filter(|cgroup| !cgroup.is_none());
+    let mut pids = match cgroup {
+        Some(cgroup) => cgroup.processes()?,
+        None => of_namespace(&record)?,
     };
     pids.sort_unstable();
     match parsed.text("format")? {
@@ -41,6 +42,19 @@ fn ps(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         }
     }
     Ok(0)
+}
+
+/// The processes of a container without a control group: the first one, and all that share its PID namespace, unless that
+/// is the caller's.
+fn of_namespace(record: &Record) -> Result<Vec<i32>, CommandError> {
+    let Some(init) = state::init(record)? else { return Ok(Vec::new()) };
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(&init.pid.to_string()).filter(|own| namespace("self").as_ref() != Some(own));
+    let Some(own) = own else { return Ok(vec![init.pid]) };
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let found = names.filter(|name| name.parse::<i32>().is_ok() && namespace(name).as_ref() == Some(&own));
+    Ok(found.filter_map(|name| name.parse().ok()).collect())
 }
 
 /// What ps(1) says, restricted to `pids`.

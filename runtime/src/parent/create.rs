@@ -26,7 +26,7 @@ use nix::unistd::Pid;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What the command line says of a new container.
 #[derive(Debug, Clone)]
@@ -146,12 +146,22 @@ pub fn host() -> Result<Host> {
     })
 }
 
+/// The absolute path of a bundle, as state and hooks have it: without `..`. (runc has the directory's own path there. To
+/// follow links that the caller wrote would cost every start three calls, and nobody uses the path for anything but to get
+/// there.)
+fn whole(bundle: &Path) -> std::io::Result<PathBuf> {
+    match bundle.components().any(|part| part == Component::ParentDir) {
+        true => bundle.canonicalize(),
+        false => std::path::absolute(bundle),
+    }
+}
+
 /// Makes a container, up to the point where its program waits to be started.
 ///
 /// # Errors
 /// One sentence; nothing is left behind.
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
-    let bundle = std::path::absolute(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
+    let bundle = whole(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
     let mut steps = Steps::begin("read config.json");
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     // Not taken apart at the end: so is this process, soon, and with it all of its memory.
