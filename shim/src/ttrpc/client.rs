@@ -1,10 +1,10 @@
 //! The calling side: one call at a time over one connection. The shim uses it to deliver events to containerd.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use prost::Message;
 
 use super::frame::{self, Decoder, Kind};
@@ -39,9 +39,9 @@ pub struct Client {
 impl Client {
     /// Connects to a Unix socket, given as a path or with `unix://` before it.
     ///
-    /// Connecting to a local socket does not block, except when the server's backlog is full: then this fails.
+    /// Nobody is waited for: when the server does not accept and its backlog is full, this fails.
     pub fn connect(address: &str) -> io::Result<Self> {
-        let socket = OwnedFd::from(connect_now(address)?);
+        let socket = connect_now(address)?;
         Ok(Self { socket: Source::new(socket)?, decoder: Decoder::default(), next_stream: 1 })
     }
 
@@ -101,6 +101,34 @@ impl Client {
     }
 }
 
-fn connect_now(address: &str) -> io::Result<UnixStream> {
-    UnixStream::connect(address.strip_prefix("unix://").unwrap_or(address))
+fn connect_now(address: &str) -> io::Result<OwnedFd> {
+    let path = UnixAddr::new(address.strip_prefix("unix://").unwrap_or(address))?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &path)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    /// containerd may be stopped, and the containers' output must go on.
+    #[test]
+    fn a_server_that_accepts_nobody_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.sock");
+        let server = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(server.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&server, Backlog::new(0).unwrap()).unwrap();
+        let address = format!("unix://{}", path.display());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let waiting: Vec<_> = (0..4).map(|_| connect_now(&address)).collect();
+            sender.send(waiting.iter().map(Result::is_ok).collect::<Vec<_>>())
+        });
+        let connected = receiver.recv_timeout(Duration::from_secs(10)).expect("an answer");
+        assert_eq!((connected.first(), connected.last()), (Some(&true), Some(&false)), "{connected:?}");
+    }
 }
