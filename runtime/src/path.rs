@@ -97,22 +97,42 @@ fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<Own
 /// # Errors
 /// The errno of the lookup; `ELOOP` for a link on the way or at its end.
 pub fn without_links(root: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+    open_without_links(root, path, libc::O_PATH)
+}
+
+/// As [`without_links`], and it is a directory.
+///
+/// # Errors
+/// As for [`without_links`]; `ENOTDIR` for what is no directory.
+pub fn directory_without_links(root: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+    open_without_links(root, path, libc::O_PATH | libc::O_DIRECTORY)
+}
+
+fn open_without_links(root: BorrowedFd<'_>, path: &OsStr, flags: i32) -> Result<OwnedFd> {
     let c_path = CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)?;
-    match open_scoped(root, &c_path, libc::O_PATH, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS) {
-        Err(Errno::ENOSYS) => {
-            let mut here = root.try_clone_to_owned().map_err(|error| crate::sys::errno_of(&error))?;
-            for name in components(path) {
-                here = match name.as_bytes() {
-                    b".." => return Err(Errno::EINVAL),
-                    _ => open_one(here.as_fd(), &name)?,
-                };
-                if file_type(&fstat(&here)?) == SFlag::S_IFLNK {
-                    return Err(Errno::ELOOP);
-                }
-            }
-            Ok(here)
-        }
+    match open_scoped(root, &c_path, flags, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS) {
+        Err(Errno::ENOSYS) => walk_without_links(root, path, flags),
         result => result,
+    }
+}
+
+/// [`open_without_links`] before Linux 5.6.
+fn walk_without_links(root: BorrowedFd<'_>, path: &OsStr, flags: i32) -> Result<OwnedFd> {
+    let mut here = root.try_clone_to_owned().map_err(|error| crate::sys::errno_of(&error))?;
+    let mut kind = SFlag::S_IFDIR;
+    for name in components(path) {
+        here = match name.as_bytes() {
+            b".." => return Err(Errno::EINVAL),
+            _ => open_one(here.as_fd(), &name)?,
+        };
+        kind = file_type(&fstat(&here)?);
+        if kind == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP);
+        }
+    }
+    match flags & libc::O_DIRECTORY != 0 && kind != SFlag::S_IFDIR {
+        true => Err(Errno::ENOTDIR),
+        false => Ok(here),
     }
 }
 

@@ -300,34 +300,14 @@ fn place_if_there(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<Option<LazyFd>
 /// # Errors
 /// Something else is there, or a link on the way.
 pub fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
-    let path = CString::new(destination.as_bytes()).map_err(|_| failure("NUL character"))?;
-    let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
-    match fd::openat2(root, &path, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {
+    match path::directory_without_links(root, destination) {
         Ok(fd) => Ok(Some(fd.into())),
         Err(Errno::ENOENT) => Ok(None),
-        Err(Errno::ENOSYS) => real_directories(root, destination),
         Err(Errno::ELOOP | Errno::ENOTDIR) => {
             Err(failure("must be mounted on an ordinary directory, not on a link"))
         }
         Err(errno) => Err(errno).or_fail(|| "open the mount point".into()),
     }
-}
-
-/// [`not_through_links`] before Linux 5.6.
-fn real_directories(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Option<LazyFd>> {
-    let mut here = root.try_clone_to_owned().map_err(|error| failure(error.to_string()))?;
-    for part in Path::new(destination).iter().skip(1) {
-        here = match openat(&here, part, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-        {
-            Err(Errno::ENOENT) => return Ok(None),
-            result => result.or_fail(|| "open the mount point".into())?,
-        };
-        let stat = fstat(&here).or_fail(|| "stat the mount point".into())?;
-        if path::file_type(&stat) != SFlag::S_IFDIR {
-            return Err(failure("must be mounted on an ordinary directory, not on a link"));
-        }
-    }
-    Ok(Some(here.into()))
 }
 
 /// A context in which a file system is configured.

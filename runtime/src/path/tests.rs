@@ -96,3 +96,33 @@ fn proc_files_by_parts_are_the_same_files() {
     }
     assert_eq!(open_in_proc(proc.as_fd(), c"self/root/etc", libc::O_PATH).expect_err("magic"), Errno::ELOOP);
 }
+
+#[test]
+fn what_is_reached_without_links_is_so_without_openat2() {
+    let (dir, fd) = root();
+    fs::create_dir_all(dir.path().join("real/below")).expect("mkdir");
+    fs::write(dir.path().join("real/file"), "").expect("write");
+    symlink("real", dir.path().join("link")).expect("symlink");
+    let directory = libc::O_PATH | libc::O_DIRECTORY;
+    for (path, flags, expected) in [
+        ("/real/below", directory, Ok("/real/below")),
+        ("//real/./below/", directory, Ok("/real/below")),
+        ("/", directory, Ok("/")),
+        ("/real/file", libc::O_PATH, Ok("/real/file")),
+        ("/real/file", directory, Err(Errno::ENOTDIR)),
+        ("/link", directory, Err(Errno::ELOOP)),
+        ("/link/below", directory, Err(Errno::ELOOP)),
+        ("/link", libc::O_PATH, Err(Errno::ELOOP)),
+        ("/real/missing", directory, Err(Errno::ENOENT)),
+    ] {
+        let path = OsStr::new(path);
+        let expected = expected.map(PathBuf::from);
+        for find in [open_without_links, walk_without_links] {
+            let found = find(fd.as_fd(), path, flags).map(|found| place(&dir, &found));
+            assert_eq!(found, expected, "{}", path.display());
+        }
+    }
+    // Above the root: where openat2(2) stays in it, this refuses.
+    let outside = walk_without_links(fd.as_fd(), OsStr::new("/real/../../.."), directory);
+    assert_eq!(outside.map(drop), Err(Errno::EINVAL));
+}
