@@ -402,6 +402,16 @@ fn events_come_at_an_interval_until_the_end() {
 }
 
 #[test]
+fn events_at_an_interval_beyond_all_time_wait_for_the_end() {
+    since!("events", "runc -", "crun -");
+    let mut c = Container::new();
+    c.shell("sleep 2");
+    c.run_detached();
+    let run = c.call(&["events", "--interval", "10000000000000000000s", &c.id]).ok();
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+}
+
+#[test]
 fn events_tell_of_memory_that_ran_out() {
     since!("events", "runc 1.0", "crun -");
     if !host::has_controller("memory") {

@@ -59,9 +59,10 @@ fn watch(
     interval: Duration,
 ) -> Result<(), CommandError> {
     let mut oom = cgroup.watch_oom().map_err(|error| context.log.warn(&error.to_string())).ok();
-    let mut next = Instant::now() + interval;
+    // An interval beyond all time: never.
+    let mut next = Instant::now().checked_add(interval);
     loop {
-        let left = next.saturating_duration_since(Instant::now());
+        let left = next.map_or(Duration::MAX, |next| next.saturating_duration_since(Instant::now()));
         let (ended, noticed) = wait(init, oom.as_ref(), left)?;
         if noticed && let Some(watch) = &mut oom {
             match watch.read()? {
@@ -73,8 +74,8 @@ fn watch(
         if ended {
             return Ok(());
         }
-        if Instant::now() >= next {
-            next += interval;
+        if let Some(due) = next.filter(|next| Instant::now() >= *next) {
+            next = due.checked_add(interval);
             match cgroup.stats() {
                 Ok(stats) if !emit(&stats_line(id, &stats))? => return Ok(()),
                 Ok(_) => {}
@@ -89,7 +90,7 @@ fn wait(init: &Init, oom: Option<&OomWatch>, most: Duration) -> Result<(bool, bo
     let mut polls = vec![PollFd::new(init.pidfd.as_fd(), PollFlags::POLLIN)];
     polls.extend(oom.map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
     // Rounded up, so that the time has come when this returns.
-    let most = most + Duration::from_millis(1);
+    let most = most.saturating_add(Duration::from_millis(1));
     match poll(&mut polls, PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX)) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(CommandError::other(format!("poll: {}", reason(errno)))),
