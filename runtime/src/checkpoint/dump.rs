@@ -105,7 +105,8 @@ pub(crate) fn can_serve_pages() -> Result<bool> {
     use nix::fcntl::{FcntlArg, fcntl};
     // `PIPE_MAX_SIZE` of criu's page-pipe.h, in bytes.
     const SIZE: i32 = 4 << 20;
-    let (pipe, _end) = nix::unistd::pipe().or_error(|| "create a pipe".into())?;
+    let (pipe, _end) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).or_error(|| "create a pipe".into())?;
     match fcntl(pipe, FcntlArg::F_SETPIPE_SZ(SIZE)) {
         Err(Errno::EPERM) => Ok(false),
         result => Ok(result.map(|_| true).or_error(|| "resize a pipe".into())?),

@@ -66,13 +66,15 @@ fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {
 /// The namespace cannot be made or mapped.
 pub fn namespace(uids: &[IdMapping], gids: &[IdMapping], host: &Host) -> Result<OwnedFd> {
     let what = || "create a user namespace for an id-mapped mount".to_owned();
+    let parent = nix::unistd::getpid();
     let forked = clone::fork_into(libc::CLONE_NEWUSER as u64, None).or_error(what)?;
     let Forked::Parent(pid, process) = forked else {
-        // Lives until it is killed, or its parent is.
+        // Lives until it is killed, or its parent is, which may have been before this was asked for.
         let _ = sys::process::set_parent_death_signal(libc::SIGKILL);
-        loop {
+        while nix::unistd::getppid() == parent {
             nix::unistd::pause();
         }
+        clone::exit_now(1)
     };
     let opened = write_maps(pid, uids, gids, host).and_then(|()| {
         let path = format!("/proc/{pid}/ns/user");

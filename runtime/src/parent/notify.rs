@@ -116,7 +116,8 @@ impl Listener {
 /// mistake this short-lived process for a stranger.
 fn barrier(socket: &UnixDatagram, host: &str) -> Result<()> {
     const PATIENCE: i32 = 30_000;
-    let (read, write): (OwnedFd, OwnedFd) = nix::unistd::pipe().or_error(|| "create a pipe".into())?;
+    let (read, write): (OwnedFd, OwnedFd) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).or_error(|| "create a pipe".into())?;
     match fd::send(socket.as_fd(), b"BARRIER=1", Some(write.as_fd())) {
         Ok(()) => {}
         Err(errno) => return Err(errno).or_error(|| format!("notify {}", PathBuf::from(host).display())),

@@ -104,7 +104,7 @@ pub fn send_with(
 /// Receives one message and the descriptor that came with it, if any (close-on-exec). Zero bytes: the peer is gone.
 ///
 /// # Errors
-/// The errno of recvmsg(2); `EMSGSIZE` when the message or its control data was cut.
+/// The errno of recvmsg(2); `EMSGSIZE` when the message was cut, `ENOBUFS` when its descriptors were.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut control = nix::cmsg_space!([RawFd; 4]);
@@ -121,7 +121,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
                         fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
                     }
                 }
-                if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+                if message.flags.contains(MsgFlags::MSG_TRUNC) {
                     return Err(Errno::EMSGSIZE);
                 }
                 return Ok((message.bytes, fds.into_iter().next()));

@@ -20,11 +20,13 @@ use crate::sys;
 /// A namespace exists through a process: one is forked, mapped from outside, and killed once the namespace is open.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
     let (ready_read, ready_write) = pipe2(OFlag::O_CLOEXEC)?;
+    let parent = nix::unistd::getpid();
     let pid = sys::fork(|| {
         let ready = set_pdeathsig(Signal::SIGKILL)
             .and_then(|()| unshare(CloneFlags::CLONE_NEWUSER))
             .and_then(|()| nix::unistd::write(&ready_write, b"1"));
-        while ready.is_ok() {
+        // The parent may have ended before its end was a signal.
+        while ready.is_ok() && nix::unistd::getppid() == parent {
             nix::unistd::pause();
         }
         1

@@ -53,6 +53,7 @@ impl Bus {
 
     fn open(address: &str, routed: bool) -> io::Result<Self> {
         let socket = connect(address)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
         let mut bus = Self { socket, serial: 0, routed, done: Vec::new() };
         bus.authenticate()?;
         if routed {
