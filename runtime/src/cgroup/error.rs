@@ -160,7 +160,7 @@ impl Error {
         }
     }
 
-    /// Whether the caller lacks the permission, in the wide sense: a read-only or absent cgroupfs is one, too.
+    /// Whether the caller lacks the permission, in the wide sense: a read-only cgroupfs is one, too.
     pub(super) fn is_permission(&self) -> bool {
         matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
     }

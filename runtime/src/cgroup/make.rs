@@ -12,7 +12,6 @@ use crate::privilege;
 use crate::spec::Resources;
 use crate::sys::{Errno, bpf};
 use nix::fcntl::OFlag;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What can only be done once the container's process exists.
@@ -313,31 +312,13 @@ pub(super) fn attach_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
 /// Loads the filter for some rules.
 pub(super) fn load_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<OwnedFd> {
     let program = filter::compile(rules);
-    let first = bpf::load_device_filter(&program);
-    // Before Linux 5.11 programs count against RLIMIT_MEMLOCK.
-    let result = if first.as_ref().err() == Some(&Errno::EPERM) {
-        with_memlock(|| bpf::load_device_filter(&program))
-    } else {
-        first
-    };
-    result.map_err(|errno| {
+    bpf::load_device_filter(&program).map_err(|errno| {
         let log = match errno {
             Errno::EINVAL | Errno::EACCES => format!(": {}", bpf::verifier_log(&program).replace('\n', "; ")),
             _ => String::new(),
         };
         Error::DeviceFilter { operation: "load", path: dir.path().to_owned(), errno, log }
     })
-}
-
-/// Runs something with `RLIMIT_MEMLOCK` out of the way, and puts it back: it would be inherited.
-fn with_memlock<T>(run: impl FnOnce() -> std::result::Result<T, Errno>) -> std::result::Result<T, Errno> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
-    if soft == RLIM_INFINITY || setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err() {
-        return Err(Errno::EPERM);
-    }
-    let result = run();
-    setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
-    result
 }
 
 pub(super) fn filter_error(operation: &'static str, dir: &Dir, errno: Errno) -> Error {

@@ -95,7 +95,7 @@ impl Cgroup {
             now.memory = signed(member.dir.optional_number("memory.max")?);
             let swap = signed(member.dir.optional_number("memory.swap.max")?);
             if now.memory > 0 && swap > 0 {
-                now.memory_swap = now.memory + swap;
+                now.memory_swap = now.memory.saturating_add(swap);
             }
         }
         if resources.cpu.as_ref().is_some_and(|cpu| cpu.period.is_some() && cpu.quota.is_none()) {
@@ -166,13 +166,7 @@ pub(super) fn replace_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
     let Some(old) = own_filter(dir)? else { return attach_filter(dir, rules) };
     let program = load_filter(dir, rules)?;
     let (cgroup, program, old) = (target(dir)?, program.as_fd(), old.as_fd());
-    match bpf::replace_device_filter(cgroup, program, old) {
-        // Before Linux 5.6: the new one first, so that both hold for a moment.
-        Err(Errno::EINVAL) => bpf::attach_device_filter(cgroup, program)
-            .and_then(|()| bpf::detach_device_filter(cgroup, old))
-            .map_err(|errno| filter_error("attach", dir, errno)),
-        result => result.map_err(|errno| filter_error("replace", dir, errno)),
-    }
+    bpf::replace_device_filter(cgroup, program, old).map_err(|errno| filter_error("replace", dir, errno))
 }
 
 /// The filter that this program attached, by its name; a single one without that name is of an older version.

@@ -22,7 +22,7 @@ use crate::spec::load;
 use place::Place;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -141,9 +141,4 @@ fn unread(error: &LoadError) -> Finding {
     };
     let (level, expected) = (Level::Error, expected.to_owned());
     Finding { level, path, value: None, problem, expected, fix: fix.to_owned() }
-}
-
-/// Whether a path of a container is `directory` or below it; both absolute, neither resolved.
-pub(crate) fn is_below(path: &Path, directory: &Path) -> bool {
-    path.starts_with(directory)
 }

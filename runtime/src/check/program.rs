@@ -4,7 +4,7 @@
 //! mounted into the container is not there: where a mount could bring the program along, nothing is said.
 
 use super::mend::Mended;
-use super::{Finding, Level, is_below};
+use super::{Finding, Level};
 use crate::child::program;
 use crate::path;
 use crate::plan::{Plan, environment};
@@ -46,7 +46,7 @@ pub fn look(mended: &Mended) -> Vec<Finding> {
 
 /// Whether a mount stands at a path or above it. What runtimes mount by themselves has no programs.
 fn covered(plan: &Plan, path: &Path) -> bool {
-    plan.mounts.iter().any(|mount| is_below(path, Path::new(&mount.destination)))
+    plan.mounts.iter().any(|mount| path.starts_with(&mount.destination))
 }
 
 /// Whether a mount could bring the program: at one of the places where it is looked for, as named and as resolved.

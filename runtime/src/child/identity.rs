@@ -118,11 +118,7 @@ fn groups(groups: &[u32]) -> Step<()> {
 }
 
 fn ambient(set: u64) -> Step<()> {
-    match capability::clear_ambient() {
-        // Before Linux 4.3.
-        Err(Errno::EINVAL) if set == 0 => return Ok(()),
-        result => result.or_fail(|| "process.capabilities.ambient".into())?,
-    }
+    capability::clear_ambient().or_fail(|| "process.capabilities.ambient".into())?;
     for number in (0..64).filter(|number| set & (1 << number) != 0) {
         capability::raise_ambient(number).or_fail(|| "process.capabilities.ambient".into())?;
     }

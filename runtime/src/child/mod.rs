@@ -143,7 +143,7 @@ fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
     if plan.namespaces.creates(libc::CLONE_NEWNET) {
         sys::net::loopback_up().or_fail(|| "bring the loopback interface up".into())?;
     }
-    let label = exec_label(&plan.process, handed)?;
+    let label = prepare_label(&plan.process, handed.proc)?;
     steps.then("root file system and mounts");
     let root = match plan.namespaces.separate(libc::CLONE_NEWNS) {
         true => rootfs::build(plan, handed)?,
@@ -357,10 +357,6 @@ fn wait_for_start(handed: &Handed<'_>) -> Step<()> {
             result => return result.map(drop).or_fail(|| "wait for start".into()),
         }
     }
-}
-
-fn exec_label(process_plan: &ProcessPlan, handed: &Handed<'_>) -> Step<Option<ExecLabel>> {
-    prepare_label(process_plan, handed.proc)
 }
 
 /// Opens the file for the label that a process asks for.

@@ -182,9 +182,10 @@ fn move_root(root: &Root) -> Step<()> {
 
 /// A path of mountinfo, in which space, tab, line break and backslash are three octal digits.
 #[must_use]
-pub fn unescape(text: &str) -> Vec<u8> {
+pub fn unescape(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
         let octal = |digits: &&[u8]| digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
         let digits = after.get(..3).filter(octal).and_then(|digits| std::str::from_utf8(digits).ok());

@@ -1,8 +1,8 @@
 //! What may follow on a command line, for the completion scripts of all shells: from the table of commands, the state of
 //! containers, and what each value can be. Never fails: where nothing is known, nothing is offered.
 
-use super::{COMMANDS, Command, GLOBAL, VERBS};
-use crate::cli::{self, Flag, Flags, Parsed, UsageError, switch};
+use super::{COMMANDS, Command, GLOBAL, HELP, VERBS};
+use crate::cli::{self, Flag, Flags, Parsed, UsageError};
 use crate::plan::capabilities;
 use crate::state::{self, StateDir};
 use std::ffi::OsString;
@@ -19,8 +19,6 @@ pub enum Candidates {
 }
 
 use Candidates::{Directories, Files, Words};
-
-const HELP: &[Flag] = &[switch("help", "h", "show help")];
 
 const SIGNALS: [&str; 17] = [
     "TERM", "KILL", "HUP", "INT", "QUIT", "USR1", "USR2", "WINCH", "STOP", "CONT", "ABRT", "ALRM", "CHLD",

@@ -1,6 +1,6 @@
 //! `checkpoint`.
 
-use super::{Command, CommandError, Context, delete, only_id};
+use super::{Command, CommandError, Context, delete, failed, only_id};
 use crate::checkpoint::{self, CgroupMode, NetworkLock, Options};
 use crate::cli::{Flag, Parsed, switch, value};
 use crate::privilege;
@@ -95,10 +95,6 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         delete::remove(&dir, &record, &context.log)?;
     }
     Ok(0)
-}
-
-pub(super) fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {
-    CommandError::other(format!("{} {command} failed: {error}", super::PROGRAM))
 }
 
 pub(super) fn warn_without_privilege(context: &Context, command: &str) {

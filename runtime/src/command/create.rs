@@ -1,6 +1,6 @@
 //! `create` and `run`.
 
-use super::{Command, CommandError, Context, only_id};
+use super::{Command, CommandError, Context, failed, only_id};
 use crate::cli::{Flag, Parsed, switch, value};
 use crate::parent::create::{Created, Options, create};
 use crate::parent::{foreground, notify, start};
@@ -95,10 +95,6 @@ fn options(
         foreground: !detach,
         watcher: None,
     })
-}
-
-fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {
-    CommandError::other(format!("{} {command} failed: {error}", super::PROGRAM))
 }
 
 fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {

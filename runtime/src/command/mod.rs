@@ -42,6 +42,9 @@ use std::path::{Path, PathBuf};
 /// The name of this program, as messages say it.
 pub const PROGRAM: &str = "corten";
 
+/// The flag that every command has.
+const HELP: &[Flag] = &[switch("help", "h", "show help")];
+
 /// The exit status of a command that failed by itself, as runc's.
 pub const FAILED: i32 = 1;
 
@@ -250,7 +253,6 @@ fn in_context(
     args: impl Iterator<Item = OsString>,
     log: &Log,
 ) -> Result<i32, CommandError> {
-    const HELP: &[Flag] = &[switch("help", "h", "show help")];
     let parsed = cli::parse(&[command.flags, HELP], place(command), args)?;
     if global.on("help")? || parsed.on("help")? {
         return help::command(Some(command.name));
@@ -314,6 +316,11 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
         }
         None => Ok(PathBuf::from("/run").join(PROGRAM)),
     }
+}
+
+/// A command that has begun, and could not be done.
+fn failed(command: &str, error: impl std::fmt::Display) -> CommandError {
+    CommandError::other(format!("{PROGRAM} {command} failed: {error}"))
 }
 
 fn unwritten(file: &Path, error: &std::io::Error) -> String {

@@ -1,11 +1,11 @@
 //! `restore`.
 
 use super::checkpoint::{
-    CGROUPS, DEDUP, EMPTY, IMAGES, LAZY, LINKS, LOCK, LOCKS, PARENT, SHELL_JOB, SOCKETS, TCP, WORK, failed,
-    options, warn_without_privilege,
+    CGROUPS, DEDUP, EMPTY, IMAGES, LAZY, LINKS, LOCK, LOCKS, PARENT, SHELL_JOB, SOCKETS, TCP, WORK, options,
+    warn_without_privilege,
 };
 use super::create::{BUNDLE, CONSOLE, NO_PIVOT, PID_FILE, PRESERVE};
-use super::{Command, CommandError, Context, delete, only_id};
+use super::{Command, CommandError, Context, delete, failed, only_id};
 use crate::checkpoint::{self, Restored, Wish};
 use crate::cli::{Parsed, switch, value};
 use crate::parent::foreground;

@@ -1,7 +1,7 @@
 //! `seccomp`: what a profile means, as a program and call by call, and profiles made from what a container does.
 
-use super::{Command, CommandError, Context, PROGRAM, VERBS, create, help, print};
-use crate::cli::{self, Flag, Flags, Parsed, UsageError, switch, value};
+use super::{Command, CommandError, Context, HELP, PROGRAM, VERBS, create, help, print};
+use crate::cli::{self, Flag, Flags, Parsed, UsageError, value};
 use crate::log::Level;
 use crate::parent::Error;
 use crate::parent::record::{Agent, Output, Recording};
@@ -34,7 +34,6 @@ pub const SECCOMP: Command = Command {
                 format!("seccomp: unknown verb {name:?}; expected compile, explain, record or resolve");
             return Err(CommandError::other(problem));
         };
-        const HELP: &[Flag] = &[switch("help", "h", "show help")];
         let parsed = cli::parse(&[verb.flags, HELP], Flags::First, words.cloned())?;
         if parsed.on("help")? {
             return help::command(Some(verb.name));

@@ -1,6 +1,7 @@
 //! File systems that containers are made of: overlays, maps of ids, FUSE.
 
 use super::{Entry, State, state};
+use crate::child::rootfs::unescape;
 use crate::parent::create;
 use crate::parent::idmap;
 use crate::spec::IdMapping;
@@ -141,7 +142,7 @@ fn maps() -> Vec<Entry> {
 
 /// Maps a copy of a mount that nobody sees, and lets it go.
 fn try_map(place: &str, namespace: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
-    let path = CString::new(place.replace("\\040", " ")).map_err(|_| Errno::EINVAL)?;
+    let path = CString::new(unescape(place)).map_err(|_| Errno::EINVAL)?;
     let copy = mount::open_tree(fd::cwd(), &path, libc::OPEN_TREE_CLONE)?;
     mount::idmap(copy.as_fd(), false, namespace)
 }

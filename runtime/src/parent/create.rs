@@ -439,8 +439,7 @@ fn keyring_name(id: &str) -> Option<CString> {
 pub(crate) fn check_terminal(plan: &Plan, socket: bool, detached: bool) -> Result<()> {
     match (plan.process.terminal, socket) {
         (true, false) if detached => Err(Error::Other(
-            "cannot allocate tty if runc will detach without setting console socket"
-                .replace("runc", "corten"),
+            "cannot allocate tty if corten will detach without setting console socket".to_owned(),
         )),
         (true, true) if !detached => {
             Err(Error::Other("cannot use console socket if corten will not detach or allocate tty (it stays in the foreground)".into()))

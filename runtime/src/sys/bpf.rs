@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
-const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_QUERY: libc::c_int = 16;
@@ -155,19 +154,6 @@ fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, old: Option<BorrowedF
     }
     // SAFETY: this command reads descriptors only.
     unsafe { bpf(PROG_ATTACH, &mut attribute) }.map(drop)
-}
-
-/// Takes a device filter off a cgroup.
-///
-/// # Errors
-/// The errno of bpf(2); `ENOENT` when it is not attached.
-pub fn detach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
-    let mut attribute = Attribute::new();
-    attribute.set_fd(0, cgroup);
-    attribute.set_fd(1, program);
-    attribute.words[2] = ATTACH_CGROUP_DEVICE;
-    // SAFETY: this command reads descriptors only.
-    unsafe { bpf(PROG_DETACH, &mut attribute) }.map(drop)
 }
 
 /// The identifiers of the device filters attached to a cgroup itself, oldest first.

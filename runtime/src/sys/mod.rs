@@ -1,7 +1,7 @@
 //! System calls that the libraries do not wrap, and nothing else.
 //!
-//! The only module of this crate with `unsafe` code. Each function is one system call (or one ioctl), takes owned or
-//! borrowed file descriptors and plain data, and returns the kernel's errno. No policy, no fallback, no path logic.
+//! The only module of this crate with `unsafe` code. Each function is one system call or ioctl, or the few that make one
+//! step; it takes owned or borrowed file descriptors and plain data, and returns the kernel's errno. No policy, no path logic.
 //! Beside them, [`arena`]: the memory of a short command.
 #![allow(unsafe_code)]
 

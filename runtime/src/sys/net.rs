@@ -1,4 +1,4 @@
-//! Network interfaces: the ioctls of netdevice(7).
+//! Network interfaces: the ioctls of netdevice(7), and the requests of rtnetlink(7) that move one.
 
 use super::{Errno, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

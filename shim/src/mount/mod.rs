@@ -9,14 +9,15 @@ mod loopback;
 mod options;
 mod overlay;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use runtime::child::rootfs::unescape;
 
 use crate::proto::types::Mount;
 use crate::sys;
@@ -193,27 +194,9 @@ fn unmount_below(rootfs: &Path, flags: MntFlags) -> Result<(), Error> {
 
 /// The mount points of a mountinfo table in its order (proc_pid_mountinfo(5)).
 fn mount_points(table: &[u8]) -> Vec<PathBuf> {
-    let field = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescape);
+    let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
+    let field = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(path);
     table.split(|byte| *byte == b'\n').filter_map(field).collect()
-}
-
-/// Undoes the table's octal escapes of blanks and backslashes.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
