@@ -135,6 +135,18 @@ fn pids_limit() {
     assert!(!text.stdout.contains("through"), "{text:#?}");
 }
 
+/// Some namespaces are entered by a process before the container's, which is not to need room.
+#[test]
+fn room_for_one_process_is_enough() {
+    since!("-", "runc -", "crun -");
+    for namespace in ["time", "pid"] {
+        let mut c = Container::new();
+        c.namespace(namespace, None);
+        let pid = with(&mut c, &json!({ "pids": { "limit": 1 } }));
+        assert_eq!(read!(PIDS, pid), "1", "{namespace}");
+    }
+}
+
 #[test]
 fn pids_without_a_limit() {
     let mut c = Container::new();

@@ -158,29 +158,42 @@ pub fn spawn(
     if first.is_empty() && !time {
         return fork(flags, cgroup, child).or_error(|| "clone".into());
     }
-    let mut result: Option<Result<Spawned>> = None;
-    let mut go_between = || {
-        result = Some((|| {
-            for wanted in [libc::CLONE_NEWUSER, libc::CLONE_NEWPID] {
-                for (flag, name, file) in first.iter().filter(|(flag, ..)| *flag == wanted) {
-                    clone::setns(file.as_fd(), *flag).or_error(|| format!("join the {name} namespace"))?;
-                }
+    let between = |in_cgroup: bool| {
+        for wanted in [libc::CLONE_NEWUSER, libc::CLONE_NEWPID] {
+            for (flag, name, file) in first.iter().filter(|(flag, ..)| *flag == wanted) {
+                clone::setns(file.as_fd(), *flag).or_error(|| format!("join the {name} namespace"))?;
             }
-            if time {
-                clone::unshare(NEWTIME).or_error(|| "create a time namespace".into())?;
-                if !namespaces.time_offsets.is_empty() {
-                    join::time_offsets(proc, &namespaces.time_offsets).map_err(Error::Step)?;
-                }
+        }
+        if time {
+            clone::unshare(NEWTIME).or_error(|| "create a time namespace".into())?;
+            if !namespaces.time_offsets.is_empty() {
+                join::time_offsets(proc, &namespaces.time_offsets).map_err(Error::Step)?;
             }
-            let born = fork(flags | libc::CLONE_PARENT as u64, None, child).or_error(|| "clone".into())?;
-            Ok(Spawned { in_cgroup: cgroup.is_some(), ..born })
-        })());
+        }
+        let born = fork(flags | libc::CLONE_PARENT as u64, None, child).or_error(|| "clone".into())?;
+        Ok(Spawned { in_cgroup, ..born })
     };
     // Its child is born where it is: later it may lack the right to choose.
-    clone::with_borrowed_memory(true, cgroup, &mut go_between).or_error(|| "clone a go-between".into())?;
+    let attempt = |cgroup: Option<BorrowedFd<'_>>| {
+        let mut result: Option<Result<Spawned>> = None;
+        let mut go_between = || result = Some(between(cgroup.is_some()));
+        clone::with_borrowed_memory(true, cgroup, &mut go_between)?;
+        Ok(result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into()))))
+    };
+    let made = match attempt(cgroup) {
+        Err(errno) if cgroup.is_some() && moved_instead(errno) => attempt(None),
+        // There is room for one process, and the go-between was it.
+        Ok(Err(Error::System { errno: Errno::EAGAIN, .. })) if cgroup.is_some() => attempt(None),
+        made => made,
+    };
     // The memory was shared: so was what makes this process undumpable.
     process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
-    result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))
+    made.or_error(|| "clone a go-between".into())?
+}
+
+/// Older kernels, and groups that a process cannot be born in but can be moved to.
+fn moved_instead(errno: Errno) -> bool {
+    matches!(errno, Errno::EBUSY | Errno::EAGAIN | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EACCES)
 }
 
 fn fork(
@@ -189,12 +202,7 @@ fn fork(
     child: &Child<'_>,
 ) -> std::result::Result<Spawned, Errno> {
     let (forked, in_cgroup) = match clone::fork_into(flags, cgroup) {
-        // Older kernels, and groups that a process cannot be born in but can be moved to.
-        Err(Errno::EBUSY | Errno::EAGAIN | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EACCES)
-            if cgroup.is_some() =>
-        {
-            (clone::fork_into(flags, None)?, false)
-        }
+        Err(errno) if cgroup.is_some() && moved_instead(errno) => (clone::fork_into(flags, None)?, false),
         result => (result?, cgroup.is_some()),
     };
     match forked {
