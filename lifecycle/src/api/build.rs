@@ -12,6 +12,7 @@ use crate::build::{self, Build, Options};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Reference;
+use crate::image::reference::DEFAULT_DOMAIN;
 use crate::registry::Credentials;
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.
@@ -82,7 +83,7 @@ fn options(call: &Call) -> Result<Options> {
 pub(super) fn domain(server: &str) -> &str {
     let server = server.trim_start_matches("https://").trim_start_matches("http://");
     match server.split('/').next() {
-        None | Some("" | "index.docker.io") => "docker.io",
+        None | Some("" | "index.docker.io") => DEFAULT_DOMAIN,
         Some(domain) => domain,
     }
 }

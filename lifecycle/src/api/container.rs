@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
-use super::hijack::{self, Sides, Way};
+use super::hijack::{self, Way};
 use super::request::Call;
 use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
-use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, settings};
+use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::logger::frame;

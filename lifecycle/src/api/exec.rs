@@ -64,14 +64,14 @@ async fn start(call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
         keys: hijack::keys(config.detach_keys.as_deref())?,
     };
     if wish.detach {
-        let mut output = exec.start(wish.console_size).await?.output;
+        let (mut output, _) = exec.start(wish.console_size).await?;
         tokio::spawn(async move { while output.recv().await.is_some() {} });
         return Ok(answer::empty(StatusCode::OK));
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     hijack::answer(call, way, async move {
         match exec.start(wish.console_size).await {
-            Ok(started) => Some((started.output, started.input)),
+            Ok(sides) => Some(sides),
             Err(error) => {
                 let (sender, output) = tokio::sync::mpsc::channel(1);
                 let _nobody = sender.send((1, format!("{error}\r\n").into())).await;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use crate::container::{Input, Output};
+use crate::container::{Input, Output, Sides};
 use crate::error::{Error, Result};
 use crate::logger::frame;
 use crate::sys;
@@ -57,9 +57,6 @@ impl Way {
         }
     }
 }
-
-/// The streams on our side: output, and where input goes.
-pub(super) type Sides = (Output, Option<Input>);
 
 /// Answers with a stream; what is carried is known once `sides` is ready, which may be long after the answer.
 ///

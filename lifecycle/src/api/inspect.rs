@@ -99,9 +99,7 @@ pub(super) fn fill(value: &mut Value, defaults: Value) {
 /// Fields of the host's configuration that clients take for granted.
 fn host(record: &Record) -> Result<Value> {
     let mut host = serde_json::to_value(&record.host)?;
-    if host["ShmSize"] == 0 {
-        host["ShmSize"] = Value::Null;
-    }
+    host["ShmSize"] = json!(record.shm_size());
     if let Some(links) = &record.host.links {
         // As it is asked for: `container:name`; as it is told: with the names of both.
         let full = |link: &String| {
@@ -115,7 +113,7 @@ fn host(record: &Record) -> Result<Value> {
     let cgroup = if spec::is_unified() { "private" } else { "host" };
     let defaults = json!({
         "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": cgroup, "Runtime": "corten",
-        "ShmSize": 64 << 20, "PortBindings": {}, "Binds": null, "ContainerIDFile": "", "AutoRemove": false,
+        "PortBindings": {}, "Binds": null, "ContainerIDFile": "", "AutoRemove": false,
         "Privileged": false, "ReadonlyRootfs": false, "Memory": 0, "NanoCpus": 0,
     });
     fill(&mut host, defaults);

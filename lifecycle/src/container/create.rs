@@ -8,7 +8,7 @@ use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, Netwo
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::record::{MountPoint, Record, State, Status};
+use super::record::{MountPoint, Record, State, Status, network_mode};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -49,11 +49,11 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         image: image.id.clone(),
         image_name,
         layers: image.config.rootfs.diff_ids.clone(),
+        networks: networks_of(engine, networking, &host, body["MacAddress"].as_str())?,
         config,
         host,
         command,
         mounts: Vec::new(),
-        networks: networks_of(engine, networking, &body)?,
         ports: BTreeMap::new(),
         state: State::default(),
         restart_count: 0,
@@ -96,7 +96,8 @@ pub(crate) fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
 fn networks_of(
     engine: &Engine,
     networking: NetworkingConfig,
-    body: &Value,
+    host: &HostConfig,
+    mac: Option<&str>,
 ) -> Result<BTreeMap<String, EndpointSettings>> {
     let mut networks = BTreeMap::new();
     for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
@@ -106,10 +107,9 @@ fn networks_of(
         networks.insert(name, endpoint);
     }
     // Clients before API 1.44 have it here.
-    if let Some(mac) = body["MacAddress"].as_str().filter(|mac| !mac.is_empty()) {
-        let mode = body["HostConfig"]["NetworkMode"].as_str().unwrap_or("bridge");
-        let mode = if matches!(mode, "" | "default") { "bridge" } else { mode };
-        networks.entry(mode.to_owned()).or_default().mac_address.get_or_insert_with(|| mac.to_owned());
+    if let Some(mac) = mac.filter(|mac| !mac.is_empty()) {
+        let endpoint: &mut EndpointSettings = networks.entry(network_mode(host).to_owned()).or_default();
+        endpoint.mac_address.get_or_insert_with(|| mac.to_owned());
     }
     Ok(networks)
 }

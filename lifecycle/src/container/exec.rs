@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::record::Status;
-use super::{Container, Input, Output, environment, spec, user};
+use super::{Container, Input, Sides, environment, spec, user};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tree::Root;
@@ -82,15 +82,6 @@ pub struct Exec {
     state: Mutex<ExecState>,
 }
 
-/// The streams of a process that was started.
-#[derive(Debug)]
-pub struct Started {
-    /// Where output comes from.
-    pub output: Output,
-    /// Where input goes, if it wants any.
-    pub input: Option<Input>,
-}
-
 impl Exec {
     /// Plans a process.
     ///
@@ -137,7 +128,7 @@ impl Exec {
     ///
     /// # Errors
     /// When it was started before, or cannot be.
-    pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Started> {
+    pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
         {
             let mut state = self.state();
             if state.started {
@@ -155,7 +146,7 @@ impl Exec {
         result
     }
 
-    async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Started> {
+    async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
         let (container, folder) = (&self.container, self.folder());
         files::make_dir(&folder, 0o700)?;
         let config = &self.config;
@@ -216,7 +207,7 @@ impl Exec {
             .map(|(number, pipe)| tokio::spawn(carry(number, pipe, sender.clone())))
             .collect();
         tokio::spawn(Arc::clone(self).finish(carrying, sender));
-        Ok(Started { output, input })
+        Ok((output, input))
     }
 
     /// Waits for the end, and for the last of the output.

@@ -80,8 +80,8 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
     let mut output = Vec::new();
     let outcome = timeout(limit, async {
         let exec = Exec::new(container, config)?;
-        let mut started = exec.start(None).await?;
-        while let Some((_, bytes)) = started.output.recv().await {
+        let (mut stream, _) = exec.start(None).await?;
+        while let Some((_, bytes)) = stream.recv().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
         while exec.is_running() {

@@ -36,4 +36,4 @@ pub use object::Container;
 pub use record::{Record, Status};
 pub use start::start;
 pub use stop::{kill, pause, restart, stop, unpause};
-pub use streams::{Output, watch};
+pub use streams::{Output, Sides, watch};

@@ -178,6 +178,17 @@ pub struct MountPoint {
     pub no_copy: bool,
 }
 
+/// The mode of a container's network: `default` is `bridge`.
+pub fn network_mode(host: &HostConfig) -> &str {
+    match host.network_mode.as_deref() {
+        None | Some("" | "default") => "bridge",
+        Some(mode) => mode,
+    }
+}
+
+/// The size of /dev/shm when nobody says one.
+const SHM_SIZE: i64 = 64 << 20;
+
 impl Record {
     /// Its name as the API writes it.
     pub fn slash_name(&self) -> String {
@@ -194,11 +205,18 @@ impl Record {
         self.config.tty.unwrap_or(false)
     }
 
-    /// The mode of its network: `default` is `bridge`.
+    /// The mode of its network.
     pub fn network_mode(&self) -> &str {
-        match self.host.network_mode.as_deref() {
-            None | Some("" | "default") => "bridge",
-            Some(mode) => mode,
-        }
+        network_mode(&self.host)
+    }
+
+    /// Whether it has the network of the host, of another container, or none: it cannot be in one of ours.
+    pub fn has_fixed_network(&self) -> bool {
+        matches!(self.network_mode(), "host" | "none") || self.network_mode().starts_with("container:")
+    }
+
+    /// Bytes of its /dev/shm.
+    pub fn shm_size(&self) -> i64 {
+        self.host.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE)
     }
 }

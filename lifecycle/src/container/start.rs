@@ -169,7 +169,7 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
     let user = user::find(&root, &wanted, host.group_add.as_deref().unwrap_or_default())?;
     drop(root);
     let shareable = host.ipc_mode.as_deref() == Some("shareable");
-    let shm = if shareable { Some(mount_shm(container, host.shm_size)?) } else { None };
+    let shm = if shareable { Some(mount_shm(container, record.shm_size())?) } else { None };
     let files_folder = match record.network_mode().strip_prefix("container:") {
         Some(name) => container.engine.container(name)?.folder.clone(),
         None => container.folder.clone(),
@@ -194,11 +194,11 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
 }
 
 /// A /dev/shm that other containers may join.
-fn mount_shm(container: &Container, size: Option<i64>) -> Result<PathBuf> {
+fn mount_shm(container: &Container, size: i64) -> Result<PathBuf> {
     use nix::mount::{MsFlags, mount};
     let path = container.run.join("shm");
     files::make_dir(&path, 0o1777)?;
-    let options = format!("mode=1777,size={}", size.filter(|size| *size > 0).unwrap_or(64 << 20));
+    let options = format!("mode=1777,size={size}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     mount(Some("shm"), &path, Some("tmpfs"), flags, Some(options.as_str()))
         .map_err(Error::at("mount", &path))?;

@@ -8,11 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Input;
 use crate::error::{Error, Result};
 use crate::logger::{NOTIFY, WATCH};
 
 /// Output as it comes: stream 1 or 2, and bytes.
 pub type Output = mpsc::Receiver<(u8, Bytes)>;
+
+/// Output, and where input goes, if it is wanted.
+pub type Sides = (Output, Option<Input>);
 
 /// Those who wait for a container to run.
 #[derive(Debug, Default)]

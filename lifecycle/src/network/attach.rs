@@ -162,10 +162,7 @@ impl Networks {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
-        if network.driver != "bridge"
-            || matches!(record.network_mode(), "host" | "none")
-            || record.network_mode().starts_with("container:")
-        {
+        if network.driver != "bridge" || record.has_fixed_network() {
             return Err(Error::forbidden(
                 "container cannot be connected to or disconnected from this network: its mode is not bridge",
             ));

@@ -26,8 +26,8 @@ fn of(record: &Record) -> impl Iterator<Item = (&str, &str)> {
 /// With the link.
 pub fn check(engine: &Engine, record: &Record) -> Result<()> {
     for text in record.host.links.iter().flatten() {
-        let mode = record.network_mode();
-        if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+        if record.has_fixed_network() {
+            let mode = record.network_mode();
             return Err(Error::invalid(format!(
                 "conflicting options: {mode} type networking can't be used with links"
             )));

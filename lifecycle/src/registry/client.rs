@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use super::Credentials;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::image::reference::DEFAULT_DOMAIN;
 
 /// The largest manifest, configuration or token.
 const MOST: usize = 8 << 20;
@@ -105,7 +106,7 @@ impl Registry {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(domain: &str, credentials: Credentials) -> Result<Self> {
-        let authority = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
+        let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         Ok(Self {
             client: client(|_, to| is_safe(to), ANSWER_LIMIT)?,
             uploads: client(|_, to| is_safe(to), UPLOAD_LIMIT)?,

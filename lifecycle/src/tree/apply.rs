@@ -17,6 +17,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
+use super::overlay::{OPAQUE, WHITEOUT};
 use super::{Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result};
 
@@ -46,9 +47,6 @@ pub struct Apply {
     /// Where below the root the stream's paths begin.
     pub below: PathBuf,
 }
-
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Extended attributes that are the host's business.
 const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
@@ -93,7 +91,8 @@ impl Apply {
             return Ok(0);
         };
         let folder = root.make_dirs(path.parent().unwrap_or(Path::new("")), None)?;
-        if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT) {
+        if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT.as_bytes())
+        {
             match self.whiteouts {
                 Whiteouts::Overlay => whiteout(&folder, name)?,
                 _ => done.remove(&folder, path)?,
@@ -273,12 +272,12 @@ enum Hidden<'a> {
 
 fn hidden_name(name: &OsStr) -> Option<Hidden<'_>> {
     let bytes = name.as_bytes();
-    let hidden = bytes.strip_prefix(WHITEOUT)?;
+    let hidden = bytes.strip_prefix(WHITEOUT.as_bytes())?;
     match hidden {
-        _ if bytes == OPAQUE => Some(Hidden::All),
+        _ if bytes == OPAQUE.as_bytes() => Some(Hidden::All),
         b"" | b"." | b".." => None,
         // Other names with the prefix twice are notes of AUFS.
-        _ if hidden.starts_with(WHITEOUT) => None,
+        _ if hidden.starts_with(WHITEOUT.as_bytes()) => None,
         _ => Some(Hidden::Name(OsStr::from_bytes(hidden))),
     }
 }

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, major, minor};
 use tar::{Builder, EntryType, Header};
 
-use super::overlay::{is_opaque, is_whiteout};
+use super::overlay::{OPAQUE, WHITEOUT, is_opaque, is_whiteout};
 use super::{Apply, Change, Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result};
 
@@ -137,7 +137,7 @@ impl<W: Write> Pack<W> {
             return Ok(());
         }
         if self.source == Source::Upper && is_opaque(here) {
-            self.marker(&name.join(".wh..wh..opq"))?;
+            self.marker(&name.join(OPAQUE))?;
         }
         let mut names = Vec::new();
         for entry in std::fs::read_dir(by_descriptor(here))? {
@@ -185,7 +185,7 @@ impl<W: Write> Pack<W> {
     }
 
     fn hidden(&mut self, name: &Path) -> io::Result<()> {
-        let mut hidden = std::ffi::OsString::from(".wh.");
+        let mut hidden = std::ffi::OsString::from(WHITEOUT);
         hidden.push(name.file_name().unwrap_or_default());
         self.marker(&name.with_file_name(hidden))
     }

@@ -8,9 +8,6 @@ use super::Surroundings;
 use crate::container::record::{MountPoint, Record};
 use crate::error::{Error, Result};
 
-/// The size of /dev/shm when nobody says one.
-const SHM_SIZE: i64 = 64 << 20;
-
 pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> Result<Vec<Value>> {
     let host = &record.host;
     let privileged = host.privileged.unwrap_or(false);
@@ -62,8 +59,8 @@ fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
         _ => match (&around.ipc, &around.shm) {
             (Some((_, shm)), _) | (None, Some(shm)) => Some(bind(shm)),
             (None, None) => {
-                let size = record.host.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE);
-                let options = ["nosuid", "noexec", "nodev", "mode=1777", &format!("size={size}")];
+                let size = format!("size={}", record.shm_size());
+                let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
                 Some(mount("/dev/shm", "tmpfs", "shm", &options))
             }
         },
