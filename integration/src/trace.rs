@@ -9,6 +9,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use seccomp_profiles::{Arch, table};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -296,45 +297,9 @@ pub const NEWER: [i64; 25] = [
     467, // open_tree_attr
 ];
 
-/// The name of a system call, for messages, as far as a runtime uses it.
+/// The name of a system call of this machine, for messages.
 pub fn name(number: i64) -> String {
-    let known = NAMES.iter().find(|(call, _)| *call == number);
-    known.map_or_else(|| format!("syscall {number}"), |(_, name)| (*name).to_owned())
+    let known =
+        Arch::native().zip(u32::try_from(number).ok()).and_then(|(arch, call)| table::name(arch, call));
+    known.map_or_else(|| format!("syscall {number}"), str::to_owned)
 }
-
-macro_rules! names {
-    ($($call:ident $name:literal),* $(,)?) => { &[$((libc::$call, $name)),*] };
-}
-
-const NAMES: &[(i64, &str)] = names![
-    SYS_read "read", SYS_write "write", SYS_openat "openat", SYS_openat2 "openat2", SYS_close "close",
-    SYS_close_range "close_range", SYS_newfstatat "newfstatat", SYS_fstat "fstat", SYS_statx "statx",
-    SYS_fstatfs "fstatfs", SYS_statfs "statfs", SYS_lseek "lseek", SYS_mmap "mmap", SYS_munmap "munmap",
-    SYS_mprotect "mprotect", SYS_brk "brk", SYS_mremap "mremap", SYS_madvise "madvise", SYS_ioctl "ioctl",
-    SYS_fcntl "fcntl", SYS_dup3 "dup3", SYS_dup2 "dup2", SYS_dup "dup", SYS_pipe2 "pipe2", SYS_poll "poll",
-    SYS_ppoll "ppoll", SYS_epoll_create1 "epoll_create1", SYS_epoll_ctl "epoll_ctl", SYS_epoll_wait "epoll_wait",
-    SYS_socket "socket", SYS_socketpair "socketpair", SYS_connect "connect", SYS_bind "bind", SYS_sendto "sendto",
-    SYS_sendmsg "sendmsg", SYS_recvmsg "recvmsg", SYS_recvfrom "recvfrom", SYS_clone "clone", SYS_clone3 "clone3",
-    SYS_fork "fork", SYS_vfork "vfork", SYS_execve "execve", SYS_execveat "execveat", SYS_wait4 "wait4",
-    SYS_waitid "waitid", SYS_kill "kill", SYS_pidfd_open "pidfd_open", SYS_pidfd_send_signal "pidfd_send_signal",
-    SYS_unshare "unshare", SYS_setns "setns", SYS_mount "mount", SYS_umount2 "umount2", SYS_pivot_root "pivot_root",
-    SYS_chroot "chroot", SYS_chdir "chdir", SYS_fchdir "fchdir", SYS_getcwd "getcwd", SYS_fsopen "fsopen",
-    SYS_fsconfig "fsconfig", SYS_fsmount "fsmount", SYS_fspick "fspick", SYS_move_mount "move_mount",
-    SYS_open_tree "open_tree", SYS_mount_setattr "mount_setattr", SYS_mkdirat "mkdirat", SYS_mkdir "mkdir",
-    SYS_mknodat "mknodat", SYS_symlinkat "symlinkat", SYS_unlinkat "unlinkat", SYS_rename "rename",
-    SYS_renameat "renameat", SYS_renameat2 "renameat2", SYS_linkat "linkat", SYS_readlinkat "readlinkat",
-    SYS_readlink "readlink", SYS_getdents64 "getdents64", SYS_fchmod "fchmod", SYS_fchmodat "fchmodat",
-    SYS_fchown "fchown", SYS_fchownat "fchownat", SYS_ftruncate "ftruncate", SYS_fsync "fsync",
-    SYS_faccessat "faccessat", SYS_faccessat2 "faccessat2", SYS_access "access", SYS_flock "flock",
-    SYS_memfd_create "memfd_create", SYS_sendfile "sendfile", SYS_copy_file_range "copy_file_range",
-    SYS_rt_sigaction "rt_sigaction", SYS_rt_sigprocmask "rt_sigprocmask", SYS_sigaltstack "sigaltstack",
-    SYS_signalfd4 "signalfd4", SYS_prctl "prctl", SYS_arch_prctl "arch_prctl", SYS_capset "capset",
-    SYS_capget "capget", SYS_setgroups "setgroups", SYS_setresuid "setresuid", SYS_setresgid "setresgid",
-    SYS_getuid "getuid", SYS_geteuid "geteuid", SYS_getgid "getgid", SYS_getpid "getpid", SYS_getppid "getppid",
-    SYS_gettid "gettid", SYS_setsid "setsid", SYS_umask "umask", SYS_prlimit64 "prlimit64",
-    SYS_sethostname "sethostname", SYS_setdomainname "setdomainname", SYS_keyctl "keyctl",
-    SYS_seccomp "seccomp", SYS_bpf "bpf", SYS_uname "uname", SYS_clock_gettime "clock_gettime",
-    SYS_getrandom "getrandom", SYS_set_tid_address "set_tid_address", SYS_set_robust_list "set_robust_list",
-    SYS_rseq "rseq", SYS_exit "exit", SYS_exit_group "exit_group", SYS_inotify_init1 "inotify_init1",
-    SYS_inotify_add_watch "inotify_add_watch", SYS_sched_getaffinity "sched_getaffinity",
-];
