@@ -29,8 +29,16 @@ const RUN: &[Check] = &[
         1,
         &["67108864"],
     ),
-    ("docker run --rm --pids-limit 50 busybox true", 0, &[]),
-    ("docker run --rm --cpus 0.5 busybox true", 0, &[]),
+    (
+        "docker run --rm --pids-limit 57 busybox sh -c 'cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null'",
+        1,
+        &["57"],
+    ),
+    (
+        "docker run --rm --cpus 0.57 busybox sh -c 'cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null'",
+        1,
+        &["57000"],
+    ),
     (
         "docker run --rm --cap-drop ALL busybox sh -c 'grep CapEff /proc/self/status'",
         0,
@@ -72,11 +80,19 @@ const LIVE: &[Check] = &[
         &["paused"],
     ),
     ("docker exec live true", 0, &[]),
-    ("docker update -m 64m --memory-swap 64m live", 0, &[]),
+    (
+        "docker update -m 64m --memory-swap 64m live && docker exec live sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null'",
+        1,
+        &["67108864"],
+    ),
     ("echo data > file && docker cp file live:/tmp/ && docker exec live cat /tmp/file", 0, &["data"]),
     ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
     ("docker kill -s USR1 live", 0, &[]),
-    ("docker start live && docker stop -t 2 live && docker inspect -f '{{.State.ExitCode}}' live", 0, &[]),
+    (
+        "docker start live && docker stop -t 2 live && docker inspect -f 'ended with {{.State.ExitCode}}' live",
+        0,
+        &["ended with 0"],
+    ),
     ("docker start live && docker kill live && docker wait live", 0, &["137"]),
     ("docker rm live", 0, &[]),
 ];
