@@ -85,7 +85,7 @@ pub fn mounts(input: &[u8]) {
     let mut line = || lines.next().unwrap_or_default();
     let (kind, source, destination) = (line(), line(), line());
     let mount = Mount { kind, source, destination, options: lines.collect(), ..Mount::default() };
-    for (label, userns) in [("", false), ("system_u:object_r:t", true)] {
+    for (label, userns) in [("", false), ("context=system_u:object_r:t", true)] {
         match plan::mounts::one(7, &mount, Path::new(BUNDLE), label, userns) {
             Ok(plan) => assert_mount(&plan),
             Err(error) => assert_says(&error),

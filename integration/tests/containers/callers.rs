@@ -166,3 +166,16 @@ fn processes_are_listed_without_a_control_group() {
     c.without_namespace("pid").sleeping();
     assert_eq!(c.call(&["ps", "--format", "json", &c.id]).ok().json(), serde_json::json!([c.pid()]));
 }
+
+/// A container that was to be a virtual machine, or to change its own control groups, is not silently another one.
+#[test]
+fn annotations_that_are_not_acted_on_are_warned_of() {
+    since!("warnings about annotations", "runc -", "crun -");
+    for name in ["run.oci.handler", "run.oci.delegate-cgroup", "run.oci.seccomp.plugins"] {
+        let mut c = Container::new();
+        c.put("/annotations", serde_json::json!({ name: "some" })).shell("true");
+        let run = c.run(&[]).ok();
+        let warnings = run.logged("warning");
+        assert!(warnings.iter().any(|text| text.contains(name)), "{run:#?}");
+    }
+}

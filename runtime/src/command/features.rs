@@ -21,7 +21,7 @@ pub const FEATURES: Command = Command {
 };
 
 /// Annotations that change what a container may do: whoever lets others write annotations should know them.
-pub(crate) const UNSAFE_ANNOTATIONS: [&str; 10] = [
+pub(crate) const UNSAFE_ANNOTATIONS: [&str; 11] = [
     crate::seccomp::NO_ENOSYS,
     crate::seccomp::RECEIVER,
     crate::seccomp::FAIL_UNKNOWN,
@@ -29,6 +29,7 @@ pub(crate) const UNSAFE_ANNOTATIONS: [&str; 10] = [
     "org.systemd.property.",
     crate::checkpoint::CONFIG,
     crate::plan::identity::KEEP_GROUPS,
+    crate::plan::annotations::MOUNT_CONTEXT,
     crate::hook::STDERR,
     crate::hook::STDOUT,
     crate::parent::create::PIDFD_RECEIVER,

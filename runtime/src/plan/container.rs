@@ -7,8 +7,8 @@ use super::process::ProcessPlan;
 use super::scheduling::MemoryPolicy;
 use super::sysctl::Sysctl;
 use super::{
-    Host, PlanError, Result, c_string, devices, hooks, identity, lookup, mounts, names, namespaces, process,
-    scheduling, sysctl,
+    Host, PlanError, Result, annotations, c_string, devices, hooks, identity, lookup, mounts, names,
+    namespaces, process, scheduling, sysctl,
 };
 use crate::spec;
 use crate::weak;
@@ -107,8 +107,9 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
             "linux.mountLabel: SELinux is not enabled on this host, and the label is ignored".to_owned(),
         );
     }
-    let label = if host.selinux { linux.mount_label.as_str() } else { "" };
-    let mut mounts = mounts::plan(&config.mounts, bundle, label, userns)?;
+    let label = annotations::mount_label(config, &linux.mount_label, host)?;
+    warnings.extend(annotations::foreign(config));
+    let mut mounts = mounts::plan(&config.mounts, bundle, &label, userns)?;
     if !separate_mounts {
         mounts.clear();
     }

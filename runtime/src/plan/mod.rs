@@ -4,6 +4,7 @@
 //! nothing can be invalid any more, only refused by the kernel. Reads nothing but its arguments (the rare host fact
 //! is passed in), so that every rule is a table in a test. Problems name their JSON path.
 
+pub mod annotations;
 pub mod capabilities;
 pub mod container;
 pub mod cpuset;

@@ -86,7 +86,8 @@ pub struct Idmap {
     pub gids: Vec<spec::IdMapping>,
 }
 
-/// Plans all mounts. `bundle` is the directory that relative sources start from.
+/// Plans all mounts. `bundle` is the directory that relative sources start from; `label` the option that gives a file system
+/// its SELinux label (`context=...`, mount(8)), or empty.
 ///
 /// # Errors
 /// A destination or source that is missing, an option that does not fit.
@@ -202,8 +203,11 @@ fn file_system(
         data.push((c_string(&path("options"), key)?, value));
     }
     // These three have no labels of their own.
-    if !label.is_empty() && !matches!(kind, "proc" | "sysfs" | "mqueue") {
-        data.push((c"context".to_owned(), Some(c_string("linux.mountLabel", label)?)));
+    if let Some((option, label)) =
+        label.split_once('=').filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue"))
+    {
+        let key = c_string("linux.mountLabel", option)?;
+        data.push((key, Some(c_string("linux.mountLabel", label)?)));
     }
     let source = (!mount.source.is_empty()).then(|| c_string(&path("source"), &mount.source)).transpose()?;
     Ok(What::FileSystem { kind: c_string(&path("type"), kind)?, source, data, copy_up: options.copy_up })
