@@ -154,7 +154,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     // From here on it is a container, and `delete` takes it back.
     undo.keep();
     drop(undo);
-    log.debug(&format!("{}: restored as process {pid} from {}", config.oci_version, bundle.display()));
+    log.debug(&format!("{}: restored as process {pid} from {}", wish.id, bundle.display()));
     Ok(Restored { record, pidfd, console, lock, dir })
 }
 
