@@ -141,6 +141,27 @@ fn containers_live_and_end() {
             &["67108864"],
         ),
         ("docker rename live other && docker rename other live", 0, &[]),
+        ("docker rename live live", 1, &["same name"]),
+        // Names in filters are regular expressions, with the slash or without.
+        (
+            "for n in '^/live$' 'l[i]ve' '^ive' 'live$'; do docker ps -q -f name=$n | wc -l; done | xargs",
+            0,
+            &["1 1 0 1\n"],
+        ),
+        ("docker ps -f status=odd", 1, &["invalid filter 'status=odd'"]),
+        // What the command line says once, it says once.
+        ("docker run --rm --network none busybox nosuch 2>&1 | grep -c 'Error waiting'", 1, &["0"]),
+        (
+            "t=$(date +%s); docker run --rm --network none --name seen busybox true; docker events --since $t --until $(date +%s.%N) -f container=seen --format '{{.Action}}' | xargs",
+            0,
+            &["create attach start die destroy"],
+        ),
+        // What clients take for granted.
+        (
+            "docker inspect -f '{{json .HostConfig.CapAdd}} {{json .HostConfig.PidsLimit}} {{index .HostConfig.ReadonlyPaths 0}} {{.GraphDriver.Data.MergedDir}}' live",
+            0,
+            &["null null /proc/bus /"],
+        ),
         ("docker run --network none --name live busybox true", 125, &["is already in use by container"]),
         ("docker rm live", 1, &["container is running", "live"]),
         ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
@@ -220,6 +241,29 @@ fn files_go_in_and_out() {
         ("docker cp box:/new/file got && cat got", 0, &["x"]),
         ("docker cp box:/new - | tar -t", 0, &["new/file"]),
         ("docker cp file box:/no/such/dir/", 1, &[]),
+        // The other names of a folder: through a link, of what is in it, and of everything that is no file of the kernel's.
+        (
+            "docker exec box ln -s /new /ln && docker cp box:/ln/ to && docker cp box:/ln/. to2 && docker cp box:/ all && cat to/file to2/file all/new/file && ls all/proc all/dev | wc -l",
+            0,
+            &["x\nx\nx\n3\n"],
+        ),
+        ("head -c 9000000 /dev/zero > large; docker cp large nosuch:/x", 1, &["No such container: nosuch"]),
+        (
+            "docker create --name own -u tester --network none busybox && docker cp -a file own:/tmp/f && docker cp own:/tmp/f - | tar -tv --numeric-owner; docker rm own",
+            0,
+            &["1000/1000"],
+        ),
+        // The engine's files are seen in what is mounted over the image's folder.
+        (
+            "docker run --rm --network none --hostname here -v etc:/etc busybox cat /etc/hostname && docker volume rm etc",
+            0,
+            &["here"],
+        ),
+        (
+            "docker commit -c 'CMD [\"a\"]' -c 'WORKDIR rel' -c 'ENTRYPOINT [\"e\"]' box made:2 && docker inspect -f '{{.Config.Cmd}} {{.Config.WorkingDir}}' made:2 && docker rmi made:2",
+            0,
+            &["[a] /rel"],
+        ),
         (
             "docker exec box ln -s / /evil && docker cp file box:/evil/tmp/through && docker exec box cat /tmp/through && [ ! -e /tmp/through ]",
             0,
@@ -244,7 +288,7 @@ fn files_go_in_and_out() {
         ),
         // Their end may come between any two steps of it.
         (
-            "for n in 1 2 3 4 5 6; do c=$(docker run -d --network none busybox touch /x) && i=$(docker commit $c) && docker rm $c && docker rmi $i || exit 1; done",
+            "for n in 1 2 3 4 5 6; do c=$(docker run -d --network none busybox touch /x) && i=$(docker commit $c) && docker rm -f $c && docker rmi $i || exit 1; done",
             0,
             &["Deleted"],
         ),
@@ -334,6 +378,38 @@ fn containers_find_each_other() {
             "sleep 0.3; docker run --rm --network mine busybox sh -c 'nc -w 2 peer 80; sleep 0.5; nc -w 2 other 80'",
             0,
             &["served\nserved"],
+        ),
+        // By another name from now on, and by that of the network.
+        (
+            "docker rename peer pear && sleep 0.3 && docker run --rm --network mine busybox sh -c 'nc -w 2 pear 80; sleep 0.5; nc -w 2 pear.mine 80; nslookup peer' ; docker rename pear peer",
+            0,
+            &["served\nserved", "NXDOMAIN"],
+        ),
+        // Interfaces have the first number that is free.
+        (
+            "docker network create two && docker network connect two peer && docker network disconnect mine peer && docker network connect mine peer && docker exec peer ip -4 -o addr && docker network disconnect two peer && docker network rm two",
+            0,
+            &["eth0", "10.99.0."],
+        ),
+        ("docker run --rm busybox grep -c '^[[:space:]]' /etc/hosts", 1, &["0"]),
+        // Not an image that is missing, which the command line would try to pull.
+        ("docker run --rm --network nosuch busybox true", 125, &["network nosuch not found"]),
+        ("docker run --rm --volumes-from nosuch busybox true", 125, &["No such container: nosuch"]),
+        (
+            "docker run --rm --network container:web --dns 1.1.1.1 busybox true",
+            125,
+            &["conflicting options: dns"],
+        ),
+        (
+            "[ $(docker run --rm --network container:web busybox hostname) = $(docker exec web hostname) ]",
+            0,
+            &[],
+        ),
+        ("docker run --rm --network host -p 80:80 busybox true", 0, &["Published ports are discarded"]),
+        (
+            "for f in publish=9000 publish=8000-8999/tcp publish=80 expose=80 expose=81; do docker ps -q -f $f | wc -l; done | xargs",
+            0,
+            &["1 1 0 1 0\n"],
         ),
         (
             "docker run --rm --network mine --ip 10.99.0.77 busybox ip -4 addr show eth0",

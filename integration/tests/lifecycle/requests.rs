@@ -14,7 +14,7 @@ fn curl(method: &str, path: &str, body: &str) -> String {
 }
 
 /// What is refused: method, path, body, and the status and words of the answer.
-const REFUSED: [(&str, &str, &str, &[&str]); 58] = [
+const REFUSED: [(&str, &str, &str, &[&str]); 65] = [
     // Of containers.
     (
         "POST",
@@ -55,7 +55,7 @@ const REFUSED: [(&str, &str, &str, &[&str]); 58] = [
         "POST",
         "/containers/create",
         r#"{"Image":"busybox","HostConfig":{"NetworkMode":"gone"}}"#,
-        &["404", "network gone not found"],
+        &["400", "network gone not found"],
     ),
     (
         "POST",
@@ -153,6 +153,54 @@ const REFUSED: [(&str, &str, &str, &[&str]); 58] = [
         r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.docker.network.endpoint.sysctls":"x"}}}}}"#,
         &["400", "com.docker.network.endpoint.sysctls"],
     ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"IpcMode":"odd"}}"#,
+        &["400", "invalid IPC mode"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","Hostname":"x","HostConfig":{"UTSMode":"host"}}"#,
+        &["400", "hostname and the UTS mode"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}}"#,
+        &["400", "maximum retry count"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"MemoryReservation":1000}}"#,
+        &["400", "Minimum memory reservation"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"CpuPeriod":10}}"#,
+        &["400", "CPU cfs period"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"CpuShares":-1}}"#,
+        &["400", "invalid CPU shares"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","Healthcheck":{"Interval":1000}}"#,
+        &["400", "Interval in Healthcheck"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Binds":["/tmp:/x:ro,rw"]}}"#,
+        &["400", "invalid mode: ro,rw"],
+    ),
     ("GET", "/containers/box/top?ps_args=-o%20/etc", "", &["400", "ps_args"]),
     ("GET", "/containers/box/stats?stream=1&one-shot=1", "", &["400", "one-shot"]),
     ("GET", "/containers/box/logs", "", &["400", "at least one stream"]),
@@ -167,7 +215,6 @@ const REFUSED: [(&str, &str, &str, &[&str]); 58] = [
     ),
     ("POST", "/containers/box/resize?h=-1&w=2", "", &["400", "out of range"]),
     ("POST", "/containers/box/rename", "", &["400", "names may be empty"]),
-    ("PUT", "/containers/box/archive?path=/&copyUIDGID=1", "", &["400", "copyUIDGID"]),
     ("GET", "/containers/box/archive?path=/nosuch", "", &["404", "Could not find the file"]),
     ("GET", "/containers/json?filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &["400", "invalid filter"]),
     ("POST", "/containers/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", "", &["400", "until=x"]),

@@ -73,7 +73,7 @@ pub fn error(error: &Error) -> Answer {
     if error.kind == Kind::NotModified {
         return empty(status);
     }
-    let text = serde_json::to_vec(&json!({"message": error.message})).unwrap_or_default();
+    let text = format!("{}\n", json!({"message": error.message}));
     with(status, "application/json", whole(text))
 }
 

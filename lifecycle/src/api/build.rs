@@ -26,10 +26,11 @@ const REFUSED: [(&str, &str); 6] = [
 ];
 
 pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Answer> {
+    // All of it first: a client that is still writing would not see an answer.
+    let archive = call.spool(&engine.images.content).await?;
     let options = options(&call)?;
     let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
-    let archive = call.spool(&engine.images.content).await?;
     let (context, file) = block_in_place(|| -> Result<_> {
         let context = engine.images.content.unpack(archive)?;
         let file = build::parse(&build::context::dockerfile(&context.root, &name)?)?;

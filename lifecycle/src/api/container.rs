@@ -14,7 +14,7 @@ use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
 use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::logger::frame;
 use crate::network;
 
@@ -27,7 +27,15 @@ pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]
         _ => {}
     }
     let [id, rest @ ..] = path else { return Err(not_found(&call)) };
+    // All of it first: a client that is still writing would not see an answer.
+    let archive = match (method.as_str(), rest) {
+        ("PUT", ["archive"]) => Some(call.spool(&engine.images.content).await?),
+        _ => None,
+    };
     let container = engine.container(id)?;
+    if let Some(archive) = archive {
+        return files::put(&container, &call, archive);
+    }
     let (wish, patience) = (call.text("signal"), call.number("t")?);
     match (method.as_str(), rest) {
         ("DELETE", [alias]) if call.flag("link") => network::links::remove(&container, alias)?,
@@ -46,14 +54,13 @@ pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]
         ("GET", ["export"]) => return files::export(&container),
         ("GET", ["archive"]) => return files::get(&container, &call, true),
         ("HEAD", ["archive"]) => return files::get(&container, &call, false),
-        ("PUT", ["archive"]) => return files::put(&container, call).await,
         ("POST", ["start"]) => container::start(&container).await?,
         ("POST", ["stop"]) => container::stop(&container, wish, patience).await?,
         ("POST", ["restart"]) => container::restart(&container, wish, patience).await?,
         ("POST", ["kill"]) => container::kill(&container, wish).await?,
         ("POST", ["pause"]) => container::pause(&container).await?,
         ("POST", ["unpause"]) => container::unpause(&container).await?,
-        ("POST", ["rename"]) => rename(&container, &call)?,
+        ("POST", ["rename"]) => rename(&container, &call).await?,
         ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
         ("POST", ["wait"]) => return wait(&container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return attach(call, container),
@@ -76,17 +83,28 @@ async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         .await?
         .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
     call.check_platform()?;
-    let container = block_in_place(|| container::create(engine, call.text("name"), body))?;
-    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": []}))
+    engine.images.find(body["Image"].as_str().unwrap_or_default())?;
+    let created = block_in_place(|| container::create(engine, call.text("name"), body));
+    let container = created.map_err(|error| match error.kind {
+        // Clients that are told that something is missing pull the image.
+        Kind::NotFound => Error::invalid(error.message),
+        _ => error,
+    })?;
+    let warnings = settings::warnings(&container.record());
+    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": warnings}))
 }
 
-fn rename(container: &Container, call: &Call) -> Result<()> {
+async fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
     let name = name.strip_prefix('/').unwrap_or(name).to_owned();
     crate::volume::check_name(&name)?;
-    let old = container.record().slash_name();
+    let old = container.record().name.clone();
+    if old == name {
+        return Err(Error::invalid("Renaming a container with the same name as its current name"));
+    }
     container.engine.rename_container(container, &name)?;
-    container.publish("rename", &[("oldName", old)]);
+    container.engine.networks.rename(container, &old, &name).await?;
+    container.publish("rename", &[("oldName", format!("/{old}"))]);
     Ok(())
 }
 
@@ -112,12 +130,9 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
             () = container.wait_until(over) => {}
             () = pusher.closed() => return,
         }
-        let (code, error) = {
-            let record = container.record();
-            (record.state.exit_code, record.state.error.clone())
-        };
-        let error = if error.is_empty() { Value::Null } else { json!({"Message": error}) };
-        pusher.json(&json!({"StatusCode": code, "Error": error})).await;
+        // The error is that of waiting: who starts the container is told why that fails.
+        let code = container.record().state.exit_code;
+        pusher.json(&json!({"StatusCode": code, "Error": null})).await;
     }))
 }
 
@@ -169,6 +184,7 @@ fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
         stderr: call.flag("stderr"),
         keys: hijack::keys(call.text("detachKeys"))?,
     };
+    container.publish("attach", &[]);
     let (stdin, streaming, past) = (call.flag("stdin"), call.flag("stream"), call.flag("logs"));
     let (stdout, stderr) = (way.stdout, way.stderr);
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
@@ -229,7 +245,18 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let created = |name: &str| engine.container(name).map(|other| other.record().created.clone());
     let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
-    let numbered = |port: &String| if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+    for status in filters.get("status") {
+        serde_json::from_value::<Status>(json!(status))
+            .map_err(|_| Error::invalid(format!("invalid filter 'status={status}'")))?;
+    }
+    let ports =
+        |name: &str| filters.get(name).iter().map(|text| port_range(text)).collect::<Result<Vec<_>>>();
+    let (published, exposed) = (ports("publish")?, ports("expose")?);
+    let meant = |ranges: &[PortRange], number: &Value, kind: &Value| {
+        let number = number.as_u64().unwrap_or(0);
+        ranges.is_empty() || ranges.iter().any(|(range, own)| range.contains(&number) && kind == own)
+    };
+    let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
     let limit =
         call.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
@@ -243,11 +270,10 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 state.finished != crate::time::NEVER && !up && code.parse() == Ok(state.exit_code)
             })
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
-            && filters.any("name", |name| {
-                record
-                    .name
-                    .contains(name.trim_start_matches('/').trim_start_matches('^').trim_end_matches('$'))
-            })
+            && (names.is_empty()
+                || names
+                    .iter()
+                    .any(|name| name.is_match(&record.name) || name.is_match(&record.slash_name())))
             && filters.any("health", |wanted| wanted == health)
             && filters.any("ancestor", |image| {
                 engine.images.find(image).is_ok_and(|image| descends(&record, &image))
@@ -259,10 +285,11 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 record.networks.contains_key(network)
                     || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
             })
-            && filters.any("expose", |port| {
-                record.config.exposed_ports.iter().flatten().any(|other| *other == numbered(port))
-            })
-            && filters.any("publish", |port| record.ports.contains_key(&numbered(port)))
+            && (published.is_empty() && exposed.is_empty()
+                || inspect::ports(&record).iter().any(|row| {
+                    meant(&published, &row["PublicPort"], &row["Type"])
+                        && meant(&exposed, &row["PrivatePort"], &row["Type"])
+                }))
             && filters.any("is-task", |value| value == "false")
             && filters.labels(&record.labels())
             && before.as_ref().is_none_or(|time| record.created < *time)
@@ -271,6 +298,23 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
     answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
+}
+
+type PortRange = (std::ops::RangeInclusive<u64>, String);
+
+/// What a filter means by `80`, `80-90` or `80/udp`.
+fn port_range(text: &str) -> Result<PortRange> {
+    let (range, kind) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (low, high) = range.split_once('-').unwrap_or((range, range));
+    match (low.parse(), high.parse()) {
+        (Ok(low), Ok(high)) => Ok((low..=high, kind.to_owned())),
+        _ => Err(Error::invalid(format!("invalid port {text:?} in a filter"))),
+    }
+}
+
+/// A name in a filter: a regular expression, which may begin with the slash that names are written with.
+fn pattern(text: &str) -> Result<regex::Regex> {
+    regex::Regex::new(text).map_err(|_| Error::invalid(format!("invalid filter 'name={text}'")))
 }
 
 fn descends(record: &container::Record, image: &crate::image::Image) -> bool {

@@ -1,5 +1,6 @@
 //! Files of containers: cp, export, diff.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use crate::container::Container;
 use crate::container::record::MountPoint;
+use crate::container::{Container, user};
 use crate::error::{Error, Result};
 use crate::time::{self, Time};
 use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
@@ -81,19 +82,29 @@ fn missing(path: &str, container: &Container) -> Error {
 pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
-    let (root, inside, stat, header) = block_in_place(|| -> Result<_> {
+    let through = text.ends_with('/') || text.ends_with("/.");
+    let (root, inside, header) = block_in_place(|| -> Result<_> {
         let (root, inside) = place_of(container, &path)?;
+        let (root, inside) = match through {
+            // What a link leads to, which has to be a folder.
+            true => match root.folder(&inside) {
+                Ok(folder) => (Root::new(folder), PathBuf::new()),
+                Err(nix::errno::Errno::ENOTDIR) => {
+                    return Err(Error::invalid(format!("{text}: not a directory")));
+                }
+                Err(_) => return Err(missing(&text, container)),
+            },
+            false => (root, inside),
+        };
         let stat = root.stat(&inside).map_err(|_| missing(&text, container))?;
         let header = describe(&root, &inside, &path, &stat)?;
-        Ok((root, inside, stat, header))
+        Ok((root, inside, header))
     })?;
-    if text.ends_with('/') && !is_kind(&stat, libc::S_IFDIR) {
-        return Err(Error::invalid(format!("{text}: not a directory")));
-    }
     // In the archive it has its own name, whatever it was called in the request.
-    let name = match (path.file_name(), text.ends_with("/.")) {
+    let name = match (path.file_name(), text == "." || text.ends_with("/.")) {
+        (_, true) => PathBuf::from("."),
         (Some(name), false) => PathBuf::from(name),
-        _ => PathBuf::from("."),
+        (None, false) => PathBuf::from("/"),
     };
     let mut answer = if content {
         container.publish("archive-path", &[]);
@@ -143,13 +154,11 @@ fn go_mode(stat: &FileStat) -> u32 {
     kind | special | stat.st_mode & 0o777
 }
 
-pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer> {
-    let text = wanted_path(&call)?;
+pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answer> {
+    let text = wanted_path(call)?;
     let keep_kinds = call.flag("noOverwriteDirNonDir");
-    if call.flag("copyUIDGID") {
-        return Err(Error::invalid("copyUIDGID is not offered: the archive's owners are kept"));
-    }
     let record = container.record().clone();
+    let user = record.config.user.filter(|user| call.flag("copyUIDGID") && !user.is_empty());
     let inside = clean(Path::new(&text));
     let at = Path::new("/").join(&inside);
     let closed =
@@ -162,8 +171,11 @@ pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer>
     {
         return Err(Error::forbidden("container rootfs is marked read-only"));
     }
-    let file = call.spool(&container.engine.images.content).await?;
     block_in_place(|| {
+        // Before: one overlay is mounted once at a time.
+        let owner =
+            user.map(|user| user::find(&place_of(container, Path::new(""))?.0, &user, &[])).transpose()?;
+        let owner = owner.map(|user| (user.uid, user.gid));
         let (root, inside) = place_of(container, &inside)?;
         let folder = match root.folder(&inside) {
             Ok(folder) => folder,
@@ -174,7 +186,7 @@ pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer>
         };
         // The folder was found below the container's root; what is unpacked is resolved below the folder.
         let stream = crate::image::content::decompressed(file)?;
-        let apply = Apply { keep_kinds, ..Apply::default() };
+        let apply = Apply { keep_kinds, owner, ..Apply::default() };
         apply.run(&Root::new(folder), stream).map_err(|error| Error::invalid(error.message))?;
         container.publish("extract-to-dir", &[]);
         Ok(())

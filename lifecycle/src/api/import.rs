@@ -82,7 +82,8 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let container = engine.container(call.text("container").unwrap_or_default())?;
     let reference = name(&call)?;
     let own: Option<ContainerConfig> = call.json().await?;
-    let changed = change(own.unwrap_or_default(), &call.all("changes"))?;
+    let own = own.unwrap_or_else(|| container.record().config.clone());
+    let changed = change(own, &call.all("changes"))?;
     let config = settings::merge(changed, &container.record().config);
     let pause =
         call.flag_or("pause", true) && container.record().state.status == crate::container::Status::Running;

@@ -54,7 +54,7 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "AppArmorProfile": "",
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record)?,
-        "GraphDriver": graph_driver(container.engine, &container.overlay()?),
+        "GraphDriver": graph_driver(container.engine, &container.overlay()?, Some(&container.bundle().join("rootfs"))),
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record)?,
         "NetworkSettings": super::network::of_container(container.engine, &record),
@@ -79,11 +79,12 @@ fn sizes(container: &Container, value: &mut Value) -> Result<()> {
 }
 
 /// Where files are: the directories of an overlay, if it is one.
-fn graph_driver(engine: &Engine, files: &Lower) -> Value {
+fn graph_driver(engine: &Engine, files: &Lower, merged: Option<&Path>) -> Value {
     let directories = files.upper.iter().flat_map(|(upper, work)| [("UpperDir", upper), ("WorkDir", work)]);
     let mut data: BTreeMap<&str, Value> = directories.map(|(name, path)| (name, json!(path))).collect();
     let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
     data.insert("LowerDir", json!(lower.join(":")));
+    data.extend(merged.map(|path| ("MergedDir", json!(path))));
     json!({"Name": engine.images.layers.driver(), "Data": if engine.images.layers.copied { Value::Null } else { json!(data) }})
 }
 
@@ -115,8 +116,17 @@ fn host(record: &Record) -> Result<Value> {
         "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": cgroup, "Runtime": "corten",
         "PortBindings": {}, "Binds": null, "ContainerIDFile": "", "AutoRemove": false,
         "Privileged": false, "ReadonlyRootfs": false, "Memory": 0, "NanoCpus": 0,
+        "CapAdd": null, "CapDrop": null, "DeviceCgroupRules": null, "DeviceRequests": null, "ExtraHosts": null,
+        "GroupAdd": null, "Links": null, "SecurityOpt": null, "VolumesFrom": null, "MemorySwappiness": null,
+        "PidsLimit": null, "MaskedPaths": spec::masked(&record.host), "ReadonlyPaths": spec::read_only(&record.host),
     });
     fill(&mut host, defaults);
+    // What says nothing, as the command line sends it.
+    for (name, nothing) in [("MemorySwappiness", -1), ("PidsLimit", 0)] {
+        if host[name] == nothing {
+            host[name] = Value::Null;
+        }
+    }
     Ok(host)
 }
 
@@ -126,7 +136,7 @@ fn config(record: &Record) -> Result<Value> {
     let defaults = json!({
         "Tty": false, "OpenStdin": false, "StdinOnce": false, "AttachStdin": false, "AttachStdout": false,
         "AttachStderr": false, "User": "", "Domainname": "", "WorkingDir": "", "Labels": {}, "Env": [],
-        "Cmd": null, "Entrypoint": null, "Volumes": null,
+        "Cmd": null, "Entrypoint": null, "Volumes": null, "OnBuild": null,
     });
     fill(&mut config, defaults);
     Ok(config)
@@ -190,7 +200,7 @@ fn command(words: &[String]) -> String {
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-fn ports(record: &Record) -> Vec<Value> {
+pub(super) fn ports(record: &Record) -> Vec<Value> {
     let private = |port: &str| {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
@@ -291,7 +301,7 @@ pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
         "Os": image.config.os,
         "Size": size,
         "VirtualSize": size,
-        "GraphDriver": graph_driver(engine, &files),
+        "GraphDriver": graph_driver(engine, &files, None),
         "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": image.tagged.clone().unwrap_or_else(|| NEVER.into())},
     }))

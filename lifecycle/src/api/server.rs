@@ -100,7 +100,8 @@ async fn connection(
         async move { Ok::<_, Infallible>(respond(engine, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.half_close(true);
+    // Scripts look for the names as Docker writes them.
+    http.half_close(true).title_case_headers(true);
     // How a client ends a connection is its own business.
     let _ended = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }

@@ -1,6 +1,8 @@
 //! Instructions that change what containers of an image run, and no files: `ENV`, `CMD`, `EXPOSE` and so on. `docker
 //! commit --change` and `docker import --change` take the same.
 
+use std::path::Path;
+
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
 use super::dockerfile::Instruction;
@@ -8,7 +10,7 @@ use super::words::Words;
 use crate::container::settings::shell;
 use crate::container::{environment, signal};
 use crate::error::{Error, Result};
-use crate::time;
+use crate::{time, tree};
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
 /// these. `cmd_set` remembers whether this build has set CMD: ENTRYPOINT takes away only an inherited one.
@@ -97,13 +99,16 @@ pub(super) fn apply(
 /// # Errors
 /// When a line is none of these instructions.
 pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<ContainerConfig> {
+    let mut cmd_set = false;
     for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
         let instruction = Instruction::parse(1, line)?;
         let variables = config.env.clone().unwrap_or_default();
         let words = Words { escape: '\\', lookup: &|name| environment::get(&variables, name) };
         if instruction.word == "WORKDIR" {
-            config.working_dir = Some(words.one(&instruction.rest)?);
-        } else if apply(&mut config, &mut false, &instruction, &words)?.is_none() {
+            let path = Path::new(config.working_dir.as_deref().unwrap_or_default())
+                .join(words.one(&instruction.rest)?);
+            config.working_dir = Some(format!("/{}", tree::clean(&path).display()));
+        } else if apply(&mut config, &mut cmd_set, &instruction, &words)?.is_none() {
             return Err(Error::invalid(format!("{} is not a valid change command", instruction.word)));
         }
     }

@@ -102,6 +102,8 @@ fn networks_of(
     let mut networks = BTreeMap::new();
     for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
         network::check(&endpoint)?;
+        // What a client copies from elsewhere is not where this one will be.
+        let endpoint = network::wanted(endpoint);
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
         networks.insert(name, endpoint);
@@ -121,14 +123,20 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
     if let Some(other) = mode.strip_prefix("container:") {
         let other = engine.container(other)?;
         let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-        if set(&record.config.hostname) {
-            return Err(Error::invalid("conflicting options: hostname and the network mode"));
+        let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let host = &record.host;
+        // All of that is the other's.
+        let conflicts = [
+            (set(&record.config.hostname), "hostname"),
+            (published || host.publish_all_ports == Some(true), "port publishing"),
+            (some(&host.dns) || some(&host.dns_search) || some(&host.dns_options), "dns"),
+            (some(&host.extra_hosts), "custom host-to-IP mapping"),
+        ];
+        if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
+            return Err(Error::invalid(format!("conflicting options: {what} and the network mode")));
         }
-        if published {
-            return Err(Error::invalid(
-                "conflicting options: port publishing and the container type network mode",
-            ));
-        }
+        let hostname = other.record().config.hostname.clone();
+        record.config.hostname = hostname;
         record.host.network_mode = Some(format!("container:{}", other.id));
         record.networks.clear();
         return Ok(());

@@ -104,7 +104,11 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
         _ => return Err(bad()),
     };
     let (mut writable, mut propagation, mut no_copy) = (true, String::new(), false);
-    for option in mode.split(',').filter(|option| !option.is_empty()) {
+    let words: Vec<&str> = mode.split(',').filter(|option| !option.is_empty()).collect();
+    if words.contains(&"ro") && words.contains(&"rw") {
+        return Err(Error::invalid(format!("invalid mode: {mode}")));
+    }
+    for option in words {
         match option {
             "ro" => writable = false,
             // Labels mean nothing where SELinux is not in use, and the consistency is a wish of another system.

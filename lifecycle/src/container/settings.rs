@@ -146,6 +146,24 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     if let Some(mode) = set(&host.pid_mode).filter(|mode| mode != "host" && !mode.starts_with("container:")) {
         return refuse(format!("invalid PID mode: {mode}"));
     }
+    let ipc = ["none", "host", "private", "shareable"];
+    if let Some(mode) =
+        set(&host.ipc_mode).filter(|mode| !ipc.contains(&mode.as_str()) && !mode.starts_with("container:"))
+    {
+        return refuse(format!("invalid IPC mode: {mode}"));
+    }
+    if host.uts_mode.as_deref() == Some("host") && set(&config.hostname).is_some() {
+        return refuse("conflicting options: hostname and the UTS mode".into());
+    }
+    let retries = host.restart_policy.as_ref().and_then(|policy| policy.maximum_retry_count).unwrap_or(0);
+    let counted = host.restart_policy.as_ref().and_then(|policy| policy.name)
+        == Some(RestartPolicyNameEnum::ON_FAILURE);
+    if retries < 0 || retries > 0 && !counted {
+        return refuse(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure', and cannot be negative"
+                .into(),
+        );
+    }
     let annotations = host.annotations.iter().flatten();
     if let Some((name, _)) = annotations
         .into_iter()
@@ -158,10 +176,19 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     }
     check_numbers(host)?;
     crate::rootless::refuse(host)?;
-    if let Some(timeout) =
-        config.healthcheck.as_ref().and_then(|health| health.timeout).filter(|t| *t != 0 && *t < 1_000_000)
-    {
-        return refuse(format!("Timeout in Healthcheck cannot be less than 1ms: {timeout}ns"));
+    let health = config.healthcheck.clone().unwrap_or_default();
+    for (what, nanos) in [
+        ("Interval", health.interval),
+        ("Timeout", health.timeout),
+        ("StartPeriod", health.start_period),
+        ("StartInterval", health.start_interval),
+    ] {
+        if nanos.is_some_and(|nanos| nanos != 0 && nanos < 1_000_000) {
+            return refuse(format!("{what} in Healthcheck cannot be less than 1ms"));
+        }
+    }
+    if health.retries.is_some_and(|count| count < 0) {
+        return refuse("Retries in Healthcheck cannot be negative".into());
     }
     if let Some(signal) = set(&config.stop_signal) {
         super::signal::parse(&signal)?;
@@ -186,6 +213,9 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     if host.memory_reservation.is_some_and(|soft| memory > 0 && soft > memory) {
         return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
+    if host.memory_reservation.is_some_and(|soft| soft > 0 && soft < 6 << 20) {
+        return refuse("Minimum memory reservation allowed is 6MB");
+    }
     if host.memory_swappiness.is_some_and(|value| !(-1..=100).contains(&value)) {
         return refuse("Invalid value for memory swappiness, valid memory swappiness range is 0-100");
     }
@@ -196,6 +226,14 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     }
     if host.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if host.cpu_period.is_some_and(|period| period != 0 && !(1000..=1_000_000).contains(&period)) {
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if host.cpu_shares.is_some_and(|shares| shares < 0) {
+        return refuse("invalid CPU shares: value must be a positive integer");
     }
     if host.shm_size.is_some_and(|size| size < 0) {
         return refuse("SHM size can not be less than 0");
@@ -211,6 +249,23 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// What is done otherwise than its options seem to say.
+pub fn warnings(record: &Record) -> Vec<&'static str> {
+    let host = &record.host;
+    let published = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
+    let all = [
+        (
+            published && record.network_mode() == "host",
+            "Published ports are discarded when using host network mode",
+        ),
+        (
+            host.oom_kill_disable == Some(true) && host.memory.unwrap_or(0) == 0,
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
+        ),
+    ];
+    all.into_iter().filter_map(|(is, text)| is.then_some(text)).collect()
 }
 
 /// Whether its policy restarts it at all.

@@ -1,6 +1,6 @@
 //! Containers in networks: their interfaces while they run, and the files that tell them of names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,10 +87,8 @@ impl Networks {
         for (pool, address) in network.pools.iter().zip(&addresses) {
             let (gateway, length) = (Some(pool.gateway.to_string()), Some(pool.subnet.prefix_len().into()));
             if let IpAddr::V4(four) = address {
-                let [a, b, c, d] = four.octets();
-                // As Docker derives them: what is learned of an address stays true when it is used again.
-                let mac = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
-                endpoint.mac_address = endpoint.mac_address.filter(|mac| !mac.is_empty()).or(Some(mac));
+                let mac = endpoint.mac_address.filter(|mac| !mac.is_empty());
+                endpoint.mac_address = mac.or_else(|| Some(mac_of(*four)));
                 (endpoint.gateway, endpoint.ip_prefix_len) = (gateway, length);
                 endpoint.ip_address = Some(address.to_string());
             } else {
@@ -159,7 +157,7 @@ impl Networks {
         name: &str,
         endpoint: EndpointSettings,
     ) -> Result<()> {
-        let network = self.get(name)?;
+        let (network, endpoint) = (self.get(name)?, wanted(endpoint));
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
@@ -177,11 +175,8 @@ impl Networks {
         if !record.state.status.is_up() {
             return Ok(());
         }
-        let used = files::entries(&container.folder)
-            .iter()
-            .filter(|path| files::name_of(path).starts_with("network-"))
-            .count();
-        let joined = self.join(container, &network.name, used, Vec::new()).await;
+        let number = free_number(container);
+        let joined = self.join(container, &network.name, number, Vec::new()).await;
         if joined.is_err() {
             self.leave(container, &network).await;
             self.release(&container.id, Some(&network.id));
@@ -209,6 +204,25 @@ impl Networks {
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
         if container.record().state.status.is_up() { names::write(container) } else { Ok(()) }
+    }
+
+    /// Makes a container that runs known by another name.
+    ///
+    /// # Errors
+    /// When the resolver cannot be told.
+    pub async fn rename(&self, container: &Container, old: &str, new: &str) -> Result<()> {
+        let _one_at_a_time = self.busy.lock().await;
+        let other = |name: &mut String| {
+            if name == old {
+                new.clone_into(name);
+            }
+        };
+        container.update(|record| {
+            let endpoints = record.networks.values_mut();
+            endpoints.flat_map(|endpoint| endpoint.dns_names.iter_mut().flatten()).for_each(other);
+        })?;
+        let networks: Vec<String> = container.record().networks.keys().cloned().collect();
+        netavark::rename(&self.state, &networks, &container.id, (old, new))
     }
 
     /// Takes up what a container that was running has in use, after the engine was away.
@@ -258,9 +272,17 @@ pub fn check(endpoint: &EndpointSettings) -> Result<()> {
     )))
 }
 
+/// As Docker derives them: what is learned of an address stays true when it is used again.
+fn mac_of(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// What is only true while a container runs.
 fn forget(endpoint: &mut EndpointSettings) {
-    let own_mac = endpoint.mac_address.take().filter(|mac| !mac.starts_with("02:42:"));
+    let address = endpoint.ip_address.as_deref().and_then(|text| text.parse().ok());
+    let own_mac =
+        endpoint.mac_address.take().filter(|mac| address.is_none_or(|address| *mac != mac_of(address)));
     endpoint.mac_address = own_mac;
     endpoint.endpoint_id = None;
     endpoint.gateway = None;
@@ -274,6 +296,24 @@ fn forget(endpoint: &mut EndpointSettings) {
 /// Where what netavark was told is kept, to be told again at the end.
 fn plan_path(container: &Container, network: &str) -> PathBuf {
     container.folder.join(format!("network-{}.json", &network[..12]))
+}
+
+/// The first number that no interface of a running container has.
+fn free_number(container: &Container) -> usize {
+    let plans = files::entries(&container.folder);
+    let plans = plans.iter().filter(|path| files::name_of(path).starts_with("network-"));
+    let plans: Vec<Value> = plans.filter_map(|path| files::read_json(path).ok().flatten()).collect();
+    let networks =
+        || plans.iter().filter_map(|plan| plan["networks"].as_object()).flat_map(|all| all.values());
+    let taken = |number: &usize| networks().any(|own| own["interface_name"] == format!("eth{number}"));
+    (0..).find(|number| !taken(number)).unwrap_or_default()
+}
+
+/// What a client may say of a container in a network: the rest is known when it is there.
+pub fn wanted(mut endpoint: EndpointSettings) -> EndpointSettings {
+    let mac = endpoint.mac_address.take();
+    forget(&mut endpoint);
+    EndpointSettings { mac_address: mac, network_id: None, dns_names: None, ..endpoint }
 }
 
 /// The names by which others in a network find a container.
@@ -300,7 +340,9 @@ fn describe(
         options["mtu"] = json!(mtu);
     }
     // The name itself netavark adds.
-    let aliases: Vec<_> = endpoint.dns_names.iter().flatten().filter(|name| **name != record.name).collect();
+    let names = || endpoint.dns_names.iter().flatten();
+    let full = names().map(|name| format!("{name}.{}", network.name));
+    let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let own = json!({
         "static_ips": addresses, "static_mac": endpoint.mac_address, "interface_name": interface, "aliases": aliases,
     });

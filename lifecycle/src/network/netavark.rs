@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::error::{Error, Result};
-use crate::program;
+use crate::{files, program};
 
 /// Where distributions put these programs.
 const FOLDERS: [&str; 5] = [
@@ -53,4 +53,32 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
     Err(Error::internal(format!("netavark {verb}: {reason}")))
+}
+
+/// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for
+/// each network, in which a container is a line `ID IPv4 IPv6 NAME,NAME`, and reads them all again at SIGHUP.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn rename(state: &Path, networks: &[String], id: &str, (old, new): (&str, &str)) -> Result<()> {
+    let folder = state.join("aardvark-dns");
+    for network in networks {
+        let path = folder.join(network);
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let is = |name: &str| name == old || name.strip_prefix(old) == Some(&format!(".{network}"));
+        let renamed = |name: &str| if is(name) { name.replacen(old, new, 1) } else { name.to_owned() };
+        let line = |line: &str| match line.rsplit_once(' ') {
+            Some((head, names)) if line.starts_with(id) => {
+                format!("{head} {}\n", names.split(',').map(renamed).collect::<Vec<_>>().join(","))
+            }
+            _ => format!("{line}\n"),
+        };
+        files::write(&path, text.lines().map(line).collect::<String>().as_bytes(), 0o600)?;
+    }
+    let pid = std::fs::read_to_string(folder.join("aardvark.pid")).unwrap_or_default();
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
+    if let (Ok(pid), "aardvark-dns") = (pid.trim().parse(), comm.trim()) {
+        let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGHUP);
+    }
+    Ok(())
 }

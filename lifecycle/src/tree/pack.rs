@@ -4,15 +4,20 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, major, minor};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::{OPAQUE, WHITEOUT, is_opaque, is_whiteout};
 use super::{Apply, Change, Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result};
+
+/// The longest name that a header holds.
+const SHORT: usize = 100;
 
 /// What the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,13 +105,14 @@ impl<W: Write> Pack<W> {
             libc::S_IFDIR => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let here = nix::fcntl::openat(folder.as_fd(), last, flags, Mode::empty())?;
+                let deep = deep && !(self.source == Source::Tree && is_kernels(folder, last, &here, &stat)?);
                 self.directory(&here, &stat, name, deep)
             }
             libc::S_IFREG => self.file(folder, last, &stat, &mut header, name),
             libc::S_IFLNK => {
                 let target = readlinkat(folder.as_fd(), last)?;
                 header.set_entry_type(EntryType::Symlink);
-                self.builder.append_link(&mut header, name, Path::new(&target))
+                self.link(&mut header, name, Path::new(&target))
             }
             kind @ (libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK) => {
                 header.set_entry_type(match kind {
@@ -117,7 +123,7 @@ impl<W: Write> Pack<W> {
                 let number = |value: u64| u32::try_from(value).map_err(io::Error::other);
                 header.set_device_major(number(major(stat.st_rdev))?)?;
                 header.set_device_minor(number(minor(stat.st_rdev))?)?;
-                self.builder.append_data(&mut header, name, io::empty())
+                self.append(&mut header, name, io::empty())
             }
             // Sockets mean nothing outside of their host.
             _ => Ok(()),
@@ -129,9 +135,8 @@ impl<W: Write> Pack<W> {
             let mut header = header_of(stat, self.source);
             header.set_entry_type(EntryType::Directory);
             self.xattrs(here)?;
-            let mut with_slash = name.as_os_str().to_owned();
-            with_slash.push("/");
-            self.builder.append_data(&mut header, Path::new(&with_slash), io::empty())?;
+            // With a slash at its end.
+            self.append(&mut header, &name.join(""), io::empty())?;
         }
         if !deep {
             return Ok(());
@@ -165,7 +170,8 @@ impl<W: Write> Pack<W> {
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
                 header.set_entry_type(EntryType::Link);
-                return self.builder.append_link(header, name, first.clone());
+                let first = first.clone();
+                return self.link(header, name, &first);
             }
             self.links.insert((stat.st_dev, stat.st_ino), name.to_owned());
         }
@@ -181,7 +187,53 @@ impl<W: Write> Pack<W> {
         self.xattrs(&file)?;
         // It may also shrink or grow while it is read: the entry keeps the size that was announced.
         let content = io::Read::take(io::Read::chain(&file, io::repeat(0)), size);
-        self.builder.append_data(header, name, content)
+        self.append(header, name, content)
+    }
+
+    fn append(&mut self, header: &mut Header, name: &Path, content: impl io::Read) -> io::Result<()> {
+        match self.literal(header, name)? {
+            true => self.builder.append(header, content),
+            false => self.builder.append_data(header, name, content),
+        }
+    }
+
+    fn link(&mut self, header: &mut Header, name: &Path, target: &Path) -> io::Result<()> {
+        if !self.literal(header, name)? {
+            return self.builder.append_link(header, name, target);
+        }
+        let target = target.as_os_str().as_bytes();
+        self.long(EntryType::GNULongLink, target)?;
+        header.set_link_name_literal(&target[..target.len().min(SHORT)])?;
+        header.set_cksum();
+        self.builder.append(header, io::empty())
+    }
+
+    /// Writes a name as it is when it begins with the `/` or `.` that was asked for: clients put another name in its
+    /// place, and the builder would tidy it away.
+    fn literal(&mut self, header: &mut Header, name: &Path) -> io::Result<bool> {
+        let name = name.as_os_str().as_bytes();
+        let Some(gnu) = header.as_gnu_mut().filter(|_| name.starts_with(b"/") || name.starts_with(b"./"))
+        else {
+            return Ok(false);
+        };
+        let short = &name[..name.len().min(SHORT)];
+        gnu.name[..short.len()].copy_from_slice(short);
+        header.set_cksum();
+        self.long(EntryType::GNULongName, name)?;
+        Ok(true)
+    }
+
+    /// What does not fit into the header of the entry that comes next.
+    fn long(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
+        if text.len() <= SHORT {
+            return Ok(());
+        }
+        let mut header = Header::new_gnu();
+        header.set_path("@LongLink")?;
+        header.set_entry_type(kind);
+        header.set_size(text.len() as u64 + 1);
+        header.set_cksum();
+        self.builder.append(&header, io::Read::chain(text, &[0][..]))
     }
 
     fn hidden(&mut self, name: &Path) -> io::Result<()> {
@@ -219,6 +271,15 @@ impl<W: Write> Pack<W> {
         }
         self.builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), &value[..])))
     }
+}
+
+/// Whether a folder of a running container is where the kernel's own files are mounted: nothing to copy.
+fn is_kernels(above: &OwnedFd, name: &Path, here: &OwnedFd, stat: &FileStat) -> io::Result<bool> {
+    if nix::sys::stat::fstat(above.as_fd())?.st_dev == stat.st_dev {
+        return Ok(false);
+    }
+    let kind = fstatfs(here)?.filesystem_type();
+    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&kind) || kind == TMPFS_MAGIC && name == Path::new("dev"))
 }
 
 /// Copies a part of one tree into another, as a stream from one thread to another.

@@ -43,6 +43,8 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     for point in &record.mounts {
         all.push(user_mount(point)?);
     }
+    // What is mounted below another mount has to come after it, the engine's files too.
+    all.sort_by_key(|mount| mount["destination"].as_str().map(|path| path.matches('/').count()));
     Ok(all)
 }
 

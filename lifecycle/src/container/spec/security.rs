@@ -26,11 +26,13 @@ const MASKED: &str = "\
 
 const READ_ONLY: &str = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger";
 
-pub(super) fn masked(host: &HostConfig) -> Vec<String> {
+/// The paths that a container sees nothing of.
+pub fn masked(host: &HostConfig) -> Vec<String> {
     paths(host, host.masked_paths.as_ref(), MASKED)
 }
 
-pub(super) fn read_only(host: &HostConfig) -> Vec<String> {
+/// The paths that it may not write to.
+pub fn read_only(host: &HostConfig) -> Vec<String> {
     paths(host, host.readonly_paths.as_ref(), READ_ONLY)
 }
 
