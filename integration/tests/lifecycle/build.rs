@@ -224,6 +224,15 @@ fn builds_that_fail_say_why() {
         (of("FROM busybox\nCOPY file Dockerfile /into"), 1, vec!["must be a directory and end with a /"]),
         (of("FROM busybox\nADD http://127.0.0.1/x /"), 1, vec!["ADD failed: 127.0.0.1"]),
         (of("FROM busybox\nRUN --mount=type=cache,target=/c true"), 1, vec!["BuildKit"]),
+        (of("FROM busybox\nRUN cat <<END\ntext\nEND"), 1, vec!["line 2: here-documents require BuildKit"]),
+        (of("FROM busybox\nCOPY --from=3 /x /"), 1, vec!["invalid from flag value 3"]),
+        // Refused without anything of the context being wanted: the client is heard out, and sees why.
+        (
+            "mkdir -p far; head -c 9000000 /dev/urandom > far/large; echo FROM busybox > far/Dockerfile; docker build --platform linux/s390x far"
+                .into(),
+            1,
+            vec!["linux/s390x"],
+        ),
         (of("FROM busybox\nCOPY --chown=ghost file /"), 1, vec!["unable to find user ghost"]),
         (of("FROM 127.0.0.1:1/no/such"), 1, vec!["refused"]),
         (of("FROM --platform=linux/s390x busybox"), 1, vec!["linux/s390x"]),

@@ -49,6 +49,25 @@ fn containers_outlive_the_daemon() {
 }
 
 #[test]
+fn a_start_that_was_broken_off_leaves_no_namespace() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    if !super::has_networks() {
+        return integration::skip::say("needs netavark and aardvark-dns");
+    }
+    for pause in ["0.05", "0.1", "0.2"] {
+        let start_one = format!(
+            "docker create --name half -p 9099:80 busybox sleep 1000 && (docker start half >/dev/null 2>&1 & sleep {pause})"
+        );
+        engine.docker_command(&start_one).ok();
+        engine.kill("cortend", Signal::SIGKILL);
+        start(&mut engine, &[]);
+        engine.docker_command("docker rm -f half").ok();
+        assert_eq!(engine.run(&["ls", "/run/corten/n"]).out, "", "after {pause} s");
+    }
+    until("no shim is left", || engine.shims().is_empty());
+}
+
+#[test]
 fn fifty_containers_are_taken_up_again() {
     let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
     // Each policy has containers that stay, and some that end while nobody is there.

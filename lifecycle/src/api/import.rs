@@ -99,8 +99,12 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     }
     let (author, comment) = (call.text("author").map(str::to_owned), call.text("comment").map(str::to_owned));
     let result = block_in_place(|| snapshot(&container, config, author, comment, reference.as_ref()));
-    if pause {
-        crate::container::unpause(&container).await?;
+    // Nor does one that has ended in its pause have to be woken.
+    if pause
+        && let Err(error) = crate::container::unpause(&container).await
+        && error.kind != Kind::Conflict
+    {
+        return Err(error);
     }
     let id = result?;
     container.publish("commit", &[("imageID", id.clone())]);

@@ -111,6 +111,14 @@ impl Instruction {
         if rest.is_empty() && !matches!(word.as_str(), "CMD" | "ENTRYPOINT") {
             return Err(bad(format!("{word} requires at least one argument")));
         }
+        // Text that follows in lines of its own: `<<EOF`, `<<-"EOF"`, but not `<<<` of a shell.
+        let begins = |word: &str| {
+            word.strip_prefix("<<")
+                .is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic() || "-'\"_".contains(c)))
+        };
+        if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && rest.split_whitespace().any(begins) {
+            return Err(bad("here-documents require BuildKit, which is not part of this engine".into()));
+        }
         Ok(Self { line, word, flags, rest: rest.to_owned(), original: text.to_owned() })
     }
 
@@ -163,17 +171,6 @@ impl Instruction {
             }
             _ => format!("dockerfile parse error line {}: unknown flag: {name}", self.line),
         }))
-    }
-
-    /// Refuses text that follows in lines of its own.
-    ///
-    /// # Errors
-    /// When one of the words begins it.
-    pub(super) fn check_inline<'a>(words: impl IntoIterator<Item = &'a String>) -> Result<()> {
-        match words.into_iter().any(|word| word.starts_with("<<")) {
-            true => Err(Error::invalid("here-documents require BuildKit, which is not part of this engine")),
-            false => Ok(()),
-        }
     }
 }
 

@@ -19,7 +19,6 @@ impl Build {
     /// When it cannot be run, or fails.
     pub(super) async fn run_command(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&[])?;
-        Instruction::check_inline([&instruction.rest])?;
         let command = settings::command(&stage.config, instruction);
         let told = if instruction.json().is_some() { quoted(&command) } else { command.join(" ") };
         let (environment, known) = self.arguments_of(stage);

@@ -260,10 +260,14 @@ impl Build {
         let root = match instruction.flag("from").map(|from| words.one(from)).transpose()? {
             None => &self.context.root,
             Some(name) => {
-                let by_number = name.parse().ok().and_then(|number: usize| self.done.get(number));
-                let image = match by_number {
-                    Some((_, image)) => Arc::clone(image),
-                    None => self.image(&name).await?,
+                let image = match name.parse::<usize>().map(|number| self.done.get(number)) {
+                    Ok(Some((_, image))) => Arc::clone(image),
+                    Ok(None) => {
+                        return Err(Error::invalid(format!(
+                            "invalid from flag value {name}: index out of bounds"
+                        )));
+                    }
+                    Err(_) => self.image(&name).await?,
                 };
                 mounted = tree::mount(&self.engine.images.files_of(&image.config.rootfs.diff_ids)?)?;
                 &mounted
@@ -315,7 +319,6 @@ fn read_copy(stage: &Stage, instruction: &Instruction, words: &Words<'_>) -> Res
     let mut sources = instruction.words(words)?;
     let target = sources.pop().filter(|_| !sources.is_empty());
     let target = target.ok_or_else(|| Error::invalid(format!("{word} requires at least two arguments")))?;
-    Instruction::check_inline(&sources)?;
     let mode = |text: &str| {
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
         mode.ok_or_else(|| Error::invalid(format!("invalid --chmod {text:?}: expected an octal number")))

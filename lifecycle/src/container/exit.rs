@@ -158,6 +158,10 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
         }
         return Ok(());
     }
+    // The engine went away in a start, before there was a shim.
+    if container.engine.networks.namespace_of(container).exists() {
+        clean_up(container).await;
+    }
     if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
         container.update(|record| record.state.status = Status::Restarting)?;
         restart_later(container, PAUSES.0);
