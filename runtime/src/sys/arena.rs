@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SIZE: usize = 1 << 20;
 /// What is larger comes from the C library, which gives it back to the kernel when it is freed.
 const LARGEST: usize = 64 << 10;
+/// What is smaller is neither kept in the hole nor taken from it: a large piece would soon be a few small ones.
+const HOLE: usize = 64;
 
-/// Memory handed out from one end of a fixed block. What is freed last is handed out again, the rest is not: freeing
-/// writes nothing, so that after clone3(2) neither side copies pages for it. When the block is used up (a command that
-/// stays, as `events`), the C library's allocator takes over.
+/// Memory handed out from one end of a fixed block. What is freed last is handed out again, and of the rest the largest
+/// stretch: a page used twice is one that the kernel need not clear. Freeing writes nothing into the block, so that after
+/// clone3(2) neither side copies pages for it. When the block is used up (a command that stays, as `events`), the C
+/// library's allocator takes over.
 #[derive(Debug)]
 pub struct Arena {
     block: UnsafeCell<Block>,
@@ -19,13 +22,27 @@ pub struct Arena {
     top: AtomicUsize,
     /// Bytes of the block that were in use and are not all in use now: behind them it is as it was, zero.
     used: AtomicUsize,
+    /// Where a stretch below `top` begins and ends that is not in use. Only for a process of one thread.
+    hole: (AtomicUsize, AtomicUsize),
+}
+
+unsafe extern "C" {
+    /// Whether this process has one thread for certain (glibc 2.32, `<sys/single_threaded.h>`).
+    static __libc_single_threaded: libc::c_char;
+}
+
+/// Whether nobody else can be in here: then nothing has to be exchanged in one step, which takes longer than all else.
+fn alone() -> bool {
+    // SAFETY: the C library's own variable, which it only writes where threads are made or end, in this thread.
+    unsafe { (&raw const __libc_single_threaded).read_volatile() != 0 }
 }
 
 #[derive(Debug)]
 #[repr(align(4096))]
 struct Block(#[allow(dead_code)] [u8; SIZE]);
 
-// SAFETY: bytes of the block belong to whoever `top` was moved for; `top` is only moved atomically.
+// SAFETY: bytes of the block belong to whoever `top`, or the beginning of the hole, was moved for; with more than one
+// thread `top` is only moved atomically, and the hole not at all.
 unsafe impl Sync for Arena {}
 
 impl Arena {
@@ -33,7 +50,12 @@ impl Arena {
     #[must_use]
     #[allow(clippy::new_without_default)] // There is one, as a static.
     pub const fn new() -> Self {
-        Self { block: UnsafeCell::new(Block([0; SIZE])), top: AtomicUsize::new(0), used: AtomicUsize::new(0) }
+        Self {
+            block: UnsafeCell::new(Block([0; SIZE])),
+            top: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
+            hole: (AtomicUsize::new(0), AtomicUsize::new(0)),
+        }
     }
 
     fn start(&self) -> usize {
@@ -44,6 +66,13 @@ impl Arena {
     fn take(&self, layout: Layout) -> Option<*mut u8> {
         if layout.size() > LARGEST || layout.align() > align_of::<Block>() {
             return None;
+        }
+        if layout.size() >= HOLE
+            && alone()
+            && let Some(begin) = self.fill(layout)
+        {
+            // SAFETY: `begin` is inside the block.
+            return Some(unsafe { self.block.get().cast::<u8>().add(begin) });
         }
         loop {
             let top = self.top.load(Ordering::Relaxed);
@@ -69,7 +98,38 @@ impl Arena {
         if to < from && self.used.load(Ordering::Relaxed) < from {
             self.used.fetch_max(from, Ordering::AcqRel);
         }
+        if alone() {
+            self.top.store(to, Ordering::Relaxed);
+            return true;
+        }
         self.top.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes bytes from the hole, if they fit. Only for a process of one thread.
+    fn fill(&self, layout: Layout) -> Option<usize> {
+        let (hole, end) = (self.hole.0.load(Ordering::Relaxed), self.hole.1.load(Ordering::Relaxed));
+        let begin = hole.next_multiple_of(layout.align());
+        if begin + layout.size() > end {
+            return None;
+        }
+        self.hole.0.store(begin + layout.size(), Ordering::Relaxed);
+        Some(begin)
+    }
+
+    /// Notes that a stretch below `top` is not in use any more. Only for a process of one thread.
+    fn leave(&self, begin: usize, end: usize) {
+        let hole = (self.hole.0.load(Ordering::Relaxed), self.hole.1.load(Ordering::Relaxed));
+        let (begin, end) = match () {
+            () if end == hole.0 => (begin, hole.1),
+            () if begin == hole.1 => (hole.0, end),
+            () if end - begin > hole.1 - hole.0 => (begin, end),
+            () => return,
+        };
+        if self.used.load(Ordering::Relaxed) < end {
+            self.used.store(end, Ordering::Relaxed);
+        }
+        self.hole.0.store(begin, Ordering::Relaxed);
+        self.hole.1.store(end, Ordering::Relaxed);
     }
 
     /// Where in the block a pointer points, if it does.
@@ -79,7 +139,7 @@ impl Arena {
 }
 
 // SAFETY: what `take` returns is aligned, inside the block and handed out once, until it is given back as the last
-// piece; all else is the system allocator's.
+// piece or into the hole; all else is the system allocator's.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.take(layout) {
@@ -105,7 +165,10 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         match self.position(pointer) {
             Some(position) => {
-                self.move_top(position + layout.size(), position);
+                let end = position + layout.size();
+                if !self.move_top(end, position) && layout.size() >= HOLE && alone() {
+                    self.leave(position, end);
+                }
             }
             // SAFETY: outside of the block, so it came from the system allocator with this layout.
             None => unsafe { System.dealloc(pointer, layout) },
@@ -157,6 +220,28 @@ mod tests {
             arena.dealloc(first, layout(24));
             assert_ne!(arena.alloc(layout(8)), first);
         }
+    }
+
+    /// The test's program has threads: what a process of one thread does is called by its name.
+    #[test]
+    fn the_largest_stretch_is_handed_out_again() {
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
+        // SAFETY: as above.
+        let pieces = [1000, 2000, 100, 500].map(|size| unsafe { arena.alloc(layout(size)) as usize });
+        let at = |piece: usize| pieces[piece] - arena.start();
+        arena.leave(at(0), at(0) + 1000);
+        arena.leave(at(2), at(2) + 100);
+        assert_eq!(arena.fill(layout(1001)), None);
+        assert_eq!(arena.fill(layout(600)), Some(at(0)));
+        // Beside what is left of the first; then the third, which was too small to be kept, beside both.
+        arena.leave(at(1), at(1) + 2000);
+        assert_eq!(arena.fill(layout(2401)), None);
+        arena.leave(at(2), at(2) + 100);
+        assert_eq!(arena.fill(layout(2500)), Some(at(0) + 600));
+        assert_eq!(arena.fill(layout(1)), None);
+        // Zeroes are asked for where something was.
+        assert!(arena.used.load(Ordering::Relaxed) >= at(2) + 100);
     }
 
     #[test]
