@@ -9,8 +9,8 @@ use crate::sys::{self, Errno};
 use crate::wire::LISTENER_FLAGS;
 use seccomp_profiles::record::{UNWATCHED, let_through, watch};
 use seccomp_profiles::{
-    Arch, Call, Instruction, Listener, MAX_INSTRUCTIONS, Options, Seccomp, action, compile, flag, interpret,
-    table,
+    Arch, Call, Instruction, Listener, MAX_INSTRUCTIONS, Name, Options, Seccomp, action, compile, flag,
+    interpret, table,
 };
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -113,7 +113,7 @@ fn compiled(
 
 fn refuse_unknown(profile: &Seccomp) -> Result<(), PlanError> {
     for (index, rule) in profile.syscalls.iter().enumerate() {
-        let unknown = |name: &&String| table::known(name).is_none();
+        let unknown = |name: &&Name| table::known(name).is_none();
         if let Some((at, name)) = rule.names.iter().enumerate().find(|(_, name)| unknown(name)) {
             let path = format!("linux.seccomp.syscalls[{index}].names[{at}]");
             return Err(PlanError::at(path, format!("{name:?} is not a known system call")));
@@ -189,13 +189,11 @@ fn watching() -> Result<Filter, PlanError> {
 }
 
 fn bytes(instructions: &[Instruction]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(instructions.len() * sys::seccomp::INSTRUCTION);
-    for instruction in instructions {
-        bytes.extend_from_slice(&instruction.code.to_ne_bytes());
-        bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
-        bytes.extend_from_slice(&instruction.k.to_ne_bytes());
-    }
-    bytes
+    let each = |instruction: &Instruction| -> [u8; sys::seccomp::INSTRUCTION] {
+        let ([a, b], [k, l, m, n]) = (instruction.code.to_ne_bytes(), instruction.k.to_ne_bytes());
+        [a, b, instruction.jt, instruction.jf, k, l, m, n]
+    };
+    instructions.iter().map(each).collect::<Vec<_>>().into_flattened()
 }
 
 /// What [`bytes`] made of an instruction, as that again.

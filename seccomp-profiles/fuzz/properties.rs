@@ -88,7 +88,7 @@ pub(crate) fn rules(input: &[u8]) {
         }
     };
     let rule = |bytes: &mut Bytes<'_>| Rule {
-        names: bytes.some(12, |bytes| bytes.one(&calls).to_owned()),
+        names: bytes.some(12, |bytes| (*bytes.one(&calls)).into()),
         action: bytes.one(&ACTIONS).to_owned(),
         errno_ret: None,
         args: bytes.some(5, argument),

@@ -4,7 +4,7 @@ use crate::Arch;
 use crate::arch::Endian;
 use crate::emit::{Emitter, Target};
 use crate::error::CompileError;
-use crate::policy::{Condition, Guard, Policy, Test};
+use crate::policy::{ChainId, Condition, Guard, Policy, Test};
 use crate::program::{Instruction, MAX_INSTRUCTIONS, action, high, low, offset, op};
 use crate::runs::{Outcome, Section};
 
@@ -38,7 +38,7 @@ struct Generator<'a> {
     policy: &'a Policy,
     emitter: Emitter,
     /// Argument tests already written: chain, whether for narrow arguments, byte order, and where.
-    chains: Vec<(usize, bool, Endian, Target)>,
+    chains: Vec<(ChainId, bool, Endian, Target)>,
 }
 
 impl Generator<'_> {
@@ -68,14 +68,15 @@ impl Generator<'_> {
     }
 
     /// The tests of a chain of rules, written once for each width and byte order of arguments.
-    fn chain(&mut self, index: usize, arch: Arch) -> Target {
+    fn chain(&mut self, index: ChainId, arch: Arch) -> Target {
         let (narrow, endian) = (arch.narrow(), arch.endian());
         let known = self.chains.iter().find(|known| (known.0, known.1, known.2) == (index, narrow, endian));
         if let Some(known) = known {
             return known.3;
         }
         let mut words = Words { emitter: &mut self.emitter, narrow, endian };
-        let target = words.chain(&self.policy.chains[index], Target::Return(self.policy.default));
+        let target =
+            words.chain(&self.policy.chains[usize::from(index)], Target::Return(self.policy.default));
         self.chains.push((index, narrow, endian, target));
         target
     }

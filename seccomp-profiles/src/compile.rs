@@ -110,7 +110,7 @@ fn check_notify(profile: &Seccomp) -> Result<(), CompileError> {
     }
     for (index, rule) in profile.syscalls.iter().enumerate().filter(|(_, rule)| rule.action == NOTIFY) {
         let path = format!("linux.seccomp.syscalls[{index}]");
-        if rule.names.iter().any(|name| name == "write") {
+        if rule.names.iter().any(|name| *name == *"write") {
             return Err(CompileError::NotifyWrite { path });
         }
         if profile.listener_path.is_empty() {

@@ -3,8 +3,8 @@
 //! Format and meaning: `github.com/moby/profiles`, package seccomp. Everything conditional is resolved here, by the
 //! engine, before a config.json is written; a runtime only ever sees the result.
 
-use crate::Arch;
 use crate::oci::{Arg, Rule, Seccomp, nullable};
+use crate::{Arch, Name};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -50,7 +50,7 @@ pub struct DockerRule {
     #[serde(deserialize_with = "nullable")]
     pub name: String,
     #[serde(deserialize_with = "nullable")]
-    pub names: Vec<String>,
+    pub names: Vec<Name>,
     #[serde(deserialize_with = "nullable")]
     pub action: String,
     pub errno_ret: Option<u32>,
@@ -194,7 +194,7 @@ impl DockerRule {
     fn to_oci(&self, index: usize) -> Result<Rule, DockerError> {
         let names = match (self.name.is_empty(), self.names.is_empty()) {
             (false, false) => return Err(DockerError::TwoNames(index)),
-            (false, true) => vec![self.name.clone()],
+            (false, true) => vec![self.name.as_str().into()],
             (true, _) => self.names.clone(),
         };
         Ok(Rule { names, action: self.action.clone(), errno_ret: self.errno_ret, args: self.args.clone() })

@@ -89,8 +89,8 @@ impl<'a> Explainer<'a> {
     pub fn new(profile: &'a Seccomp, options: &Options) -> Result<Self, CompileError> {
         let arches = architectures(profile, options.native)?;
         let default = parse_action(None, &profile.default_action, profile.default_errno_ret)?;
-        let result = |(index, rule): (usize, &Rule)| parse_action(Some(index), &rule.action, rule.errno_ret);
-        let results = profile.syscalls.iter().enumerate().map(result).collect::<Result<_, _>>()?;
+        let result = |(index, rule): (u32, &Rule)| parse_action(Some(index), &rule.action, rule.errno_ret);
+        let results = (0..).zip(&profile.syscalls).map(result).collect::<Result<_, _>>()?;
         let mut newest = Vec::new();
         if options.enosys && !is_permissive(default) {
             newest.extend(arches.iter().filter_map(|&arch| newest_named(profile, arch)));
@@ -169,7 +169,7 @@ fn abi(call: &Call, arches: &[Arch]) -> Arch {
 }
 
 fn names_it(rule: &Rule, name: &str) -> bool {
-    rule.names.iter().any(|other| other == name)
+    rule.names.iter().any(|other| *other == *name)
 }
 
 /// What socketcall(2) or ipc(2) is used for, by its first argument.

@@ -2,6 +2,7 @@
 //!
 //! Strings stay strings; what they mean is decided by the compiler, which names the JSON path of what it refuses.
 
+use crate::Name;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -40,7 +41,7 @@ pub struct Seccomp {
 #[allow(missing_docs)]
 pub struct Rule {
     #[serde(deserialize_with = "nullable")]
-    pub names: Vec<String>,
+    pub names: Vec<Name>,
     #[serde(deserialize_with = "nullable")]
     pub action: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@
 use crate::error::CompileError;
 use crate::oci::{Arg, Rule, Seccomp};
 use crate::program::{MAX_INSTRUCTIONS, action, errno};
-use crate::table::{self, ROWS, RowId};
+use crate::table::{ROWS, RowId};
 use std::collections::BTreeSet;
 
 /// How many times a profile may put conditions on a name, all rules and names taken together. Each such time costs an
@@ -42,11 +42,14 @@ pub(crate) enum Test {
     },
 }
 
+/// Index in `Policy::chains`.
+pub(crate) type ChainId = u16;
+
 /// A rule as it applies to one name: all conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Guard {
     /// Index in `syscalls`.
-    pub(crate) rule: usize,
+    pub(crate) rule: u32,
     pub(crate) conditions: Vec<Condition>,
     /// `SECCOMP_RET_*` with data.
     pub(crate) result: u32,
@@ -62,12 +65,12 @@ pub(crate) enum Verdict {
     /// Always this.
     Always {
         /// Index in `syscalls`.
-        rule: usize,
+        rule: u32,
         /// `SECCOMP_RET_*` with data.
         result: u32,
     },
-    /// The rules at this index of `Policy::chains`, then the default.
-    Chain(usize),
+    /// These rules, then the default.
+    Chain(ChainId),
 }
 
 /// A whole profile.
@@ -90,7 +93,7 @@ pub(crate) struct Policy {
 }
 
 /// Parses the action and the errno of a rule, or of the default.
-pub(crate) fn parse_action(rule: Option<usize>, name: &str, code: Option<u32>) -> Result<u32, CompileError> {
+pub(crate) fn parse_action(rule: Option<u32>, name: &str, code: Option<u32>) -> Result<u32, CompileError> {
     let path = |of_rule: &str, of_default: &str| match rule {
         Some(index) => format!("linux.seccomp.syscalls[{index}].{of_rule}"),
         None => format!("linux.seccomp.{of_default}"),
@@ -125,7 +128,7 @@ pub(crate) fn parse_action(rule: Option<usize>, name: &str, code: Option<u32>) -
     }
 }
 
-fn parse_condition(rule: usize, index: usize, arg: &Arg) -> Result<Condition, CompileError> {
+fn parse_condition(rule: u32, index: usize, arg: &Arg) -> Result<Condition, CompileError> {
     let path = |field: &str| format!("linux.seccomp.syscalls[{rule}].args[{index}].{field}");
     let position = match u8::try_from(arg.index) {
         Ok(position @ 0..=5) => position,
@@ -146,7 +149,7 @@ fn parse_condition(rule: usize, index: usize, arg: &Arg) -> Result<Condition, Co
 
 /// The alternatives a rule's `args` stand for: usually one, whose conditions must all hold. When two conditions are
 /// about the same argument, every condition is an alternative of its own, as in every runtime since the format began.
-fn parse_conditions(rule: usize, args: &[Arg]) -> Result<Vec<Vec<Condition>>, CompileError> {
+fn parse_conditions(rule: u32, args: &[Arg]) -> Result<Vec<Vec<Condition>>, CompileError> {
     let mut conditions = Vec::with_capacity(args.len());
     let mut seen = 0u8;
     let mut repeated = false;
@@ -179,7 +182,7 @@ impl Policy {
             conditions: 0,
             useless: 0,
         };
-        for (index, rule) in profile.syscalls.iter().enumerate() {
+        for (index, rule) in (0..).zip(&profile.syscalls) {
             policy.add_rule(index, rule)?;
         }
         if let Some(more) = policy.useless.checked_sub(MOST_USELESS).filter(|more| *more > 0) {
@@ -190,7 +193,7 @@ impl Policy {
         Ok(policy)
     }
 
-    fn add_rule(&mut self, index: usize, rule: &Rule) -> Result<(), CompileError> {
+    fn add_rule(&mut self, index: u32, rule: &Rule) -> Result<(), CompileError> {
         let path = || format!("linux.seccomp.syscalls[{index}].names");
         let result = parse_action(Some(index), &rule.action, rule.errno_ret)?;
         let alternatives = parse_conditions(index, &rule.args)?;
@@ -202,9 +205,9 @@ impl Policy {
             if name.is_empty() {
                 return Err(CompileError::EmptyName { path: format!("{}[{position}]", path()) });
             }
-            let Some(row) = table::row(name) else {
-                if !self.unknown.contains(name) {
-                    self.unknown.insert(name.clone());
+            let Some(row) = name.row() else {
+                if !self.unknown.contains(name.as_str()) {
+                    self.unknown.insert(name.to_string());
                 }
                 continue;
             };
@@ -232,7 +235,7 @@ impl Policy {
 
     /// A rule without conditions replaces all rules with conditions. A second one is left out, and said so: engines
     /// ship profiles with such pairs (podman's names setns twice), so it cannot be an error.
-    fn add_always(&mut self, row: RowId, rule: usize, name: &str, result: u32) {
+    fn add_always(&mut self, row: RowId, rule: u32, name: &str, result: u32) {
         match self.verdict(row) {
             Verdict::Always { rule: first, result: before } => {
                 if before != result {
@@ -240,7 +243,7 @@ impl Policy {
                 }
             }
             Verdict::Chain(chain) => {
-                let other = self.chains[chain].iter().find(|guard| guard.result != result);
+                let other = self.chains[usize::from(chain)].iter().find(|guard| guard.result != result);
                 if let Some(other) = other.map(|guard| guard.rule) {
                     self.warn_overruled(other, name, rule);
                 }
@@ -255,7 +258,7 @@ impl Policy {
     fn add_guards(
         &mut self,
         row: RowId,
-        rule: usize,
+        rule: u32,
         name: &str,
         alternatives: &[Vec<Condition>],
         result: u32,
@@ -269,9 +272,9 @@ impl Policy {
             }
             Verdict::Chain(chain) => chain,
             Verdict::Unnamed | Verdict::Default => {
-                self.chains.push(Vec::new());
-                self.verdicts[usize::from(row)] = Verdict::Chain(self.chains.len() - 1);
-                self.chains.len() - 1
+                let chain = self.add_chain(Vec::new());
+                self.verdicts[usize::from(row)] = Verdict::Chain(chain);
+                chain
             }
         };
         self.conditions += alternatives.len();
@@ -282,17 +285,28 @@ impl Policy {
             });
         }
         for conditions in alternatives {
-            let same = self.chains[chain].iter().find(|guard| guard.conditions == *conditions);
+            let same = self.chains[usize::from(chain)].iter().find(|guard| guard.conditions == *conditions);
             match same {
                 Some(guard) if guard.result != result => return Err(contradiction(rule, name, guard.rule)),
                 Some(_) => {}
-                None => self.chains[chain].push(Guard { rule, conditions: conditions.clone(), result }),
+                None => self.chains[usize::from(chain)].push(Guard {
+                    rule,
+                    conditions: conditions.clone(),
+                    result,
+                }),
             }
         }
         Ok(())
     }
 
-    fn warn_overruled(&mut self, rule: usize, name: &str, decides: usize) {
+    /// Adds rules for one name, or for one number.
+    pub(crate) fn add_chain(&mut self, guards: Vec<Guard>) -> ChainId {
+        self.chains.push(guards);
+        // There are as many as names and numbers, a few thousand at most.
+        ChainId::try_from(self.chains.len() - 1).unwrap_or(ChainId::MAX)
+    }
+
+    fn warn_overruled(&mut self, rule: u32, name: &str, decides: u32) {
         self.warn_useless(|| {
             format!(
                 "linux.seccomp.syscalls[{rule}]: never decides {name}, which syscalls[{decides}] decides without conditions"
@@ -308,7 +322,7 @@ impl Policy {
     }
 }
 
-fn contradiction(rule: usize, name: &str, earlier: usize) -> CompileError {
+fn contradiction(rule: u32, name: &str, earlier: u32) -> CompileError {
     CompileError::Contradiction {
         path: format!("linux.seccomp.syscalls[{rule}]"),
         name: name.to_owned(),

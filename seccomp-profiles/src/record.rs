@@ -16,7 +16,7 @@
 use crate::interpret::Call;
 use crate::oci::{Arg, Rule, Seccomp};
 use crate::program::{Instruction, action, low, offset, op};
-use crate::{Arch, Endian, table};
+use crate::{Arch, Endian, Name, table};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls that every recorded profile allows.
@@ -104,7 +104,7 @@ enum Seen {
 /// Calls that are not notified are not seen: [`Recorder::allow`] them where a profile will need them.
 pub fn watch(arch: Arch, unwatched: &[&str]) -> Seccomp {
     let rule = Rule {
-        names: unwatched.iter().map(|&name| name.to_owned()).collect(),
+        names: unwatched.iter().map(|&name| name.into()).collect(),
         action: "SCMP_ACT_ALLOW".to_owned(),
         ..Rule::default()
     };
@@ -211,7 +211,7 @@ impl Recorder {
             }
         }
         let whole = Rule {
-            names: names.into_iter().map(str::to_owned).collect(),
+            names: names.into_iter().map(Name::from).collect(),
             action: "SCMP_ACT_ALLOW".to_owned(),
             ..Rule::default()
         };
@@ -232,7 +232,7 @@ fn narrow_rule(selector: &Selector, value: u32) -> Rule {
         op: "SCMP_CMP_MASKED_EQ".to_owned(),
     };
     Rule {
-        names: vec![selector.name.to_owned()],
+        names: vec![selector.name.into()],
         action: "SCMP_ACT_ALLOW".to_owned(),
         args: vec![arg],
         ..Rule::default()

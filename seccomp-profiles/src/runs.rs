@@ -1,7 +1,7 @@
 //! The call numbers of one architecture as runs: ascending starts, each with what happens from there to the next.
 
 use crate::Arch;
-use crate::policy::{Condition, Guard, Policy, Test, Verdict};
+use crate::policy::{ChainId, Condition, Guard, Policy, Test, Verdict};
 use crate::program::{action, errno};
 use crate::table::{self, Multiplexed, RowId};
 
@@ -10,8 +10,8 @@ use crate::table::{self, Multiplexed, RowId};
 pub(crate) enum Outcome {
     /// This result, whatever the arguments.
     Return(u32),
-    /// The rules at this index of `Policy::chains`, then the default.
-    Chain(usize),
+    /// These rules, then the default.
+    Chain(ChainId),
 }
 
 /// A run of numbers with one outcome, up to the start of the next.
@@ -117,6 +117,7 @@ impl Builder {
     }
 
     /// Begins a run, when it differs from the one before.
+    #[inline]
     fn start(&mut self, start: u32, outcome: Outcome) {
         match self.runs.last_mut() {
             Some(last) if last.outcome == outcome => {}
@@ -157,14 +158,14 @@ impl Builder {
 
     /// The rules of several names for one number, or of a multiplexing call and of what it multiplexes.
     fn combined(&self, policy: &mut Policy, group: &[(u32, RowId)]) -> Outcome {
-        let mut always: Option<(usize, u32)> = None;
+        let mut always: Option<(u32, u32)> = None;
         let mut guards: Vec<Guard> = Vec::new();
         for &(_, row) in group {
             match policy.verdicts[usize::from(row)] {
                 Verdict::Always { rule, result } if always.is_none_or(|before| rule < before.0) => {
                     always = Some((rule, result));
                 }
-                Verdict::Chain(chain) => guards.extend_from_slice(&policy.chains[chain]),
+                Verdict::Chain(chain) => guards.extend_from_slice(&policy.chains[usize::from(chain)]),
                 _ => {}
             }
             if self.socketcall == Some(row) {
@@ -180,11 +181,8 @@ impl Builder {
             return Outcome::Return(policy.default);
         }
         guards.sort_by_key(|guard| guard.rule);
-        if let Some(same) = policy.chains.iter().position(|chain| *chain == guards) {
-            return Outcome::Chain(same);
-        }
-        policy.chains.push(guards);
-        Outcome::Chain(policy.chains.len() - 1)
+        let same = (0..).zip(&policy.chains).find(|(_, chain)| **chain == guards).map(|(index, _)| index);
+        Outcome::Chain(same.unwrap_or_else(|| policy.add_chain(guards)))
     }
 }
 
@@ -198,7 +196,7 @@ fn multiplexed(policy: &Policy, parts: &[Multiplexed], selects: impl Fn(u64) -> 
         match verdict {
             Some(Verdict::Always { rule, result }) => guards.push(Guard { rule, conditions, result }),
             Some(Verdict::Chain(chain)) => {
-                let rules = policy.chains[chain].iter();
+                let rules = policy.chains[usize::from(chain)].iter();
                 guards.extend(rules.map(|guard| Guard { conditions: conditions.clone(), ..*guard }));
             }
             _ => {}

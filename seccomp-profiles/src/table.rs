@@ -44,6 +44,11 @@ pub(crate) fn row(name: &str) -> Option<RowId> {
     }
 }
 
+/// The name of a row.
+pub(crate) fn name_of(row: RowId) -> &'static str {
+    data::NAMES.get(usize::from(row)).copied().unwrap_or_default()
+}
+
 /// Slots of the index of names: about twice as many as there are names.
 const SLOTS: usize = 1024;
 /// An empty slot.
@@ -68,15 +73,23 @@ static INDEX: [RowId; SLOTS] = {
     index
 };
 
-/// FNV-1a.
-const fn hash(bytes: &[u8]) -> usize {
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut at = 0;
-    while at < bytes.len() {
-        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
-        at += 1;
-    }
-    (hash ^ (hash >> 16)) as usize
+/// Of the length, the first eight bytes and the last: a name is looked at as two numbers, not letter by letter. Names that
+/// differ in the middle alone may share a slot.
+const fn hash(name: &[u8]) -> usize {
+    let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => {
+            let (mut short, mut at) = (0, 0);
+            while at < name.len() {
+                short = short << 8 | name[at] as u64;
+                at += 1;
+            }
+            (short, 0)
+        }
+    };
+    // The upper bits of a product depend on all bits of its factors (Fibonacci hashing).
+    let mixed = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as usize
 }
 
 /// (number, row) of every call of an architecture, in order of the numbers. One number may have two names.

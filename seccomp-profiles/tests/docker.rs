@@ -13,7 +13,7 @@ fn resolve(text: &Value, host: &Host<'_>) -> Result<Seccomp, DockerError> {
 
 fn names(text: &Value, host: &Host<'_>) -> Vec<String> {
     let profile = resolve(text, host).expect("a valid profile");
-    profile.syscalls.into_iter().flat_map(|rule| rule.names).collect()
+    profile.syscalls.into_iter().flat_map(|rule| rule.names).map(|name| name.to_string()).collect()
 }
 
 #[test]

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{
-    Arch, Arg, Call, DockerProfile, Endian, Instruction, Listener, Options, PROFILES, Rule, Seccomp, action,
-    compile, interpret, profile, table,
+    Arch, Arg, Call, DockerProfile, Endian, Instruction, Listener, Name, Options, PROFILES, Rule, Seccomp,
+    action, compile, interpret, profile, table,
 };
 use std::collections::BTreeSet;
 
@@ -53,10 +53,11 @@ impl Limits {
                 rule.args.truncate(1);
             }
             let alone = must_be_alone(rule);
-            rule.names.retain(|name| !(single.contains(name) || alone && any.contains(name)));
-            any.extend(rule.names.iter().cloned());
+            rule.names
+                .retain(|name| !(single.contains(name.as_str()) || alone && any.contains(name.as_str())));
+            any.extend(rule.names.iter().map(ToString::to_string));
             if alone {
-                single.extend(rule.names.iter().cloned());
+                single.extend(rule.names.iter().map(ToString::to_string));
             }
         }
         // A mask of nothing is no condition to libseccomp.
@@ -134,7 +135,7 @@ fn same_results(
 
 /// The profile without the names an architecture does not have.
 fn only_for(profile: &Seccomp, arch: Arch) -> Seccomp {
-    let has = |name: &String| {
+    let has = |name: &Name| {
         let has = |wanted: Arch| table::number(wanted, name).is_some();
         has(arch) || arch == Arch::X86_64 && has(Arch::X32) || arch == Arch::X32 && has(Arch::X86_64)
     };

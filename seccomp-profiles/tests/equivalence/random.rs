@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use seccomp_profiles::{Arch, Arg, Call, Rule, Seccomp, table};
+use seccomp_profiles::{Arch, Arg, Call, Name, Rule, Seccomp, table};
 
 /// Names that matter on some architecture: multiplexed, numbered apart, with two names for one number, new, absent.
 const PECULIAR: [&str; 24] = [
@@ -116,8 +116,14 @@ fn rule() -> impl Strategy<Value = Rule> {
         4 => proptest::collection::vec(arg(0u32..2), 1..2).boxed(),
         2 => proptest::collection::vec(arg(0u32..6), 1..4).boxed(),
     ];
-    (proptest::collection::vec(name(), 1..8), action(), args)
-        .prop_map(|(names, (action, errno_ret), args)| Rule { names, action, errno_ret, args })
+    (proptest::collection::vec(name(), 1..8), action(), args).prop_map(
+        |(names, (action, errno_ret), args)| Rule {
+            names: names.into_iter().map(Name::from).collect(),
+            action,
+            errno_ret,
+            args,
+        },
+    )
 }
 
 /// So many cases, unless `PROPTEST_CASES` says otherwise.
