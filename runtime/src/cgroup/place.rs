@@ -54,7 +54,9 @@ impl Cgroup {
                 "this host has cgroup v1, where the controller has no such file",
             ));
         }
-        settings.extend(unified::table(resources, update.unwrap_or(&none), &on_v2)?.settings);
+        if !second.is_empty() || !resources.unified.is_empty() {
+            settings.extend(unified::table(resources, update.unwrap_or(&none), &on_v2)?.settings);
+        }
         Ok((settings, !second.is_empty()))
     }
 

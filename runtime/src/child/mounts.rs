@@ -132,6 +132,11 @@ impl Covered {
 
 /// The path from `directory` on; `None` when it is not below it.
 fn below<'a>(path: &'a OsStr, directory: &OsStr) -> Option<&'a OsStr> {
+    // Two parts that differ in a letter are two names. Anything else may be one name written in two ways (`//`, `/./`).
+    let differ = path.as_bytes().iter().zip(directory.as_bytes()).find(|(left, right)| left != right);
+    if differ.is_some_and(|(left, right)| !matches!(left, b'/' | b'.') && !matches!(right, b'/' | b'.')) {
+        return None;
+    }
     Path::new(path).strip_prefix(directory).ok().map(Path::as_os_str)
 }
 

@@ -237,11 +237,11 @@ fn paths(field: &str, paths: &[String], separate_mounts: bool) -> Result<Vec<OsS
     }
     let mut planned = Vec::with_capacity(paths.len());
     for (index, path) in paths.iter().enumerate() {
-        let at = format!("{field}[{index}]");
+        let at = format_args!("{field}[{index}]");
         if !path.starts_with('/') {
             return Err(PlanError::at(at, format!("{path:?} is not an absolute path")));
         }
-        c_string(&at, path)?;
+        c_string(at, path)?;
         planned.push(OsString::from(path));
     }
     Ok(planned)

@@ -57,7 +57,7 @@ fn one(index: usize, device: &spec::Device) -> Result<DeviceNode> {
     if !device.path.starts_with('/') {
         return Err(at("path", format!("{:?} is not an absolute path", device.path)));
     }
-    c_string(&format!("linux.devices[{index}].path"), &device.path)?;
+    c_string(format_args!("linux.devices[{index}].path"), &device.path)?;
     let kind = match device.kind.as_str() {
         "c" | "u" => SFlag::S_IFCHR,
         "b" => SFlag::S_IFBLK,

@@ -13,12 +13,16 @@ pub fn plan(path: &str, env: &[String]) -> Result<Vec<CString>> {
     let mut place: BTreeMap<&str, usize> = BTreeMap::new();
     let mut planned: Vec<CString> = Vec::with_capacity(env.len() + 1);
     for (index, entry) in env.iter().enumerate() {
-        let here = || format!("{path}[{index}]");
         let name = match entry.split_once('=') {
             Some((name, _)) if !name.is_empty() => name,
-            _ => return Err(PlanError::at(here(), format!("{entry:?} is not NAME=VALUE"))),
+            _ => {
+                return Err(PlanError::at(
+                    format_args!("{path}[{index}]"),
+                    format!("{entry:?} is not NAME=VALUE"),
+                ));
+            }
         };
-        let value = c_string(&here(), entry)?;
+        let value = c_string(format_args!("{path}[{index}]"), entry)?;
         match place.get(name) {
             Some(position) => planned[*position] = value,
             None => {

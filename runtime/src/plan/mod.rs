@@ -24,6 +24,7 @@ pub use container::{Plan, RootPlan};
 pub use process::ProcessPlan;
 
 use std::ffi::CString;
+use std::fmt::Display;
 
 /// Why a configuration cannot be carried out.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub enum PlanError {
 
 impl PlanError {
     /// A problem with the field at `path`.
-    pub fn at(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Field { path: path.into(), problem: problem.into() }
+    pub fn at(path: impl Display, problem: impl Into<String>) -> Self {
+        Self::Field { path: path.to_string(), problem: problem.into() }
     }
 }
 
@@ -65,7 +66,7 @@ pub struct Host {
 }
 
 /// A string for a system call; one with a NUL byte inside cannot be passed.
-pub(crate) fn c_string(path: &str, text: &str) -> Result<CString> {
+pub(crate) fn c_string(path: impl Display, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| PlanError::at(path, format!("{text:?} contains a NUL character")))
 }
 

@@ -5,6 +5,7 @@ use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
 use crate::spec;
 use std::ffi::{CString, OsString};
+use std::fmt::{Display, Formatter};
 use std::path::{Component, Path, PathBuf};
 
 /// One entry of `mounts`.
@@ -86,6 +87,18 @@ pub struct Idmap {
     pub gids: Vec<spec::IdMapping>,
 }
 
+/// Where a field of a mount is in config.json.
+struct Field {
+    index: usize,
+    name: &'static str,
+}
+
+impl Display for Field {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(out, "mounts[{}].{}", self.index, self.name)
+    }
+}
+
 /// Plans all mounts. `bundle` is the directory that relative sources start from; `label` the option that gives a file system
 /// its SELinux label (`context=...`, mount(8)), or empty.
 ///
@@ -100,8 +113,8 @@ pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) ->
 /// # Errors
 /// As [`plan`].
 pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns: bool) -> Result<MountPlan> {
-    let path = |field: &str| format!("mounts[{index}].{field}");
-    let at = |field: &str, problem: String| PlanError::at(path(field), problem);
+    let path = |name| Field { index, name };
+    let at = |field, problem: String| PlanError::at(path(field), problem);
     if mount.destination.is_empty() {
         return Err(at("destination", "is empty; expected a path in the container".to_owned()));
     }
@@ -110,9 +123,9 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
             format!("{:?} is the root file system itself; expected a path in it", mount.destination);
         return Err(at("destination", problem));
     }
-    c_string(&path("destination"), &mount.destination)?;
-    c_string(&path("source"), &mount.source)?;
-    let mut options = options::plan(&path("options"), &mount.options)?;
+    c_string(path("destination"), &mount.destination)?;
+    c_string(path("source"), &mount.source)?;
+    let mut options = options::plan(path("options"), &mount.options)?;
     if options.bind.is_none() && mount.kind == "bind" {
         options.bind = Some(Bind::One);
     }
@@ -154,7 +167,7 @@ fn what(
     options: &Options,
     bundle: &Path,
     label: &str,
-    path: &dyn Fn(&str) -> String,
+    path: &dyn Fn(&'static str) -> Field,
 ) -> Result<What> {
     if options.remount {
         return Ok(What::Remount);
@@ -185,11 +198,11 @@ fn file_system(
     kind: &str,
     options: &Options,
     label: &str,
-    path: &dyn Fn(&str) -> String,
+    path: &dyn Fn(&'static str) -> Field,
 ) -> Result<What> {
     let mut data = Vec::with_capacity(options.data.len() + options.superblock.len() + 1);
     for name in &options.superblock {
-        data.push((c_string(&path("options"), name)?, None));
+        data.push((c_string(path("options"), name)?, None));
     }
     // With mount(2), "ro" is a property of the file system as well as of the mount. A tmpfs has to be filled first.
     if options.set & libc::MOUNT_ATTR_RDONLY != 0 && kind != "tmpfs" {
@@ -197,10 +210,10 @@ fn file_system(
     }
     for option in &options.data {
         let (key, value) = match option.split_once('=') {
-            Some((key, value)) => (key, Some(c_string(&path("options"), value)?)),
+            Some((key, value)) => (key, Some(c_string(path("options"), value)?)),
             None => (option.as_str(), None),
         };
-        data.push((c_string(&path("options"), key)?, value));
+        data.push((c_string(path("options"), key)?, value));
     }
     // These three have no labels of their own.
     if let Some((option, label)) =
@@ -209,14 +222,14 @@ fn file_system(
         let key = c_string("linux.mountLabel", option)?;
         data.push((key, Some(c_string("linux.mountLabel", label)?)));
     }
-    let source = (!mount.source.is_empty()).then(|| c_string(&path("source"), &mount.source)).transpose()?;
-    Ok(What::FileSystem { kind: c_string(&path("type"), kind)?, source, data, copy_up: options.copy_up })
+    let source = (!mount.source.is_empty()).then(|| c_string(path("source"), &mount.source)).transpose()?;
+    Ok(What::FileSystem { kind: c_string(path("type"), kind)?, source, data, copy_up: options.copy_up })
 }
 
 fn idmap(
     mount: &spec::Mount,
     options: &Options,
-    path: &dyn Fn(&str) -> String,
+    path: &dyn Fn(&'static str) -> Field,
     userns: bool,
 ) -> Result<Option<Idmap>> {
     let mapped = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
@@ -229,8 +242,8 @@ fn idmap(
             let problem = "uidMappings and gidMappings must both be there";
             return Err(PlanError::at(path("uidMappings"), problem));
         }
-        check_map(&path("uidMappings"), &mount.uid_mappings)?;
-        check_map(&path("gidMappings"), &mount.gid_mappings)?;
+        check_map(path("uidMappings"), &mount.uid_mappings)?;
+        check_map(path("gidMappings"), &mount.gid_mappings)?;
         return Ok(Some(Idmap { tree, uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }));
     }
     if let Some(text) = &options.idmap_text {

@@ -2,7 +2,7 @@
 
 use super::{PlanError, Result, lookup, names};
 use crate::spec;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 
 /// `CLONE_NEWTIME` as an `int`, beside the others.
@@ -101,7 +101,7 @@ fn maps(linux: &spec::Linux, planned: &mut Namespaces) -> Result<()> {
                 let problem = "is empty; a new user namespace needs at least one line";
                 return Err(PlanError::at(format!("linux.{name}"), problem));
             }
-            check_map(&format!("linux.{name}"), map)?;
+            check_map(format_args!("linux.{name}"), map)?;
         }
     }
     planned.uids.clone_from(&linux.uid_mappings);
@@ -114,7 +114,7 @@ fn maps(linux: &spec::Linux, planned: &mut Namespaces) -> Result<()> {
 ///
 /// # Errors
 /// The first line that breaks a rule.
-pub fn check_map(path: &str, map: &[spec::IdMapping]) -> Result<()> {
+pub fn check_map(path: impl Display, map: &[spec::IdMapping]) -> Result<()> {
     const MAX_LINES: usize = 340;
     if map.len() > MAX_LINES {
         return Err(PlanError::at(

@@ -1,6 +1,7 @@
 //! `mounts[].options`: names to flags, propagation and file system data.
 
 use super::{PlanError, Result, lookup};
+use std::fmt::Display;
 
 /// What a list of options asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,7 +152,7 @@ pub fn known() -> Vec<String> {
 ///
 /// # Errors
 /// A malformed `idmap=`; everything unknown is the file system's to judge.
-pub fn plan(path: &str, options: &[String]) -> Result<Options> {
+pub fn plan(path: impl Display, options: &[String]) -> Result<Options> {
     let mut planned = Options::default();
     for option in options {
         if let Some(effect) = lookup(OPTIONS, option) {

@@ -53,7 +53,7 @@ pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) ->
         .args
         .iter()
         .enumerate()
-        .map(|(index, argument)| c_string(&format!("process.args[{index}]"), argument))
+        .map(|(index, argument)| c_string(format_args!("process.args[{index}]"), argument))
         .collect::<Result<Vec<_>>>()?;
     if !process.cwd.starts_with('/') {
         let problem = format!("{:?} is not an absolute path", process.cwd);

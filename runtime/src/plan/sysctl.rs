@@ -40,16 +40,13 @@ pub fn plan(
 }
 
 fn one(written: &str, value: &str, namespaces: &Namespaces, hostname: bool) -> Result<Sysctl> {
-    let path = format!("linux.sysctl[{written:?}]");
+    let path = format_args!("linux.sysctl[{written:?}]");
     let name = dotted(written);
     let own = |flag: libc::c_int, what: &str| {
         if namespaces.separate(flag) {
             return Ok(());
         }
-        Err(PlanError::at(
-            path.clone(),
-            format!("is a setting of the host without {what} namespace of its own"),
-        ))
+        Err(PlanError::at(path, format!("is a setting of the host without {what} namespace of its own")))
     };
     if IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
         own(libc::CLONE_NEWIPC, "an ipc")?;
@@ -71,7 +68,7 @@ fn one(written: &str, value: &str, namespaces: &Namespaces, hostname: bool) -> R
     if file.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(PlanError::at(path, "is not the name of a setting"));
     }
-    Ok(Sysctl { file: c_string(&path, &format!("sys/{file}"))?, value: value.to_owned() })
+    Ok(Sysctl { file: c_string(path, &format!("sys/{file}"))?, value: value.to_owned() })
 }
 
 /// Which of `.` and `/` comes first separates the parts, as in sysctl(8): the other one is a character of a name.

@@ -9,7 +9,7 @@ pub(super) mod legacy;
 
 use super::error::{Error, Result};
 use crate::spec::{Device, DeviceRule};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Kinds of access to a device; a set of bits, with the kernel's values (`BPF_DEVCG_ACC_…`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,8 +108,15 @@ impl fmt::Display for Devices {
             Some(Kind::Block) => 'b',
             Some(Kind::Char) => 'c',
         };
-        let number = |number: Option<i32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
-        write!(formatter, "{kind} {}:{}", number(self.major), number(self.minor))
+        formatter.write_char(kind)?;
+        for (before, number) in [(' ', self.major), (':', self.minor)] {
+            formatter.write_char(before)?;
+            match number {
+                None => formatter.write_char('*')?,
+                Some(number) => fmt::Display::fmt(&number, formatter)?,
+            }
+        }
+        Ok(())
     }
 }
 
