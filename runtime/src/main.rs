@@ -29,5 +29,6 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int
         // namespace.
         runtime::sys::clone::exit_now(runtime::command::FAILED)
     }));
-    std::process::exit(runtime::command::run(std::env::args_os().skip(1)))
+    // What is printed has been written out, and nothing else waits for the end of this process.
+    runtime::sys::clone::exit_now(runtime::command::run(std::env::args_os().skip(1)))
 }
