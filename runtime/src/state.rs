@@ -19,20 +19,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The format of the record; another one is refused.
 const FORMAT: u32 = 1;
 const RECORD: &str = "state.json";
-/// The record of a container that is being made. A file of its own: a rename over an existing file waits for the disk on
-/// some file systems.
-const FIRST_RECORD: &str = "creating.json";
-const PROCESS: &str = "process.json";
-const FILTER: &str = "seccomp.bpf";
-/// The directories of control groups, noted before they are made.
-const JOURNAL: &str = "cgroup.journal";
+/// What there is of a container that is being made, in lines: its record, and the directories of control groups, noted
+/// before they are made. A file of its own: a rename over an existing file waits for the disk on some file systems.
+const CREATING: &str = "creating";
+/// What `exec` starts from: a line of JSON, and the compiled seccomp filter behind it. One file, since making and removing
+/// another one takes longer than writing it.
+const EXEC: &str = "exec";
 const FIFO: &str = "exec.fifo";
 
 /// Why state could not be read or written.
@@ -158,7 +157,7 @@ impl Record {
     }
 }
 
-/// `process.json`: what `exec` takes from the container when it is not told otherwise.
+/// What `exec` takes from the container when it is not told otherwise.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProcessDefaults {
     /// `process` of config.json, without its arguments.
@@ -169,7 +168,7 @@ pub struct ProcessDefaults {
     pub uids: Vec<IdMapping>,
     /// The same for groups.
     pub gids: Vec<IdMapping>,
-    /// The flags to load `seccomp.bpf` with; `None`: there is no filter.
+    /// The flags to load the seccomp filter with; `None`: there is none.
     pub seccomp_flags: Option<u64>,
     /// Those of the flags that a kernel may lack.
     pub seccomp_droppable: u64,
@@ -286,11 +285,13 @@ impl StateDir {
     pub fn record(&self) -> Result<Record> {
         let record: Record = match self.read_json(RECORD) {
             // Not written to its end: by a `create` that is just beginning, or was killed then and had made nothing else.
-            Err(StateError::Missing) => match self.read_json(FIRST_RECORD) {
-                Err(StateError::Damaged { .. }) => return Err(StateError::Missing),
+            Err(StateError::Missing) => match self.creating() {
+                Some(lines) => {
+                    let last = lines.rsplit('\n').skip(1).find(|line| !line.starts_with('/'));
+                    last.and_then(|line| serde_json::from_str(line).ok()).ok_or(StateError::Missing)?
+                }
                 // Between the two looks it was replaced.
-                Err(StateError::Missing) => self.read_json(RECORD)?,
-                result => result?,
+                None => self.read_json(RECORD)?,
             },
             result => result?,
         };
@@ -301,14 +302,20 @@ impl StateDir {
         Err(StateError::Damaged { path: self.path.join(RECORD), problem })
     }
 
-    /// Writes the first record, of a container that is being made. One that was cut off by a crash counts as none.
+    /// Begins to note what there is of a container that is being made: its record first.
     ///
     /// # Errors
     /// [`StateError::Io`].
-    pub fn write_first_record(&self, record: &Record) -> Result<()> {
-        let path = self.path.join(FIRST_RECORD);
-        let bytes = to_json(&path, record)?;
-        write(&path, &bytes).map_err(self.io("write", &path))
+    pub fn begin(&self, record: &Record) -> Result<Journal> {
+        let path = self.path.join(CREATING);
+        let file = create(&path).map_err(self.io("create", &path))?;
+        let journal = Journal { path, file };
+        journal.note(record)?;
+        Ok(journal)
+    }
+
+    fn creating(&self) -> Option<String> {
+        fs::read_to_string(self.path.join(CREATING)).ok()
     }
 
     /// Replaces the record, whole.
@@ -317,46 +324,37 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn write_record(&self, record: &Record) -> Result<()> {
         self.write_json(RECORD, record)?;
-        for done in [FIRST_RECORD, JOURNAL] {
-            let _ = fs::remove_file(self.path.join(done));
-        }
+        let _ = fs::remove_file(self.path.join(CREATING));
         Ok(())
     }
 
-    /// Reads what `exec` starts from.
+    /// Reads what `exec` starts from, with the compiled seccomp filter if there is one.
     ///
     /// # Errors
     /// As [`Self::record`].
-    pub fn process(&self) -> Result<ProcessDefaults> {
-        self.read_json(PROCESS)
+    pub fn process(&self) -> Result<(ProcessDefaults, Vec<u8>)> {
+        let path = self.path.join(EXEC);
+        let mut bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Missing),
+            result => result.map_err(self.io("read", &path))?,
+        };
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let defaults = serde_json::from_slice(&bytes[..end])
+            .map_err(|error| StateError::Damaged { path, problem: error.to_string() })?;
+        bytes.drain(..bytes.len().min(end + 1));
+        Ok((defaults, bytes))
     }
 
     /// Writes what `exec` starts from.
     ///
     /// # Errors
     /// [`StateError::Io`].
-    pub fn write_process(&self, process: &ProcessDefaults) -> Result<()> {
-        let path = self.path.join(PROCESS);
-        let bytes = to_json(&path, process)?;
+    pub fn write_process(&self, process: &ProcessDefaults, filter: &[u8]) -> Result<()> {
+        let path = self.path.join(EXEC);
+        let mut bytes = to_json(&path, process)?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(filter);
         write(&path, &bytes).map_err(self.io("write", &path))
-    }
-
-    /// Reads the compiled seccomp filter.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn filter(&self) -> Result<Vec<u8>> {
-        let path = self.path.join(FILTER);
-        fs::read(&path).map_err(self.io("read", &path))
-    }
-
-    /// Keeps the compiled seccomp filter for `exec`.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn write_filter(&self, filter: &[u8]) -> Result<()> {
-        let path = self.path.join(FILTER);
-        write(&path, filter).map_err(self.io("write", &path))
     }
 
     fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
@@ -380,19 +378,11 @@ impl StateDir {
         fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
     }
 
-    /// Makes the journal in which control groups are noted before they are made.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn make_journal(&self) -> Result<File> {
-        let path = self.path.join(JOURNAL);
-        create(&path).map_err(self.io("create", &path))
-    }
-
-    /// What a `create` that was killed had noted.
+    /// The directories of control groups that a `create` which was killed had noted, in lines.
     #[must_use]
     pub fn journal(&self) -> String {
-        fs::read_to_string(self.path.join(JOURNAL)).unwrap_or_default()
+        let lines = self.creating().unwrap_or_default();
+        lines.split_inclusive('\n').filter(|line| line.starts_with('/')).collect()
     }
 
     /// Makes the FIFO that keeps a created container waiting for `start`, and opens it for the container.
@@ -441,7 +431,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn remove(&self) -> Result<()> {
         // The record goes first: without it there is no container, only a directory to clean.
-        let known = [RECORD, FIRST_RECORD, JOURNAL, PROCESS, FILTER, FIFO];
+        let known = [RECORD, CREATING, EXEC, FIFO];
         for name in known {
             let _ = fs::remove_file(self.path.join(name));
         }
@@ -454,6 +444,36 @@ impl StateDir {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("remove", &self.path)(error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// What is noted of a container while it is made: each line is whole, and the last record counts.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Notes a record.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn note(&self, record: &Record) -> Result<()> {
+        let mut line = to_json(&self.path, record)?;
+        line.push(b'\n');
+        (&self.file).write_all(&line).map_err(|source| StateError::Io {
+            operation: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+impl AsFd for Journal {
+    /// For directories of control groups, a line each.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -601,7 +621,7 @@ mod tests {
         let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
         let same = StateDir::open(root.path(), "one").expect("there");
         for _ in 0..500 {
-            dir.write_first_record(&record).expect("written");
+            dir.begin(&record).expect("written");
             let written = std::sync::atomic::AtomicBool::new(false);
             std::thread::scope(|scope| {
                 let reader = scope.spawn(|| {
@@ -616,6 +636,42 @@ mod tests {
             });
             fs::remove_file(dir.path().join(RECORD)).expect("removed");
         }
+    }
+
+    #[test]
+    fn what_is_noted_while_it_is_made_is_found_in_any_order() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+        let mut record = Record::new("one", "1.3.0", Path::new("/b\n/c"), Path::new("/b/r"));
+        let journal = dir.begin(&record).expect("written");
+        let note = |text: &str| (&journal.file).write_all(text.as_bytes()).expect("written");
+        note("/sys/fs/cgroup/a\n");
+        assert_eq!(dir.record().expect("read").bundle, Path::new("/b\n/c"));
+        record.pid = 7;
+        journal.note(&record).expect("written");
+        note("/sys/fs/cgroup/b\n/sys/fs/cg");
+        assert_eq!(dir.record().expect("read").pid, 7);
+        assert_eq!(dir.journal(), "/sys/fs/cgroup/a\n/sys/fs/cgroup/b\n/sys/fs/cg");
+        // Cut off in the first record: there is nothing yet.
+        fs::write(dir.path().join(CREATING), "{\"format\":1,\"id\"").expect("written");
+        assert!(matches!(dir.record(), Err(StateError::Missing)));
+        assert_eq!(dir.journal(), "");
+    }
+
+    #[test]
+    fn a_filter_is_kept_behind_what_exec_starts_from() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+        assert!(matches!(dir.process(), Err(StateError::Missing)));
+        let mut defaults = ProcessDefaults::default();
+        defaults.process.cwd = "/a\nb".to_owned();
+        for filter in [b"".as_slice(), b"\n\n\0\xff"] {
+            dir.write_process(&defaults, filter).expect("written");
+            let (read, kept) = dir.process().expect("read");
+            assert_eq!((read.process.cwd.as_str(), kept.as_slice()), ("/a\nb", filter));
+        }
+        fs::write(dir.path().join(EXEC), "").expect("written");
+        assert!(matches!(dir.process(), Err(StateError::Damaged { .. })));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
 use crate::seccomp;
 use crate::spec::{Hooks, Linux, Resources};
-use crate::state::{self, Lock, Record, StateDir};
+use crate::state::{self, Journal, Lock, Record, StateDir};
 use crate::sys::{clone, net, pidfd};
 use std::fs::{self, File};
 use std::io::IsTerminal;
@@ -97,8 +97,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     let (dir, lock) = StateDir::create(&wish.root, &wish.id)?;
     let mut undo = Undo::of(&dir);
     let mut record = create::first_record(&config, &plan, &wish.id, &bundle, &host);
-    let journal = dir.make_journal()?;
-    dir.write_first_record(&record)?;
+    let journal = dir.begin(&record)?;
     let (none, unlimited) = (Linux::default(), Resources::default());
     let linux = config.linux.as_ref().unwrap_or(&none);
     let cgroup = cgroup::create(&cgroup::Request {
@@ -117,7 +116,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     }
     record.cgroup = Some(cgroup.record());
     undo.cgroup = Some(cgroup);
-    dir.write_first_record(&record)?;
+    journal.note(&record)?;
     create::keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
     let place = dir.path().join(PLACE);
     fs::create_dir(&place).map_err(file_error("create directory", &place))?;
@@ -135,6 +134,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         externals: &externals,
         place: &place,
         dir: &dir,
+        journal: &journal,
         log,
         record: &mut record,
         restored: None,
@@ -171,6 +171,7 @@ struct Making<'a> {
     externals: &'a Externals,
     place: &'a Path,
     dir: &'a StateDir,
+    journal: &'a Journal,
     log: &'a Log,
     record: &'a mut Record,
     restored: Option<Spawned>,
@@ -209,7 +210,7 @@ impl Making<'_> {
         if cgroup.needs_adopt() {
             cgroup.adopt(criu.pid)?;
             self.record.cgroup = Some(cgroup.record());
-            self.dir.write_first_record(self.record)?;
+            self.journal.note(self.record)?;
         }
         let request = cgroup_roots(request, criu.pid)?;
         criu.ask(Kind::Restore, Some(&request), &mut |notice, fd| {

@@ -193,7 +193,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut undo = Undo::of(&dir);
     let mut record = first_record(&config, &plan, &options.id, &bundle, &host);
     let resources = Resources::default();
-    let journal = dir.make_journal()?;
+    let journal = dir.begin(&record)?;
     let request = cgroup::Request {
         driver: options.driver,
         id: &options.id,
@@ -206,7 +206,6 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         journal: Some(journal.as_fd()),
     };
     log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
-    dir.write_first_record(&record)?;
     steps.then("make the control groups");
     undo.cgroup = Some(cgroup::create(&request)?);
     steps.then("keep what exec will want");
@@ -503,7 +502,7 @@ fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
 /// What an `exec` will want to know, so that it need not read config.json again.
 ///
 /// # Errors
-/// The files cannot be written.
+/// The file cannot be written.
 pub(crate) fn keep_for_exec(
     dir: &StateDir,
     config: &Config,
@@ -515,7 +514,7 @@ pub(crate) fn keep_for_exec(
     let linux = config.linux.as_ref();
     let seccomp = linux.and_then(|linux| linux.seccomp.as_ref());
     let listener = seccomp.filter(|_| filter.is_some_and(Filter::has_listener));
-    dir.write_process(&ProcessDefaults {
+    let defaults = ProcessDefaults {
         process,
         personality: plan.personality,
         uids: plan.namespaces.uids.clone(),
@@ -523,11 +522,8 @@ pub(crate) fn keep_for_exec(
         seccomp_flags: filter.map(|filter| filter.flags),
         seccomp_droppable: filter.map_or(0, |filter| filter.droppable),
         listener: listener.map(|seccomp| (seccomp.listener_path.clone(), seccomp.listener_metadata.clone())),
-    })?;
-    if let Some(filter) = filter {
-        dir.write_filter(&filter.program)?;
-    }
-    Ok(())
+    };
+    Ok(dir.write_process(&defaults, filter.map_or(&[], |filter| &filter.program))?)
 }
 
 /// How the container sees its control groups, if it asks for them.

@@ -55,10 +55,10 @@ pub struct Running {
 /// A container that a process can be added to.
 #[derive(Debug)]
 pub struct Target {
-    dir: StateDir,
     record: Record,
     /// What the process starts from.
     pub defaults: ProcessDefaults,
+    filter: Option<Filter>,
     init: state::Init,
 }
 
@@ -78,8 +78,13 @@ pub fn target(root: &std::path::Path, id: &str, ignore_paused: bool) -> Result<T
         (_, Some(init)) => init,
         (_, None) => return cannot("stopped container"),
     };
-    let defaults = dir.process()?;
-    Ok(Target { dir, record, defaults, init })
+    let (defaults, filter) = dir.process()?;
+    let filter = defaults.seccomp_flags.map(|flags| Filter {
+        program: filter,
+        flags,
+        droppable: defaults.seccomp_droppable,
+    });
+    Ok(Target { record, defaults, filter, init })
 }
 
 /// Runs `process` in the container.
@@ -99,18 +104,11 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     }
     warnings.iter().for_each(|warning| log.warn(warning));
     check_terminal(&planned, options)?;
-    let filter = match target.defaults.seccomp_flags {
-        Some(flags) => Some(Filter {
-            program: target.dir.filter()?,
-            flags,
-            droppable: target.defaults.seccomp_droppable,
-        }),
-        None => None,
-    };
     let cgroup = target.record.cgroup.as_ref().map(Cgroup::open).transpose()?.unwrap_or_default();
     let place = cgroup.for_exec(&options.cgroups, target.init.pid)?;
     let mut steps = Steps::begin("enter the container");
-    let enter = |place: &ExecTarget, way| enter(target, &planned, filter.as_ref(), place, way, options);
+    let enter =
+        |place: &ExecTarget, way| enter(target, &planned, target.filter.as_ref(), place, way, options);
     // A terminal that was handed over once cannot be handed over again.
     let once = planned.terminal && options.console_socket.is_some();
     let way = if once && cgroup.has_no_room_for(2) { Way::Moved } else { Way::Born };
