@@ -1,7 +1,9 @@
 //! clone3(2) and the namespaces a process can be moved through.
 
 use super::{Errno, Result, check};
+use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `CLONE_CLEAR_SIGHAND` and `CLONE_INTO_CGROUP`, which exist in clone3(2) alone.
 const CLEAR_SIGHAND: u64 = 1 << 32;
@@ -60,14 +62,13 @@ pub fn with_borrowed_memory(
     cgroup: Option<BorrowedFd<'_>>,
     run: &mut dyn FnMut(),
 ) -> Result<()> {
-    const STACK: usize = 512 << 10;
-    // Never touched beyond what is used of it.
-    let mut stack = Vec::<u128>::with_capacity(STACK / 16);
+    // One child at a time: it does not begin another one.
+    let Some(stack) = Stack::take() else { return Err(Errno::EBUSY) };
     // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    args.stack = stack.as_mut_ptr() as u64;
+    args.stack = stack.0.get() as u64;
     args.stack_size = STACK as u64;
     if files {
         args.flags |= libc::CLONE_FILES as u64;
@@ -78,8 +79,10 @@ pub fn with_borrowed_memory(
     }
     let mut call = Call(run);
     // SAFETY: CLONE_VFORK suspends this (only) thread until the child has ended, so `stack` and `call` outlive the child
-    // and no memory is used by two at once. The stack is 16-byte aligned and 512 KiB. `enter` never returns.
+    // and no memory is used by two at once. The stack is 16-byte aligned and 512 KiB, and nobody else's until the child
+    // has ended. `enter` never returns.
     let pid = unsafe { clone_on_stack(&raw mut args, (&raw mut call).cast()) };
+    stack.give_back();
     let pid = check(pid)?;
     let mut status = 0;
     loop {
@@ -90,6 +93,29 @@ pub fn with_borrowed_memory(
             Ok(_) if libc::WIFEXITED(status) => return Ok(()),
             Ok(_) => return Err(Errno::ECHILD),
         }
+    }
+}
+
+/// Size of the stack of a child with borrowed memory.
+const STACK: usize = 512 << 10;
+
+/// That stack: a part of the program, which is there already. It takes no memory beyond what is used of it.
+#[repr(align(4096))]
+struct Stack(UnsafeCell<[u8; STACK]>);
+
+// SAFETY: only whoever has taken it uses it.
+unsafe impl Sync for Stack {}
+
+static CHILD: Stack = Stack(UnsafeCell::new([0; STACK]));
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Stack {
+    fn take() -> Option<&'static Self> {
+        (!TAKEN.swap(true, Ordering::Acquire)).then_some(&CHILD)
+    }
+
+    fn give_back(&self) {
+        TAKEN.store(false, Ordering::Release);
     }
 }
 
