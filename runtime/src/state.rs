@@ -331,13 +331,10 @@ impl StateDir {
     /// Reads what `exec` starts from, with the compiled seccomp filter if there is one.
     ///
     /// # Errors
-    /// As [`Self::record`].
+    /// It cannot be read, or is not one of ours.
     pub fn process(&self) -> Result<(ProcessDefaults, Vec<u8>)> {
         let path = self.path.join(EXEC);
-        let mut bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Missing),
-            result => result.map_err(self.io("read", &path))?,
-        };
+        let mut bytes = fs::read(&path).map_err(self.io("read", &path))?;
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         let defaults = serde_json::from_slice(&bytes[..end])
             .map_err(|error| StateError::Damaged { path, problem: error.to_string() })?;
@@ -662,7 +659,7 @@ mod tests {
     fn a_filter_is_kept_behind_what_exec_starts_from() {
         let root = tempfile::tempdir().expect("temporary directory");
         let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-        assert!(matches!(dir.process(), Err(StateError::Missing)));
+        assert!(matches!(dir.process(), Err(StateError::Io { .. })));
         let mut defaults = ProcessDefaults::default();
         defaults.process.cwd = "/a\nb".to_owned();
         for filter in [b"".as_slice(), b"\n\n\0\xff"] {

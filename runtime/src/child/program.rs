@@ -62,10 +62,8 @@ fn home_of(uid: u32, root: BorrowedFd<'_>) -> Option<String> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut file = std::fs::File::from(path::open_in_root(root, c"/etc/passwd", flags).ok()?);
     // An image may have put a FIFO or a device there.
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
+    let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX)).unwrap_or(0) + 1);
     file.by_ref().take(MAX).read_to_end(&mut bytes).ok()?;
     bytes.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = std::str::from_utf8(line).ok()?.split(':');
