@@ -129,6 +129,9 @@ pub struct Record {
     pub hooks: Hooks,
     /// The resctrl group made for it, to be removed with it.
     pub resctrl: Option<PathBuf>,
+    /// The resctrl monitoring group made for it in a group that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<PathBuf>,
     /// Made by a runtime without privilege over the host.
     pub rootless: bool,
 }
@@ -152,6 +155,7 @@ impl Record {
             namespaces: 0,
             hooks: Hooks::default(),
             resctrl: None,
+            monitor: None,
             rootless: false,
         }
     }

@@ -6,6 +6,7 @@ use integration::{host, leaks, outcome, since};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 
 #[test]
 fn create_prepares_and_start_runs() {
@@ -338,6 +339,20 @@ fn no_pivot_jails_as_well() {
         c.shell("ls /").run(&["--no-pivot"]).ok().stdout.lines().filter(|name| *name == "probe").count(),
         1
     );
+    leaks::assert_none(&c);
+}
+
+/// A name on the host need not be text.
+#[test]
+fn no_pivot_beside_a_mount_of_any_name() {
+    let mut c = Container::new();
+    let odd = c.bundle().join(std::ffi::OsString::from_vec(b"odd \xff".to_vec()));
+    std::fs::create_dir(&odd).unwrap();
+    let script = "mount -t tmpfs none \"$1\" && shift && exec \"$@\"";
+    c.via.extend(["unshare", "-m", "sh", "-c", script, "sh"].map(Into::into));
+    c.via.push(odd.into());
+    let report = c.report_with(&["--no-pivot"]);
+    assert_eq!(report.mount("/proc").fstype, "proc");
     leaks::assert_none(&c);
 }
 

@@ -155,15 +155,13 @@ fn chroot_here() -> Step<()> {
 /// `--no-pivot`, for roots that pivot_root(2) refuses (a ramdisk): the mount is moved over `/`. Every other procfs
 /// and sysfs goes first, since a fresh one could otherwise be had without its masks.
 fn move_root(root: &Root) -> Step<()> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")
+    let table = std::fs::read("/proc/self/mountinfo")
         .map_err(|error| failure(format!("read /proc/self/mountinfo: {error}")))?;
     let own = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root.fd)))
         .map_err(|error| failure(format!("find the root file system: {error}")))?;
-    for line in table.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (Some(place), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
-        let place = unescape(place);
-        if !matches!(kind, "proc" | "sysfs") || Path::new(OsStr::from_bytes(&place)).starts_with(&own) {
+    for line in table.split(|byte| *byte == b'\n') {
+        let Some((kind, place)) = kind_and_place(line) else { continue };
+        if !matches!(kind, b"proc" | b"sysfs") || Path::new(OsStr::from_bytes(&place)).starts_with(&own) {
             continue;
         }
         let place = OsStr::from_bytes(&place);
@@ -178,6 +176,15 @@ fn move_root(root: &Root) -> Step<()> {
     mount::move_mount(root.fd.as_fd(), slash.as_fd()).or_fail(|| "move the root file system to /".into())?;
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     chroot_here()
+}
+
+/// The file system and the mount point of a line of mountinfo (proc_pid_mountinfo(5)). A name may be any bytes.
+#[must_use]
+pub fn kind_and_place(line: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let place = fields.nth(4)?;
+    fields.find(|field| *field == b"-")?;
+    Some((fields.next()?, unescape(place)))
 }
 
 /// A path of mountinfo, in which space, tab, line break and backslash are three octal digits.
@@ -217,6 +224,9 @@ mod tests {
     #[test]
     fn mount_table_paths_are_unescaped() {
         assert_eq!(super::unescape(r"/a\040b\134c\011"), b"/a b\\c\t");
+        let line = b"36 35 98:0 /mnt1 /a\\040-\xff rw,noatime master:1 - ext3 /dev/root rw";
+        assert_eq!(super::kind_and_place(line), Some((b"ext3".as_slice(), b"/a -\xff".to_vec())));
+        assert_eq!(super::kind_and_place(b""), None);
         assert_eq!(super::unescape(r"/end\04"), br"/end\04");
     }
 }

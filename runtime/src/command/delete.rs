@@ -85,7 +85,7 @@ pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandE
         None => Cgroup::from_journal(&dir.journal()),
     };
     cgroup.destroy()?;
-    if let Some(group) = &record.resctrl {
+    for group in record.resctrl.iter().chain(&record.monitor) {
         let _ = std::fs::remove_dir(group);
     }
     dir.remove()?;

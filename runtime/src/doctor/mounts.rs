@@ -1,7 +1,7 @@
 //! File systems that containers are made of: overlays, maps of ids, FUSE.
 
 use super::{Entry, State, state};
-use crate::child::rootfs::unescape;
+use crate::child::rootfs::kind_and_place;
 use crate::parent::create;
 use crate::parent::idmap;
 use crate::spec::IdMapping;
@@ -111,12 +111,11 @@ fn fuse() -> Entry {
 
 /// For one mount of each kind of file system: whether it can be shown with other ids.
 fn maps() -> Vec<Entry> {
-    let mut places: BTreeMap<String, String> = BTreeMap::new();
-    for line in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
-        let (Some((_, right)), place) = (line.split_once(" - "), line.split(' ').nth(4)) else { continue };
-        let kind = right.split(' ').next().unwrap_or_default();
-        if let Some(place) = place.filter(|_| KINDS.contains(&kind)) {
-            places.entry(kind.to_owned()).or_insert_with(|| place.to_owned());
+    let mut places: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    for line in fs::read("/proc/self/mountinfo").unwrap_or_default().split(|byte| *byte == b'\n') {
+        let Some((kind, place)) = kind_and_place(line) else { continue };
+        if let Some(kind) = KINDS.into_iter().find(|known| known.as_bytes() == kind) {
+            places.entry(kind).or_insert(place);
         }
     }
     let line = [IdMapping { container_id: 0, host_id: 100_000, size: 1 }];
@@ -124,12 +123,13 @@ fn maps() -> Vec<Entry> {
         true => Err(crate::parent::Error::Other("only root can try".to_owned())),
         false => idmap::namespace(&line, &line, &host),
     });
-    let one = |(kind, place): (String, String)| {
+    let one = |(kind, place): (&str, Vec<u8>)| {
+        let shown = String::from_utf8_lossy(&place);
         let (state, detail) = match &namespace {
             Err(error) => (State::Degraded, error.to_string()),
             Ok(namespace) => match try_map(&place, namespace.as_fd()) {
-                Ok(()) => (State::Ok, format!("tried on {place}")),
-                Err(errno) => (State::Missing, format!("{place}: {}", reason(errno))),
+                Ok(()) => (State::Ok, format!("tried on {shown}")),
+                Err(errno) => (State::Missing, format!("{shown}: {}", reason(errno))),
             },
         };
         Entry::new("idmapped mounts", kind, state, detail).otherwise(
@@ -141,8 +141,8 @@ fn maps() -> Vec<Entry> {
 }
 
 /// Maps a copy of a mount that nobody sees, and lets it go.
-fn try_map(place: &str, namespace: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
-    let path = CString::new(unescape(place)).map_err(|_| Errno::EINVAL)?;
+fn try_map(place: &[u8], namespace: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = CString::new(place).map_err(|_| Errno::EINVAL)?;
     let copy = mount::open_tree(fd::cwd(), &path, libc::OPEN_TREE_CLONE)?;
     mount::idmap(copy.as_fd(), false, namespace)
 }

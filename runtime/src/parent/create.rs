@@ -92,18 +92,19 @@ pub(crate) struct Undo<'a> {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) child: Option<Spawned>,
     pub(crate) stopped: Option<(&'a HookState, &'a Hooks)>,
-    resctrl: Option<PathBuf>,
+    resctrl: Vec<PathBuf>,
 }
 
 impl<'a> Undo<'a> {
     /// So far there is a state directory.
     pub(crate) fn of(dir: &'a StateDir) -> Self {
-        Self { dir: Some(dir), cgroup: None, child: None, stopped: None, resctrl: None }
+        Self { dir: Some(dir), cgroup: None, child: None, stopped: None, resctrl: Vec::new() }
     }
 
     /// Nothing is taken back any more.
     pub(crate) fn keep(&mut self) {
-        (self.dir, self.cgroup, self.child, self.stopped, self.resctrl) = (None, None, None, None, None);
+        (self.dir, self.cgroup, self.child, self.stopped) = (None, None, None, None);
+        self.resctrl.clear();
     }
 }
 
@@ -118,7 +119,7 @@ impl Drop for Undo<'_> {
             let _ = cgroup.wait_empty();
             let _ = cgroup.remove();
         }
-        if let Some(group) = &self.resctrl {
+        for group in &self.resctrl {
             let _ = std::fs::remove_dir(group);
         }
         if let Some((state, hooks)) = self.stopped {
@@ -329,8 +330,8 @@ impl<'a> Making<'a> {
             sources::map_to_container(plan, &prepared, pid)?;
         }
         net_devices::move_into(&plan.net_devices, pid)?;
-        record.resctrl = resctrl::apply(self.intel_rdt, &self.options.id, pid)?.own;
-        undo.resctrl.clone_from(&record.resctrl);
+        (record.resctrl, record.monitor) = resctrl::apply(self.intel_rdt, &self.options.id, pid)?;
+        undo.resctrl.extend(record.resctrl.iter().chain(&record.monitor).cloned());
         if let Some(score) = plan.process.oom_score_adj {
             set_oom_score(pid, score, self.host.rootless)?;
         }

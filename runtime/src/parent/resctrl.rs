@@ -12,12 +12,8 @@ const ROOT: &str = "/sys/fs/resctrl";
 /// `RDTGROUP_SUPER_MAGIC` of `linux/magic.h`.
 const MAGIC: FsType = FsType(0x0765_5821);
 
-/// The groups made for a container.
-#[derive(Debug, Default)]
-pub struct Groups {
-    /// A class of service that was made for it, and goes with it.
-    pub own: Option<PathBuf>,
-}
+/// The groups made for a container: a class of service, or a monitoring group in one that stays.
+pub type Groups = (Option<PathBuf>, Option<PathBuf>);
 
 /// Whether this host has resctrl.
 #[must_use]
@@ -60,10 +56,18 @@ pub fn apply(wanted: Option<&IntelRdt>, id: &str, pid: i32) -> Result<Groups> {
     if outcome.is_err() && made {
         let _ = fs::remove_dir(&group);
     }
-    outcome.map(|()| Groups { own })
+    let monitor = outcome?.filter(|_| own.is_none());
+    Ok((own, monitor))
 }
 
-fn fill(group: &Path, lines: &[String], wanted: &IntelRdt, id: &str, pid: i32, made: bool) -> Result<()> {
+fn fill(
+    group: &Path,
+    lines: &[String],
+    wanted: &IntelRdt,
+    id: &str,
+    pid: i32,
+    made: bool,
+) -> Result<Option<PathBuf>> {
     if !lines.is_empty() {
         let file = group.join("schemata");
         if made || wanted.clos_id.is_empty() {
@@ -84,14 +88,17 @@ fn fill(group: &Path, lines: &[String], wanted: &IntelRdt, id: &str, pid: i32, m
     }
     let tasks = group.join("tasks");
     fs::write(&tasks, pid.to_string()).map_err(file_error("linux.intelRdt: write", &tasks))?;
-    if wanted.enable_monitoring {
-        let monitor = group.join("mon_groups").join(id);
-        fs::create_dir(&monitor).map_err(file_error("linux.intelRdt.enableMonitoring: create", &monitor))?;
-        let tasks = monitor.join("tasks");
-        fs::write(&tasks, pid.to_string())
-            .map_err(file_error("linux.intelRdt.enableMonitoring: write", tasks))?;
+    if !wanted.enable_monitoring {
+        return Ok(None);
     }
-    Ok(())
+    let monitor = group.join("mon_groups").join(id);
+    fs::create_dir(&monitor).map_err(file_error("linux.intelRdt.enableMonitoring: create", &monitor))?;
+    let tasks = monitor.join("tasks");
+    if let Err(error) = fs::write(&tasks, pid.to_string()) {
+        let _ = fs::remove_dir(&monitor);
+        return Err(file_error("linux.intelRdt.enableMonitoring: write", tasks)(error));
+    }
+    Ok(Some(monitor))
 }
 
 fn schemata(wanted: &IntelRdt) -> Vec<String> {

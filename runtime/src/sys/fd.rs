@@ -101,13 +101,16 @@ pub fn send_with(
     }
 }
 
+/// The most descriptors of one message (`include/net/scm.h`): with room for all, none is installed and not told of.
+const SCM_MAX_FD: usize = 253;
+
 /// Receives one message and the descriptor that came with it, if any (close-on-exec). Zero bytes: the peer is gone.
 ///
 /// # Errors
-/// The errno of recvmsg(2); `EMSGSIZE` when the message was cut, `ENOBUFS` when its descriptors were.
+/// The errno of recvmsg(2); `EMSGSIZE` when the message was cut.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    let mut control = nix::cmsg_space!([RawFd; 4]);
+    let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     loop {
         let mut iov = [std::io::IoSliceMut::new(buffer)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {

@@ -62,7 +62,8 @@ fn receive_fd(socket: std::os::fd::BorrowedFd<'_>) -> io::Result<OwnedFd> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut name = [0; 4096];
     let mut text = [IoSliceMut::new(&mut name)];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+    // The most that one message has (`SCM_MAX_FD`): none is installed and not told of.
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 253]);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut text, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut fds = Vec::new();
     for control in message.cmsgs()? {
