@@ -10,8 +10,8 @@ const HOW: &str = "
 The floor's are what the kernel wants for such a container: each mount in four to eight calls, each capability that is dropped
 in one, each hierarchy of version 1 in four. What Corten makes beyond them:
 
-- it executes itself again from a file that nobody can write to (CVE-2019-5736), below an overlay made for it: `fsopen`,
-  `fsconfig`, `fsmount`, `newfstatat`, `execveat`, and a look whether that is so (`readlink`, `statfs`);
+- it maps itself anew from a file that nobody can write to (CVE-2019-5736), below an overlay made for it, and tells the kernel
+  so: `fsopen`, `fsconfig`, `fsmount`, `openat`, `newfstatat`, `mmap`, `prctl`;
 - every place in the root is opened by `openat2`, looked at (`newfstatat`) and mounted on by its descriptor, not by its name
   (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565), and every such descriptor is closed;
 - each cgroup is noted before it is made, so that `delete --force` finds it after a crash (`write`), and kept open;
