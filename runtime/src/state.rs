@@ -6,8 +6,10 @@
 //! `checkpoint`, which compares it with what the kernel says.
 
 mod init;
+mod journal;
 
 pub use init::{Init, init, process_times};
+pub use journal::Journal;
 
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -448,36 +450,6 @@ impl StateDir {
     }
 }
 
-/// What is noted of a container while it is made: each line is whole, and the last record counts.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-}
-
-impl Journal {
-    /// Notes a record.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn note(&self, record: &Record) -> Result<()> {
-        let mut line = to_json(&self.path, record)?;
-        line.push(b'\n');
-        (&self.file).write_all(&line).map_err(|source| StateError::Io {
-            operation: "write",
-            path: self.path.clone(),
-            source,
-        })
-    }
-}
-
-impl AsFd for Journal {
-    /// For directories of control groups, a line each.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-}
-
 /// Makes a file that only its owner can read: it may tell what the container's program has in its environment, and the
 /// directories above are whoever's who named them.
 fn create(path: &Path) -> io::Result<File> {
@@ -561,127 +533,4 @@ pub fn ids(root: &Path) -> Result<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_names_not_paths() {
-        for id in ["a", "A_b.c+d-e", "...", ".hidden", "0"] {
-            assert!(check_id(id).is_ok(), "{id}");
-        }
-        let long = "x".repeat(1025);
-        for id in ["", ".", "..", "a/b", "../x", "/", "a b", "a\n", "ä", "a\0", &long] {
-            assert!(check_id(id).is_err(), "{id:?}");
-        }
-    }
-
-    #[test]
-    fn a_record_is_replaced_whole_and_an_id_is_taken_once() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
-        assert!(matches!(StateDir::create(root.path(), "one"), Err(StateError::Exists(_))));
-        assert!(matches!(dir.record(), Err(StateError::Missing)));
-        let mut record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
-        dir.write_record(&record).expect("written");
-        record.pid = 7;
-        dir.write_record(&record).expect("written");
-        assert_eq!(dir.record().expect("read").pid, 7);
-        drop(lock);
-        dir.remove().expect("removed");
-        assert!(matches!(StateDir::open(root.path(), "one"), Err(StateError::Missing)));
-    }
-
-    /// Whoever waits while a container is deleted must not take the next one of that name for it.
-    #[test]
-    fn a_lock_is_on_the_container_that_was_meant() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
-        let same = StateDir::open(root.path(), "one").expect("there");
-        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path()).expect("there"));
-        let waiting = std::thread::spawn(move || same.lock().map(drop));
-        let waits = || {
-            let locks = fs::read_to_string("/proc/locks").expect("locks");
-            locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} ")))
-        };
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !waits() {
-            assert!(std::time::Instant::now() < deadline, "nobody waits");
-            std::thread::yield_now();
-        }
-        dir.remove().expect("removed");
-        let (_next, _lock) = StateDir::create(root.path(), "one").expect("created");
-        drop(lock);
-        assert!(matches!(waiting.join().expect("it ends"), Err(StateError::Missing)));
-    }
-
-    /// What has a record has one at every moment.
-    #[test]
-    fn a_record_is_found_while_it_is_replaced() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-        let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
-        let same = StateDir::open(root.path(), "one").expect("there");
-        for _ in 0..500 {
-            dir.begin(&record).expect("written");
-            let written = std::sync::atomic::AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let reader = scope.spawn(|| {
-                    while !written.load(std::sync::atomic::Ordering::Relaxed) {
-                        same.record().expect("one or the other");
-                    }
-                });
-                std::thread::sleep(std::time::Duration::from_micros(100));
-                dir.write_record(&record).expect("written");
-                written.store(true, std::sync::atomic::Ordering::Relaxed);
-                reader.join().expect("found");
-            });
-            fs::remove_file(dir.path().join(RECORD)).expect("removed");
-        }
-    }
-
-    #[test]
-    fn what_is_noted_while_it_is_made_is_found_in_any_order() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-        let mut record = Record::new("one", "1.3.0", Path::new("/b\n/c"), Path::new("/b/r"));
-        let journal = dir.begin(&record).expect("written");
-        let note = |text: &str| (&journal.file).write_all(text.as_bytes()).expect("written");
-        note("/sys/fs/cgroup/a\n");
-        assert_eq!(dir.record().expect("read").bundle, Path::new("/b\n/c"));
-        record.pid = 7;
-        journal.note(&record).expect("written");
-        note("/sys/fs/cgroup/b\n/sys/fs/cg");
-        assert_eq!(dir.record().expect("read").pid, 7);
-        assert_eq!(dir.journal(), "/sys/fs/cgroup/a\n/sys/fs/cgroup/b\n/sys/fs/cg");
-        // Cut off in the first record: there is nothing yet.
-        fs::write(dir.path().join(CREATING), "{\"format\":1,\"id\"").expect("written");
-        assert!(matches!(dir.record(), Err(StateError::Missing)));
-        assert_eq!(dir.journal(), "");
-    }
-
-    #[test]
-    fn a_filter_is_kept_behind_what_exec_starts_from() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-        assert!(matches!(dir.process(), Err(StateError::Io { .. })));
-        let mut defaults = ProcessDefaults::default();
-        defaults.process.cwd = "/a\nb".to_owned();
-        for filter in [b"".as_slice(), b"\n\n\0\xff"] {
-            dir.write_process(&defaults, filter).expect("written");
-            let (read, kept) = dir.process().expect("read");
-            assert_eq!((read.process.cwd.as_str(), kept.as_slice()), ("/a\nb", filter));
-        }
-        fs::write(dir.path().join(EXEC), "").expect("written");
-        assert!(matches!(dir.process(), Err(StateError::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_foreign_record_is_refused() {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-        for text in ["", "{", "[]", "{\"format\":9}"] {
-            fs::write(dir.path().join(RECORD), text).expect("written");
-            assert!(matches!(dir.record(), Err(StateError::Damaged { .. })), "{text}");
-        }
-    }
-}
+mod tests;

@@ -124,6 +124,22 @@ fn without_proc_nothing_is_said_to_have_stopped() {
     assert_eq!(c.status(), "running");
 }
 
+/// The same below a filter that does not know the call by which it is looked for.
+#[test]
+fn without_pidfds_nothing_is_said_to_have_stopped() {
+    since!("an error where nobody can tell", "runc -", "crun -");
+    let mut c = Container::new();
+    c.sleeping();
+    for error in [libc::EPERM, libc::ENOSYS, libc::EMFILE] {
+        let run = c.call_with(&["delete", &c.id], |command| {
+            integration::sys::refuse(command, libc::SYS_pidfd_open, error);
+        });
+        assert_eq!(run.code(), 1, "{run:#?}");
+        assert!(run.error().contains("pidfd_open"), "{run:#?}");
+    }
+    assert_eq!(c.status(), "running");
+}
+
 /// A shell's `<(...)` is a pipe.
 #[test]
 fn a_process_may_come_from_a_pipe() {

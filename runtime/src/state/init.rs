@@ -29,12 +29,10 @@ pub fn init(record: &Record) -> Result<Option<Init>> {
         |operation, path: String, source| StateError::Io { operation, path: PathBuf::from(path), source };
     // First the descriptor, then the comparison: what is compared can no longer change.
     let pidfd = match pidfd::open(record.pid) {
-        Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
-            return Err(unknown("pidfd_open", record.pid.to_string(), errno.into()));
-        }
-        // No process has this number (or a thread has it).
-        Err(_) => return Ok(None),
         Ok(pidfd) => pidfd,
+        // No process has this number, or a thread has it (pidfd_open(2)).
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(unknown("pidfd_open", record.pid.to_string(), errno.into())),
     };
     let times = process_times(record.pid);
     if pidfd::has_exited(pidfd.as_fd(), 0) != Ok(false) {
