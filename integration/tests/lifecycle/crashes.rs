@@ -1,16 +1,24 @@
 //! The daemon is killed: containers go on, and the next one knows all of them.
 
+use integration::runtime;
+use integration::shim::engine::Engine;
 use integration::shim::pod::until;
 use nix::sys::signal::Signal;
 
-use super::{engine, hold, start};
+use super::{engine, engine_with, hold, start};
 
 /// How many containers there are when the daemon is killed.
 const MANY: usize = 50;
 
 #[test]
 fn containers_outlive_the_daemon() {
-    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    // A file of its own, to be replaced.
+    let copied = |engine: &Engine| {
+        let program = engine.directory.join("bin/cortend");
+        std::fs::remove_file(&program).unwrap();
+        std::fs::copy(runtime::built("cortend"), program).unwrap();
+    };
+    let Some(mut engine) = engine_with(&[], copied) else { return integration::skip::say("needs docker") };
     let n = "docker run -d --network none";
     let count =
         "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; printf unfinished; exit 5";
@@ -27,6 +35,8 @@ fn containers_outlive_the_daemon() {
     // Three of them end while nobody is there.
     std::thread::sleep(std::time::Duration::from_secs(4));
     start(&mut engine, &[]);
+    // From now on there is another version on disk.
+    engine.docker_command("printf '#!/bin/sh\nexit 1' >new && chmod +x new && mv new bin/cortend").ok();
     hold(
         &engine,
         &[
@@ -48,6 +58,16 @@ fn containers_outlive_the_daemon() {
     until("no shim is left", || engine.shims().is_empty());
 }
 
+/// A setup of netavark's that takes two seconds after the namespace was opened.
+const SLOW_NETAVARK: &str = r#"real=/usr/lib/podman/netavark; cp $real netavark.real
+cat >netavark.slow <<END
+#!/bin/sh
+[ "\$5" = setup ] || exec $PWD/netavark.real "\$@"
+exec 3<"\$6"; touch $PWD/begun; sleep 2
+$PWD/netavark.real "\$1" "\$2" "\$3" "\$4" setup /proc/\$\$/fd/3; touch $PWD/ended
+END
+chmod +x netavark.slow && mount --bind netavark.slow $real"#;
+
 #[test]
 fn a_start_that_was_broken_off_leaves_no_namespace() {
     let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
@@ -64,6 +84,14 @@ fn a_start_that_was_broken_off_leaves_no_namespace() {
         engine.docker_command("docker rm -f half").ok();
         assert_eq!(engine.run(&["ls", "/run/corten/n"]).out, "", "after {pause} s");
     }
+    // netavark does not end with the engine: what it makes after that is taken back too.
+    engine.docker_command(SLOW_NETAVARK).ok();
+    engine.docker_command("docker create --name half -p 9099:80 busybox sleep 1000; docker start half >/dev/null 2>&1 & until [ -e begun ]; do sleep 0.02; done").ok();
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    engine.docker_command("until [ -e ended ]; do sleep 0.1; done; sleep 0.3; docker rm -f half").ok();
+    let left = engine.run(&["sh", "-c", "iptables-save -t nat | grep -E 'DNAT.*to-dest'; ls /run/corten/n"]);
+    assert_eq!(left.out, "");
     until("no shim is left", || engine.shims().is_empty());
 }
 

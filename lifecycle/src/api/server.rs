@@ -31,7 +31,14 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When somebody listens there already, or the socket cannot be made.
 pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
-    if UnixStream::connect(socket).await.is_ok() {
+    let mut patience = 20;
+    while UnixStream::connect(socket).await.is_ok() {
+        if patience > 0 {
+            // One that was killed has it until its last thread has ended.
+            patience -= 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
         return Err(Error::conflict(format!("{} is in use by another engine", socket.display())));
     }
     let _old = std::fs::remove_file(socket);

@@ -69,6 +69,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     for left in networks {
         network::publish(container.engine, &left, "disconnect", Some(&container.id));
     }
+    container.publish_volumes(false);
     if again {
         restart_later(container, pause_after(container, ran));
     } else if container.record().host.auto_remove == Some(true) {

@@ -194,6 +194,21 @@ impl Container {
         self.engine.events.publish("container", action, &self.id, attributes);
     }
 
+    /// Tells that its volumes are in use from now on, or no longer.
+    pub fn publish_volumes(&self, mounted: bool) {
+        let points = self.record().mounts.clone();
+        for (point, name) in points.iter().filter_map(|point| Some((point, point.volume.as_ref()?))) {
+            let mut attributes = vec![("driver", "local".to_owned()), ("container", self.id.clone())];
+            if mounted {
+                attributes.push(("destination", point.destination.clone()));
+                attributes.push(("read/write", point.writable.to_string()));
+                attributes.push(("propagation", point.propagation.clone()));
+            }
+            let action = if mounted { "mount" } else { "unmount" };
+            self.engine.events.publish("volume", action, name, attributes);
+        }
+    }
+
     /// [`Self::update`] where nobody waits for an answer.
     pub fn change(&self, change: impl FnOnce(&mut Record)) {
         self.report(self.update(change));

@@ -1,6 +1,7 @@
 //! Starting a container: bundle, shim, task.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::stat::Mode;
@@ -55,6 +56,7 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
     let result = try_start(container).await;
     if let Err(error) = &result {
         exit::clean_up(container).await;
+        container.publish_volumes(false);
         container.streams.give_up();
         container.update(|record| {
             record.state.status =
@@ -90,6 +92,7 @@ fn exit_code_of(message: &str) -> i64 {
 async fn try_start(container: &Arc<Container>) -> Result<()> {
     let network = container.engine.networks.connect(container).await?;
     block_in_place(|| prepare(container, network))?;
+    container.publish_volumes(true);
     let (socket, client) = container.engine.shims.start(&container.id, &container.bundle()).await?;
     container.set_shim(Some(Arc::clone(&client)));
     // From here on a restarted engine finds the shim.
@@ -219,11 +222,24 @@ fn init_program() -> Result<PathBuf> {
     })
 }
 
+/// This very program, which is the logger too: where it is, or, when it was replaced there, as the kernel has it. The
+/// logger is of the engine's version, or they might not understand each other.
+fn logger_program(own: &Path) -> Result<PathBuf> {
+    let kernel = "/proc/self/exe";
+    let running = std::fs::metadata(kernel).map_err(Error::at("stat", kernel))?;
+    let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (running.dev(), running.ino());
+    if std::fs::metadata(own).is_ok_and(same) {
+        return Ok(own.to_owned());
+    }
+    let pid = std::fs::read_link("/proc/self").map_err(Error::at("read", "/proc/self"))?;
+    Ok(Path::new("/proc").join(pid).join("exe"))
+}
+
 fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let record = container.record().clone();
     let config = container.run.join("logger.json");
-    let output =
-        format!("binary-v2://{}?logger={}", escaped(&container.engine.settings.own), escaped(&config));
+    let program = logger_program(&container.engine.settings.own)?;
+    let output = format!("binary-v2://{}?logger={}", escaped(&program), escaped(&config));
     let runtime = Options {
         root: container.engine.settings.exec_root.join("r").to_string_lossy().into_owned(),
         ..Default::default()
@@ -268,7 +284,7 @@ fn root_mount(files: &Lower) -> Option<Mount> {
 }
 
 /// A path in a URI.
-fn escaped(path: &std::path::Path) -> String {
+fn escaped(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     bytes

@@ -1,6 +1,10 @@
 //! netavark: the program that makes bridges, interfaces, address translation and, with aardvark-dns, names.
 
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -16,6 +20,10 @@ const FOLDERS: [&str; 5] = [
     "/usr/local/lib/podman",
     "/usr/bin",
 ];
+
+/// How often, and for how long, is looked whether a netavark of an earlier engine has ended.
+const PAUSE: Duration = Duration::from_millis(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A program of netavark's family.
 fn find(name: &str) -> Option<PathBuf> {
@@ -34,6 +42,23 @@ pub(super) fn path() -> Result<PathBuf> {
     })
 }
 
+/// The file that netavark reads, locked. The lock is that of the open file, which netavark has as its input: when an
+/// engine is killed, its netavark goes on, and the next engine waits here until that has ended.
+async fn alone(state: &Path) -> Result<File> {
+    let path = state.join("input.json");
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(Error::at("open", &path))?;
+    let locked = async {
+        while file.try_lock().is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(LIMIT, locked).await {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::internal(format!("an earlier netavark has not ended within {LIMIT:?}"))),
+    }
+}
+
 /// Runs `netavark setup` or `teardown` for a network namespace.
 ///
 /// # Errors
@@ -45,7 +70,13 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
         command.arg("--aardvark-binary").arg(dns);
     }
     command.arg(verb).arg(namespace);
-    let output = program::run(command, &serde_json::to_vec(options)?).await?;
+    let input = alone(state).await?;
+    input
+        .set_len(0)
+        .and_then(|()| (&input).write_all(options.to_string().as_bytes()))
+        .and_then(|()| (&input).rewind())
+        .map_err(Error::at("write", state))?;
+    let output = program::run_with(command, input).await?;
     if output.status.success() {
         return Ok(());
     }
