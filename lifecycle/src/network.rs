@@ -10,5 +10,5 @@ mod netavark;
 mod ports;
 mod store;
 
-pub use attach::{check, publish, wanted};
+pub use attach::{check, check_address, publish, wanted};
 pub use store::{Network, Networks};

@@ -164,7 +164,23 @@ fn containers_live_and_end() {
         ),
         ("docker run --network none --name live busybox true", 125, &["is already in use by container"]),
         ("docker rm live", 1, &["container is running", "live"]),
+        (
+            "docker update --cpus 0.5 live && docker update --cpu-quota 20000 live",
+            1,
+            &["CPU Quota cannot be updated as NanoCPUs has already been set"],
+        ),
+        ("docker update --cpu-period 20000 live", 1, &["CPU Period cannot be updated as NanoCPUs"]),
         ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
+        (
+            "docker top live >/dev/null && docker events --since 60s --until $(date +%s.%N) -f event=top --format '{{.Action}} {{.Actor.Attributes.name}}'",
+            0,
+            &["top live"],
+        ),
+        (
+            "docker run --rm --network none -v events:/in:ro busybox true && docker events --since 60s --until $(date +%s.%N) -f volume=events --format '{{.Action}} {{.Actor.Attributes.destination}} {{index .Actor.Attributes \"read/write\"}}'; docker volume rm events",
+            0,
+            &["mount /in false\nunmount "],
+        ),
         ("docker kill -s TERM live && docker wait live", 0, &["3"]),
         (
             "docker start live && docker stop -t 5 live && docker inspect -f '{{.State.ExitCode}}' live",
@@ -366,6 +382,12 @@ fn containers_find_each_other() {
         (&second, 0, &["served"]),
         ("docker run --rm -p 127.0.0.1:8080:80 busybox true", 125, &["port is already allocated"]),
         (
+            "docker run --rm -p 192.0.2.1:8081:80 busybox true",
+            125,
+            &["192.0.2.1:8081", "bind: cannot assign requested address"],
+        ),
+        ("docker run --rm --ip 172.17.0.99 busybox true", 125, &["supported on user defined networks only"]),
+        (
             "docker network create --subnet 10.99.0.0/24 --label kind=test mine && docker network inspect mine",
             0,
             &["10.99.0.0/24", "10.99.0.1"],
@@ -417,6 +439,11 @@ fn containers_find_each_other() {
             &["10.99.0.77/24"],
         ),
         ("docker run --rm --network mine --ip 10.98.0.1 busybox true", 125, &["does not belong"]),
+        (
+            "for n in 0 1 255; do docker run --rm --network mine --ip 10.99.0.$n busybox true && echo started; done 2>&1 | grep -c 'Address already in use'",
+            0,
+            &["3\n"],
+        ),
         (
             "docker network connect mine web && docker exec web ip -4 addr show eth1 && docker run --rm --network mine busybox nc -w 2 web 80 && docker network disconnect mine web && docker exec web ip -4 addr show eth1",
             1,

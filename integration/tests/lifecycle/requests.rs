@@ -14,7 +14,7 @@ fn curl(method: &str, path: &str, body: &str) -> String {
 }
 
 /// What is refused: method, path, body, and the status and words of the answer.
-const REFUSED: [(&str, &str, &str, &[&str]); 65] = [
+const REFUSED: [(&str, &str, &str, &[&str]); 66] = [
     // Of containers.
     (
         "POST",
@@ -254,6 +254,7 @@ const REFUSED: [(&str, &str, &str, &[&str]); 65] = [
     ("GET", "/images/search?term=x", "", &["503", "Docker Hub"]),
     ("POST", "/images/create?fromSrc=ftp://x", "", &["400", "expected - or a URL"]),
     ("POST", "/build?squash=1", "", &["501", "squash"]),
+    ("POST", "/build?securityopt=odd", "", &["400", "--security-opt"]),
     ("POST", "/build?version=2", "", &["400", "BuildKit"]),
     ("GET", "/services", "", &["503", "swarm"]),
     ("POST", "/session", "", &["404", "BuildKit"]),

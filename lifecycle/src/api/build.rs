@@ -9,6 +9,7 @@ use tokio::task::block_in_place;
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::build::{self, Build, Options};
+use crate::container::{part, spec};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::Reference;
@@ -130,6 +131,8 @@ fn host(call: &Call) -> Result<Value> {
     }
     host["ExtraHosts"] = json!(call.all("extrahosts"));
     host["SecurityOpt"] = json!(call.all("securityopt"));
+    // Also when there is no RUN.
+    spec::check_security(&part(host.clone())?)?;
     host["Ulimits"] = json_of(call, "ulimits")?;
     if let Some(fields) = host.as_object_mut() {
         fields.retain(|_, value| !value.is_null());

@@ -50,6 +50,7 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
         row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid))
     };
     let rows: Vec<Vec<String>> = lines.map(cut).filter(of_container).collect();
+    container.publish("top", &[]);
     answer::json(&json!({"Titles": titles, "Processes": rows}))
 }
 
@@ -253,12 +254,19 @@ pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<A
     for (name, value) in given.filter(|(name, _)| updatable(name)) {
         host[name] = value.clone();
     }
-    // Each says the same in its own way; the new one counts.
-    if is_set(&body["NanoCpus"]) {
-        host["CpuQuota"] = json!(0);
-        host["CpuPeriod"] = json!(0);
-    } else if is_set(&body["CpuQuota"]) {
-        host["NanoCpus"] = json!(0);
+    // Both say the same in their own way.
+    let names = [
+        ("NanoCpus", "Nano CPUs", "NanoCPUs"),
+        ("CpuPeriod", "CPU Period", "CPU Period"),
+        ("CpuQuota", "CPU Quota", "CPU Quota"),
+    ];
+    for (one, other) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+        let ((wanted, subject, _), (set, _, object)) = (names[one], names[other]);
+        if is_set(&body[wanted]) && is_set(&host[set]) && !is_set(&body[set]) {
+            return Err(Error::conflict(format!(
+                "Conflicting options: {subject} cannot be updated as {object} has already been set"
+            )));
+        }
     }
     let mut host: HostConfig = part(host)?;
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;

@@ -106,6 +106,7 @@ fn networks_of(
         let endpoint = network::wanted(endpoint);
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
+        network::check_address(&name, &endpoint)?;
         networks.insert(name, endpoint);
     }
     // Clients before API 1.44 have it here.
@@ -219,7 +220,13 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
         }
         stop::kill_now(container).await?;
     }
-    let _busy = container.busy.lock().await;
+    let mut busy = container.busy.lock().await;
+    // Somebody was about to start it.
+    while how.force && !container.is_removed() && container.record().state.status.is_up() {
+        drop(busy);
+        stop::kill_now(container).await?;
+        busy = container.busy.lock().await;
+    }
     if container.is_removed() {
         return Err(Error::not_found(format!("No such container: {}", container.id)));
     }

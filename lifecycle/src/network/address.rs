@@ -67,11 +67,15 @@ impl Pool {
         let subnet = self.subnet;
         let has =
             |address: &IpAddr| *address == self.gateway || self.reserved.values().any(|own| own == address);
-        let free = |address: &IpAddr| !taken.contains(address) && !has(address);
+        // The first of a subnet is its own, and so is the last of one of IPv4: RFC 919.
+        let own = |address: &IpAddr| {
+            *address == subnet.network() || subnet.network().is_ipv4() && *address == subnet.broadcast()
+        };
+        let free = |address: &IpAddr| !taken.contains(address) && !has(address) && !own(address);
         let Some(text) = wanted.filter(|text| !text.is_empty()) else {
             let mut hosts = self.range.unwrap_or(subnet).hosts();
             return hosts
-                .find(|address| *address != subnet.network() && free(address))
+                .find(free)
                 .ok_or_else(|| Error::internal(format!("no available addresses in {subnet}")));
         };
         let address: IpAddr =
@@ -159,7 +163,7 @@ mod tests {
         assert_eq!(taken.len(), 5);
         let fresh = BTreeSet::new();
         assert_eq!(pool.choose(&fresh, Some("10.1.2.12")).unwrap().to_string(), "10.1.2.12");
-        for bad in ["10.1.2.9", "10.1.3.1", "x"] {
+        for bad in ["10.1.2.8", "10.1.2.9", "10.1.2.15", "10.1.3.1", "x"] {
             assert!(pool.choose(&fresh, Some(bad)).is_err(), "{bad}");
         }
         let six = Pool::new(&wish("fd00:1::/64", "fd00:1::5:0/112", ""), &[]).unwrap();

@@ -158,6 +158,7 @@ impl Networks {
         endpoint: EndpointSettings,
     ) -> Result<()> {
         let (network, endpoint) = (self.get(name)?, wanted(endpoint));
+        check_address(&network.name, &endpoint)?;
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
@@ -270,6 +271,19 @@ pub fn check(endpoint: &EndpointSettings) -> Result<()> {
     Err(Error::invalid(format!(
         "{what} is not offered in networks: containers find each other by name and alias"
     )))
+}
+
+/// Refuses an address of a user's choice where it could be another container's at the next start.
+///
+/// # Errors
+/// On a network that is not of a user's making.
+pub fn check_address(network: &str, endpoint: &EndpointSettings) -> Result<()> {
+    let ipam = endpoint.ipam_config.clone().unwrap_or_default();
+    let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if matches!(network, "bridge" | "host" | "none") && (set(&ipam.ipv4_address) || set(&ipam.ipv6_address)) {
+        return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+    }
+    Ok(())
 }
 
 /// As Docker derives them: what is learned of an address stays true when it is used again.

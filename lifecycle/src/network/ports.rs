@@ -1,6 +1,7 @@
 //! Published ports: which of the host's are meant, and whether they are free.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use bollard_stubs::models::PortBinding;
@@ -69,17 +70,27 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
     (first..=last).find(|number| free(*number)).ok_or_else(|| {
-        Error::internal(format!("driver failed programming external connectivity: Bind for {address}:{text} failed: port is already allocated"))
+        let failed = "driver failed programming external connectivity";
+        Error::internal(match bind(address, 0, kind) {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                format!("{failed}: listen {kind}4 {address}:{text}: bind: cannot assign requested address")
+            }
+            _ => format!("{failed}: Bind for {address}:{text} failed: port is already allocated"),
+        })
     })
 }
 
 /// The port, when it could be listened on.
 fn bindable(address: Ipv4Addr, number: u16, kind: &str) -> Option<u16> {
+    bind(address, number, kind).ok()
+}
+
+fn bind(address: Ipv4Addr, number: u16, kind: &str) -> io::Result<u16> {
     let bound = match kind {
         "udp" => UdpSocket::bind((address, number)).and_then(|socket| socket.local_addr()),
         _ => TcpListener::bind((address, number)).and_then(|socket| socket.local_addr()),
     };
-    bound.ok().map(|address| address.port())
+    bound.map(|address| address.port())
 }
 
 /// The host's ports that a container has.

@@ -16,7 +16,7 @@ use super::user::User;
 use crate::error::{Error, Result};
 
 pub use resources::update as updated_resources;
-pub use security::{capabilities, masked, read_only};
+pub use security::{capabilities, check_security, masked, read_only};
 
 /// The variable that every container has.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

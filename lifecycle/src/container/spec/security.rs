@@ -82,6 +82,14 @@ fn option<'a>(host: &'a HostConfig, key: &str) -> Option<&'a str> {
     options.filter_map(|text| text.strip_prefix(key)).find_map(|rest| rest.strip_prefix(['=', ':']))
 }
 
+/// Refuses a `--security-opt` that is not known.
+///
+/// # Errors
+/// With the option.
+pub fn check_security(host: &HostConfig) -> Result<()> {
+    seccomp(host).and(no_new_privileges(host)).map(drop)
+}
+
 pub(super) fn no_new_privileges(host: &HostConfig) -> Result<bool> {
     for text in host.security_opt.iter().flatten() {
         let key = text.split(['=', ':']).next().unwrap_or_default();
