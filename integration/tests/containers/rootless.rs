@@ -266,7 +266,10 @@ fn without_a_user_namespace_it_is_refused() {
     let problem =
         "linux.namespaces: needs a user namespace: without privilege over the host there can be no others";
     assert!(run.error().ends_with(&format!("config.json: {problem}")), "{run:#?}");
-    let check = c.call(&["check", c.bundle().to_str().unwrap()]);
+    let bundle = c.bundle().to_str().unwrap().to_owned();
+    let restored = c.call(&["restore", "--bundle", &bundle, "--image-path", &bundle, &c.id]);
+    assert!(restored.error().ends_with(problem), "{restored:#?}");
+    let check = c.call(&["check", &bundle]);
     assert!(check.stdout.contains(&format!("error: {problem};")), "{check:#?}");
 }
 

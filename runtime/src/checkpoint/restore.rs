@@ -13,7 +13,7 @@ use crate::log::Log;
 use crate::lsm;
 use crate::parent::create::{self, Undo};
 use crate::parent::error::{OrError, file_error};
-use crate::parent::spawn::Spawned;
+use crate::parent::spawn::{self, Spawned};
 use crate::parent::{idmap, output, sources};
 use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
@@ -86,6 +86,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     }
     create::check_terminal(&plan, wish.console_socket.is_some(), !wish.foreground)?;
     create::check_root(&plan.root.path)?;
+    spawn::refuse_alone(&plan, &host)?;
     if options.lsm_mount_context.is_some() && !lsm::Module::Selinux.enabled() {
         return Err(Error::Other("--lsm-mount-context: SELinux is not enabled on this host".into()));
     }
