@@ -292,15 +292,15 @@ fn what_cannot_be_saved_or_restored_is_said() {
     assert!(refused.error().contains("cannot be checkpointed in stopped state"), "{refused:#?}");
 }
 
+/// Whether this machine has one or not.
 #[test]
 fn without_criu_one_line_says_so() {
-    let c = container(COUNTER);
-    start_without_criu(&c);
+    let mut c = container("");
+    c.sleeping();
     let images = c.text_path("images");
-    let empty = |command: &mut Command| {
+    let refused = c.call_with(&["checkpoint", "--image-path", &images, &c.id], |command| {
         command.env("PATH", "/nowhere");
-    };
-    let refused = call_with(&c, "checkpoint", &["checkpoint", "--image-path", &images, &c.id], empty);
+    });
     assert!(refused.error().contains("\"criu\": executable file not found in $PATH"), "{refused:#?}");
     assert_eq!(c.status(), "running");
 }
@@ -321,12 +321,6 @@ fn criu_can_be_named() {
     c.globals = vec!["--criu=/no/such/criu".into()];
     let refused = restore(&c, &[]);
     assert!(refused.error().contains("/no/such/criu"), "{refused:#?}");
-}
-
-fn start_without_criu(c: &Container) {
-    c.write_config();
-    let bundle = c.text_path("");
-    c.call(&["run", "--detach", "--bundle", &bundle, &c.id]).ok();
 }
 
 /// criu's own reason, and where to read more.
