@@ -140,6 +140,13 @@ impl Container {
         self
     }
 
+    /// Removes the mounts on a destination and on what is below it.
+    pub fn unmount_below(&mut self, destination: &str) -> &mut Container {
+        let mounts = self.config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| !Path::new(mount["destination"].as_str().unwrap()).starts_with(destination));
+        self
+    }
+
     /// Adds a namespace to the list, or sets its path when it is there.
     pub fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Container {
         self.without_namespace(kind);

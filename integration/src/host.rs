@@ -1,8 +1,9 @@
 //! The kernel's view of a container from the host.
 
-use crate::proc;
+use crate::{proc, runtime};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The directory of a process in the cgroup version 1 hierarchy of a controller, if there is one.
 pub fn cgroup1(pid: i32, controller: &str) -> Option<PathBuf> {
@@ -105,4 +106,14 @@ pub fn kernel_at_least(major: u32, minor: u32) -> bool {
     let mut numbers =
         release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// Whether this kernel runs programs of 32 bits: asked outside of any container.
+///
+/// # Panics
+/// When the probe cannot be run.
+pub fn runs_x86() -> Option<()> {
+    let mut probe = Command::new(runtime::built("probe"));
+    let output = probe.args(["try", "syscall-of-x86", "20"]).output().unwrap();
+    (output.stdout == b"ok\n").then_some(())
 }

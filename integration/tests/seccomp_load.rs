@@ -6,7 +6,7 @@
 use integration::container::Container;
 use integration::outcome::Outcome;
 use integration::runtime::{built, runtime};
-use integration::{leaks, needs, rootfs, since};
+use integration::{host, leaks, needs, rootfs, since};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -119,15 +119,9 @@ fn a_failure_after_the_filter_is_still_told() {
     assert!(c.exec(&[], &["/no-program"]).error().contains("exec format error"));
 }
 
-/// Whether this kernel runs programs of 32 bits: asked outside of any container.
-fn has_x86() -> Option<()> {
-    let output = Command::new(built("probe")).args(["try", "syscall-of-x86", "20"]).output().unwrap();
-    (output.stdout == b"ok\n").then_some(())
-}
-
 #[test]
 fn calls_of_32_bits_are_filtered_by_their_own_numbers() {
-    needs!(has_x86(), "a kernel that runs 32-bit programs of x86");
+    needs!(host::runs_x86(), "a kernel that runs 32-bit programs of x86");
     // getpriority is 96 there, which is gettimeofday here.
     let rules = json!([{ "names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77 },
         { "names": ["getitimer"], "args": [{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }], "action": "SCMP_ACT_ERRNO", "errnoRet": 78 }]);
@@ -147,7 +141,7 @@ fn calls_of_32_bits_are_filtered_by_their_own_numbers() {
 
 #[test]
 fn the_default_profile_filters_calls_of_32_bits_too() {
-    needs!(has_x86(), "a kernel that runs 32-bit programs of x86");
+    needs!(host::runs_x86(), "a kernel that runs 32-bit programs of x86");
     let mut c = under_default(&[]);
     c.capabilities(&["CAP_SYS_ADMIN", "CAP_SYS_TIME"]);
     // umount2 is 52 there, reboot 88, settimeofday 79.

@@ -260,10 +260,7 @@ fn versions_of_the_specification() {
 
 #[test]
 fn ids_that_are_none() {
-    for id in ["", ".", "..", "../x", "a/b", "/abs", "a b", "a\nb", "ä", "a:b", "a\0b"] {
-        if id.contains('\0') {
-            continue; // Cannot be passed as an argument.
-        }
+    for id in ["", ".", "..", "../x", "a/b", "/abs", "a b", "a\nb", "ä", "a:b"] {
         let c = Container::new();
         c.write_config();
         for args in [
@@ -315,7 +312,7 @@ fn a_root_that_is_none() {
     let mut c = Container::new();
     c.put("/root/path", json!("no-such-rootfs"));
     let run = c.run(&[]);
-    assert!(run.error().contains("no-such-rootfs") || run.error().contains("rootfs"), "{run:#?}");
+    assert!(run.error().contains("rootfs"), "{run:#?}");
     assert_refused(&c, &run);
 
     let mut c = Container::new();
@@ -381,7 +378,7 @@ fn variables_that_are_none() {
     c.put("/process/env/-", json!("=value")).put("/process/env/-", json!("NO_EQUALS_SIGN"));
     since!("refusal of malformed variables", "runc 1.0", "crun -");
     let run = c.run(&[]);
-    if !run.status.success() {
+    if runtime().is_ours() || !run.status.success() {
         assert_refused(&c, &run);
     }
 }
@@ -448,7 +445,7 @@ fn a_cwd_that_cannot_be_entered() {
     let mut c = Container::new();
     c.put("/process/cwd", json!("relative"));
     let run = c.run(&[]);
-    if !run.status.success() {
+    if runtime().is_ours() || !run.status.success() {
         assert_refused(&c, &run);
     }
 }
@@ -490,7 +487,7 @@ fn mounts_that_are_none() {
     let mut c = Container::new();
     c.mount(json!({ "destination": "", "type": "tmpfs", "source": "tmpfs" }));
     let run = c.run(&[]);
-    if !run.status.success() {
+    if runtime().is_ours() || !run.status.success() {
         assert_refused(&c, &run);
     }
 }

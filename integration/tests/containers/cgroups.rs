@@ -34,8 +34,8 @@ fn cgroups_path_is_as_asked() {
         c.put("/linux/cgroupsPath", json!(path));
         let pid = c.sleeping();
         let groups = proc::cgroups(&pid.to_string());
-        let memory = groups.get("pids").or_else(|| groups.get("")).unwrap();
-        assert!(memory.ends_with(&path) && memory.ends_with(end), "{memory}");
+        let group = groups.get("pids").or_else(|| groups.get("")).unwrap();
+        assert!(group.ends_with(&path) && group.ends_with(end), "{group}");
         c.delete_force().ok();
         leaks::sweep(&c.id);
     }

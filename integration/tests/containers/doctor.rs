@@ -8,14 +8,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-macro_rules! ours {
-    () => {
-        if !runtime().is_ours() {
-            skip!("needs Corten");
-        }
-    };
-}
-
 /// The entries by area and name.
 type Entries = BTreeMap<(String, String), Value>;
 

@@ -138,7 +138,7 @@ fn pids_limit() {
 /// Some namespaces are entered by a process before the container's, which is not to need room.
 #[test]
 fn room_for_one_process_is_enough() {
-    since!("-", "runc -", "crun -");
+    since!("room for what enters namespaces first", "runc -", "crun -");
     for namespace in ["time", "pid"] {
         let mut c = Container::new();
         c.namespace(namespace, None);

@@ -1,17 +1,13 @@
 //! `--log`, `--log-format`, `--log-level`, `--debug`; where errors go and what they look like; exit codes.
 
+use super::bare;
 use integration::container::Container;
 use integration::outcome::LogLine;
 use integration::runtime::{Kind, runtime};
 use integration::since;
 use serde_json::Value;
 use std::fs;
-use std::process::{Command, Output};
-
-/// The runtime with exactly these arguments, outside of any container.
-fn bare(args: &[&str]) -> Output {
-    Command::new(&runtime().path).args(args).output().unwrap()
-}
+use std::process::Command;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -4,6 +4,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// Leaves a test of what only Corten has.
+macro_rules! ours {
+    () => {
+        if !integration::runtime::runtime().is_ours() {
+            integration::skip!("needs Corten");
+        }
+    };
+}
+
 mod bad_input;
 mod callers;
 mod capabilities;
@@ -36,3 +45,10 @@ mod terminal;
 mod trace;
 
 use integration::container::parse_report as parse;
+use integration::runtime::runtime;
+use std::process::{Command, Output};
+
+/// The runtime with exactly these arguments, outside of any container.
+fn bare(args: &[&str]) -> Output {
+    Command::new(&runtime().path).args(args).output().unwrap()
+}

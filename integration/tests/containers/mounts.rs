@@ -364,10 +364,7 @@ fn a_cgroup2_mount_agrees_with_the_cgroup_namespace() {
 #[test]
 fn dev_may_be_bound_from_the_host() {
     let mut c = Container::new();
-    c.config["mounts"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    c.unmount_below("/dev");
     c.mount(
         json!({ "destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rprivate"] }),
     );
@@ -400,10 +397,7 @@ fn an_image_whose_dev_is_a_link_and_no_mount_on_it() {
     fs::write(outside.join("ptmx"), "precious").unwrap();
     fs::remove_dir(c.rootfs("dev")).unwrap();
     symlink(&outside, c.rootfs("dev")).unwrap();
-    c.config["mounts"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    c.unmount_below("/dev");
     since!("devices without following /dev", "runc 1.5", "crun 1.28");
     let _ = c.run(&[]);
     assert_eq!(fs::read_to_string(outside.join("ptmx")).unwrap(), "precious");
