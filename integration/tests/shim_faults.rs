@@ -208,10 +208,12 @@ fn a_killed_shim_is_cleaned_up_after() {
 #[test]
 fn a_runtime_dies_with_its_shim() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    pod.script_runtime("[ $verb = create ] && exec sleep 1234567");
+    // A time that nobody else sleeps.
+    let time = (1_000_000 + std::process::id()).to_string();
+    pod.script_runtime(&format!("[ $verb = create ] && exec sleep {time}"));
     pod.send_create(0, &Stdio::default());
     let stuck = || {
-        let is = |pid: &i32| proc::nul_separated(&format!("/proc/{pid}/cmdline")) == ["sleep", "1234567"];
+        let is = |pid: &i32| proc::nul_separated(&format!("/proc/{pid}/cmdline")) == ["sleep", &time];
         proc::pids().into_iter().filter(is).filter(|pid| host::alive(*pid)).count()
     };
     until("the runtime is at work", || stuck() == 1);

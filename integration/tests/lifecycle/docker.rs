@@ -121,7 +121,7 @@ fn containers_live_and_end() {
         ("script -qec 'docker exec -t live tty' /dev/null", 0, &["/dev/pts/"]),
         ("docker exec live sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c", 0, &["5242880"]),
         (
-            "docker exec -d live sh -c 'echo detached > /tmp/detached' && sleep 0.3 && docker exec live cat /tmp/detached",
+            "docker exec -d live sh -c 'echo detached > /tmp/detached' && until docker exec live grep . /tmp/detached; do sleep 0.05; done",
             0,
             &["detached"],
         ),
@@ -246,7 +246,7 @@ fn files_go_in_and_out() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
     let checks: &[Check<'_>] = &[
         (
-            "docker run -d --network none --name box -v data:/data busybox sh -c 'mkdir /new; echo x > /new/file; rm /bin/dd; echo y >> /etc/group; sleep 60' && sleep 0.3",
+            "docker run -d --network none --name box -v data:/data busybox sh -c 'mkdir /new; echo x > /new/file; rm /bin/dd; echo y >> /etc/group; sleep 60' && until docker exec box grep -qx y /etc/group; do sleep 0.05; done",
             0,
             &[],
         ),
@@ -359,8 +359,12 @@ fn containers_find_each_other() {
     let serve = "sh -c 'while :; do echo served | nc -l -p 80; done'";
     let web = format!("docker run -d --name web -p 127.0.0.1:8080:80 -p 9000:80 -p 7000 busybox {serve}");
     let peer = format!("docker run -d --name peer --network mine --network-alias other busybox {serve}");
-    let knock = "sleep 0.3; docker run --rm --network host busybox nc -w 2";
-    let [first, second] = [format!("{knock} 127.0.0.1 8080"), format!("{knock} 127.0.0.1 9000")];
+    let knock = |port| {
+        format!(
+            "docker run --rm --network host busybox sh -c 'until nc -w 2 127.0.0.1 {port}; do sleep 0.05; done'"
+        )
+    };
+    let [first, second] = [knock(8080), knock(9000)];
     let checks: &[Check<'_>] = &[
         (
             "docker run --rm busybox sh -c 'ip -4 addr show eth0; ip route; cat /etc/hosts'",
@@ -397,13 +401,13 @@ fn containers_find_each_other() {
         ("docker network create mine", 1, &["already exists"]),
         (&peer, 0, &[]),
         (
-            "sleep 0.3; docker run --rm --network mine busybox sh -c 'nc -w 2 peer 80; sleep 0.5; nc -w 2 other 80'",
+            "docker run --rm --network mine busybox sh -c 'for n in peer other; do until nc -w 2 $n 80; do sleep 0.05; done; done'",
             0,
             &["served\nserved"],
         ),
         // By another name from now on, and by that of the network.
         (
-            "docker rename peer pear && sleep 0.3 && docker run --rm --network mine busybox sh -c 'nc -w 2 pear 80; sleep 0.5; nc -w 2 pear.mine 80; nslookup peer' ; docker rename pear peer",
+            "docker rename peer pear && docker run --rm --network mine busybox sh -c 'for n in pear pear.mine; do until nc -w 2 $n 80; do sleep 0.05; done; done; nslookup peer' ; docker rename pear peer",
             0,
             &["served\nserved", "NXDOMAIN"],
         ),
