@@ -78,11 +78,19 @@ fn run(mut command: Command) -> (bool, Counts) {
     let readers =
         [forward(child.stdout.take().unwrap(), lines.clone()), forward(child.stderr.take().unwrap(), lines)];
     let mut counts = Counts::default();
+    let (before, mut touched) = (loopback(), false);
     loop {
         match received.recv_timeout(PATIENCE) {
             Ok(line) => {
                 println!("{line}");
                 counts.add(&line);
+                if !touched && loopback() != before {
+                    touched = true;
+                    counts
+                        .failures
+                        .push(format!("(the machine's loopback interface was changed before {line:?})"));
+                    counts.failed += 1;
+                }
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -104,7 +112,12 @@ fn run(mut command: Command) -> (bool, Counts) {
         counts.failures.push("(a test program that did not end by itself: see \"target failed\")".into());
         counts.failed = 1;
     }
-    (success, counts)
+    (success && !touched, counts)
+}
+
+/// The state of the machine's own loopback interface, which no test may change: nothing else that listens there would answer.
+fn loopback() -> String {
+    std::fs::read_to_string("/sys/class/net/lo/flags").unwrap_or_default()
 }
 
 /// Ends cargo and the test programs it started.
