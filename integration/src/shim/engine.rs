@@ -255,6 +255,7 @@ impl Engine {
         let log = self.directory.join(format!("{name}.log"));
         let log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
         let before = self.processes_of(command[0]);
+        let words: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         let mut command = self.command(command);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         // A wrapper that starts the daemon and goes: reaped with this program's other children.
@@ -262,7 +263,9 @@ impl Engine {
         let program = command.get_args().nth(9).unwrap().to_string_lossy().into_owned();
         let mut found = None;
         until("the daemon runs", || {
-            found = self.processes_of(&program).into_iter().find(|pid| !before.contains(pid));
+            // Not what it starts as itself, as an engine its loggers.
+            let is = |pid: &i32| proc::nul_separated(&format!("/proc/{pid}/cmdline")) == words;
+            found = self.processes_of(&program).into_iter().find(|pid| !before.contains(pid) && is(pid));
             found.is_some()
         });
         self.daemons.push((name.to_owned(), found.unwrap()));
