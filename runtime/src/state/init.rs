@@ -32,7 +32,12 @@ pub fn init(record: &Record) -> Result<Option<Init>> {
         Ok(pidfd) => pidfd,
         // No process has this number, or a thread has it (pidfd_open(2)).
         Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(unknown("pidfd_open", record.pid.to_string(), errno.into())),
+        Err(errno) => {
+            return match is_another(record) {
+                true => Ok(None),
+                false => Err(unknown("pidfd_open", record.pid.to_string(), errno.into())),
+            };
+        }
     };
     let times = process_times(record.pid);
     if pidfd::has_exited(pidfd.as_fd(), 0) != Ok(false) {
@@ -44,6 +49,17 @@ pub fn init(record: &Record) -> Result<Option<Init>> {
         }
         Ok(_) => Ok(None),
         Err(error) => Err(unknown("read", format!("/proc/{}/stat", record.pid), error)),
+    }
+}
+
+/// Whether the process that a record means has ended for certain, as far as procfs tells.
+fn is_another(record: &Record) -> bool {
+    match process_times(record.pid) {
+        Ok((start_time, ended)) => ended || start_time != record.start_time,
+        // There is none of this number, or there is no /proc.
+        Err(error) => {
+            error.kind() == io::ErrorKind::NotFound && process_times(nix::unistd::getpid().as_raw()).is_ok()
+        }
     }
 }
 
