@@ -110,12 +110,12 @@ const APART: &[Check] = &[
         &["2"],
     ),
     (
-        "docker run -d --name web -p 127.0.0.1:8080:80 busybox sh -c 'while :; do echo served | nc -l -p 80; done' && until docker run --rm --network host busybox nc -w 2 127.0.0.1 8080; do sleep 0.1; done; docker rm -f web",
+        "docker run -d --name web -p 127.0.0.1:8080:80 busybox sh -c 'while :; do echo served | nc -l -p 80; done' && until docker run --rm --network host busybox nc -w 2 127.0.0.1 8080 | grep .; do sleep 0.1; done; docker rm -f web",
         0,
         &["served"],
     ),
     (
-        "docker network create mine && docker run -d --name peer --network mine busybox sh -c 'while :; do echo named | nc -l -p 80; done' && until docker run --rm --network mine busybox nc -w 2 peer 80; do sleep 0.1; done; docker rm -f peer; docker network rm mine",
+        "docker network create mine && docker run -d --name peer --network mine busybox sh -c 'while :; do echo named | nc -l -p 80; done' && until docker run --rm --network mine busybox nc -w 2 peer 80 | grep .; do sleep 0.1; done; docker rm -f peer; docker network rm mine",
         0,
         &["named"],
     ),

@@ -18,7 +18,7 @@ services:
   api:
     build: {context: ., args: {WORD: built}}
     depends_on: {store: {condition: service_healthy}}
-    command: sh -c "nc -w 5 store 5432 > /got; while :; do cat /word /got | nc -l -p 80; done"
+    command: sh -c "until nc -w 5 store 5432 | grep . > /got; do sleep 0.1; done; while :; do cat /word /got | nc -l -p 80; done"
   web:
     image: busybox
     depends_on: [api]
@@ -44,11 +44,15 @@ fn compose_runs_an_application_of_three_services() {
         ("cd app; docker-compose ps", 0, &["app_store_1", "Up (healthy)", "127.0.0.1:8088->80/tcp"]),
         // By the service's name; what it says came over the same way, from the volume.
         (
-            "cd app; for i in $(seq 50); do docker-compose exec -T web nc -w 2 api 80 && break; sleep 0.1; done",
+            "cd app; for i in $(seq 50); do docker-compose exec -T web nc -w 2 api 80 | grep -A1 built && break; sleep 0.1; done",
             0,
             &["built\nstored"],
         ),
-        ("for i in $(seq 50); do busybox nc -w 2 127.0.0.1 8088 && break; sleep 0.1; done", 0, &["test"]),
+        (
+            "for i in $(seq 50); do busybox nc -w 2 127.0.0.1 8088 | grep . && break; sleep 0.1; done",
+            0,
+            &["test"],
+        ),
         (
             "cd app; docker-compose restart -t 0 store && docker-compose up -d --scale web=1",
             0,

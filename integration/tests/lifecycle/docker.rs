@@ -361,7 +361,7 @@ fn containers_find_each_other() {
     let peer = format!("docker run -d --name peer --network mine --network-alias other busybox {serve}");
     let knock = |port| {
         format!(
-            "docker run --rm --network host busybox sh -c 'until nc -w 2 127.0.0.1 {port}; do sleep 0.05; done'"
+            "docker run --rm --network host busybox sh -c 'until nc -w 2 127.0.0.1 {port} | grep .; do sleep 0.05; done'"
         )
     };
     let [first, second] = [knock(8080), knock(9000)];
@@ -401,13 +401,13 @@ fn containers_find_each_other() {
         ("docker network create mine", 1, &["already exists"]),
         (&peer, 0, &[]),
         (
-            "docker run --rm --network mine busybox sh -c 'for n in peer other; do until nc -w 2 $n 80; do sleep 0.05; done; done'",
+            "docker run --rm --network mine busybox sh -c 'for n in peer other; do until nc -w 2 $n 80 | grep .; do sleep 0.05; done; done'",
             0,
             &["served\nserved"],
         ),
         // By another name from now on, and by that of the network.
         (
-            "docker rename peer pear && docker run --rm --network mine busybox sh -c 'for n in pear pear.mine; do until nc -w 2 $n 80; do sleep 0.05; done; done; nslookup peer' ; docker rename pear peer",
+            "docker rename peer pear && docker run --rm --network mine busybox sh -c 'for n in pear pear.mine; do until nc -w 2 $n 80 | grep .; do sleep 0.05; done; done; nslookup peer' ; docker rename pear peer",
             0,
             &["served\nserved", "NXDOMAIN"],
         ),
@@ -449,7 +449,7 @@ fn containers_find_each_other() {
             &["3\n"],
         ),
         (
-            "docker network connect mine web && docker exec web ip -4 addr show eth1 && docker run --rm --network mine busybox nc -w 2 web 80 && docker network disconnect mine web && docker exec web ip -4 addr show eth1",
+            "docker network connect mine web && docker exec web ip -4 addr show eth1 && docker run --rm --network mine busybox sh -c 'until nc -w 2 web 80 | grep .; do sleep 0.05; done' && docker network disconnect mine web && docker exec web ip -4 addr show eth1",
             1,
             &["10.99.0.", "served"],
         ),

@@ -174,7 +174,7 @@ fn a_user_without_privilege_has_an_engine() {
     ];
     if networks {
         checks.push((
-            "docker network create mine && docker run -d --name server --network mine busybox sh -c 'while :; do echo served | nc -l -p 80; done' && for i in $(seq 50); do docker run --rm --network mine busybox nc -w 2 server 80 && break; done; docker rm -f server",
+            "docker network create mine && docker run -d --name server --network mine busybox sh -c 'while :; do echo served | nc -l -p 80; done' && for i in $(seq 50); do docker run --rm --network mine busybox nc -w 2 server 80 | grep . && break; done; docker rm -f server",
             0,
             &["served"],
         ));
