@@ -3,7 +3,9 @@
 use integration::container::{Container, cgroup2_view, parse_report};
 use integration::report::capability_names;
 use integration::sockets::Receiver;
+use integration::trace::{self, Ending, Fault, Place, Who};
 use integration::{host, leaks, outcome, proc, since, skip};
+use nix::errno::Errno;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -518,6 +520,41 @@ fn a_limit_on_processes_keeps_nobody_out() {
         assert_eq!(terminal.fds.len(), 1, "{limit}");
         assert_eq!(host::members(&directory).len(), 2, "{limit}: both are in it");
     }
+}
+
+/// Where the process cannot be born in the container's control group it is moved there, with a terminal as without one.
+#[test]
+fn what_cannot_be_born_in_its_group_is_moved_there() {
+    ours!();
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let pid = c.sleeping();
+    let directory = host::cgroup2(pid).unwrap();
+    let socket = c.path("console.sock");
+    let words = ["exec", "-t", "-d", "--console-socket", socket.to_str().unwrap(), &c.id, "/probe", "sleep"];
+    let mut terminals = Vec::new();
+    let mut exec = |fault| {
+        let _ = fs::remove_file(&socket);
+        let receiver = Receiver::at(&socket);
+        let mut command = c.command("exec", &words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let traced = trace::run(command, fault);
+        assert_eq!(traced.ending, Ending::Exited(0), "{fault:?}");
+        terminals.push(receiver.receive());
+        traced.calls_of(Who::Program)
+    };
+    let clone = exec(None).iter().position(|call| *call == libc::SYS_clone3).unwrap();
+    let errors = [Errno::EAGAIN, Errno::EACCES, Errno::EINVAL, Errno::EOPNOTSUPP];
+    for error in errors {
+        exec(Some((Place::Nth(Who::Program, clone), Fault::Fail(error))));
+    }
+    // Where its first process has gone, another one can be.
+    let below = directory.join("below");
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("cgroup.procs"), pid.to_string()).unwrap();
+    exec(Some((Place::Nth(Who::Program, clone), Fault::Fail(Errno::EBUSY))));
+    assert_eq!((host::members(&directory).len(), host::members(&below).len()), (1 + errors.len(), 2));
+    assert!(terminals.iter().all(|terminal| terminal.fds.len() == 1));
 }
 
 #[test]

@@ -107,8 +107,11 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     let cgroup = target.record.cgroup.as_ref().map(Cgroup::open).transpose()?.unwrap_or_default();
     let place = cgroup.for_exec(&options.cgroups, target.init.pid)?;
     let mut steps = Steps::begin("enter the container");
-    let enter =
-        |place: &ExecTarget, way| enter(target, &planned, target.filter.as_ref(), place, way, options);
+    // Once, however often it takes: whoever waits for the terminal waits for one connection.
+    let console = options.console_socket.as_deref().map(|path| output::connect("--console-socket", path));
+    let console = console.transpose()?;
+    let console = console.as_ref().map(AsFd::as_fd);
+    let enter = |place: &ExecTarget, way| enter(target, &planned, console, place, way, options);
     // A terminal that was handed over once cannot be handed over again.
     let once = planned.terminal && options.console_socket.is_some();
     let way = if once && cgroup.has_no_room_for(2) { Way::Moved } else { Way::Born };
@@ -117,12 +120,10 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
         Err(Error::System { errno: Errno::EBUSY, .. }) if place.fallback()?.is_some() => {
             enter(&place.fallback()?.unwrap_or_default(), way)?
         }
-        // A limit on processes, which counts the go-between as well, is reached; a user comes from another part of the
-        // tree; the kernel cannot do it: there the process can be moved all the same, as runc does.
-        Err(Error::System {
-            errno: Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP,
-            ..
-        }) if way == Way::Born && !once => enter(&place, Way::Moved)?,
+        // A limit on processes is reached, which counts the go-between as well.
+        Err(Error::System { errno: Errno::EAGAIN, .. }) if way == Way::Born && !once => {
+            enter(&place, Way::Moved)?
+        }
         result => result?,
     };
     steps.then("wait until the program runs");
@@ -158,18 +159,13 @@ enum Way {
 fn enter(
     target: &Target,
     planned: &ProcessPlan,
-    filter: Option<&Filter>,
+    console_socket: Option<BorrowedFd<'_>>,
     place: &ExecTarget,
     way: Way,
     options: &Options,
 ) -> Result<(Wire, i32)> {
     let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
     let (parent_wire, child_wire) = Wire::pair().or_error(|| "create a socket pair".into())?;
-    let console_socket = options
-        .console_socket
-        .as_deref()
-        .map(|path| output::connect("--console-socket", path))
-        .transpose()?;
     let namespaces = target.record.namespaces;
     let time = namespaces & plan::namespaces::NEWTIME != 0;
     let time_namespace = time.then(|| open_time(target)).transpose()?;
@@ -184,8 +180,8 @@ fn enter(
         namespaces: namespaces & !plan::namespaces::NEWTIME,
         time_namespace: time_namespace.as_ref().map(AsFd::as_fd),
         cgroup_files: &cgroup_files,
-        console_socket: console_socket.as_ref().map(AsFd::as_fd),
-        filter,
+        console_socket,
+        filter: target.filter.as_ref(),
         keyring: CString::new(format!("_ses.{}", target.record.id)).ok(),
         personality: target.defaults.personality,
         preserve_fds: options.preserve_fds,
@@ -194,8 +190,15 @@ fn enter(
     let mut go_between = || result = Some(go_between(&entering));
     // Born in the container's control group, where its child stays.
     let cgroup = place.clone_target().filter(|_| born);
-    clone::with_borrowed_memory(false, cgroup, &mut go_between)
-        .or_error(|| "clone into the container's cgroup".into())?;
+    let born = match clone::with_borrowed_memory(false, cgroup, &mut go_between) {
+        // A limit on processes is reached; a user comes from another part of the tree; the kernel cannot do it. There the
+        // process can be moved all the same, as runc does; and so far nothing has been done, nor a terminal handed over.
+        Err(Errno::EAGAIN | Errno::EACCES | Errno::EINVAL | Errno::EOPNOTSUPP) if cgroup.is_some() => {
+            clone::with_borrowed_memory(false, None, &mut go_between).map(|()| false)
+        }
+        done => done.map(|()| born),
+    };
+    let born = born.or_error(|| "clone into the container's cgroup".into())?;
     let pid = result.unwrap_or_else(|| Err(Error::Other("the go-between ended early".into())))?;
     if !born && let Err(error) = place.attach(pid) {
         end(pid);
