@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "test.sh: run it as root (sudo $0)" >&2; exit 1; }
 mode=${1:-all}
 say() { printf '\n# [%4ds] %s\n' "$SECONDS" "$*"; }
+space() { df --output=avail -BG target | tail -n 1 | tr -dc 0-9; }
 
 packages=(
   gcc libc6-dev ca-certificates libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
@@ -33,6 +34,7 @@ release=$!
 
 # Other releases of containerd, and crictl, which Debian 12 does not have: without them their tests are skipped.
 mkdir -p target
+[ "$(space)" -ge 10 ] || say "$(space) GB of space are free: what is built here takes 10"
 integration/src/shim/fetch-engines.sh > target/fetch-engines.log 2>&1 &
 engines=$!
 integration/tests/lifecycle/fetch-clients.sh > target/fetch-clients.log 2>&1 &
@@ -95,7 +97,7 @@ if [ ${#failed[@]} -gt 0 ]; then
     printf '\n# failed: %s\n' "$name"
     failures "target/test-$name.log"
   done
-  say "failed: ${failed[*]}"
+  say "failed: ${failed[*]} ($(space) GB of space are free)"
   exit 1
 fi
 say "all passed"
