@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::container::{Container, Exec};
-use crate::error::{Error, Result};
+use crate::error::{Result, error};
 use crate::events::Events;
 use crate::files;
 use crate::image::{Image, Store};
@@ -141,10 +141,8 @@ impl Engine {
             all.range(text.to_owned()..).take_while(|(id, _)| !text.is_empty() && id.starts_with(text));
         match (of.next(), of.next()) {
             (Some((_, container)), None) => Ok(Arc::clone(container)),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("Multiple IDs found with provided prefix: {text}")))
-            }
-            _ => Err(Error::not_found(format!("No such container: {text}"))),
+            (Some(_), Some(_)) => Err(error!(invalid, "Multiple IDs found with provided prefix: {text}")),
+            _ => Err(error!(not_found, "No such container: {text}")),
         }
     }
 
@@ -195,11 +193,7 @@ impl Engine {
     /// # Errors
     /// When there is none.
     pub fn exec(&self, id: &str) -> Result<Arc<Exec>> {
-        self.execs
-            .lock()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        self.execs.lock().get(id).cloned().ok_or_else(|| error!(not_found, "No such exec instance: {id}"))
     }
 
     /// The ids of a container's processes.
@@ -238,9 +232,10 @@ impl Engine {
 fn check_free(all: &BTreeMap<String, Arc<Container>>, name: &str) -> Result<()> {
     match all.values().find(|other| other.record().name == name) {
         None => Ok(()),
-        Some(other) => Err(Error::conflict(format!(
+        Some(other) => Err(error!(
+            conflict,
             "Conflict. The container name \"/{name}\" is already in use by container \"{}\". You have to remove (or rename) that container to be able to reuse that name.",
             other.id
-        ))),
+        )),
     }
 }

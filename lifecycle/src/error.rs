@@ -112,3 +112,15 @@ impl From<tokio::task::JoinError> for Error {
         Self::internal(format!("a task of the engine broke off: {error}"))
     }
 }
+
+/// An [`Error`] of a kind, with a text as `format!` has it: `error!(invalid, "no such thing: {name}")`.
+macro_rules! error {
+    ($kind:ident, $($text:tt)+) => { $crate::error::Error::$kind(format!($($text)+)) };
+}
+
+/// Returns with such an error.
+macro_rules! bail {
+    ($kind:ident, $($text:tt)+) => { return Err($crate::error::error!($kind, $($text)+)) };
+}
+
+pub(crate) use {bail, error};

@@ -1,54 +1,15 @@
-//! Patterns of paths, as Go's `path.Match` has them and `.dockerignore` besides: `*` and `?` do not cross a slash,
-//! `**` does, `[a-z]` is one of several characters. The time is bounded by pattern times text, whoever wrote them: they
-//! become regular expressions, as in moby's `patternmatcher`, of a kind that never goes back.
+//! Patterns of paths, as in `.dockerignore`: `*` and `?` do not cross a slash, `**` between slashes does, `[a-z]` is one
+//! of several characters. The time is bounded by pattern times text, whoever wrote them: they become regular expressions
+//! of a kind that never goes back.
 
-use std::iter::Peekable;
-use std::str::Chars;
-
-use regex::Regex;
+use globset::{GlobBuilder, GlobMatcher};
 
 /// A pattern; `None` when it is malformed.
-pub fn compile(pattern: &str) -> Option<Regex> {
-    let mut chars = pattern.chars().peekable();
-    let mut text = String::from("(?s)^");
-    while let Some(c) = chars.next() {
-        match c {
-            '*' if chars.next_if_eq(&'*').is_none() => text += "[^/]*",
-            // It may also stand for nothing.
-            '*' if chars.next_if_eq(&'/').is_some() => text += "(.*/)?",
-            '*' => text += ".*",
-            '?' => text += "[^/]",
-            '[' => text += &class(&mut chars)?,
-            '\\' => text += &literal(chars.next()?),
-            c => text += &literal(c),
-        }
-    }
-    Regex::new(&(text + "$")).ok()
-}
-
-fn literal(c: char) -> String {
-    regex::escape(c.encode_utf8(&mut [0; 4]))
-}
-
-/// What is between brackets, of which the first one is read: characters and ranges of them.
-fn class(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
-    let negated = chars.next_if_eq(&'^').is_some();
-    let one = |chars: &mut Peekable<Chars<'_>>| {
-        let escaped = chars.next_if_eq(&'\\').is_some();
-        chars.next_if(|c| escaped || *c != ']').map(literal)
-    };
-    let mut ranges = one(chars)?;
-    loop {
-        if chars.next_if_eq(&'-').is_some() {
-            ranges = ranges + "-" + &one(chars)?;
-        }
-        match one(chars) {
-            Some(more) => ranges += &more,
-            None => break,
-        }
-    }
-    chars.next()?;
-    Some(if negated { format!("[^/{ranges}]") } else { format!("[{ranges}&&[^/]]") })
+pub fn compile(pattern: &str) -> Option<GlobMatcher> {
+    // Braces are nothing special to Docker.
+    let pattern = pattern.replace('{', r"\{").replace('}', r"\}");
+    let mut builder = GlobBuilder::new(&pattern);
+    Some(builder.literal_separator(true).backslash_escape(true).build().ok()?.compile_matcher())
 }
 
 /// Whether a pattern is that of a whole text; a malformed one is that of none.
@@ -75,7 +36,8 @@ mod tests {
             ("**/a", "a"),
             ("**/a", "x/y/a"),
             ("a/**", "a/b/c"),
-            ("a**c", "a/b/c"),
+            ("a/**/c", "a/c"),
+            ("{a,b}", "{a,b}"),
             ("[a-c]x[^0]", "bxy"),
             (r"\*", "*"),
         ] {

@@ -21,7 +21,7 @@
 //! | [`logger`] | the process that writes a container's log |
 //! | [`rootless`] | the engine of a user without privilege |
 //! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
-//! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`], [`program`] | what all of them need |
+//! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`], [`program`], [`said`] | what all of them need |
 //! | [`sys`] | every unsafe line |
 #![deny(unsafe_code)]
 #![recursion_limit = "256"]
@@ -41,6 +41,7 @@ pub mod network;
 pub mod program;
 pub mod registry;
 pub mod rootless;
+pub mod said;
 pub mod sys;
 pub mod task;
 pub mod time;

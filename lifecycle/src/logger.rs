@@ -10,7 +10,6 @@
 
 mod jsonfile;
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -44,9 +43,6 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 pub struct Config {
     /// The log, and when it is rotated; without one, nothing is written.
     pub log: Option<(PathBuf, Rotation)>,
-    /// What is said of the container in each line.
-    #[serde(default)]
-    pub attributes: BTreeMap<String, String>,
     /// The socket that it serves.
     pub socket: PathBuf,
 }
@@ -74,7 +70,7 @@ pub fn run(config: &Path) -> Result<()> {
     let listener = UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
     listener.set_nonblocking(true)?;
     let log = match &config.log {
-        Some((path, rotation)) => Some(JsonFile::open(path, *rotation, &config.attributes)?),
+        Some((path, rotation)) => Some(JsonFile::open(path, *rotation)?),
         None => None,
     };
     nix::unistd::write(&ready, b"1")?;

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use bollard_stubs::models::HostConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 
 /// Whether this process is root in a user namespace only.
@@ -30,22 +29,6 @@ pub fn opaque() -> &'static str {
     if is() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
 }
 
-/// Refuses what such an engine cannot do.
-///
-/// # Errors
-/// With the option.
-pub fn refuse(host: &HostConfig) -> Result<()> {
-    if is()
-        && (host.publish_all_ports == Some(true)
-            || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()))
-    {
-        return Err(Error::invalid(
-            "published ports need an engine that runs as root: this one has a network of its own",
-        ));
-    }
-    Ok(())
-}
-
 /// A directory of this user's, by the variable of the XDG base directory specification.
 ///
 /// # Errors
@@ -56,9 +39,7 @@ pub fn directory(variable: &str, below_home: Option<&str>) -> Result<PathBuf> {
     let found = of(variable).or_else(home);
     let found = found.map(|path| path.join("corten"));
     found.ok_or_else(|| {
-        Error::invalid(format!(
-            "without root, {variable} must be set, or --root, --exec-root and -H be given"
-        ))
+        error!(invalid, "without root, {variable} must be set, or --root, --exec-root and -H be given")
     })
 }
 
@@ -104,7 +85,7 @@ pub fn enter(exec_root: &Path) -> Result<()> {
         .arg(own)
         .args(std::env::args_os().skip(1))
         .exec();
-    Err(Error::internal(format!("join the user's namespaces with nsenter: {failed}")))
+    Err(error!(internal, "join the user's namespaces with nsenter: {failed}"))
 }
 
 /// Makes the namespaces.
@@ -122,9 +103,10 @@ fn hold(exec_root: &Path) -> Result<Holder> {
     let mut ready = [0; 1];
     let said = child.stdout.take().map(|mut out| out.read_exact(&mut ready));
     if !matches!(said, Some(Ok(()))) {
-        return Err(Error::internal(
-            "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, and newuidmap (apt-get install uidmap)",
-        ));
+        bail!(
+            internal,
+            "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, and newuidmap (apt-get install uidmap)"
+        );
     }
     let holder = Holder::of(child.id()).ok_or_else(|| Error::internal("the namespaces are gone again"))?;
     if let Err(error) = way_out(exec_root, holder.pid) {
@@ -165,7 +147,7 @@ fn way_out(exec_root: &Path, pid: u32) -> Result<()> {
         Ok(()) => Ok(()),
         Err(_) => {
             let said = std::fs::read_to_string(&path).unwrap_or_default();
-            Err(Error::internal(format!("slirp4netns: {}", said.trim())))
+            Err(error!(internal, "slirp4netns: {}", said.trim()))
         }
     }
 }
@@ -177,7 +159,7 @@ fn way_out(exec_root: &Path, pid: u32) -> Result<()> {
 pub fn keep() -> Result<()> {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     if !up.is_ok_and(|status| status.success()) {
-        return Err(Error::internal("ip link set lo up failed (apt-get install iproute2)"));
+        bail!(internal, "ip link set lo up failed (apt-get install iproute2)");
     }
     println!("ready");
     loop {

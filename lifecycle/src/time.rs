@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 pub use jiff::Timestamp as Time;
 
 /// What Docker writes for a time that has not come: Go's zero time.
@@ -32,34 +33,16 @@ pub fn between(start: Time, end: Time) -> Duration {
     start.duration_until(end).try_into().unwrap_or_default()
 }
 
-/// What a query may say: seconds with or without a fraction, RFC 3339, or a time ago such as `10m`.
+/// What a query may say: RFC 3339, a time ago such as `10m`, or seconds since 1970 with or without a fraction.
 pub fn from_query(text: &str) -> Option<Time> {
-    if let Some(time) = parse(text) {
-        return Some(time);
-    }
-    if let Some(ago) = duration(text) {
-        return Time::now().checked_sub(ago).ok();
-    }
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    Time::new(seconds.parse().ok()?, format!("{fraction:0<9}").get(..9)?.parse().ok()?).ok()
+    let ago = || Time::now().checked_sub(duration(text)?).ok();
+    let seconds = || Time::UNIX_EPOCH.checked_add(duration(&format!("{text}s"))?).ok();
+    parse(text).or_else(ago).or_else(seconds)
 }
 
 /// A duration as Go writes it: `1h2m3.5s`, `100ms`.
 pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let units = [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-        let (unit, factor) = units.iter().find(|(unit, _)| {
-            rest.starts_with(unit) && rest[unit.len()..].chars().next().is_none_or(|c| c.is_ascii_digit())
-        })?;
-        total += number * factor;
-        rest = &rest[unit.len()..];
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(total).ok())?
+    text.parse::<SignedDuration>().ok()?.try_into().ok()
 }
 
 #[cfg(test)]

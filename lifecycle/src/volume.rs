@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::{files, time};
 
 /// A volume.
@@ -64,10 +64,11 @@ impl Volumes {
         options: HashMap<String, String>,
     ) -> Result<Volume> {
         if let Some(option) = options.keys().next() {
-            return Err(Error::invalid(format!(
+            bail!(
+                invalid,
                 "create {}: option {option:?} of driver local is not offered",
                 name.unwrap_or_default()
-            )));
+            );
         }
         let anonymous = name.is_none();
         let name = name.map_or_else(|| files::random_hex(32), str::to_owned);
@@ -88,11 +89,7 @@ impl Volumes {
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Volume> {
-        self.all
-            .lock()
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+        self.all.lock().get(name).cloned().ok_or_else(|| error!(not_found, "get {name}: no such volume"))
     }
 
     /// All of them, by name.
@@ -107,7 +104,7 @@ impl Volumes {
     pub fn remove(&self, name: &str) -> Result<()> {
         let mut all = self.all.lock();
         if all.remove(name).is_none() {
-            return Err(Error::not_found(format!("get {name}: no such volume")));
+            bail!(not_found, "get {name}: no such volume");
         }
         files::remove_dir(&self.folder.join(name))
     }
@@ -123,5 +120,5 @@ pub fn check_name(name: &str) -> Result<()> {
     if first && name.len() >= 2 && name.len() <= 255 && name.chars().all(good) {
         return Ok(());
     }
-    Err(Error::invalid(format!("Invalid name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+    Err(error!(invalid, "Invalid name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
 }

@@ -141,6 +141,9 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     if !stdout && !stderr {
         return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
     }
+    if call.flag("details") {
+        return Err(Error::invalid("details are not offered: logs have none"));
+    }
     if settings::rotation(container.record().host.log_config.as_ref())?.is_none() {
         return Err(Error::not_implemented("configured logging driver does not support reading"));
     }
@@ -151,7 +154,6 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         since: call.time("since")?,
         until: call.time("until")?,
         timestamps: call.flag("timestamps"),
-        details: call.flag("details"),
         follow: call.flag("follow"),
     };
     let raw = container.record().has_terminal();

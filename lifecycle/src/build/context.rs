@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use regex::Regex;
+use globset::GlobMatcher;
 
 use crate::error::{Error, Result};
 use crate::tree::{Root, by_descriptor, clean, is_kind};
@@ -47,7 +47,7 @@ fn prune(context: &Root, rules: &Rules, folder: &Path) -> Result<bool> {
 
 /// The lines of a `.dockerignore`: patterns, and whether each takes back what others leave out.
 struct Rules {
-    lines: Vec<(Regex, bool)>,
+    lines: Vec<(GlobMatcher, bool)>,
     has_exceptions: bool,
 }
 
@@ -67,7 +67,7 @@ impl Rules {
 
     /// Whether a path is left out: the last line that is about it, or about a folder it is in, counts.
     fn leave_out(&self, path: &str) -> bool {
-        let about = |pattern: &Regex| {
+        let about = |pattern: &GlobMatcher| {
             let folders = path.char_indices().filter(|(_, c)| *c == '/').map(|(at, _)| &path[..at]);
             folders.chain([path]).any(|part| pattern.is_match(part))
         };

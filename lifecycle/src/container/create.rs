@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::record::{MountPoint, Record, State, Status, network_mode};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::tree::{self, Apply, Root};
 use crate::{files, network, time, volume};
 
@@ -40,7 +40,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let command: Vec<String> =
         config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
     if command.is_empty() {
-        return Err(Error::invalid("No command specified"));
+        bail!(invalid, "No command specified");
     }
     let mut record = Record {
         id: files::random_hex(32),
@@ -89,7 +89,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
 /// A part of a request; one that is not there is empty.
 pub(crate) fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
     let part: Option<T> =
-        serde_json::from_value(value).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
+        serde_json::from_value(value).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
     Ok(part.unwrap_or_default())
 }
 
@@ -134,7 +134,7 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
             (some(&host.extra_hosts), "custom host-to-IP mapping"),
         ];
         if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
-            return Err(Error::invalid(format!("conflicting options: {what} and the network mode")));
+            bail!(invalid, "conflicting options: {what} and the network mode");
         }
         let hostname = other.record().config.hostname.clone();
         record.config.hostname = hostname;
@@ -144,9 +144,7 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
     }
     if matches!(mode.as_str(), "host" | "none") {
         if let Some(other) = record.networks.keys().find(|name| **name != mode) {
-            return Err(Error::invalid(format!(
-                "conflicting options: network {other:?} and network mode {mode:?}"
-            )));
+            bail!(invalid, "conflicting options: network {other:?} and network mode {mode:?}");
         }
         record.networks.entry(mode).or_default();
         return Ok(());
@@ -214,9 +212,7 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
                 _ => ("running", "stop the container before removing or force remove"),
             };
             let name = container.record().slash_name();
-            return Err(Error::conflict(format!(
-                "cannot remove container \"{name}\": container is {word}: {hint}"
-            )));
+            bail!(conflict, "cannot remove container \"{name}\": container is {word}: {hint}");
         }
         stop::kill_now(container).await?;
     }
@@ -228,10 +224,10 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
         busy = container.busy.lock().await;
     }
     if container.is_removed() {
-        return Err(Error::not_found(format!("No such container: {}", container.id)));
+        bail!(not_found, "No such container: {}", container.id);
     }
     if container.record().state.status.is_up() {
-        return Err(Error::conflict(format!("container {} was started again", container.id)));
+        bail!(conflict, "container {} was started again", container.id);
     }
     remove_locked(container, how.volumes)
 }

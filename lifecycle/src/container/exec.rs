@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::record::Status;
 use super::{Container, Input, Sides, environment, spec, user};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail};
 use crate::files;
 use crate::tree::Root;
 
@@ -91,15 +91,12 @@ impl Exec {
         match container.record().state.status {
             Status::Running => {}
             Status::Paused => {
-                return Err(Error::conflict(format!(
-                    "Container {} is paused, unpause the container before exec",
-                    container.id
-                )));
+                bail!(conflict, "Container {} is paused, unpause the container before exec", container.id)
             }
             _ => return Err(container.not_running()),
         }
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
-            return Err(Error::invalid("No exec command specified"));
+            bail!(invalid, "No exec command specified");
         }
         let id = files::random_hex(32);
         Ok(Arc::new(Self { id, container: Arc::clone(container), config, state: Mutex::default() }))
@@ -132,7 +129,7 @@ impl Exec {
         {
             let mut state = self.state();
             if state.started {
-                return Err(Error::conflict(format!("Error: Exec command {} has already run", self.id)));
+                bail!(conflict, "Error: Exec command {} has already run", self.id);
             }
             state.started = true;
         }

@@ -1,6 +1,6 @@
 //! Reading logs: from their beginning or the last lines, and on as they grow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -33,8 +33,6 @@ pub struct Query {
     pub until: Option<Time>,
     /// With the time before each line.
     pub timestamps: bool,
-    /// With what the log says of the container before each line.
-    pub details: bool,
     /// Go on as the log grows.
     pub follow: bool,
 }
@@ -44,8 +42,6 @@ struct Line {
     log: String,
     stream: String,
     time: String,
-    #[serde(default)]
-    attrs: BTreeMap<String, String>,
 }
 
 impl Query {
@@ -63,12 +59,8 @@ impl Query {
                 return None;
             }
         }
-        let mut text = if self.timestamps { format!("{} ", line.time) } else { String::new() };
-        if self.details {
-            let pairs: Vec<_> = line.attrs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            text += &format!("{} ", pairs.join(","));
-        }
-        Some((number, Bytes::from(text + &line.log)))
+        let text = if self.timestamps { format!("{} {}", line.time, line.log) } else { line.log };
+        Some((number, Bytes::from(text)))
     }
 }
 

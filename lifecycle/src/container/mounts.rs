@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use bollard_stubs::models::{HostConfig, Mount, MountType};
 
 use super::record::MountPoint;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::volume::Volumes;
 
 /// Propagations that a bind mount may have.
@@ -27,7 +27,7 @@ pub fn resolve(
         let same = points.iter().position(|other| other.destination == point.destination);
         match same {
             Some(at) if replace => points[at] = point,
-            Some(_) => return Err(Error::invalid(format!("Duplicate mount point: {}", point.destination))),
+            Some(_) => bail!(invalid, "Duplicate mount point: {}", point.destination),
             None => points.push(point),
         }
         Ok(())
@@ -36,7 +36,7 @@ pub fn resolve(
         let read_only = match mode.as_str() {
             "" | "rw" | "z" | "Z" => false,
             "ro" => true,
-            other => return Err(Error::invalid(format!("invalid mode for volumes-from: {other}"))),
+            other => bail!(invalid, "invalid mode for volumes-from: {other}"),
         };
         for mount in mounts.iter().filter(|mount| mount.kind != "tmpfs") {
             let writable = mount.writable && !read_only;
@@ -77,7 +77,7 @@ pub fn resolve(
 fn destination_of(text: &str) -> Result<String> {
     let path = Path::new(text);
     if !path.is_absolute() {
-        return Err(Error::invalid(format!("invalid mount config: mount path must be absolute: {text:?}")));
+        bail!(invalid, "invalid mount config: mount path must be absolute: {text:?}");
     }
     let mut clean = PathBuf::from("/");
     for part in path.components() {
@@ -88,14 +88,14 @@ fn destination_of(text: &str) -> Result<String> {
         }
     }
     if clean == Path::new("/") {
-        return Err(Error::invalid("invalid specification: destination can't be '/'"));
+        bail!(invalid, "invalid specification: destination can't be '/'");
     }
     Ok(clean.to_string_lossy().into_owned())
 }
 
 /// `source:destination[:options]`.
 fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
-    let bad = || Error::invalid(format!("invalid volume specification: '{text}'"));
+    let bad = || error!(invalid, "invalid volume specification: '{text}'");
     let parts: Vec<&str> = text.split(':').collect();
     let (source, destination, mode) = match parts[..] {
         [destination] => return volume_point(None, destination_of(destination)?, "", true, volumes),
@@ -106,7 +106,7 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     let (mut writable, mut propagation, mut no_copy) = (true, String::new(), false);
     let words: Vec<&str> = mode.split(',').filter(|option| !option.is_empty()).collect();
     if words.contains(&"ro") && words.contains(&"rw") {
-        return Err(Error::invalid(format!("invalid mode: {mode}")));
+        bail!(invalid, "invalid mode: {mode}");
     }
     for option in words {
         match option {
@@ -115,7 +115,7 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
             "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
             "nocopy" => no_copy = true,
             other if PROPAGATIONS.contains(&other) => propagation = other.to_owned(),
-            _ => return Err(Error::invalid(format!("invalid mode: {mode}"))),
+            _ => bail!(invalid, "invalid mode: {mode}"),
         }
     }
     let destination = destination_of(destination)?;
@@ -145,8 +145,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
     let destination = destination_of(mount.target.as_deref().unwrap_or_default())?;
     let writable = !mount.read_only.unwrap_or(false);
     let source = mount.source.as_deref().unwrap_or_default();
-    let bad =
-        |kind: &str, why: String| Error::invalid(format!("invalid mount config for type \"{kind}\": {why}"));
+    let bad = |kind: &str, why: String| error!(invalid, "invalid mount config for type \"{kind}\": {why}");
     match mount.typ {
         Some(MountType::BIND) => {
             let options = mount.bind_options.clone().unwrap_or_default();
@@ -217,9 +216,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
                 ..Default::default()
             })
         }
-        other => Err(Error::invalid(format!(
-            "mount type {other:?} is not offered: expected bind, volume or tmpfs"
-        ))),
+        other => Err(error!(invalid, "mount type {other:?} is not offered: expected bind, volume or tmpfs")),
     }
 }
 

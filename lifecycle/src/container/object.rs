@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::record::Record;
 use super::streams::Streams;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::files;
 use crate::task::Client;
 use crate::tree::{self, Lower};
@@ -138,7 +138,7 @@ impl Container {
 
     /// The error of what needs a running container.
     pub fn not_running(&self) -> Error {
-        Error::conflict(format!("container {} is not running", self.id))
+        error!(conflict, "container {} is not running", self.id)
     }
 
     /// Its log.

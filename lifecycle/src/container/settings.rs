@@ -1,26 +1,26 @@
 //! From a request to a record: the image's configuration below the user's, and everything that cannot be honoured
 //! refused by name.
 
-use std::collections::BTreeMap;
-
 use bollard_stubs::models::{
-    ContainerConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig, RestartPolicyNameEnum,
+    ContainerConfig, HealthConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig,
+    RestartPolicyNameEnum,
 };
 use serde_json::Value;
 
 use super::environment;
 use super::record::Record;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::logger::Rotation;
+use crate::said;
 
 /// The container's configuration: what the request leaves out is the image's.
 pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerConfig {
     let text = |own: &mut Option<String>, image: &Option<String>| {
-        if own.as_deref().unwrap_or_default().is_empty() {
+        if said::text(own).is_none() {
             own.clone_from(image);
         }
     };
-    let none = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    let none = |words: &Option<Vec<String>>| said::list(words).is_empty();
     text(&mut config.user, &image.user);
     text(&mut config.working_dir, &image.working_dir);
     text(&mut config.stop_signal, &image.stop_signal);
@@ -45,10 +45,10 @@ pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerC
     config.healthcheck = match (config.healthcheck.take(), &image.healthcheck) {
         (None, inherited) => inherited.clone(),
         (Some(mut own), Some(inherited)) => {
-            if own.test.as_ref().is_none_or(Vec::is_empty) {
+            if none(&own.test) {
                 own.test.clone_from(&inherited.test);
             }
-            let or = |own: Option<i64>, inherited: Option<i64>| own.filter(|value| *value != 0).or(inherited);
+            let or = |own, inherited: Option<i64>| said::number(own).or(inherited);
             own.interval = or(own.interval, inherited.interval);
             own.timeout = or(own.timeout, inherited.timeout);
             own.start_period = or(own.start_period, inherited.start_period);
@@ -73,9 +73,9 @@ const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// The shell of an image.
 pub fn shell(config: &ContainerConfig) -> Vec<String> {
-    match config.shell.as_ref().filter(|shell| !shell.is_empty()) {
-        Some(shell) => shell.clone(),
-        None => SHELL.map(str::to_owned).to_vec(),
+    match said::list(&config.shell) {
+        [] => SHELL.map(str::to_owned).to_vec(),
+        shell => shell.to_vec(),
     }
 }
 
@@ -92,180 +92,161 @@ pub fn normalize(body: &mut Value) {
     }
 }
 
-/// Names of fields that newer or older clients may send and that nothing here would look at.
-const UNKNOWN: [(&str, &str); 6] = [
-    ("KernelMemory", "kernel memory limits are not supported by this kernel's cgroups"),
-    ("KernelMemoryTCP", "kernel memory limits are not supported by this kernel's cgroups"),
-    ("CpuCount", "CpuCount is for Windows only"),
-    ("CpuPercent", "CpuPercent is for Windows only"),
-    ("IOMaximumIOps", "IOMaximumIOps is for Windows only"),
-    ("IOMaximumBandwidth", "IOMaximumBandwidth is for Windows only"),
-];
+/// Fields that nothing here would look at: those of Windows, and limits that the kernel has no more.
+const UNKNOWN: [&str; 6] =
+    ["KernelMemory", "KernelMemoryTCP", "CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"];
 
 /// Refuses what cannot be honoured.
 ///
 /// # Errors
 /// With the name of the option.
 pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result<()> {
-    let refuse = |message: String| Err(Error::invalid(message));
-    for (key, why) in UNKNOWN {
-        if raw["HostConfig"][key].as_i64().is_some_and(|value| value != 0) {
-            return refuse(format!("{key}: {why}"));
-        }
+    let unknown = UNKNOWN.iter().find(|key| raw["HostConfig"][*key].as_i64().is_some_and(|value| value != 0));
+    if let Some(key) = unknown {
+        bail!(invalid, "{key} is not offered: it is not one of this system's");
     }
-    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    if config.network_disabled == Some(true) && host.network_mode.as_deref() != Some("none") {
-        return refuse("NetworkDisabled: say so with the network mode \"none\"".into());
-    }
-    if host
-        .isolation
-        .is_some_and(|i| !matches!(i, HostConfigIsolationEnum::EMPTY | HostConfigIsolationEnum::DEFAULT))
-    {
-        return refuse("invalid isolation: only \"default\" exists on Linux".into());
-    }
-    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
-        return refuse("--storage-opt is not supported: containers have no quota here".into());
-    }
-    if let Some(mode) = set(&host.userns_mode).filter(|mode| mode != "host") {
-        return refuse(format!("invalid user namespace mode: {mode}"));
-    }
-    if let Some(name) =
-        set(&host.runtime).filter(|name| !matches!(name.as_str(), "corten" | "io.containerd.corten.v2"))
-    {
-        return refuse(format!("unknown or invalid runtime name: {name}"));
-    }
-    if let Some(driver) = set(&host.volume_driver).filter(|driver| driver != "local") {
-        return refuse(format!("volume driver {driver:?} not found: only \"local\" is offered"));
-    }
-    if host.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
-        return refuse("could not select device driver: device requests (--gpus) are not offered".into());
-    }
-    if let Some(mode) = set(&host.uts_mode).filter(|mode| mode != "host") {
-        return refuse(format!("invalid UTS mode: {mode}"));
-    }
-    if let Some(mode) = set(&host.pid_mode).filter(|mode| mode != "host" && !mode.starts_with("container:")) {
-        return refuse(format!("invalid PID mode: {mode}"));
-    }
-    let ipc = ["none", "host", "private", "shareable"];
-    if let Some(mode) =
-        set(&host.ipc_mode).filter(|mode| !ipc.contains(&mode.as_str()) && !mode.starts_with("container:"))
-    {
-        return refuse(format!("invalid IPC mode: {mode}"));
-    }
-    if host.uts_mode.as_deref() == Some("host") && set(&config.hostname).is_some() {
-        return refuse("conflicting options: hostname and the UTS mode".into());
-    }
-    let retries = host.restart_policy.as_ref().and_then(|policy| policy.maximum_retry_count).unwrap_or(0);
-    let counted = host.restart_policy.as_ref().and_then(|policy| policy.name)
-        == Some(RestartPolicyNameEnum::ON_FAILURE);
-    if retries < 0 || retries > 0 && !counted {
-        return refuse(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure', and cannot be negative"
-                .into(),
-        );
-    }
-    let annotations = host.annotations.iter().flatten();
-    if let Some((name, _)) = annotations
-        .into_iter()
-        .find(|(name, _)| name.starts_with("io.containerd.") || name.starts_with("io.kubernetes.cri."))
-    {
-        return refuse(format!("annotation {name}: these names have a meaning for the shim"));
-    }
-    if host.auto_remove == Some(true) && restarts(host) {
-        return refuse("can't create 'AutoRemove' container with restart policy".into());
-    }
+    check_words(host)?;
+    let policy = host.restart_policy.clone().unwrap_or_default();
+    let retries = policy.maximum_retry_count.unwrap_or(0);
+    let counted = policy.name == Some(RestartPolicyNameEnum::ON_FAILURE);
+    let isolated = host.isolation.filter(|isolation| *isolation != HostConfigIsolationEnum::DEFAULT);
+    let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    let networkless = config.network_disabled == Some(true) && host.network_mode.as_deref() != Some("none");
+    let publishes = said::publishes(host) || host.publish_all_ports == Some(true);
+    said::refuse([
+        (networkless, "NetworkDisabled: say so with the network mode \"none\""),
+        (
+            isolated.is_some_and(|isolation| isolation != HostConfigIsolationEnum::EMPTY),
+            "invalid isolation: only \"default\" exists on Linux",
+        ),
+        (
+            host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
+            "--storage-opt is not supported: containers have no quota here",
+        ),
+        (
+            !said::list(&host.device_requests).is_empty(),
+            "could not select device driver: device requests (--gpus) are not offered",
+        ),
+        (
+            is_host(&host.uts_mode) && said::text(&config.hostname).is_some(),
+            "conflicting options: hostname and the UTS mode",
+        ),
+        (
+            retries < 0 || retries > 0 && !counted,
+            "invalid restart policy: maximum retry count can only be used with 'on-failure', and cannot be negative",
+        ),
+        (
+            host.auto_remove == Some(true) && restarts(host),
+            "can't create 'AutoRemove' container with restart policy",
+        ),
+        (
+            publishes && crate::rootless::is(),
+            "published ports need an engine that runs as root: this one has a network of its own",
+        ),
+    ])?;
     check_numbers(host)?;
-    crate::rootless::refuse(host)?;
-    let health = config.healthcheck.clone().unwrap_or_default();
-    for (what, nanos) in [
-        ("Interval", health.interval),
-        ("Timeout", health.timeout),
-        ("StartPeriod", health.start_period),
-        ("StartInterval", health.start_interval),
-    ] {
-        if nanos.is_some_and(|nanos| nanos != 0 && nanos < 1_000_000) {
-            return refuse(format!("{what} in Healthcheck cannot be less than 1ms"));
+    check_health(&config.healthcheck.clone().unwrap_or_default())?;
+    if let Some(signal) = said::text(&config.stop_signal) {
+        super::signal::parse(signal)?;
+    }
+    rotation(host.log_config.as_ref()).map(drop)
+}
+
+/// Refuses modes that there are not, and annotations that are not for users.
+fn check_words(host: &HostConfig) -> Result<()> {
+    let known: [(&str, &Option<String>, &[&str]); 6] = [
+        ("unknown or invalid runtime name", &host.runtime, &["corten", "io.containerd.corten.v2"]),
+        ("volume driver not found", &host.volume_driver, &["local"]),
+        ("invalid user namespace mode", &host.userns_mode, &["host"]),
+        ("invalid UTS mode", &host.uts_mode, &["host"]),
+        ("invalid PID mode", &host.pid_mode, &["host", "container:"]),
+        ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private", "shareable", "container:"]),
+    ];
+    for (what, field, known) in known {
+        let is = |text: &str| {
+            known.iter().any(|known| text == *known || known.ends_with(':') && text.starts_with(known))
+        };
+        if let Some(text) = said::text(field).filter(|text| !is(text)) {
+            bail!(invalid, "{what}: {text}");
         }
     }
-    if health.retries.is_some_and(|count| count < 0) {
-        return refuse("Retries in Healthcheck cannot be negative".into());
+    let of_shim =
+        |name: &&String| ["io.containerd.", "io.kubernetes.cri."].iter().any(|of| name.starts_with(of));
+    match host.annotations.iter().flat_map(|all| all.keys()).find(of_shim) {
+        Some(name) => Err(error!(invalid, "annotation {name}: these names have a meaning for the shim")),
+        None => Ok(()),
     }
-    if let Some(signal) = set(&config.stop_signal) {
-        super::signal::parse(&signal)?;
-    }
-    rotation(host.log_config.as_ref())?;
-    Ok(())
+}
+
+fn check_health(health: &HealthConfig) -> Result<()> {
+    let short = |nanos: Option<i64>| said::number(nanos).is_some_and(|nanos| nanos < 1_000_000);
+    said::refuse([
+        (short(health.interval), "Interval in Healthcheck cannot be less than 1ms"),
+        (short(health.timeout), "Timeout in Healthcheck cannot be less than 1ms"),
+        (short(health.start_period), "StartPeriod in Healthcheck cannot be less than 1ms"),
+        (short(health.start_interval), "StartInterval in Healthcheck cannot be less than 1ms"),
+        (health.retries.is_some_and(|count| count < 0), "Retries in Healthcheck cannot be negative"),
+    ])
 }
 
 fn check_numbers(host: &HostConfig) -> Result<()> {
-    let refuse = |message: &str| Err(Error::invalid(message));
-    let memory = host.memory.unwrap_or(0);
-    if memory != 0 && memory < 6 << 20 {
-        return refuse("Minimum memory limit allowed is 6MB");
-    }
-    let swap = host.memory_swap.unwrap_or(0);
-    if memory > 0 && swap > 0 && swap < memory {
-        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
-    }
-    if memory == 0 && swap > 0 {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
-    }
-    if host.memory_reservation.is_some_and(|soft| memory > 0 && soft > memory) {
-        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
-    }
-    if host.memory_reservation.is_some_and(|soft| soft > 0 && soft < 6 << 20) {
-        return refuse("Minimum memory reservation allowed is 6MB");
-    }
-    if host.memory_swappiness.is_some_and(|value| !(-1..=100).contains(&value)) {
-        return refuse("Invalid value for memory swappiness, valid memory swappiness range is 0-100");
-    }
-    if host.nano_cpus.unwrap_or(0) > 0
-        && (host.cpu_period.unwrap_or(0) > 0 || host.cpu_quota.unwrap_or(0) > 0)
-    {
-        return refuse("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set");
-    }
-    if host.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
-        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    }
-    if host.cpu_period.is_some_and(|period| period != 0 && !(1000..=1_000_000).contains(&period)) {
-        return refuse(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        );
-    }
-    if host.cpu_shares.is_some_and(|shares| shares < 0) {
-        return refuse("invalid CPU shares: value must be a positive integer");
-    }
-    if host.shm_size.is_some_and(|size| size < 0) {
-        return refuse("SHM size can not be less than 0");
-    }
-    if host.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
-        return refuse("Invalid value for oom score adj, range is [-1000, 1000]");
-    }
+    const LEAST: i64 = 6 << 20;
+    let number = |field: Option<i64>| field.unwrap_or(0);
+    let (memory, swap, soft) =
+        (number(host.memory), number(host.memory_swap), number(host.memory_reservation));
+    let (period, quota, nanos) = (number(host.cpu_period), number(host.cpu_quota), number(host.nano_cpus));
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
-    if host.nano_cpus.is_some_and(|nanos| nanos < 0 || nanos > most) {
-        return Err(Error::invalid(format!(
-            "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
-    }
-    Ok(())
+    let range = format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available");
+    said::refuse([
+        (memory != 0 && memory < LEAST, "Minimum memory limit allowed is 6MB"),
+        (
+            memory > 0 && swap > 0 && swap < memory,
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ),
+        (
+            memory == 0 && swap > 0,
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (
+            memory > 0 && soft > memory,
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        (soft > 0 && soft < LEAST, "Minimum memory reservation allowed is 6MB"),
+        (
+            !(-1..=100).contains(&number(host.memory_swappiness)),
+            "Invalid value for memory swappiness, valid memory swappiness range is 0-100",
+        ),
+        (
+            nanos > 0 && (period > 0 || quota > 0),
+            "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set",
+        ),
+        (quota > 0 && quota < 1000, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+        (
+            period != 0 && !(1000..=1_000_000).contains(&period),
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
+        (number(host.cpu_shares) < 0, "invalid CPU shares: value must be a positive integer"),
+        (number(host.shm_size) < 0, "SHM size can not be less than 0"),
+        (
+            !(-1000..=1000).contains(&number(host.oom_score_adj)),
+            "Invalid value for oom score adj, range is [-1000, 1000]",
+        ),
+        (!(0..=most).contains(&nanos), &range),
+    ])
 }
 
 /// What is done otherwise than its options seem to say.
 pub fn warnings(record: &Record) -> Vec<&'static str> {
     let host = &record.host;
-    let published = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
-    let all = [
-        (
-            published && record.network_mode() == "host",
-            "Published ports are discarded when using host network mode",
-        ),
-        (
-            host.oom_kill_disable == Some(true) && host.memory.unwrap_or(0) == 0,
-            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
-        ),
-    ];
-    all.into_iter().filter_map(|(is, text)| is.then_some(text)).collect()
+    let mut all = Vec::new();
+    if said::publishes(host) && record.network_mode() == "host" {
+        all.push("Published ports are discarded when using host network mode");
+    }
+    if host.oom_kill_disable == Some(true) && said::number(host.memory).is_none() {
+        all.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
+    }
+    all
 }
 
 /// Whether its policy restarts it at all.
@@ -285,55 +266,30 @@ pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
     match driver {
         "" | "json-file" => {}
         "none" => return Ok(None),
-        other => return Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
+        other => bail!(invalid, "logger: no log driver named '{other}' is registered"),
     }
-    let options: BTreeMap<_, _> = log.config.iter().flatten().collect();
-    for (name, value) in options {
-        let bad = || Error::invalid(format!("invalid value for log opt '{name}': {value}"));
+    for (name, value) in log.config.iter().flatten() {
+        let bad = || error!(invalid, "invalid value for log opt '{name}': {value}");
         match name.as_str() {
             "max-size" => rotation.max_size = Some(size(value).filter(|size| *size > 0).ok_or_else(bad)?),
             "max-file" => {
                 rotation.max_file = value.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?
             }
             "mode" if value == "blocking" => {}
-            "labels" | "env" => {}
-            _ => return Err(Error::invalid(format!("unknown log opt '{name}' for json-file log driver"))),
+            _ => bail!(invalid, "log opt '{name}' is not offered: expected max-size or max-file"),
         }
     }
     Ok(Some(rotation))
 }
 
-/// The labels and variables that the options of a log ask for.
-pub fn log_attributes(record: &Record) -> BTreeMap<String, String> {
-    let options = record.host.log_config.iter().flat_map(|log| log.config.iter().flatten());
-    let mut all = BTreeMap::new();
-    for (option, names) in options {
-        for name in names.split(',') {
-            let value = match option.as_str() {
-                "labels" => record.labels().get(name).cloned(),
-                "env" => environment::get(record.config.env.as_deref().unwrap_or_default(), name),
-                _ => None,
-            };
-            all.extend(value.map(|value| (name.to_owned(), value)));
-        }
-    }
-    all
-}
-
 /// A size such as `10m`, in bytes.
-pub fn size(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix("ib").or_else(|| text.strip_suffix('b')).unwrap_or(&text);
-    let (digits, shift) = match text.chars().last()? {
-        'k' => (&text[..text.len() - 1], 10),
-        'm' => (&text[..text.len() - 1], 20),
-        'g' => (&text[..text.len() - 1], 30),
-        't' => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
-    };
-    let number: f64 = digits.trim().parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e12)?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Some((number * (1u64 << shift) as f64) as u64)
+fn size(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let text = text.strip_suffix('b').unwrap_or(&text);
+    let units = [('k', 10), ('m', 20), ('g', 30)];
+    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -395,9 +351,9 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         assert_eq!(
-            [size("10"), size("1k"), size("1.5M"), size("2gb")],
-            [Some(10), Some(1024), Some(1_572_864), Some(2 << 30)]
+            [size("10"), size("1k"), size("15M"), size("2gb")],
+            [Some(10), Some(1024), Some(15 << 20), Some(2 << 30)]
         );
-        assert_eq!([size("x"), size(""), size("-1")], [None; 3]);
+        assert_eq!([size("x"), size(""), size("-1"), size("1.5m")], [None; 4]);
     }
 }

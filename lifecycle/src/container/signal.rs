@@ -2,14 +2,14 @@
 
 use nix::sys::signal::Signal;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, error};
 
 /// Understands `KILL`, `SIGKILL`, `9` and `RTMIN+3`.
 ///
 /// # Errors
 /// When there is no such signal.
 pub fn parse(text: &str) -> Result<u32> {
-    let bad = || Error::invalid(format!("invalid signal: {text}"));
+    let bad = || error!(invalid, "invalid signal: {text}");
     if let Ok(number) = text.parse::<u32>() {
         return if (1..=64).contains(&number) { Ok(number) } else { Err(bad()) };
     }

@@ -17,7 +17,7 @@ use tokio::task::block_in_place;
 use super::record::Status;
 use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, bail, error};
 use crate::task::Client;
 use crate::tree::Lower;
 use crate::{files, logger, network, time, tree};
@@ -31,13 +31,9 @@ pub async fn start(container: &Arc<Container>) -> Result<()> {
     let id = &container.id;
     match container.record().state.status {
         Status::Running => return Err(Error::not_modified()),
-        Status::Paused => {
-            return Err(Error::conflict("cannot start a paused container, try unpause instead"));
-        }
+        Status::Paused => bail!(conflict, "cannot start a paused container, try unpause instead"),
         Status::Removing | Status::Dead => {
-            return Err(Error::conflict(format!(
-                "container {id} is marked for removal and cannot be started"
-            )));
+            bail!(conflict, "container {id} is marked for removal and cannot be started")
         }
         Status::Created | Status::Exited | Status::Restarting => {}
     }
@@ -121,7 +117,7 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
 }
 
 fn explain(error: crate::task::CallError) -> Error {
-    Error::internal(format!("failed to create task for container: {error}"))
+    error!(internal, "failed to create task for container: {error}")
 }
 
 /// Everything the shim needs to find.
@@ -137,7 +133,6 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
     let config = logger::Config {
         log: rotation.map(|rotation| (container.log(), rotation)),
-        attributes: settings::log_attributes(&record),
         socket: container.log_socket(),
     };
     files::write_json(&container.run.join("logger.json"), &config)?;
@@ -158,9 +153,7 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
         };
         let other = container.engine.container(name)?;
         if !other.record().state.status.is_up() {
-            return Err(Error::conflict(format!(
-                "cannot join the namespace of container {name}: it is not running"
-            )));
+            bail!(conflict, "cannot join the namespace of container {name}: it is not running");
         }
         Ok(Some(other))
     };

@@ -8,7 +8,7 @@ use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 use super::record::Status;
 use super::start;
 use super::{Container, signal};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 
 /// How long a container may take after its stop signal, when nobody says.
 const PATIENCE: i64 = 10;
@@ -103,10 +103,7 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
     if wait_for_exit(container, exits, Some(KILL_LIMIT)).await {
         return Ok(());
     }
-    Err(Error::internal(format!(
-        "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL",
-        container.id
-    )))
+    Err(error!(internal, "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL", container.id))
 }
 
 /// Ends a container at once, for its removal.
@@ -131,11 +128,7 @@ pub(super) async fn kill_now(container: &Arc<Container>) -> Result<()> {
 pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> {
     let number = signal::parse(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
     if !container.record().state.status.is_up() {
-        return Err(Error::conflict(format!(
-            "Cannot kill container: {}: {}",
-            container.id,
-            container.not_running()
-        )));
+        bail!(conflict, "Cannot kill container: {}: {}", container.id, container.not_running());
     }
     let exits = container.exits();
     let own = container.record().config.stop_signal.clone().and_then(|word| signal::parse(&word).ok());
@@ -183,9 +176,7 @@ pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Op
 pub async fn pause(container: &Arc<Container>) -> Result<()> {
     match container.record().state.status {
         Status::Running => {}
-        Status::Paused => {
-            return Err(Error::conflict(format!("Container {} is already paused", container.id)));
-        }
+        Status::Paused => bail!(conflict, "Container {} is already paused", container.id),
         _ => return Err(container.not_running()),
     }
     let request = PauseRequest { id: container.id.clone() };
@@ -205,7 +196,7 @@ pub async fn pause(container: &Arc<Container>) -> Result<()> {
 /// When it is not frozen.
 pub async fn unpause(container: &Arc<Container>) -> Result<()> {
     if container.record().state.status != Status::Paused {
-        return Err(Error::conflict(format!("Container {} is not paused", container.id)));
+        bail!(conflict, "Container {} is not paused", container.id);
     }
     let request = ResumeRequest { id: container.id.clone() };
     container.shim()?.call(&request).await?;

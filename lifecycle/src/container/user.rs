@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::tree::Root;
 
 /// The numbers of a user.
@@ -70,12 +70,11 @@ pub fn group_id(group: &str, name: &str) -> Result<u32> {
 }
 
 fn number(text: &str) -> Result<u32> {
-    text.parse()
-        .map_err(|_| Error::invalid(format!("{text:?} in the image's passwd or group file is not a number")))
+    text.parse().map_err(|_| error!(invalid, "{text:?} in the image's passwd or group file is not a number"))
 }
 
 fn missing(what: &str, name: &str, file: &str) -> Error {
-    Error::invalid(format!("unable to find {what} {name}: no matching entries in {file} file"))
+    error!(invalid, "unable to find {what} {name}: no matching entries in {file} file")
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Docker's `json-file` format: one JSON object for each line of output, and rotation by size.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,8 +29,6 @@ pub struct JsonFile {
     file: File,
     size: u64,
     rotation: Rotation,
-    /// The field with what is said of the container, if anything is.
-    attributes: String,
     /// What came after the last line's end, for each stream.
     rest: [Vec<u8>; 2],
 }
@@ -41,14 +38,10 @@ impl JsonFile {
     ///
     /// # Errors
     /// With the path.
-    pub fn open(path: &Path, rotation: Rotation, attributes: &BTreeMap<String, String>) -> Result<Self> {
+    pub fn open(path: &Path, rotation: Rotation) -> Result<Self> {
         let file = append(path)?;
         let size = file.metadata().map_or(0, |meta| meta.len());
-        let attributes = match attributes.is_empty() {
-            true => String::new(),
-            false => format!("\"attrs\":{},", serde_json::to_string(attributes)?),
-        };
-        Ok(Self { path: path.to_owned(), file, size, rotation, attributes, rest: Default::default() })
+        Ok(Self { path: path.to_owned(), file, size, rotation, rest: Default::default() })
     }
 
     /// Takes output of stream 1 or 2 and writes the lines that are complete.
@@ -68,7 +61,7 @@ impl JsonFile {
                 _ if left.len() >= LONGEST_LINE => LONGEST_LINE,
                 _ => break,
             };
-            self.push_line(&mut lines, stream, &left[..cut], &time);
+            push_line(&mut lines, stream, &left[..cut], &time);
             start += cut;
             // Rotated between lines, so that one file may be a little larger by what is written at once.
             if self.rotation.max_size.is_some() {
@@ -89,22 +82,11 @@ impl JsonFile {
             let rest = std::mem::take(&mut self.rest[usize::from(stream == 2)]);
             if !rest.is_empty() {
                 let mut line = String::new();
-                self.push_line(&mut line, stream, &rest, &time::now());
+                push_line(&mut line, stream, &rest, &time::now());
                 self.write(&line)?;
             }
         }
         Ok(())
-    }
-
-    fn push_line(&self, out: &mut String, stream: u8, line: &[u8], time: &str) {
-        let text = serde_json::to_string(&String::from_utf8_lossy(line)).unwrap_or_default();
-        // As Go's encoder has it.
-        let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-        let stream = if stream == 2 { "stderr" } else { "stdout" };
-        let attributes = &self.attributes;
-        out.push_str(&format!(
-            "{{\"log\":{text},\"stream\":\"{stream}\",{attributes}\"time\":\"{time}\"}}\n"
-        ));
     }
 
     fn write(&mut self, lines: &str) -> Result<()> {
@@ -136,6 +118,15 @@ impl JsonFile {
     }
 }
 
+/// Adds a line of output to what is to be written.
+fn push_line(out: &mut String, stream: u8, line: &[u8], time: &str) {
+    let text = serde_json::to_string(&String::from_utf8_lossy(line)).unwrap_or_default();
+    // As Go's encoder has it.
+    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let stream = if stream == 2 { "stderr" } else { "stdout" };
+    out.push_str(&format!("{{\"log\":{text},\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n"));
+}
+
 /// The path of an older file of a log; the higher the number, the older.
 pub(crate) fn rotated(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -152,7 +143,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path, max_size: Option<u64>, max_file: u32) -> JsonFile {
-        JsonFile::open(&folder.join("log"), Rotation { max_size, max_file }, &BTreeMap::new()).unwrap()
+        JsonFile::open(&folder.join("log"), Rotation { max_size, max_file }).unwrap()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bollard_stubs::models::IpamConfig;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 
 /// The addresses of a network, of one family. On disk and in the API it is the same.
@@ -38,21 +38,21 @@ impl Pool {
             None => free_subnet(used)?,
         };
         if used.iter().any(|other| overlap(*other, subnet)) {
-            return Err(Error::forbidden("Pool overlaps with other one on this address space"));
+            bail!(forbidden, "Pool overlaps with other one on this address space");
         }
         let inside = |what: &str, text: &str| {
             let address: Option<IpAddr> = text.parse().ok();
-            address.filter(|address| subnet.contains(address)).ok_or_else(|| {
-                Error::invalid(format!("the {what} {text} does not belong to the subnet {subnet}"))
-            })
+            address
+                .filter(|address| subnet.contains(address))
+                .ok_or_else(|| error!(invalid, "the {what} {text} does not belong to the subnet {subnet}"))
         };
         let range = text(&wish.ip_range).map(|range| subnet_of(&range)).transpose()?;
         if let Some(range) = range.filter(|range| !subnet.contains(range)) {
-            return Err(Error::invalid(format!("the range {range} does not belong to the subnet {subnet}")));
+            bail!(invalid, "the range {range} does not belong to the subnet {subnet}");
         }
         let gateway = match text(&wish.gateway) {
             Some(gateway) => inside("gateway", &gateway)?,
-            None => first(subnet).ok_or_else(|| Error::invalid(format!("{subnet} has no addresses")))?,
+            None => first(subnet).ok_or_else(|| error!(invalid, "{subnet} has no addresses"))?,
         };
         let reserved = wish.auxiliary_addresses.iter().flatten();
         let reserved = reserved.map(|(name, address)| Ok((name.clone(), inside("address", address)?)));
@@ -74,18 +74,15 @@ impl Pool {
         let free = |address: &IpAddr| !taken.contains(address) && !has(address) && !own(address);
         let Some(text) = wanted.filter(|text| !text.is_empty()) else {
             let mut hosts = self.range.unwrap_or(subnet).hosts();
-            return hosts
-                .find(free)
-                .ok_or_else(|| Error::internal(format!("no available addresses in {subnet}")));
+            return hosts.find(free).ok_or_else(|| error!(internal, "no available addresses in {subnet}"));
         };
-        let address: IpAddr =
-            text.parse().map_err(|_| Error::invalid(format!("invalid IP address: {text}")))?;
+        let address: IpAddr = text.parse().map_err(|_| error!(invalid, "invalid IP address: {text}"))?;
         if !subnet.contains(&address) {
-            return Err(Error::invalid(format!("invalid address {text}: it does not belong to {subnet}")));
+            bail!(invalid, "invalid address {text}: it does not belong to {subnet}");
         }
         match free(&address) {
             true => Ok(address),
-            false => Err(Error::forbidden(format!("Address already in use: {text}"))),
+            false => Err(error!(forbidden, "Address already in use: {text}")),
         }
     }
 }
@@ -96,7 +93,7 @@ fn subnet_of(text: &str) -> Result<IpNet> {
     let subnet =
         subnet.filter(|subnet| subnet.prefix_len() > 0 && subnet.max_prefix_len() - subnet.prefix_len() > 1);
     subnet.map(|subnet| subnet.trunc()).ok_or_else(|| {
-        Error::invalid(format!("invalid subnet {text}: expected an address and a prefix, 10.0.0.0/24"))
+        error!(invalid, "invalid subnet {text}: expected an address and a prefix, 10.0.0.0/24")
     })
 }
 

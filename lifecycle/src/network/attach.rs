@@ -12,7 +12,7 @@ use super::store::MTU;
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::files;
 
 impl Networks {
@@ -26,9 +26,7 @@ impl Networks {
             let other = container.engine.container(name)?;
             let pid = other.record().state.pid;
             if pid == 0 {
-                return Err(Error::conflict(format!(
-                    "cannot join network of a non running container: {name}"
-                )));
+                bail!(conflict, "cannot join network of a non running container: {name}");
             }
             return Ok(Some(PathBuf::from(format!("/proc/{pid}/ns/net"))));
         }
@@ -162,15 +160,13 @@ impl Networks {
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
-            return Err(Error::forbidden(
-                "container cannot be connected to or disconnected from this network: its mode is not bridge",
-            ));
+            bail!(
+                forbidden,
+                "container cannot be connected to or disconnected from this network: its mode is not bridge"
+            );
         }
         if record.networks.contains_key(&network.name) {
-            return Err(Error::forbidden(format!(
-                "endpoint with name {} already exists in network {}",
-                record.name, network.name
-            )));
+            bail!(forbidden, "endpoint with name {} already exists in network {}", record.name, network.name);
         }
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         if !record.state.status.is_up() {
@@ -195,10 +191,7 @@ impl Networks {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
-            return Err(Error::forbidden(format!(
-                "container {} is not connected to network {}",
-                container.id, network.name
-            )));
+            bail!(forbidden, "container {} is not connected to network {}", container.id, network.name);
         }
         if self.leave(container, &network).await {
             publish(container.engine, &network, "disconnect", Some(&container.id));
@@ -259,7 +252,7 @@ pub fn check(endpoint: &EndpointSettings) -> Result<()> {
     // Names that are not Docker's own mean something to others.
     let known = |name: &&String| name.starts_with("com.docker.network.") && *name != INTERFACE;
     if let Some(option) = endpoint.driver_opts.iter().flat_map(|options| options.keys()).find(known) {
-        return Err(Error::invalid(format!("driver option {option} is not offered in networks")));
+        bail!(invalid, "driver option {option} is not offered in networks");
     }
     let what = if some(&ipam.link_local_ips) {
         "--link-local-ip"
@@ -268,9 +261,7 @@ pub fn check(endpoint: &EndpointSettings) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!(
-        "{what} is not offered in networks: containers find each other by name and alias"
-    )))
+    Err(error!(invalid, "{what} is not offered in networks: containers find each other by name and alias"))
 }
 
 /// Refuses an address of a user's choice where it could be another container's at the next start.
@@ -281,7 +272,7 @@ pub fn check_address(network: &str, endpoint: &EndpointSettings) -> Result<()> {
     let ipam = endpoint.ipam_config.clone().unwrap_or_default();
     let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     if matches!(network, "bridge" | "host" | "none") && (set(&ipam.ipv4_address) || set(&ipam.ipv6_address)) {
-        return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+        bail!(invalid, "user specified IP address is supported on user defined networks only");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::links;
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 
 /// Writes them, and in those of others where this container is now.
 ///
@@ -44,8 +44,7 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
     };
     for entry in record.host.extra_hosts.iter().flatten() {
         let split = entry.split_once(':').or_else(|| entry.split_once('='));
-        let (name, address) =
-            split.ok_or_else(|| Error::invalid(format!("bad format for add-host: {entry:?}")))?;
+        let (name, address) = split.ok_or_else(|| error!(invalid, "bad format for add-host: {entry:?}"))?;
         let address = match address {
             "host-gateway" => {
                 let bridge = engine.networks.get("bridge")?;

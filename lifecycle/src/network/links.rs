@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::files;
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 
 /// The other container and the name for it, in `container[:name]`.
 fn split(text: &str) -> (&str, &str) {
@@ -28,15 +28,13 @@ pub fn check(engine: &Engine, record: &Record) -> Result<()> {
     for text in record.host.links.iter().flatten() {
         if record.has_fixed_network() {
             let mode = record.network_mode();
-            return Err(Error::invalid(format!(
-                "conflicting options: {mode} type networking can't be used with links"
-            )));
+            bail!(invalid, "conflicting options: {mode} type networking can't be used with links");
         }
         let (other, alias) = split(text);
         if alias.is_empty() || !alias.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-            return Err(Error::invalid(format!("bad format for links: {text}")));
+            bail!(invalid, "bad format for links: {text}");
         }
-        let missing = |error| Error::invalid(format!("could not get container for {other}: {error}"));
+        let missing = |error| error!(invalid, "could not get container for {other}: {error}");
         engine.container(other).map_err(missing)?;
     }
     Ok(())
@@ -97,7 +95,7 @@ pub fn variables(engine: &Engine, record: &Record) -> Result<Vec<String>> {
     for (name, alias) in links.map(|text| split(text)) {
         let other = engine.container(name)?.record().clone();
         let Some(ip) = address(record, &other) else {
-            return Err(Error::conflict(format!("Cannot link to a non running container: /{}", other.name)));
+            bail!(conflict, "Cannot link to a non running container: /{}", other.name);
         };
         let prefix = alias.replace('-', "_").to_uppercase();
         let mut ports: Vec<_> =
@@ -139,6 +137,6 @@ pub fn remove(container: &Container, alias: &str) -> Result<()> {
     match found {
         true if container.record().state.status.is_up() => files::write_own(container),
         true => Ok(()),
-        false => Err(Error::not_found(format!("Cannot get parent /{name} for link {alias}"))),
+        false => Err(error!(not_found, "Cannot get parent /{name} for link {alias}")),
     }
 }

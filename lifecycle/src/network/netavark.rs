@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::{files, program};
 
 /// Where distributions put these programs.
@@ -55,7 +55,7 @@ async fn alone(state: &Path) -> Result<File> {
     };
     match tokio::time::timeout(LIMIT, locked).await {
         Ok(()) => Ok(file),
-        Err(_) => Err(Error::internal(format!("an earlier netavark has not ended within {LIMIT:?}"))),
+        Err(_) => Err(error!(internal, "an earlier netavark has not ended within {LIMIT:?}")),
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
-    Err(Error::internal(format!("netavark {verb}: {reason}")))
+    Err(error!(internal, "netavark {verb}: {reason}"))
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for

@@ -8,7 +8,7 @@ use bollard_stubs::models::PortBinding;
 use serde_json::{Value, json};
 
 use crate::container::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 
 /// Ports of a container, such as `80/tcp`, and where each is on the host.
 pub(super) type Published = BTreeMap<String, Vec<(String, u16)>>;
@@ -36,9 +36,9 @@ pub(super) fn choose(record: &Record, taken: &BTreeSet<(String, u16)>) -> Result
             let ip = binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into());
             let address: Ipv4Addr = match ip.as_str() {
                 "::" | "[::]" => Ipv4Addr::UNSPECIFIED,
-                other => other.parse().map_err(|_| {
-                    Error::invalid(format!("invalid publish address {ip}: only IPv4 is offered"))
-                })?,
+                other => other
+                    .parse()
+                    .map_err(|_| error!(invalid, "invalid publish address {ip}: only IPv4 is offered"))?,
             };
             let number = pick(address, &binding.host_port.unwrap_or_default(), kind, &taken)?;
             taken.insert((kind.to_owned(), number));
@@ -50,7 +50,7 @@ pub(super) fn choose(record: &Record, taken: &BTreeSet<(String, u16)>) -> Result
 
 fn split(port: &str) -> Result<(u16, &str)> {
     let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-    let bad = || Error::invalid(format!("invalid port {port:?}"));
+    let bad = || error!(invalid, "invalid port {port:?}");
     let number = number.parse().ok().filter(|number| *number > 0).ok_or_else(bad)?;
     if matches!(kind, "tcp" | "udp") { Ok((number, kind)) } else { Err(bad()) }
 }
@@ -66,7 +66,7 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
             .find(|number| free(*number))
             .ok_or_else(|| Error::internal("no free port on the host"));
     }
-    let bad = || Error::invalid(format!("invalid host port {text:?}"));
+    let bad = || error!(invalid, "invalid host port {text:?}");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
     (first..=last).find(|number| free(*number)).ok_or_else(|| {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Pool};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::{files, time, volume};
 
 /// A network.
@@ -106,7 +106,7 @@ impl Networks {
             let mut of = all.values().filter(|network| name.len() >= 3 && network.id.starts_with(name));
             of.next().filter(|_| of.next().is_none())
         });
-        found.cloned().ok_or_else(|| Error::not_found(format!("network {name} not found")))
+        found.cloned().ok_or_else(|| error!(not_found, "network {name} not found"))
     }
 
     /// All of them, by name.
@@ -128,13 +128,11 @@ impl Networks {
     fn add(&self, request: NetworkCreateRequest) -> Result<Network> {
         let mut all = self.all.lock();
         if all.contains_key(&request.name) {
-            return Err(Error::conflict(format!("network with name {} already exists", request.name)));
+            bail!(conflict, "network with name {} already exists", request.name);
         }
         let options = request.options.clone().unwrap_or_default();
         if let Some(option) = options.keys().find(|option| !matches!(option.as_str(), NAME | MTU)) {
-            return Err(Error::invalid(format!(
-                "network option {option:?} is not offered: expected {NAME} or {MTU}"
-            )));
+            bail!(invalid, "network option {option:?} is not offered: expected {NAME} or {MTU}");
         }
         let id = files::random_hex(32);
         let driver = request.driver.clone().unwrap_or_default();
@@ -142,7 +140,7 @@ impl Networks {
         let interface = options.get(NAME).cloned().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
-            return Err(Error::invalid(format!("invalid name of an interface: {interface:?}")));
+            bail!(invalid, "invalid name of an interface: {interface:?}");
         }
         let network = Network {
             id,
@@ -171,17 +169,11 @@ impl Networks {
     pub fn remove(&self, name: &str) -> Result<Network> {
         let network = self.get(name)?;
         if matches!(network.name.as_str(), "bridge" | "host" | "none") {
-            return Err(Error::forbidden(format!(
-                "{} is a pre-defined network and cannot be removed",
-                network.name
-            )));
+            bail!(forbidden, "{} is a pre-defined network and cannot be removed", network.name);
         }
         let leases = self.leases.lock();
         if leases.keys().any(|(id, _)| *id == network.id) {
-            return Err(Error::forbidden(format!(
-                "error while removing network: network {} has active endpoints",
-                network.name
-            )));
+            bail!(forbidden, "error while removing network: network {} has active endpoints", network.name);
         }
         drop(leases);
         std::fs::remove_file(self.path(&network)).map_err(Error::at("remove network", &network.name))?;
@@ -195,10 +187,7 @@ impl Networks {
     /// When a wanted one is in use or elsewhere, or there are no more.
     pub(super) fn lease(&self, network: &Network, container: &str, wanted: &[&str]) -> Result<Vec<IpAddr>> {
         if let Some(address) = wanted.iter().find(|text| text.contains(':')).filter(|_| !network.has_ipv6()) {
-            return Err(Error::invalid(format!(
-                "network {} has no addresses such as {address}",
-                network.name
-            )));
+            bail!(invalid, "network {} has no addresses such as {address}", network.name);
         }
         let mut leases = self.leases.lock();
         let taken = leases.keys().filter(|(id, _)| *id == network.id).map(|(_, ip)| *ip).collect();
@@ -226,9 +215,10 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
     let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let driver = said(&request.driver).filter(|driver| !matches!(driver.as_str(), "default" | "bridge"));
     if let Some(driver) = driver {
-        return Err(Error::not_found(format!(
+        bail!(
+            not_found,
             "could not find plugin {driver} in v1 plugin registry: plugin \"{driver}\" not found"
-        )));
+        );
     }
     let ipam = request.ipam.clone().unwrap_or_default();
     let swarm = [request.ingress, request.config_only].contains(&Some(true));
@@ -246,7 +236,7 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
         ),
     ];
     match refused.iter().find(|(is_asked_for, _)| *is_asked_for) {
-        Some((_, what)) => Err(Error::invalid(format!("{what} is not offered"))),
+        Some((_, what)) => Err(error!(invalid, "{what} is not offered")),
         None => Ok(()),
     }
 }
@@ -266,7 +256,7 @@ fn pools(all: &BTreeMap<String, Network>, request: &NetworkCreateRequest) -> Res
     wishes.sort_by_key(is_six);
     let six = wishes.iter().filter(|wish| is_six(wish)).count();
     if six > 1 || wishes.len() - six > 1 {
-        return Err(Error::invalid("more than one subnet of a network for one family is not offered"));
+        bail!(invalid, "more than one subnet of a network for one family is not offered");
     }
     wishes.iter().map(|wish| Pool::new(wish, &used)).collect()
 }

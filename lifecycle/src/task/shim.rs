@@ -11,7 +11,7 @@ use shim::proto::task::DeleteResponse;
 use tokio::process::Command;
 
 use super::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::program;
 
 /// The namespace that shims are told: one for all containers of this engine.
@@ -52,7 +52,7 @@ impl Shims {
             Ok(output) => output,
             Err(_) => {
                 let program = self.program.display();
-                Err(Error::internal(format!("{program} did not end within {START_LIMIT:?}")))
+                Err(error!(internal, "{program} did not end within {START_LIMIT:?}"))
             }
         }
     }
@@ -72,10 +72,10 @@ impl Shims {
         let output = self.run(id, bundle, "start", &params.encode_to_vec()).await?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(Error::internal(format!("failed to start shim: {}", text.trim())));
+            bail!(internal, "failed to start shim: {}", text.trim());
         }
         let result = BootstrapResult::decode(&output.stdout[..])
-            .map_err(|error| Error::internal(format!("the answer of the shim's start: {error}")))?;
+            .map_err(|error| error!(internal, "the answer of the shim's start: {error}"))?;
         let socket = PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address));
         let client = Client::connect(&socket).await.map_err(Error::at("connect to", &socket))?;
         Ok((socket, client))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::files;
 
 /// Names below /dev that are not devices of the host's, or not for others.
@@ -28,7 +28,7 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         let access = mapping.cgroup_permissions.clone().filter(|access| !access.is_empty());
         let access = access.unwrap_or_else(|| "rwm".into());
         if !access.chars().all(|c| "rwm".contains(c)) {
-            return Err(Error::invalid(format!("invalid device mode: {access}")));
+            bail!(invalid, "invalid device mode: {access}");
         }
         let before = devices.len();
         if from.is_dir() {
@@ -38,9 +38,10 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         }
         if devices.len() == before {
             let from = from.display();
-            return Err(Error::invalid(format!(
+            bail!(
+                invalid,
                 "error gathering device information while adding custom device \"{from}\": no such file or directory or not a device"
-            )));
+            );
         }
         for device in &devices[before..] {
             let (kind, major, minor) = (&device["type"], &device["major"], &device["minor"]);
@@ -49,7 +50,7 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         }
     }
     for rule in host.device_cgroup_rules.iter().flatten() {
-        let bad = || Error::invalid(format!("invalid device cgroup rule format: '{rule}'"));
+        let bad = || error!(invalid, "invalid device cgroup rule format: '{rule}'");
         rules.push(parse_rule(rule).ok_or_else(bad)?);
     }
     Ok((devices, rules))

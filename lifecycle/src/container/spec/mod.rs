@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::environment;
 use super::record::Record;
 use super::user::User;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail};
 
 pub use resources::update as updated_resources;
 pub use security::{capabilities, check_security, masked, read_only};
@@ -108,9 +108,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     }
     let cwd = config.working_dir.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     if !cwd.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
-        )));
+        bail!(invalid, "the working directory '{cwd}' is invalid, it needs to be an absolute path");
     }
     let mut process = json!({
         "terminal": terminal,
@@ -181,7 +179,7 @@ fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>
         return Ok(None);
     }
     if Path::new(parent).components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Error::invalid(format!("cgroup-parent {parent:?} must not contain \"..\"")));
+        bail!(invalid, "cgroup-parent {parent:?} must not contain \"..\"");
     }
     Ok(Some(format!("/{}/{}", parent.trim_matches('/'), record.id)))
 }
@@ -198,7 +196,7 @@ fn sysctls(record: &Record) -> Result<Value> {
     }
     for (name, value) in record.host.sysctls.iter().flatten() {
         if name.starts_with("net.") && !own_network {
-            return Err(Error::invalid(format!("sysctl '{name}' not allowed in this network mode")));
+            bail!(invalid, "sysctl '{name}' not allowed in this network mode");
         }
         all.insert(name.clone(), json!(value));
     }

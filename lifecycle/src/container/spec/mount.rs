@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Surroundings;
 use crate::container::record::{MountPoint, Record};
-use crate::error::{Error, Result};
+use crate::error::{Result, bail};
 
 pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> Result<Vec<Value>> {
     let host = &record.host;
@@ -73,22 +73,12 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
     let access = if point.writable { "rw" } else { "ro" };
     if point.kind == "tmpfs" {
         let mut options = vec!["noexec", "nosuid", "nodev", access];
-        for option in &point.options {
-            let opposite = match option.as_str() {
-                "exec" => "noexec",
-                "suid" => "nosuid",
-                "dev" => "nodev",
-                "rw" => "ro",
-                "ro" => "rw",
-                _ => "",
-            };
-            options.retain(|other| *other != opposite);
-            options.push(option);
-        }
+        // The last word counts: `exec` takes `noexec` back.
+        options.extend(point.options.iter().map(String::as_str));
         return Ok(mount(&point.destination, "tmpfs", "tmpfs", &options));
     }
     if point.source.is_empty() {
-        return Err(Error::internal(format!("the mount at {} has no source", point.destination)));
+        bail!(internal, "the mount at {} has no source", point.destination);
     }
     // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
     let access = if point.writable || point.read_only_alone { access } else { "rro" };

@@ -4,7 +4,7 @@ use bollard_stubs::models::{HostConfig, ThrottleDevice};
 use nix::sys::stat::{major, minor, stat};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 
 /// The period when only a quota is known, in microseconds.
 const PERIOD: i64 = 100_000;
@@ -73,7 +73,7 @@ fn throttles(devices: Option<&[ThrottleDevice]>) -> Result<Vec<Value>> {
 
 fn numbers(path: Option<&str>) -> Result<(u64, u64)> {
     let path = path.unwrap_or_default();
-    let found = stat(path).map_err(|errno| Error::invalid(format!("device {path:?}: {errno}")))?;
+    let found = stat(path).map_err(|errno| error!(invalid, "device {path:?}: {errno}"))?;
     Ok((major(found.st_rdev), minor(found.st_rdev)))
 }
 
@@ -83,9 +83,7 @@ pub(super) fn rlimits(host: &HostConfig) -> Result<Vec<Value>> {
         let (soft, hard) = (limit.soft.unwrap_or(0), limit.hard.unwrap_or(0));
         let value = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         if hard >= 0 && (soft < 0 || soft > hard) {
-            return Err(Error::invalid(format!(
-                "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
-            )));
+            bail!(invalid, "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
         }
         let name = format!("RLIMIT_{}", name.to_ascii_uppercase());
         Ok(json!({"type": name, "soft": value(soft), "hard": value(hard)}))

@@ -5,7 +5,7 @@ use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 
 /// What a container may do when nobody says anything.
 const DEFAULT: &str = "\
@@ -54,7 +54,7 @@ fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
         match short == "ALL" || ALL.split_whitespace().any(|known| known == short) {
             true => Ok(short),
-            false => Err(Error::invalid(format!("invalid capability: {name:?}"))),
+            false => Err(error!(invalid, "invalid capability: {name:?}")),
         }
     };
     let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
@@ -97,15 +97,15 @@ pub(super) fn no_new_privileges(host: &HostConfig) -> Result<bool> {
             "no-new-privileges" | "seccomp" | "apparmor" => {}
             "label" | "disable"
                 if text == "label=disable" || text == "label:disable" || text == "disable" => {}
-            _ => return Err(Error::invalid(format!("invalid --security-opt: {text:?} is not offered"))),
+            _ => bail!(invalid, "invalid --security-opt: {text:?} is not offered"),
         }
     }
     let plain = host.security_opt.iter().flatten().any(|text| text == "no-new-privileges");
     match option(host, "no-new-privileges") {
         None => Ok(plain),
-        Some(value) => value
-            .parse()
-            .map_err(|_| Error::invalid(format!("invalid --security-opt: no-new-privileges={value}"))),
+        Some(value) => {
+            value.parse().map_err(|_| error!(invalid, "invalid --security-opt: no-new-privileges={value}"))
+        }
     }
 }
 
@@ -122,16 +122,14 @@ pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
         Some(text) if text.trim_start().starts_with('{') => text.to_owned(),
         Some(name) => match seccomp_profiles::profile(name) {
             Some(text) => text.to_owned(),
-            None => {
-                return Err(Error::invalid(format!(
-                    "opening seccomp profile ({name}) failed: expected JSON, unconfined, or one of {}",
-                    seccomp_profiles::PROFILES.join(", ")
-                )));
-            }
+            None => bail!(
+                invalid,
+                "opening seccomp profile ({name}) failed: expected JSON, unconfined, or one of {}",
+                seccomp_profiles::PROFILES.join(", ")
+            ),
         },
     };
-    let bad =
-        |error: &dyn std::fmt::Display| Error::invalid(format!("decoding seccomp profile failed: {error}"));
+    let bad = |error: &dyn std::fmt::Display| error!(invalid, "decoding seccomp profile failed: {error}");
     let profile = DockerProfile::from_json(&profile).map_err(|error| bad(&error))?;
     let caps = capability_names(host)?;
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
