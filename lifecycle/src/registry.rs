@@ -10,7 +10,7 @@ mod pull;
 mod push;
 
 pub use auth::Credentials;
-pub use client::{Registry, download};
+pub use client::Registry;
 pub use look::inspect;
 pub use pull::pull;
 pub use push::push;

@@ -12,58 +12,6 @@ fn context(files: &[(&str, &str)]) -> String {
     script
 }
 
-/// A server on this machine: a file, an archive, and what leads to other places.
-const SERVER: &str = r#"mkdir -p web/cgi-bin; cd web; echo fetched > file; mkdir inner; echo x > inner/x; tar -cf inner.tar inner
-for lead in good:/file loop:/cgi-bin/loop bad:ftp://127.0.0.1/file; do
-  printf '#!/bin/sh\nprintf "Status: 302 Found\r\nLocation: %%s\r\n\r\n" %s\n' ${lead#*:} > cgi-bin/${lead%%:*}
-done
-chmod +x cgi-bin/*; busybox httpd -p 127.0.0.1:8099 -h .
-for i in $(seq 50); do busybox wget -qO- http://127.0.0.1:8099/file && break; sleep 0.1; done"#;
-
-#[test]
-fn what_is_added_may_come_from_elsewhere() {
-    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
-    let add = |lines: &str| {
-        format!(
-            "printf 'FROM busybox\n{lines}\nCMD find /got* -type f | sort; cat /got* 2>/dev/null; true' | docker build --network none -t added - && docker run --rm --network none added"
-        )
-    };
-    let url = "http://127.0.0.1:8099";
-    let checks: Vec<(String, i32, Vec<&str>)> = vec![
-        (SERVER.into(), 0, vec!["fetched"]),
-        (add(&format!("ADD {url}/file /got")), 0, vec!["/got\nfetched"]),
-        (add(&format!("ADD {url}/file /got")), 0, vec!["Using cache"]),
-        // Found again by what it is, not by its name.
-        (format!("echo other > web/file; {}", add(&format!("ADD {url}/file /got"))), 0, vec!["/got\nother"]),
-        (
-            add(&format!("ADD --chown=7:8 {url}/file {url}/inner.tar /got/")),
-            0,
-            vec!["/got/file\n/got/inner.tar\n"],
-        ),
-        ("docker run --rm --network none added stat -c '%a %u %g' /got/file".into(), 0, vec!["600 7 8"]),
-        (add(&format!("ADD {url}/cgi-bin/good /got")), 0, vec!["other"]),
-        (add(&format!("ADD {url}/cgi-bin/loop /got")), 1, vec!["too many redirections"]),
-        (add(&format!("ADD {url}/cgi-bin/bad /got")), 1, vec!["which is not followed"]),
-        (add(&format!("ADD {url}/missing /got")), 1, vec!["ADD failed", "404"]),
-        (add(&format!("ADD {url}/ /got/")), 1, vec!["cannot determine filename"]),
-        (add("ADD http://me:secret@127.0.0.1:8099/file /got"), 1, vec!["name and password"]),
-        (add("ADD http://127.0.0.1:8098/file /got"), 1, vec!["refused"]),
-        (add("ADD git@127.0.0.1:repo /got"), 1, vec!["need BuildKit"]),
-        (add(&format!("COPY {url}/file /got")), 1, vec!["COPY failed"]),
-        (
-            format!(
-                "docker import -c 'CMD cat /x' {url}/inner.tar far && docker run --rm --network none far /x 2>&1; docker history far"
-            ),
-            0,
-            vec!["Imported from http"],
-        ),
-    ];
-    let checks: Vec<Check<'_>> =
-        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
-    hold(&engine, &checks);
-    engine.end("busybox");
-}
-
 #[test]
 fn images_of_others_are_a_cache() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
@@ -222,7 +170,9 @@ fn builds_that_fail_say_why() {
         ),
         (of("FROM busybox\nCOPY no* /"), 1, vec!["no source files were specified"]),
         (of("FROM busybox\nCOPY file Dockerfile /into"), 1, vec!["must be a directory and end with a /"]),
-        (of("FROM busybox\nADD http://127.0.0.1/x /"), 1, vec!["ADD failed: 127.0.0.1"]),
+        (of("FROM busybox\nADD http://127.0.0.1/x /"), 1, vec!["ADD http://127.0.0.1/x: downloading is not offered"]),
+        (of("FROM busybox\nADD git@127.0.0.1:repo /"), 1, vec!["downloading is not offered"]),
+        (of("FROM busybox\nCOPY http://127.0.0.1/x /"), 1, vec!["COPY failed"]),
         (of("FROM busybox\nRUN --mount=type=cache,target=/c true"), 1, vec!["BuildKit"]),
         (of("FROM busybox\nRUN cat <<END\ntext\nEND"), 1, vec!["line 2: here-documents require BuildKit"]),
         (of("FROM busybox\nCOPY --from=3 /x /"), 1, vec!["invalid from flag value 3"]),

@@ -61,9 +61,11 @@ fn options(call: &Call) -> Result<Options> {
     }
     call.check_platform()?;
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
+    let arguments: HashMap<String, Option<String>> = json_of(call, "buildargs")?;
     Ok(Options {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
-        arguments: json_of(call, "buildargs")?,
+        // One without a value is one that the client's environment does not have.
+        arguments: arguments.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         labels: json_of(call, "labels")?,
         cache_from: json_of(call, "cachefrom")?,
         no_cache: call.flag("nocache"),

@@ -52,8 +52,7 @@ pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]
         ("GET", ["logs"]) => return logs(&container, &call),
         ("GET", ["changes"]) => return files::changes(&container),
         ("GET", ["export"]) => return files::export(&container),
-        ("GET", ["archive"]) => return files::get(&container, &call, true),
-        ("HEAD", ["archive"]) => return files::get(&container, &call, false),
+        ("GET" | "HEAD", ["archive"]) => return files::get(&container, &call),
         ("POST", ["start"]) => container::start(&container).await?,
         ("POST", ["stop"]) => container::stop(&container, wish, patience).await?,
         ("POST", ["restart"]) => container::restart(&container, wish, patience).await?,
@@ -241,8 +240,8 @@ async fn live(
 
 fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&[
-        "ancestor", "before", "expose", "exited", "health", "id", "is-task", "label", "name", "network",
-        "publish", "since", "status", "volume",
+        "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
+        "volume",
     ])?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let created = |name: &str| engine.container(name).map(|other| other.record().created.clone());
@@ -251,16 +250,9 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         serde_json::from_value::<Status>(json!(status))
             .map_err(|_| Error::invalid(format!("invalid filter 'status={status}'")))?;
     }
-    let ports =
-        |name: &str| filters.get(name).iter().map(|text| port_range(text)).collect::<Result<Vec<_>>>();
-    let (published, exposed) = (ports("publish")?, ports("expose")?);
-    let meant = |ranges: &[PortRange], number: &Value, kind: &Value| {
-        let number = number.as_u64().unwrap_or(0);
-        ranges.is_empty() || ranges.iter().any(|(range, own)| range.contains(&number) && kind == own)
-    };
     let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
-    let limit =
-        call.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
         let record = container.record();
         let state = &record.state;
@@ -287,12 +279,6 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 record.networks.contains_key(network)
                     || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
             })
-            && (published.is_empty() && exposed.is_empty()
-                || inspect::ports(&record).iter().any(|row| {
-                    meant(&published, &row["PublicPort"], &row["Type"])
-                        && meant(&exposed, &row["PrivatePort"], &row["Type"])
-                }))
-            && filters.any("is-task", |value| value == "false")
             && filters.labels(&record.labels())
             && before.as_ref().is_none_or(|time| record.created < *time)
             && since.as_ref().is_none_or(|time| record.created > *time)
@@ -300,18 +286,6 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
     answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
-}
-
-type PortRange = (std::ops::RangeInclusive<u64>, String);
-
-/// What a filter means by `80`, `80-90` or `80/udp`.
-fn port_range(text: &str) -> Result<PortRange> {
-    let (range, kind) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (low, high) = range.split_once('-').unwrap_or((range, range));
-    match (low.parse(), high.parse()) {
-        (Ok(low), Ok(high)) => Ok((low..=high, kind.to_owned())),
-        _ => Err(Error::invalid(format!("invalid port {text:?} in a filter"))),
-    }
 }
 
 /// A name in a filter: a regular expression, which may begin with the slash that names are written with.

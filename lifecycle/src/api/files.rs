@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
+use nix::errno::Errno;
 use nix::sys::stat::FileStat;
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -44,7 +45,7 @@ pub(super) fn changes(container: &Container) -> Result<Answer> {
     let changes = block_in_place(|| tree::changes(&container.overlay()?))?;
     let rows: Vec<_> =
         changes.iter().map(|change| json!({"Path": change.path, "Kind": change.kind})).collect();
-    answer::json(&if rows.is_empty() { serde_json::Value::Null } else { json!(rows) })
+    answer::json(&Some(rows).filter(|rows| !rows.is_empty()))
 }
 
 /// Sends a tree as an archive.
@@ -79,23 +80,24 @@ fn missing(path: &str, container: &Container) -> Error {
     Error::not_found(format!("Could not find the file {path} in container {}", container.id))
 }
 
-pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<Answer> {
+/// A folder, or what a link to one leads to.
+fn folder(container: &Container, root: &Root, inside: &Path, text: &str) -> Result<Root> {
+    match root.folder(inside) {
+        Ok(folder) => Ok(Root::new(folder)),
+        Err(Errno::ENOTDIR) => Err(Error::invalid(format!("{text}: not a directory"))),
+        Err(_) => Err(missing(text, container)),
+    }
+}
+
+/// `GET` and `HEAD` of `/containers/ID/archive`
+pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
-    let through = text.ends_with('/') || text.ends_with("/.");
     let (root, inside, header) = block_in_place(|| -> Result<_> {
-        let (root, inside) = place_of(container, &path)?;
-        let (root, inside) = match through {
-            // What a link leads to, which has to be a folder.
-            true => match root.folder(&inside) {
-                Ok(folder) => (Root::new(folder), PathBuf::new()),
-                Err(nix::errno::Errno::ENOTDIR) => {
-                    return Err(Error::invalid(format!("{text}: not a directory")));
-                }
-                Err(_) => return Err(missing(&text, container)),
-            },
-            false => (root, inside),
-        };
+        let (mut root, mut inside) = place_of(container, &path)?;
+        if text.ends_with('/') || text.ends_with("/.") {
+            (root, inside) = (folder(container, &root, &inside, &text)?, PathBuf::new());
+        }
         let stat = root.stat(&inside).map_err(|_| missing(&text, container))?;
         let header = describe(&root, &inside, &path, &stat)?;
         Ok((root, inside, header))
@@ -106,15 +108,14 @@ pub(super) fn get(container: &Container, call: &Call, content: bool) -> Result<A
         (Some(name), false) => PathBuf::from(name),
         (None, false) => PathBuf::from("/"),
     };
-    let mut answer = if content {
+    let mut answer = if call.method == Method::GET {
         container.publish("archive-path", &[]);
         send(move || Ok((root, inside, name)))
     } else {
         answer::empty(StatusCode::OK)
     };
-    if let Ok(value) = HeaderValue::from_str(&header) {
-        answer.headers_mut().insert("X-Docker-Container-Path-Stat", value);
-    }
+    let header = HeaderValue::try_from(header).map_err(Error::step("describe the path"))?;
+    answer.headers_mut().insert("X-Docker-Container-Path-Stat", header);
     Ok(answer)
 }
 
@@ -146,12 +147,9 @@ fn go_mode(stat: &FileStat) -> u32 {
         libc::S_IFSOCK => 1 << 24,
         _ => 0,
     };
-    let special = [(libc::S_ISUID, 23), (libc::S_ISGID, 22), (libc::S_ISVTX, 20)];
-    let special = special
-        .iter()
-        .filter(|(bit, _)| stat.st_mode & bit != 0)
-        .fold(0, |mode, (_, shift)| mode | 1 << shift);
-    kind | special | stat.st_mode & 0o777
+    let special = [(libc::S_ISUID, 1 << 23), (libc::S_ISGID, 1 << 22), (libc::S_ISVTX, 1 << 20)];
+    let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).map(|(_, own)| own);
+    kind | special.sum::<u32>() | stat.st_mode & 0o777
 }
 
 pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answer> {
@@ -161,35 +159,24 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
     let user = record.config.user.filter(|user| call.flag("copyUIDGID") && !user.is_empty());
     let inside = clean(Path::new(&text));
     let at = Path::new("/").join(&inside);
-    let closed =
-        record.mounts.iter().filter(|mount| !mount.writable).any(|mount| at.starts_with(&mount.destination));
-    if closed {
-        return Err(Error::forbidden("mounted volume is marked read-only"));
-    }
-    if record.host.readonly_rootfs == Some(true)
-        && !record.mounts.iter().any(|mount| at.starts_with(&mount.destination))
-    {
+    let mut mounts = record.mounts.iter().filter(|mount| at.starts_with(&mount.destination)).peekable();
+    if record.host.readonly_rootfs == Some(true) && mounts.peek().is_none() {
         return Err(Error::forbidden("container rootfs is marked read-only"));
+    }
+    if mounts.any(|mount| !mount.writable) {
+        return Err(Error::forbidden("mounted volume is marked read-only"));
     }
     block_in_place(|| {
         // Before: one overlay is mounted once at a time.
-        let owner =
-            user.map(|user| user::find(&place_of(container, Path::new(""))?.0, &user, &[])).transpose()?;
-        let owner = owner.map(|user| (user.uid, user.gid));
+        let find = |user: String| user::find(&place_of(container, Path::new(""))?.0, &user, &[]);
+        let owner = user.map(find).transpose()?.map(|user| (user.uid, user.gid));
         let (root, inside) = place_of(container, &inside)?;
-        let folder = match root.folder(&inside) {
-            Ok(folder) => folder,
-            Err(nix::errno::Errno::ENOTDIR) => {
-                return Err(Error::invalid("extraction point is not a directory"));
-            }
-            Err(_) => return Err(missing(&text, container)),
-        };
-        // The folder was found below the container's root; what is unpacked is resolved below the folder.
+        // The folder is found below the container's root; what is unpacked is resolved below the folder.
+        let folder = folder(container, &root, &inside, &text)?;
         let stream = crate::image::content::decompressed(file)?;
         let apply = Apply { keep_kinds, owner, ..Apply::default() };
-        apply.run(&Root::new(folder), stream).map_err(|error| Error::invalid(error.message))?;
-        container.publish("extract-to-dir", &[]);
-        Ok(())
+        apply.run(&folder, stream).map_err(|error| Error::invalid(error.message))
     })?;
+    container.publish("extract-to-dir", &[]);
     Ok(answer::empty(StatusCode::OK))
 }

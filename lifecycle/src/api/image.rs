@@ -49,52 +49,43 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let dangling = filters.boolean("dangling")?;
     let created = |name: &str| Ok(engine.images.find(name)?.config.created.clone());
     let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
+    // By a pattern with `*` and `?`, of the repository alone or with its tag.
+    let asked = |name: &Reference| {
+        let names = [name.familiar_full(), name.familiar()];
+        filters.any("reference", |pattern| names.iter().any(|name| glob::matches(pattern, name)))
+    };
     let all = call.flag("all");
     let wanted = |image: &Arc<Image>| {
         let (tags, digests) = engine.images.names(&image.id);
-        let named = !tags.is_empty() || !digests.is_empty();
         let made = &image.config.created;
-        let intermediate = !named && !engine.images.children(&image.id).is_empty();
-        (all || !intermediate)
+        let is_step = !engine.images.is_named(&image.id) && !engine.images.children(&image.id).is_empty();
+        (all || !is_step)
             && dangling.is_none_or(|dangling| tags.is_empty() == dangling)
             && filters.labels(&image.config.container().labels.unwrap_or_default())
-            && filters
-                .any("reference", |pattern| tags.iter().chain(&digests).any(|name| matches(pattern, name)))
+            && (tags.iter().chain(&digests).any(&asked) || filters.get("reference").is_empty())
             && before.as_ref().is_none_or(|time| made < time)
             && since.as_ref().is_none_or(|time| made > time)
             && filters.old(made.as_deref())
     };
     let row = |image: Arc<Image>| {
         let mut row = inspect::image_row(engine, &image);
-        if !filters.get("reference").is_empty() {
-            // Of an image with several names, those that were asked for.
-            let (tags, _) = engine.images.names(&image.id);
-            let shown = tags.iter().filter(|name| filters.any("reference", |pattern| matches(pattern, name)));
-            row["RepoTags"] = json!(shown.map(Reference::familiar_full).collect::<Vec<_>>());
-        }
+        // Of an image with several names, those that were asked for.
+        let (tags, _) = engine.images.names(&image.id);
+        row["RepoTags"] = tags.iter().filter(|name| asked(name)).map(Reference::familiar_full).collect();
         row
     };
     answer::json(&engine.images.all().into_iter().filter(wanted).map(row).collect::<Vec<_>>())
 }
 
-/// Whether a name is what a pattern with `*` and `?` asks for: the repository alone, or with its tag.
-fn matches(pattern: &str, name: &Reference) -> bool {
-    let full = name.familiar_full();
-    glob::matches(pattern, &full) || glob::matches(pattern, &name.familiar())
-}
-
 async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     Ok(answer::progress(|pusher| async move {
-        for (id, names) in block_in_place(|| archive::load(&engine.images, file))? {
+        for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
             if names.is_empty() {
-                pusher.json(&json!({"stream": format!("Loaded image ID: {id}\n")})).await;
+                pusher.json(&json!({"stream": format!("Loaded image ID: {}\n", image.id)})).await;
             }
-            for name in names {
-                let name = name.familiar_full();
-                if let Ok(image) = engine.images.find(&id) {
-                    engine.publish_image(&image, "load", &name);
-                }
+            for name in names.iter().map(Reference::familiar_full) {
+                engine.publish_image(&image, "load", &name);
                 pusher.json(&json!({"stream": format!("Loaded image: {name}\n")})).await;
             }
         }
@@ -106,9 +97,8 @@ fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
     let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
     for name in names {
         let image = engine.images.find(&name)?;
-        let reference = Reference::parse(&name).ok().filter(|reference| {
-            reference.tag.is_some() && engine.images.names(&image.id).0.contains(reference)
-        });
+        let (tags, _) = engine.images.names(&image.id);
+        let reference = Reference::parse(&name).ok().filter(|reference| tags.contains(reference));
         match images.iter_mut().find(|(other, _)| other.id == image.id) {
             Some((_, references)) => references.extend(reference),
             None => images.push(((*image).clone(), reference.into_iter().collect())),
@@ -146,7 +136,6 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
     let (tags, digests) = engine.images.names(&image.id);
     let by_id = image.id.trim_start_matches("sha256:").starts_with(text.trim_start_matches("sha256:"));
     let users = users(engine, &image.id);
-    let running = users.iter().find(|(_, running)| *running);
     let mut done = Vec::new();
     let untag = |reference: &Reference, done: &mut Vec<Value>| -> Result<()> {
         engine.images.untag(reference)?;
@@ -159,50 +148,45 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
         .ok()
         .filter(|reference| !by_id && (tags.contains(reference) || digests.contains(reference)));
     if let Some(reference) = &named {
-        let others = tags.iter().filter(|other| *other != reference).count();
-        if others > 0 {
-            untag(reference, &mut done)?;
-            return Ok(done);
-        }
-        if let Some((user, _)) = users.first().filter(|_| !force) {
+        let others = tags.iter().any(|other| other != reference);
+        if let Some((user, _)) = users.first().filter(|_| !others && !force) {
             let name = reference.familiar_full();
             return Err(Error::conflict(format!(
                 "conflict: unable to remove repository reference \"{name}\" (must force) - container {user} is using its referenced image {short}"
             )));
         }
-        if !users.is_empty() {
+        if others || !users.is_empty() {
             untag(reference, &mut done)?;
             return Ok(done);
         }
     }
-    if let Some((user, _)) = running {
-        return Err(Error::conflict(format!(
-            "conflict: unable to delete {short} (cannot be forced) - image is being used by running container {user}"
-        )));
-    }
-    if let Some((user, _)) = users.first().filter(|_| !force) {
-        return Err(Error::conflict(format!(
-            "conflict: unable to delete {short} (must be forced) - image is being used by stopped container {user}"
-        )));
-    }
-    if by_id && tags.len() > 1 && !force {
-        return Err(Error::conflict(format!(
-            "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-        )));
-    }
-    if let Some(child) = engine.images.children(&image.id).first().filter(|_| named.is_none()) {
-        let child = reference::short(child);
-        return Err(Error::conflict(format!(
-            "conflict: unable to delete {short} (cannot be forced) - image has dependent child images ({child})"
-        )));
+    let children = engine.images.children(&image.id);
+    let (running, any) = (users.iter().find(|(_, running)| *running), users.first().filter(|_| !force));
+    let child = children.first().filter(|_| named.is_none());
+    let why = match (running, any, child) {
+        (Some((user, _)), ..) => {
+            format!("(cannot be forced) - image is being used by running container {user}")
+        }
+        (_, Some((user, _)), _) => {
+            format!("(must be forced) - image is being used by stopped container {user}")
+        }
+        _ if by_id && tags.len() > 1 && !force => {
+            "(must be forced) - image is referenced in multiple repositories".into()
+        }
+        (.., Some(child)) => {
+            format!("(cannot be forced) - image has dependent child images ({})", reference::short(child))
+        }
+        _ => String::new(),
+    };
+    if !why.is_empty() {
+        return Err(Error::conflict(format!("conflict: unable to delete {short} {why}")));
     }
     for reference in tags.iter().chain(&digests) {
         untag(reference, &mut done)?;
     }
-    if !engine.images.children(&image.id).is_empty() {
-        return Ok(done);
+    if children.is_empty() {
+        delete(engine, &image, parents, &mut done)?;
     }
-    delete(engine, &image, parents, &mut done)?;
     Ok(done)
 }
 
@@ -215,9 +199,8 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
     // An image that only was a step on the way to this one.
     let parent = image.parent.as_deref().filter(|_| parents);
     if let Some(parent) = parent.and_then(|parent| engine.images.find(parent).ok()) {
-        let (tags, digests) = engine.images.names(&parent.id);
-        let free = tags.is_empty() && digests.is_empty() && engine.images.children(&parent.id).is_empty();
-        if free && users(engine, &parent.id).is_empty() {
+        let is_step = !engine.images.is_named(&parent.id) && engine.images.children(&parent.id).is_empty();
+        if is_step && users(engine, &parent.id).is_empty() {
             delete(engine, &parent, parents, done)?;
         }
     }
@@ -231,17 +214,13 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         engine.all_containers().iter().map(|container| container.record().image.clone()).collect();
     let (mut done, mut freed) = (Vec::new(), 0);
     for image in engine.images.all() {
-        let (tags, digests) = engine.images.names(&image.id);
-        let named = !tags.is_empty() || !digests.is_empty();
-        let kept = used.contains(&image.id)
-            || named && !all
-            || !filters.old(image.config.created.as_deref())
-            || !engine.images.children(&image.id).is_empty();
-        if kept || !filters.labels(&image.config.container().labels.unwrap_or_default()) {
-            continue;
-        }
-        let size = engine.images.size(&image);
-        if let Ok(removed) = remove(engine, &image.id, true, true) {
+        let wanted = !used.contains(&image.id)
+            && (all || !engine.images.is_named(&image.id))
+            && filters.old(image.config.created.as_deref())
+            && filters.labels(&image.config.container().labels.unwrap_or_default())
+            && engine.images.children(&image.id).is_empty();
+        let size = engine.images.size(&image.config.rootfs.diff_ids);
+        if wanted && let Ok(removed) = remove(engine, &image.id, true, true) {
             freed += size;
             done.extend(removed);
         }

@@ -1,8 +1,8 @@
 //! Containers and images as the API writes them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
+use bollard_stubs::models::ContainerConfig;
 use serde_json::{Value, json};
 
 use crate::container::record::{MountPoint, Record, Status};
@@ -11,7 +11,6 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
 use crate::time::{self, NEVER, Time};
-use crate::tree::Lower;
 
 /// A container in full.
 pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
@@ -49,14 +48,11 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "RestartCount": record.restart_count,
         "Driver": container.engine.images.layers.driver(),
         "Platform": "linux",
-        "MountLabel": "",
-        "ProcessLabel": "",
-        "AppArmorProfile": "",
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record)?,
-        "GraphDriver": graph_driver(container.engine, &container.overlay()?, Some(&container.bundle().join("rootfs"))),
+        "GraphDriver": graph_driver(container)?,
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
-        "Config": config(&record)?,
+        "Config": config(&record.config, Some(&record.image_name))?,
         "NetworkSettings": super::network::of_container(container.engine, &record),
     });
     if let Some(health) = &state.health {
@@ -72,20 +68,21 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
 fn sizes(container: &Container, value: &mut Value) -> Result<()> {
     let own = container.size()?;
     let layers = container.record().layers.clone();
-    let below = layers.iter().filter_map(|id| container.engine.images.layers.get(id)).map(|layer| layer.size);
-    value["SizeRootFs"] = json!(own + below.sum::<u64>());
+    value["SizeRootFs"] = json!(own + container.engine.images.size(&layers));
     value["SizeRw"] = json!(own);
     Ok(())
 }
 
-/// Where files are: the directories of an overlay, if it is one.
-fn graph_driver(engine: &Engine, files: &Lower, merged: Option<&Path>) -> Value {
-    let directories = files.upper.iter().flat_map(|(upper, work)| [("UpperDir", upper), ("WorkDir", work)]);
-    let mut data: BTreeMap<&str, Value> = directories.map(|(name, path)| (name, json!(path))).collect();
+/// Where the files are: the directories of the overlay, if it is one.
+fn graph_driver(container: &Container) -> Result<Value> {
+    let (files, layers) = (container.overlay()?, &container.engine.images.layers);
+    let Some((upper, work)) = files.upper.filter(|_| !layers.copied) else {
+        return Ok(json!({"Name": layers.driver(), "Data": null}));
+    };
     let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
-    data.insert("LowerDir", json!(lower.join(":")));
-    data.extend(merged.map(|path| ("MergedDir", json!(path))));
-    json!({"Name": engine.images.layers.driver(), "Data": if engine.images.layers.copied { Value::Null } else { json!(data) }})
+    let merged = container.bundle().join("rootfs");
+    let data = json!({"LowerDir": lower.join(":"), "UpperDir": upper, "WorkDir": work, "MergedDir": merged});
+    Ok(json!({"Name": layers.driver(), "Data": data}))
 }
 
 /// Sets fields that are missing or empty.
@@ -130,9 +127,9 @@ fn host(record: &Record) -> Result<Value> {
     Ok(host)
 }
 
-fn config(record: &Record) -> Result<Value> {
-    let mut config = serde_json::to_value(&record.config)?;
-    config["Image"] = json!(record.image_name);
+fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
+    let mut config = serde_json::to_value(config)?;
+    config["Image"] = json!(image);
     let defaults = json!({
         "Tty": false, "OpenStdin": false, "StdinOnce": false, "AttachStdin": false, "AttachStdout": false,
         "AttachStderr": false, "User": "", "Domainname": "", "WorkingDir": "", "Labels": {}, "Env": [],
@@ -200,7 +197,7 @@ fn command(words: &[String]) -> String {
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn ports(record: &Record) -> Vec<Value> {
+fn ports(record: &Record) -> Vec<Value> {
     let private = |port: &str| {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
@@ -279,56 +276,35 @@ fn familiar(names: &[Reference]) -> Vec<String> {
 /// An image in full.
 pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
     let (tags, digests) = engine.images.names(&image.id);
-    let size = engine.images.size(image);
-    // No tree is unpacked only to tell of it.
-    let files = match engine.images.layers.copied {
-        true => Lower::default(),
-        false => engine.images.files_of(&image.config.rootfs.diff_ids)?,
-    };
     Ok(json!({
         "Id": image.id,
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
-        "Parent": image.parent.clone().unwrap_or_default(),
-        "Comment": image.config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
-        "Created": image.config.created.clone().unwrap_or_else(|| NEVER.into()),
-        "Container": "",
-        "DockerVersion": "",
-        "Author": image.config.author.clone().unwrap_or_default(),
-        "Config": image_config(image)?,
+        "Parent": image.parent,
+        "Comment": image.config.history.last().and_then(|step| step.comment.as_ref()),
+        "Created": image.config.created.as_deref().unwrap_or(NEVER),
+        "Author": image.config.author,
+        "Config": config(&image.config.container(), None)?,
         "Architecture": image.config.architecture,
-        "Variant": image.config.variant.clone().unwrap_or_default(),
+        "Variant": image.config.variant,
         "Os": image.config.os,
-        "Size": size,
-        "VirtualSize": size,
-        "GraphDriver": graph_driver(engine, &files, None),
+        "Size": engine.images.size(&image.config.rootfs.diff_ids),
+        "GraphDriver": {"Name": engine.images.layers.driver(), "Data": null},
         "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": image.tagged.clone().unwrap_or_else(|| NEVER.into())},
+        "Metadata": {"LastTagTime": image.tagged.as_deref().unwrap_or(NEVER)},
     }))
-}
-
-fn image_config(image: &Image) -> Result<Value> {
-    let mut config = serde_json::to_value(image.config.container())?;
-    let defaults = json!({
-        "Cmd": null, "Entrypoint": null, "Env": [], "Labels": null, "User": "", "WorkingDir": "",
-        "Volumes": null, "OnBuild": null,
-    });
-    fill(&mut config, defaults);
-    Ok(config)
 }
 
 /// An image as a row of a list.
 pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
     let (tags, digests) = engine.images.names(&image.id);
-    let size = engine.images.size(image);
     json!({
         "Id": image.id,
         "ParentId": image.parent.clone().unwrap_or_default(),
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
         "Created": seconds(image.config.created.as_ref()),
-        "Size": size,
-        "VirtualSize": size,
+        "Size": engine.images.size(&image.config.rootfs.diff_ids),
         "SharedSize": -1,
         "Labels": image.config.container().labels,
         "Containers": -1,
@@ -346,10 +322,10 @@ pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
         rows.push(json!({
             "Id": "<missing>",
             "Created": seconds(step.created.as_ref()),
-            "CreatedBy": step.created_by.clone().unwrap_or_default(),
+            "CreatedBy": step.created_by,
             "Tags": null,
             "Size": size,
-            "Comment": step.comment.clone().unwrap_or_default(),
+            "Comment": step.comment,
         }));
     }
     if let Some(last) = rows.last_mut() {

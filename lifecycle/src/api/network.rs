@@ -1,10 +1,12 @@
 //! `/networks/…`, and networks in what is said of containers.
 
+use std::path::PathBuf;
+
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
-use super::request::{Call, Filters};
+use super::request::Call;
 use super::{inspect, not_found};
 use crate::container::{self, Record};
 use crate::engine::Engine;
@@ -45,7 +47,7 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
 
 /// A network as the API writes it; with its containers when one network is asked for.
 fn describe(engine: &Engine, network: &Network, containers: bool) -> Value {
-    let mut members = serde_json::Map::new();
+    let mut members = json!({});
     for container in engine.all_containers().iter().filter(|_| containers) {
         let record = container.record();
         if let Some(endpoint) = record.networks.get(&network.name).filter(|_| record.state.status.is_up()) {
@@ -53,16 +55,13 @@ fn describe(engine: &Engine, network: &Network, containers: bool) -> Value {
                 (Some(address), Some(length)) => format!("{address}/{length}"),
                 _ => String::new(),
             };
-            members.insert(
-                record.id.clone(),
-                json!({
-                    "Name": record.name,
-                    "EndpointID": endpoint.endpoint_id.clone().unwrap_or_default(),
-                    "MacAddress": endpoint.mac_address.clone().unwrap_or_default(),
-                    "IPv4Address": full(&endpoint.ip_address, endpoint.ip_prefix_len),
-                    "IPv6Address": full(&endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len),
-                }),
-            );
+            members[&record.id] = json!({
+                "Name": record.name,
+                "EndpointID": endpoint.endpoint_id,
+                "MacAddress": endpoint.mac_address,
+                "IPv4Address": full(&endpoint.ip_address, endpoint.ip_prefix_len),
+                "IPv6Address": full(&endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len),
+            });
         }
     }
     json!({
@@ -80,39 +79,29 @@ fn used(engine: &Engine, network: &Network) -> bool {
     engine.all_containers().iter().any(|container| container.record().networks.contains_key(&network.name))
 }
 
-fn wanted(engine: &Engine, filters: &Filters, network: &Network) -> Result<bool> {
-    let builtin = matches!(network.name.as_str(), "bridge" | "host" | "none");
-    Ok(filters.any("name", |name| network.name.contains(name.as_str()))
-        && filters.any("id", |id| network.id.starts_with(id.as_str()))
-        && filters.any("driver", |driver| network.driver == *driver)
-        && filters.any("scope", |scope| scope == "local")
-        && filters.any("type", |kind| (kind == "builtin") == builtin)
-        && filters
-            .boolean("dangling")?
-            .is_none_or(|dangling| (!builtin && !used(engine, network)) == dangling)
-        && filters.labels(&network.labels))
-}
-
 fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
-    let mut rows = Vec::new();
-    for network in engine.networks.all() {
-        if wanted(engine, &filters, &network)? {
-            rows.push(describe(engine, &network, false));
-        }
-    }
-    answer::json(&rows)
+    let dangling = filters.boolean("dangling")?;
+    let wanted = |network: &Network| {
+        let builtin = matches!(network.name.as_str(), "bridge" | "host" | "none");
+        filters.any("name", |name| network.name.contains(name.as_str()))
+            && filters.any("id", |id| network.id.starts_with(id.as_str()))
+            && filters.any("driver", |driver| network.driver == *driver)
+            && filters.any("scope", |scope| scope == "local")
+            && filters.any("type", |kind| (kind == "builtin") == builtin)
+            && dangling.is_none_or(|dangling| (!builtin && !used(engine, network)) == dangling)
+            && filters.labels(&network.labels)
+    };
+    let networks = engine.networks.all().into_iter().filter(wanted);
+    answer::json(&networks.map(|network| describe(engine, &network, false)).collect::<Vec<_>>())
 }
 
 fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let mut deleted = Vec::new();
     for network in engine.networks.all() {
-        if used(engine, &network) || !filters.old(Some(&network.created)) || !filters.labels(&network.labels)
-        {
-            continue;
-        }
-        if engine.networks.remove(&network.name).is_ok() {
+        let wanted = filters.old(Some(&network.created)) && filters.labels(&network.labels);
+        if wanted && !used(engine, &network) && engine.networks.remove(&network.name).is_ok() {
             network::publish(engine, &network, "destroy", None);
             deleted.push(network.name);
         }
@@ -122,44 +111,41 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
 
 /// `NetworkSettings` of a container.
 pub(super) fn of_container(engine: &Engine, record: &Record) -> Value {
-    let mut ports = serde_json::Map::new();
-    if record.state.status.is_up() {
-        for port in record.config.exposed_ports.iter().flatten() {
-            ports.insert(port.clone(), Value::Null);
-        }
+    let mut ports = json!({});
+    for port in record.config.exposed_ports.iter().flatten().filter(|_| record.state.status.is_up()) {
+        ports[port] = Value::Null;
     }
     for (port, bindings) in &record.ports {
-        let bindings: Vec<Value> =
-            bindings.iter().map(|(ip, port)| json!({"HostIp": ip, "HostPort": port.to_string()})).collect();
-        ports.insert(port.clone(), json!(bindings));
+        let binding = |(ip, port): &(String, u16)| json!({"HostIp": ip, "HostPort": port.to_string()});
+        ports[port] = bindings.iter().map(binding).collect();
     }
-    let bridge = record.networks.get("bridge").cloned().unwrap_or_default();
     let sandbox = engine.settings.exec_root.join("n").join(&record.id[..16]);
-    json!({
-        "Bridge": "",
-        "SandboxID": record.id,
-        "SandboxKey": if record.state.status.is_up() && sandbox.exists() { sandbox.to_string_lossy().into_owned() } else { String::new() },
-        "Ports": ports,
-        "Networks": endpoints(engine, record),
-        "EndpointID": bridge.endpoint_id.unwrap_or_default(),
-        "Gateway": bridge.gateway.unwrap_or_default(),
-        "IPAddress": bridge.ip_address.unwrap_or_default(),
-        "IPPrefixLen": bridge.ip_prefix_len.unwrap_or(0),
-        "MacAddress": bridge.mac_address.unwrap_or_default(),
-        "GlobalIPv6Address": bridge.global_ipv6_address.unwrap_or_default(),
-        "GlobalIPv6PrefixLen": bridge.global_ipv6_prefix_len.unwrap_or(0),
-        "IPv6Gateway": bridge.ipv6_gateway.unwrap_or_default(),
-        "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null, "SecondaryIPv6Addresses": null,
-    })
+    let sandbox = if record.state.status.is_up() && sandbox.exists() { sandbox } else { PathBuf::new() };
+    let networks = endpoints(engine, record);
+    let mut settings = json!({"SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports});
+    // Those of the default network once more, where they were before there were others.
+    for name in [
+        "EndpointID",
+        "Gateway",
+        "IPAddress",
+        "IPPrefixLen",
+        "MacAddress",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "IPv6Gateway",
+    ] {
+        settings[name] = networks["bridge"][name].clone();
+    }
+    settings["Networks"] = networks;
+    settings
 }
 
 /// The networks of a container.
 pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
-    let mut all = serde_json::Map::new();
+    let mut all = json!({});
     for (name, endpoint) in &record.networks {
         let id = engine.networks.get(name).map(|network| network.id).unwrap_or_default();
-        let mut row = serde_json::to_value(endpoint).unwrap_or_default();
+        let mut row = json!(endpoint);
         let defaults = json!({
             "IPAMConfig": null, "Links": null, "Aliases": null, "DNSNames": null, "DriverOpts": null,
             "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
@@ -167,7 +153,7 @@ pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
         });
         inspect::fill(&mut row, defaults);
         row["NetworkID"] = json!(id);
-        all.insert(name.clone(), row);
+        all[name] = row;
     }
-    Value::Object(all)
+    all
 }

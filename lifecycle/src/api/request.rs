@@ -1,15 +1,18 @@
 //! What a request says.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Seek, Write};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::task::block_in_place;
 
 use crate::error::{Error, Result};
@@ -32,29 +35,28 @@ pub struct Call {
     pub version: (u32, u32),
     /// The parts of the path, without the version.
     pub path: Vec<String>,
-    query: HashMap<String, Vec<String>>,
-    /// A body that is small, read before anything is answered: a client that is still writing would not see the answer.
-    early: Option<Bytes>,
+    query: Vec<(String, String)>,
     /// The rest of it.
-    pub request: Request<Incoming>,
+    pub request: Request<BoxBody<Bytes, hyper::Error>>,
+}
+
+/// What a client failed of while it sent its request.
+fn broken(error: impl Display) -> Error {
+    Error::invalid(format!("read the request: {error}"))
 }
 
 impl Call {
-    /// Takes a request apart; `version` is that of a client that names none. A body whose length is known and small is
-    /// read.
+    /// Takes a request apart; `version` is that of a client that names none. A body that is small, and whose length is
+    /// known, is read before anything is answered: a client that is still writing would not see the answer.
     ///
     /// # Errors
     /// When the path is malformed, or the client breaks off.
     pub async fn read(request: Request<Incoming>, version: (u32, u32)) -> Result<Self> {
         let uri = request.uri();
-        let bad = || Error::invalid("malformed path");
-        let mut path: Vec<String> = uri
-            .path()
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(|part| decode(part, false))
-            .collect::<Option<_>>()
-            .ok_or_else(bad)?;
+        let parts = uri.path().split('/').filter(|part| !part.is_empty());
+        let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(String::from));
+        let mut path: Vec<String> =
+            decoded.collect::<Result<_, _>>().map_err(|_| Error::invalid("malformed path"))?;
         let named = path.first().and_then(|first| first.strip_prefix('v')).and_then(|text| {
             let (major, minor) = text.split_once('.')?;
             Some((major.parse().ok()?, minor.parse().ok()?))
@@ -62,47 +64,37 @@ impl Call {
         if named.is_some() {
             path.remove(0);
         }
-        let mut query: HashMap<String, Vec<String>> = HashMap::new();
-        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let key = decode(key, true).ok_or_else(bad)?;
-            query.entry(key).or_default().push(decode(value, true).ok_or_else(bad)?);
-        }
-        let method = request.method().clone();
-        let version = named.unwrap_or(version);
-        let mut call = Self { method, version, path, query, early: None, request };
+        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let (method, version) = (request.method().clone(), named.unwrap_or(version));
+        let mut call = Self { method, version, path, query, request: request.map(BodyExt::boxed) };
         let length = call.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| (1..=EARLY).contains(&length)) {
-            let body = call.request.body_mut().collect().await;
-            let body = body.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
-            call.early = Some(body.to_bytes());
+            let early = call.request.body_mut().collect().await.map_err(broken)?.to_bytes();
+            *call.request.body_mut() = Full::new(early).map_err(|never| match never {}).boxed();
         }
         Ok(call)
     }
 
     /// A parameter that is not empty.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.query
-            .get(key)
-            .and_then(|values| values.first())
-            .map(String::as_str)
-            .filter(|text| !text.is_empty())
+        let (_, value) = self.query.iter().find(|(own, _)| own == key)?;
+        Some(value.as_str()).filter(|text| !text.is_empty())
     }
 
     /// All values of a parameter.
     pub fn all(&self, key: &str) -> Vec<String> {
-        self.query.get(key).cloned().unwrap_or_default()
+        self.query.iter().filter(|(own, _)| own == key).map(|(_, value)| value.clone()).collect()
     }
 
     /// A switch, as Docker reads them.
     pub fn flag(&self, key: &str) -> bool {
-        self.text(key)
-            .is_some_and(|text| !matches!(text.to_ascii_lowercase().as_str(), "0" | "no" | "false" | "none"))
+        self.flag_or(key, false)
     }
 
     /// A switch that is on when nobody says anything.
     pub fn flag_or(&self, key: &str, default: bool) -> bool {
-        if self.text(key).is_some() { self.flag(key) } else { default }
+        let on = |text: &str| !["0", "no", "false", "none"].contains(&text.to_ascii_lowercase().as_str());
+        self.text(key).map_or(default, on)
     }
 
     /// A number.
@@ -154,25 +146,24 @@ impl Call {
     pub fn filters(&self, known: &[&str]) -> Result<Filters> {
         let text = self.text("filters").unwrap_or("{}");
         let bad = || Error::invalid(format!("invalid filter: {text}"));
-        let value: Value = serde_json::from_str(text).map_err(|_| bad())?;
-        let mut filters = HashMap::new();
-        for (name, values) in value.as_object().ok_or_else(bad)? {
+        let given: HashMap<String, Option<Values>> = serde_json::from_str(text).map_err(|_| bad())?;
+        let mut filters = Filters::default();
+        for (name, values) in given {
             if !known.contains(&name.as_str()) {
                 return Err(Error::invalid(format!("invalid filter '{name}'")));
             }
             let values = match values {
-                // An object of value and true, or a list.
-                Value::Object(values) => values.keys().cloned().collect(),
-                Value::Array(values) => values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-                Value::Null => Vec::new(),
-                _ => return Err(bad()),
+                Some(Values::Set(values)) => values.into_keys().collect(),
+                Some(Values::List(values)) => values,
+                None => Vec::new(),
             };
-            filters.insert(name.clone(), values);
+            filters.values.insert(name, values);
         }
-        let bad = |text: &String| Error::invalid(format!("invalid filter 'until={text}'"));
-        let until = filters.get("until").and_then(|values: &Vec<String>| values.first());
-        let until = until.map(|text| time::from_query(text).ok_or_else(|| bad(text))).transpose()?;
-        Ok(Filters { values: filters, until })
+        if let Some(text) = filters.get("until").first() {
+            let bad = || Error::invalid(format!("invalid filter 'until={text}'"));
+            filters.until = Some(time::from_query(text).ok_or_else(bad)?);
+        }
+        Ok(filters)
     }
 
     /// The whole body as JSON; `None` when there is none.
@@ -180,13 +171,7 @@ impl Call {
     /// # Errors
     /// When it is too large or malformed.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let bytes = match self.early.take() {
-            Some(bytes) => bytes,
-            None => {
-                let body = Limited::new(self.request.body_mut(), MOST).collect().await;
-                body.map_err(|error| Error::invalid(format!("read the request: {error}")))?.to_bytes()
-            }
-        };
+        let bytes = Limited::new(self.request.body_mut(), MOST).collect().await.map_err(broken)?.to_bytes();
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -200,10 +185,8 @@ impl Call {
     /// When the client breaks off or writing fails.
     pub async fn spool(&mut self, content: &Content) -> Result<File> {
         let mut file = content.spool()?;
-        file.write_all(&self.early.take().unwrap_or_default())?;
         while let Some(frame) = self.request.body_mut().frame().await {
-            let frame = frame.map_err(|error| Error::invalid(format!("read the request: {error}")))?;
-            if let Ok(bytes) = frame.into_data() {
+            if let Ok(bytes) = frame.map_err(broken)?.into_data() {
                 block_in_place(|| file.write_all(&bytes))?;
             }
         }
@@ -215,6 +198,16 @@ impl Call {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
     }
+}
+
+/// The values of a filter, as clients write them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Values {
+    /// One after the other.
+    List(Vec<String>),
+    /// As the names of something that is true.
+    Set(HashMap<String, IgnoredAny>),
 }
 
 /// The filters of a list.
@@ -271,36 +264,5 @@ impl Filters {
                 _ => Err(Error::invalid(format!("invalid filter '{name}={value}'"))),
             },
         }
-    }
-}
-
-/// Undoes percent-encoding.
-fn decode(text: &str, plus: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match first {
-            b'%' => {
-                let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
-                rest = &tail[2..];
-            }
-            b'+' if plus => bytes.push(b' '),
-            other => bytes.push(*other),
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode;
-
-    #[test]
-    fn escapes_are_undone() {
-        assert_eq!(decode("a%2Fb+c", true).as_deref(), Some("a/b c"));
-        assert_eq!(decode("a+c", false).as_deref(), Some("a+c"));
-        assert_eq!((decode("%2", true), decode("%zz", true), decode("%ff", true)), (None, None, None));
     }
 }

@@ -34,13 +34,11 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines();
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
-    let column = titles
-        .iter()
-        .position(|title| *title == "PID")
-        .ok_or_else(|| Error::internal("Couldn't find PID field in ps output"))?;
+    let column = titles.iter().position(|title| *title == "PID");
+    let column = column.ok_or_else(|| Error::internal("Couldn't find PID field in ps output"))?;
     let cut = |line: &str| -> Vec<String> {
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        if words.len() > titles.len() && !titles.is_empty() {
+        if words.len() > titles.len() {
             let last = words.split_off(titles.len() - 1).join(" ");
             words.push(last);
         }
@@ -185,17 +183,9 @@ fn from_v2(value: &mut Value, metrics: &cgroups_v2::Metrics) {
 /// The time that all processors have worked, in nanoseconds.
 fn system_cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks: u64 = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(1)
-        .take(8)
-        .filter_map(|word| word.parse::<u64>().ok())
-        .sum();
+    let words = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
     // A tick is a hundredth of a second in everything the kernel tells.
-    ticks * 10_000_000
+    words.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>() * 10_000_000
 }
 
 /// The memory of the machine in bytes.
@@ -207,29 +197,24 @@ pub(super) fn memory_total() -> u64 {
 
 /// What has gone through the container's interfaces, as its own network namespace counts it.
 fn networks(container: &Container) -> Value {
-    let (pid, mode) = {
-        let record = container.record();
-        (record.state.pid, record.network_mode().to_owned())
-    };
-    if pid == 0 || mode == "host" {
+    let record = container.record().clone();
+    let pid = record.state.pid;
+    if pid == 0 || record.network_mode() == "host" {
         return json!({});
     }
     let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-    let mut all = serde_json::Map::new();
+    let mut all = json!({});
     for line in text.lines().skip(2) {
         let Some((name, counts)) = line.split_once(':') else { continue };
         let n: Vec<u64> = counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         if name.trim() != "lo" && n.len() >= 12 {
-            all.insert(
-                name.trim().to_owned(),
-                json!({
-                    "rx_bytes": n[0], "rx_packets": n[1], "rx_errors": n[2], "rx_dropped": n[3],
-                    "tx_bytes": n[8], "tx_packets": n[9], "tx_errors": n[10], "tx_dropped": n[11],
-                }),
-            );
+            all[name.trim()] = json!({
+                "rx_bytes": n[0], "rx_packets": n[1], "rx_errors": n[2], "rx_dropped": n[3],
+                "tx_bytes": n[8], "tx_packets": n[9], "tx_errors": n[10], "tx_dropped": n[11],
+            });
         }
     }
-    Value::Object(all)
+    all
 }
 
 /// The fields that `docker update` may change.
@@ -238,12 +223,8 @@ const UPDATABLE: &str = "CpuShares CpuPeriod CpuQuota CpuRealtimePeriod CpuRealt
 
 /// `docker update`.
 pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<Answer> {
-    let is_set = |value: &Value| {
-        !matches!(value, Value::Null | Value::Bool(false))
-            && *value != json!(0)
-            && *value != json!("")
-            && *value != json!([])
-    };
+    let nothing = [Value::Null, json!(false), json!(0), json!(""), json!([])];
+    let is_set = |value: &Value| !nothing.contains(value);
     let given = body.as_object().into_iter().flatten().filter(|(_, value)| is_set(value));
     let updatable = |name: &str| UPDATABLE.split_whitespace().any(|known| known == name);
     let known = |name: &str| updatable(name) || matches!(name, "RestartPolicy" | "MemorySwappiness");
@@ -253,20 +234,6 @@ pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<A
     let mut host = serde_json::to_value(container.record().host.clone())?;
     for (name, value) in given.filter(|(name, _)| updatable(name)) {
         host[name] = value.clone();
-    }
-    // Both say the same in their own way.
-    let names = [
-        ("NanoCpus", "Nano CPUs", "NanoCPUs"),
-        ("CpuPeriod", "CPU Period", "CPU Period"),
-        ("CpuQuota", "CPU Quota", "CPU Quota"),
-    ];
-    for (one, other) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
-        let ((wanted, subject, _), (set, _, object)) = (names[one], names[other]);
-        if is_set(&body[wanted]) && is_set(&host[set]) && !is_set(&body[set]) {
-            return Err(Error::conflict(format!(
-                "Conflicting options: {subject} cannot be updated as {object} has already been set"
-            )));
-        }
     }
     let mut host: HostConfig = part(host)?;
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;

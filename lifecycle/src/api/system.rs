@@ -115,41 +115,30 @@ fn info(engine: &Engine) -> Result<Answer> {
         "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
         "Images": engine.images.all().len(),
         "Driver": engine.images.layers.driver(),
-        "DriverStatus": [],
         "DockerRootDir": engine.settings.root,
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"], "Authorization": null},
         "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
         "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
-        "Debug": false, "NFd": 0, "NGoroutines": 0, "NEventsListener": 0,
         "SystemTime": time::now(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": if unified { "2" } else { "1" },
         "KernelVersion": kernel(),
         "OperatingSystem": os_name(),
-        "OSVersion": "",
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
         "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": engine.settings.mirrors},
         "NCPU": cpus,
         "MemTotal": stats::memory_total(),
-        "GenericResources": null,
-        "HttpProxy": "", "HttpsProxy": "", "NoProxy": "",
         "Name": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        "Labels": [],
-        "ExperimentalBuild": false,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Runtimes": {"corten": {"path": engine.settings.shim}},
         "DefaultRuntime": "corten",
-        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null},
+        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false},
         "LiveRestoreEnabled": true,
-        "Isolation": "",
         "InitBinary": "docker-init",
-        "ContainerdCommit": {"ID": "", "Expected": ""},
-        "RuncCommit": {"ID": "", "Expected": ""},
-        "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": security,
         "Warnings": warnings,
     }))
@@ -217,8 +206,7 @@ fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
         row["SharedSize"] = json!(0);
         images.push(row);
     }
-    let layers = &engine.images.layers;
-    let layers: u64 = layers.all().iter().filter_map(|id| layers.get(id)).map(|layer| layer.size).sum();
+    let layers = engine.images.size(&engine.images.layers.all());
     let used = volume::used(engine);
     let volumes: Vec<Value> = engine
         .volumes

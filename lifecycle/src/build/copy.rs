@@ -3,15 +3,16 @@
 //! Everything is read below one [`Root`] and written below another, as a tar stream between two threads: no link in a
 //! context or image leads out of it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bollard_stubs::models::ContainerConfig;
 use digest_io::IoWrapper;
 use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
+use super::dockerfile::Instruction;
+use super::words::Words;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::image::content::{decompressed, named};
@@ -28,14 +29,10 @@ pub(super) struct Copy {
     pub word: String,
     /// The sources as they are written, variables put in.
     pub sources: Vec<String>,
-    /// The folders of those that are URLs, each with what was downloaded.
-    pub fetched: BTreeMap<String, TempDir>,
     /// Where to, absolute; with a slash at the end it is a directory.
     pub target: String,
-    /// The owner of what is copied.
-    pub owner: (u32, u32),
-    /// Whether the owner was asked for: what is in an archive keeps its own otherwise.
-    pub chown: bool,
+    /// The owner of what is copied, if not root; what is in an archive keeps its own.
+    pub owner: Option<(u32, u32)>,
     /// The mode of what is copied, if not its own.
     pub mode: Option<u32>,
 }
@@ -46,16 +43,41 @@ pub(super) struct Found {
     path: PathBuf,
     stat: FileStat,
     archive: bool,
-    /// The folder that it was downloaded to.
-    root: Option<Root>,
-}
-
-/// Whether ADD downloads it.
-pub(crate) fn is_url(source: &str) -> bool {
-    source.starts_with("http://") || source.starts_with("https://")
 }
 
 impl Copy {
+    /// What COPY or ADD says.
+    ///
+    /// # Errors
+    /// When it says it wrongly, or asks for what is not offered.
+    pub(super) fn read(config: &ContainerConfig, instruction: &Instruction, words: &Words) -> Result<Self> {
+        let word = &instruction.word;
+        instruction.check_flags(&["chown", "chmod", "from"][..if word == "COPY" { 3 } else { 2 }])?;
+        let mut sources = instruction.words(words)?;
+        let target = sources.pop().filter(|_| !sources.is_empty());
+        let target =
+            target.ok_or_else(|| Error::invalid(format!("{word} requires at least two arguments")))?;
+        let is_remote = |source: &&String| source.contains("://") || source.starts_with("git@");
+        if let Some(source) = sources.iter().find(is_remote).filter(|_| word == "ADD") {
+            return Err(Error::not_implemented(format!(
+                "ADD {source}: downloading is not offered: fetch it with RUN, or put it into the context"
+            )));
+        }
+        let mode = |text: &str| {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+            mode.ok_or_else(|| Error::invalid(format!("invalid --chmod {text:?}: expected an octal number")))
+        };
+        let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
+        let path = absolute(config, &target)?;
+        Ok(Self {
+            word: word.clone(),
+            sources,
+            target: if is_folder && path != "/" { format!("{path}/") } else { path },
+            owner: None,
+            mode: instruction.flag("chmod").map(|text| mode(&words.one(text)?)).transpose()?,
+        })
+    }
+
     /// Finds the sources.
     ///
     /// # Errors
@@ -63,32 +85,19 @@ impl Copy {
     pub(super) fn find(&self, from: &Root) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for source in &self.sources {
-            if let Some(folder) = self.fetched.get(source) {
-                for path in files::entries(folder.path()) {
-                    let root = Root::open(folder.path())?;
-                    let one = look(&root, Path::new(&files::name_of(&path)))?;
-                    found.push(Found { root: Some(root), ..one });
-                }
-                continue;
-            }
-            if self.word == "ADD" && (source.contains("://") || source.starts_with("git@")) {
-                return Err(Error::not_implemented(format!(
-                    "ADD {source}: expected http or https; Git repositories need BuildKit, which is not part of this engine"
-                )));
-            }
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
-            if glob::is_pattern(&path) {
-                for path in expand(from, Path::new(""), &path) {
-                    found.push(look(from, &path)?);
-                }
-            } else {
-                let missing = |error: Error| {
-                    let word = &self.word;
-                    Error::invalid(format!(
-                        "{word} failed: file not found in build context or excluded by .dockerignore: stat {source}: {error}"
-                    ))
-                };
-                found.push(look(from, Path::new(&path)).map_err(missing)?);
+            let paths = match glob::is_pattern(&path) {
+                true => expand(from, Path::new(""), &path),
+                false => vec![path.into()],
+            };
+            let missing = |error: Error| {
+                let word = &self.word;
+                Error::invalid(format!(
+                    "{word} failed: file not found in build context or excluded by .dockerignore: stat {source}: {error}"
+                ))
+            };
+            for path in paths {
+                found.push(look(from, &path).map_err(missing)?);
             }
         }
         if found.is_empty() {
@@ -101,9 +110,7 @@ impl Copy {
             )));
         }
         if self.word == "ADD" {
-            // What was downloaded is not unpacked.
-            for one in found.iter_mut().filter(|one| one.root.is_none() && is_kind(&one.stat, libc::S_IFREG))
-            {
+            for one in found.iter_mut().filter(|one| is_kind(&one.stat, libc::S_IFREG)) {
                 one.archive = is_archive(from, &one.path)?;
             }
         }
@@ -120,7 +127,7 @@ impl Copy {
         for one in found {
             let name = one.path.file_name().filter(|_| !is_kind(&one.stat, libc::S_IFDIR));
             let name = Path::new(name.unwrap_or_default());
-            pack.add(one.root.as_ref().unwrap_or(from), &one.path, name)?;
+            pack.add(from, &one.path, name)?;
         }
         let hash = named(pack.finish()?.0);
         let kind = match found {
@@ -137,28 +144,25 @@ impl Copy {
     /// With the path that failed.
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
         let target = clean(Path::new(&self.target));
-        let folder = |path: &Path| to.folder(path).is_ok();
-        let apply = |below: &Path| Apply {
-            owner: Some(self.owner),
-            mode: self.mode,
-            below: below.to_owned(),
-            ..Apply::default()
+        let owner = self.owner.unwrap_or((0, 0));
+        let apply = |below: &Path| {
+            let below = below.to_owned();
+            Apply { owner: Some(owner), mode: self.mode, below, ..Apply::default() }
         };
         for one in found {
-            let from = one.root.as_ref().unwrap_or(from);
             if one.archive {
                 make_folder(to, &target, (0, 0))?;
-                let owner = self.chown.then_some(self.owner);
-                Apply { owner, ..apply(&target) }.run(to, decompressed(from.file(&one.path)?)?)?;
+                let apply = Apply { owner: self.owner, ..apply(&target) };
+                apply.run(to, decompressed(from.file(&one.path)?)?)?;
             } else if is_kind(&one.stat, libc::S_IFDIR) {
-                make_folder(to, &target, self.owner)?;
+                make_folder(to, &target, owner)?;
                 transfer(from, &one.path, Path::new(""), to, &apply(&target))?;
             } else {
                 let name = one.path.file_name().unwrap_or_default();
-                let inside = self.target.ends_with('/') || folder(&target);
+                let inside = self.target.ends_with('/') || to.folder(&target).is_ok();
                 let place = if inside { target.join(name) } else { target.clone() };
                 let above = place.parent().unwrap_or(Path::new(""));
-                make_folder(to, above, self.owner)?;
+                make_folder(to, above, owner)?;
                 let name = Path::new(place.file_name().unwrap_or(name));
                 transfer(from, &one.path, name, to, &apply(above))?;
             }
@@ -173,7 +177,7 @@ fn look(from: &Root, path: &Path) -> Result<Found> {
     for _ in 0..LINKS {
         let stat = from.stat(&path)?;
         if !is_kind(&stat, libc::S_IFLNK) {
-            return Ok(Found { path, stat, archive: false, root: None });
+            return Ok(Found { path, stat, archive: false });
         }
         path = clean(&path.parent().unwrap_or(Path::new("")).join(from.link(&path)?));
     }
@@ -207,6 +211,15 @@ fn is_archive(from: &Root, path: &Path) -> Result<bool> {
     };
     let mut archive = tar::Archive::new(stream);
     Ok(archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_)))))
+}
+
+/// A path as seen from the working directory.
+pub(super) fn absolute(config: &ContainerConfig, path: &str) -> Result<String> {
+    if path.is_empty() {
+        return Err(Error::invalid("the path can not be an empty string"));
+    }
+    let path = Path::new("/").join(config.working_dir.as_deref().unwrap_or_default()).join(path);
+    Ok(format!("/{}", clean(&path).display()))
 }
 
 /// Makes a directory and those above it; those that are made belong to `owner`.

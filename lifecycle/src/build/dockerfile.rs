@@ -140,7 +140,7 @@ impl Instruction {
     ///
     /// # Errors
     /// When a quote or brace is not closed.
-    pub(super) fn words(&self, words: &Words<'_>) -> Result<Vec<String>> {
+    pub(super) fn words(&self, words: &Words) -> Result<Vec<String>> {
         match self.json() {
             Some(list) => list.iter().map(|word| words.one(word)).collect(),
             None => words.many(&self.rest),

@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-pub(crate) use copy::is_url;
 pub use dockerfile::{Dockerfile, parse};
 pub use settings::change;
 
@@ -50,8 +49,8 @@ fn is_predefined(name: &str) -> bool {
 pub struct Options {
     /// The names of the image.
     pub names: Vec<Reference>,
-    /// Build arguments; one without a value is one that the client's environment does not have.
-    pub arguments: HashMap<String, Option<String>>,
+    /// Build arguments.
+    pub arguments: HashMap<String, String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Images whose steps need not be made anew either.
@@ -81,7 +80,7 @@ pub struct Build {
     /// The images of the stages that are done, and their names.
     done: Vec<(Option<String>, Arc<Image>)>,
     /// ARGs before the first FROM.
-    global: BTreeMap<String, Option<String>>,
+    global: BTreeMap<String, String>,
     /// ARGs that were seen anywhere.
     seen: BTreeSet<String>,
     /// The exit status of a RUN that failed.
@@ -123,14 +122,9 @@ impl Build {
         let mut step = 0;
         for argument in &global {
             self.announce(&mut step, total, argument).await?;
-            let environment = self.global.clone();
-            let words =
-                Words { escape: self.escape, lookup: &|name| environment.get(name).cloned().flatten() };
-            for (name, value) in arguments(argument, &words)? {
-                let value = self.options.arguments.get(&name).cloned().flatten().or(value);
-                self.seen.insert(name.clone());
-                self.global.insert(name, value);
-            }
+            let words = Words { escape: self.escape, variables: self.global.clone() };
+            let declared = self.declare(argument, &words)?;
+            self.global.extend(declared);
         }
         for plan in plans {
             let mut stage = Stage::default();
@@ -138,16 +132,15 @@ impl Build {
                 self.announce(&mut step, total, instruction).await?;
                 self.instruction(&mut stage, instruction).await?;
             }
-            let image = stage
-                .image
-                .ok_or_else(|| Error::invalid("No image was generated. Is your Dockerfile empty?"));
-            self.done.push((plan.name, image?));
+            let image = stage.image.ok_or_else(|| Error::invalid("No image was generated"))?;
+            self.done.push((plan.name, image));
         }
-        let unused: Vec<_> =
-            self.options.arguments.keys().filter(|name| !self.knows(name)).cloned().collect();
+        let known = |name: &str| self.seen.contains(name) || is_predefined(name);
+        let unused: Vec<&str> =
+            self.options.arguments.keys().map(String::as_str).filter(|name| !known(name)).collect();
         if !unused.is_empty() {
-            self.say(&format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" ")))
-                .await?;
+            let unused = unused.join(" ");
+            self.say(&format!("[Warning] One or more build-args [{unused}] were not consumed\n")).await?;
         }
         let (_, image) = self.done.last().ok_or_else(|| Error::invalid("No image was generated"))?;
         let id = image.id.clone();
@@ -213,9 +206,25 @@ impl Build {
         }
     }
 
-    /// Whether a build argument was declared, or needs not be.
-    fn knows(&self, name: &str) -> bool {
-        self.seen.contains(name) || is_predefined(name)
+    /// What an ARG declares, as far as it has a value: the client's, its own, or that of before the first FROM.
+    fn declare(&mut self, instruction: &Instruction, words: &Words) -> Result<Vec<(String, String)>> {
+        instruction.check_flags(&[])?;
+        let mut declared = Vec::new();
+        for word in words::split(&instruction.rest, words.escape) {
+            let (name, default) =
+                word.split_once('=').map_or((&word[..], None), |(n, value)| (n, Some(value)));
+            if name.is_empty() {
+                return Err(Error::invalid("ARG names can not be blank"));
+            }
+            self.seen.insert(name.to_owned());
+            let given = self.options.arguments.get(name).cloned();
+            let value = match (given, default) {
+                (None, Some(default)) => Some(words.one(default)?),
+                (given, _) => given.or_else(|| self.global.get(name).cloned()),
+            };
+            declared.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        Ok(declared)
     }
 
     /// An image by the name that FROM or `--from` gives: a stage's, or one of the engine's, pulled if it is not here.
@@ -226,26 +235,16 @@ impl Build {
         if let Some((_, image)) = self.done.iter().find(of_name) {
             return Ok(Arc::clone(image));
         }
-        match self.engine.images.find(name) {
-            Ok(image) if !self.options.pull => return Ok(image),
-            _ => {}
+        if !self.options.pull
+            && let Ok(image) = self.engine.images.find(name)
+        {
+            return Ok(image);
         }
         let reference = Reference::parse(name)?;
         let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
         registry::pull(self.engine, &reference, credentials, &self.progress).await?;
         self.engine.images.find(&reference.to_string())
     }
-}
-
-/// The names and defaults of an ARG.
-fn arguments(instruction: &Instruction, words: &Words<'_>) -> Result<Vec<(String, Option<String>)>> {
-    instruction.check_flags(&[])?;
-    let one = |word: &String| match word.split_once('=') {
-        Some(("", _)) => Err(Error::invalid("ARG names can not be blank")),
-        Some((name, value)) => Ok((name.to_owned(), Some(words.one(value)?))),
-        None => Ok((word.clone(), None)),
-    };
-    words::split(&instruction.rest, words.escape).iter().map(one).collect()
 }
 
 /// The name in `FROM image AS name`.

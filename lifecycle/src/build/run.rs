@@ -31,24 +31,18 @@ impl Build {
         }
         if stage.image.is_none() {
             // A container has an image, if one without files.
-            let note = "FROM scratch".to_owned();
-            stage.commit(self.engine, note, None)?;
+            stage.commit(self.engine, "FROM scratch".into(), None)?;
         }
-        let image = stage.image.as_ref().map(|image| image.id.clone()).unwrap_or_default();
         let body = json!({
-            "Image": image, "Cmd": command, "Entrypoint": [""], "Env": environment,
+            "Image": stage.parent(), "Cmd": command, "Entrypoint": [""], "Env": environment,
             "Healthcheck": {"Test": ["NONE"]}, "HostConfig": self.options.host,
         });
         let container = block_in_place(|| container::create(self.engine, None, body))?;
         let ran = self.run_to_end(&container, &told).await;
-        let layer = match ran {
-            Ok(()) => block_in_place(|| self.engine.images.add_tree(&container.overlay()?)),
-            Err(error) => Err(error),
-        };
+        let layer = ran.and_then(|()| block_in_place(|| self.engine.images.add_tree(&container.overlay()?)));
         let (keep, keep_failed) = self.options.keep;
         if if layer.is_ok() { !keep } else { !keep_failed } {
-            let how = Removal { force: true, volumes: true };
-            container::remove(&container, how).await?;
+            container::remove(&container, Removal { force: true, volumes: true }).await?;
             // Who has gone needs not be told.
             let _told =
                 self.say(&format!("Removing intermediate container {}\n", short(&container.id))).await;
@@ -61,22 +55,21 @@ impl Build {
         let (exits, output) = (container.exits(), container.streams.next_run());
         container::start(container).await?;
         let mut output = output.await.map_err(|_| Error::internal("the container has no output"))?;
-        let gone = self.progress.clone();
-        loop {
-            let piece = tokio::select! {
-                piece = output.recv() => piece,
-                () = gone.closed() => return Err(Error::invalid("the client has gone")),
-            };
-            let Some((stream, bytes)) = piece else { break };
-            let text = String::from_utf8_lossy(&bytes);
-            // As dockerd colours it.
-            let text = if stream == 2 { format!("\u{1b}[91m{text}\u{1b}[0m") } else { text.into_owned() };
-            self.say(&text).await?;
-        }
-        tokio::select! {
-            () = container.wait_until(|container| container.exits() > exits || container.is_removed()) => {}
-            () = gone.closed() => return Err(Error::invalid("the client has gone")),
-        }
+        let following = async {
+            while let Some((stream, bytes)) = output.recv().await {
+                let text = String::from_utf8_lossy(&bytes);
+                // As dockerd colours it.
+                let text = if stream == 2 { format!("\u{1b}[91m{text}\u{1b}[0m") } else { text.into_owned() };
+                self.say(&text).await?;
+            }
+            container.wait_until(|container| container.exits() > exits || container.is_removed()).await;
+            Ok(())
+        };
+        let followed: Result<()> = tokio::select! {
+            followed = following => followed,
+            () = self.progress.closed() => Err(Error::invalid("the client has gone")),
+        };
+        followed?;
         match container.record().state.exit_code {
             0 => Ok(()),
             code => {
@@ -89,16 +82,12 @@ impl Build {
     /// The build arguments that a command sees, and those of them that make a difference to the cache.
     fn arguments_of(&self, stage: &Stage) -> (Vec<String>, Vec<String>) {
         let set = stage.config.env.as_deref().unwrap_or_default();
-        let free = |name: &&String| environment::get(set, name).is_none();
-        let pair =
-            |(name, value): (&String, &Option<String>)| value.as_ref().map(|value| format!("{name}={value}"));
-        let known: Vec<String> =
-            stage.arguments.iter().filter(|(name, _)| free(name)).filter_map(pair).collect();
-        let undeclared =
-            self.options.arguments.iter().filter(|(name, _)| {
-                is_predefined(name) && !stage.arguments.contains_key(*name) && free(name)
-            });
-        (known.iter().cloned().chain(undeclared.filter_map(pair)).collect(), known)
+        let free = |(name, _): &(&String, &String)| environment::get(set, name).is_none();
+        let pair = |(name, value): (&String, &String)| format!("{name}={value}");
+        let known: Vec<String> = stage.arguments.iter().filter(free).map(pair).collect();
+        let others = self.options.arguments.iter().filter(|(name, _)| !stage.arguments.contains_key(*name));
+        let undeclared = others.filter(|(name, _)| is_predefined(name)).filter(free).map(pair);
+        (known.iter().cloned().chain(undeclared).collect(), known)
     }
 }
 

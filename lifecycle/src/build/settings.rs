@@ -1,16 +1,17 @@
 //! Instructions that change what containers of an image run, and no files: `ENV`, `CMD`, `EXPOSE` and so on. `docker
 //! commit --change` and `docker import --change` take the same.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
+use super::copy::absolute;
 use super::dockerfile::Instruction;
 use super::words::Words;
 use crate::container::settings::shell;
 use crate::container::{environment, signal};
 use crate::error::{Error, Result};
-use crate::{time, tree};
+use crate::time;
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
 /// these. `cmd_set` remembers whether this build has set CMD: ENTRYPOINT takes away only an inherited one.
@@ -21,7 +22,7 @@ pub(super) fn apply(
     config: &mut ContainerConfig,
     cmd_set: &mut bool,
     instruction: &Instruction,
-    words: &Words<'_>,
+    words: &Words,
 ) -> Result<Option<String>> {
     let rest = &instruction.rest;
     let told = match instruction.word.as_str() {
@@ -32,26 +33,16 @@ pub(super) fn apply(
             config.labels.get_or_insert_default().insert(name.to_owned(), value.to_owned());
         })?,
         "CMD" => {
-            let command = command(config, instruction);
             *cmd_set = true;
-            let told = format!("CMD {}", go_list(&command));
-            config.cmd = Some(command);
-            told
+            let command = command(config, instruction);
+            format!("CMD {}", go_list(config.cmd.insert(command)))
         }
         "ENTRYPOINT" => {
+            config.cmd.take_if(|_| !*cmd_set);
             let command = command(config, instruction);
-            if !*cmd_set {
-                config.cmd = None;
-            }
-            let told = format!("ENTRYPOINT {}", go_list(&command));
-            config.entrypoint = Some(command);
-            told
+            format!("ENTRYPOINT {}", go_list(config.entrypoint.insert(command)))
         }
-        "USER" => {
-            let user = words.one(rest)?;
-            config.user = Some(user.clone());
-            format!("USER {user}")
-        }
+        "USER" => format!("USER {}", config.user.insert(words.one(rest)?)),
         "EXPOSE" => expose(config, &words.many(rest)?)?,
         "VOLUME" => {
             let paths = instruction.words(words)?;
@@ -63,18 +54,14 @@ pub(super) fn apply(
             told
         }
         "STOPSIGNAL" => {
-            let name = words.one(rest)?;
-            signal::parse(&name)?;
-            config.stop_signal = Some(name.clone());
+            let name = config.stop_signal.insert(words.one(rest)?);
+            signal::parse(name)?;
             format!("STOPSIGNAL {name}")
         }
         "SHELL" => {
             let shell = instruction.json().filter(|shell| !shell.is_empty());
-            let shell =
-                shell.ok_or_else(|| Error::invalid("SHELL requires the arguments to be in JSON form"))?;
-            let told = format!("SHELL [{}]", shell.join(" "));
-            config.shell = Some(shell);
-            told
+            let bad = || Error::invalid("SHELL requires the arguments to be in JSON form");
+            format!("SHELL [{}]", config.shell.insert(shell.ok_or_else(bad)?).join(" "))
         }
         "HEALTHCHECK" => {
             config.healthcheck = Some(healthcheck(instruction)?);
@@ -102,12 +89,9 @@ pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<Container
     let mut cmd_set = false;
     for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
         let instruction = Instruction::parse(1, line)?;
-        let variables = config.env.clone().unwrap_or_default();
-        let words = Words { escape: '\\', lookup: &|name| environment::get(&variables, name) };
+        let words = Words { escape: '\\', variables: variables(&config) };
         if instruction.word == "WORKDIR" {
-            let path = Path::new(config.working_dir.as_deref().unwrap_or_default())
-                .join(words.one(&instruction.rest)?);
-            config.working_dir = Some(format!("/{}", tree::clean(&path).display()));
+            config.working_dir = Some(absolute(&config, &words.one(&instruction.rest)?)?);
         } else if apply(&mut config, &mut cmd_set, &instruction, &words)?.is_none() {
             return Err(Error::invalid(format!("{} is not a valid change command", instruction.word)));
         }
@@ -115,7 +99,13 @@ pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<Container
     Ok(config)
 }
 
-fn pairs(word: &str, rest: &str, words: &Words<'_>, mut set: impl FnMut(&str, &str)) -> Result<String> {
+/// The environment, by name.
+pub(super) fn variables(config: &ContainerConfig) -> BTreeMap<String, String> {
+    let pairs = config.env.iter().flatten().filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn pairs(word: &str, rest: &str, words: &Words, mut set: impl FnMut(&str, &str)) -> Result<String> {
     let mut told = word.to_owned();
     for (name, value) in words.pairs(rest)? {
         if name.is_empty() {
@@ -183,15 +173,14 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         Some(words) => ("CMD", words),
         None => ("CMD-SHELL", vec![own.rest]),
     };
-    let nanos = |flag: &str| -> Result<Option<i64>> {
-        let Some(text) = instruction.flag(flag) else { return Ok(None) };
-        let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
-        match nanos.filter(|nanos| *nanos == 0 || *nanos >= 1_000_000) {
-            Some(nanos) => Ok(Some(nanos)),
-            None => {
-                Err(Error::invalid(format!("Interval {flag:?} cannot be {text:?}: less than 1ms or none")))
-            }
-        }
+    let nanos = |flag: &str| {
+        let parse = |text: &str| {
+            let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
+            let nanos = nanos.filter(|nanos| *nanos == 0 || *nanos >= 1_000_000);
+            nanos
+                .ok_or_else(|| Error::invalid(format!("Interval {flag:?} cannot be {text:?}: less than 1ms")))
+        };
+        instruction.flag(flag).map(parse).transpose()
     };
     let count = |text: &str| match text.parse::<i64>() {
         Ok(count) if count >= 1 => Ok(count),

@@ -2,29 +2,24 @@
 //! build has made.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
-use reqwest::Url;
-use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
 use super::words::Words;
-use super::{Build, arguments, settings};
+use super::{Build, settings};
 use crate::container::settings::shell;
-use crate::container::{environment, user};
+use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::config::{self, ConfigFile, History};
 use crate::image::reference::short;
 use crate::image::{Image, Store};
 use crate::tree::{self, Root};
-use crate::{registry, time};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -36,7 +31,7 @@ pub(super) struct Stage {
     author: Option<String>,
     cmd_set: bool,
     /// Declared build arguments.
-    pub(super) arguments: BTreeMap<String, Option<String>>,
+    pub(super) arguments: BTreeMap<String, String>,
     /// Something was made anew: nothing after it can be found.
     anew: bool,
 }
@@ -48,7 +43,7 @@ impl Stage {
     }
 
     /// The image that the next one is made from, in records: the empty text is none.
-    fn parent(&self) -> String {
+    pub(super) fn parent(&self) -> String {
         self.image.as_ref().map(|image| image.id.clone()).unwrap_or_default()
     }
 
@@ -67,13 +62,8 @@ impl Stage {
         created_by: String,
         layer: Option<String>,
     ) -> Result<()> {
-        let step = History {
-            created: Some(time::now()),
-            created_by: Some(created_by),
-            author: self.author.clone(),
-            comment: None,
-            empty_layer: layer.is_none(),
-        };
+        let step =
+            History { created_by: Some(created_by), author: self.author.clone(), ..History::default() };
         self.image = Some(self.add(&engine.images, step, layer)?);
         self.anew = true;
         Ok(())
@@ -81,14 +71,9 @@ impl Stage {
 
     /// Adds an image: the one so far, and one more step.
     fn add(&self, images: &Store, step: History, layer: Option<String>) -> Result<Arc<Image>> {
-        let mut config = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
-        config.created.clone_from(&step.created);
-        config.author.clone_from(&self.author);
-        config.config = Some(self.config.clone());
-        config.history.push(step);
-        config.rootfs.diff_ids.extend(layer);
-        let id = images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?;
-        images.find(&id)
+        let base = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
+        let config = base.next(self.config.clone(), step, layer);
+        images.add(&serde_json::to_vec(&config)?, Some(self.parent()))
     }
 
     /// Takes the image that an earlier build has made by the same step from the same image, if there is one.
@@ -150,22 +135,13 @@ impl Build {
     /// # Errors
     /// Those of the instruction.
     pub(super) async fn instruction(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
-        let variables = stage.config.env.clone().unwrap_or_default();
-        let declared = stage.arguments.clone();
-        let lookup = move |name: &str| {
-            environment::get(&variables, name).or_else(|| declared.get(name).cloned().flatten())
-        };
-        let words = Words { escape: self.escape, lookup: &lookup };
+        let mut variables = stage.arguments.clone();
+        variables.extend(settings::variables(&stage.config));
+        let words = Words { escape: self.escape, variables };
         match instruction.word.as_str() {
             "FROM" => return Box::pin(self.from(stage, instruction)).await,
             "ARG" => {
-                for (name, default) in arguments(instruction, &words)? {
-                    let given = self.options.arguments.get(&name).cloned().flatten();
-                    let inherited = || self.global.get(&name).cloned().flatten();
-                    let value = given.or(default).or_else(inherited);
-                    self.seen.insert(name.clone());
-                    stage.arguments.insert(name, value);
-                }
+                stage.arguments.extend(self.declare(instruction, &words)?);
                 self.note(stage, &format!(" ARG {}", instruction.rest)).await?;
             }
             "MAINTAINER" => {
@@ -174,7 +150,7 @@ impl Build {
             }
             "WORKDIR" => {
                 instruction.check_flags(&[])?;
-                let path = absolute(stage, &words.one(&instruction.rest)?)?;
+                let path = copy::absolute(&stage.config, &words.one(&instruction.rest)?)?;
                 stage.config.working_dir = Some(path.clone());
                 let (told, folder) = (stage.note(&format!("WORKDIR {path}")), tree::clean(Path::new(&path)));
                 self.step(stage, told, |root| copy::make_folder(root, &folder, (0, 0))).await?;
@@ -226,8 +202,7 @@ impl Build {
 
     async fn from(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&["platform"])?;
-        let global = self.global.clone();
-        let words = Words { escape: self.escape, lookup: &|name| global.get(name).cloned().flatten() };
+        let words = Words { escape: self.escape, variables: self.global.clone() };
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         if name.is_empty() {
             return Err(Error::invalid(format!("base name ({}) should not be blank", instruction.rest)));
@@ -254,8 +229,8 @@ impl Build {
         Ok(())
     }
 
-    async fn copy(&self, stage: &mut Stage, instruction: &Instruction, words: &Words<'_>) -> Result<()> {
-        let mut copy = read_copy(stage, instruction, words)?;
+    async fn copy(&self, stage: &mut Stage, instruction: &Instruction, words: &Words) -> Result<()> {
+        let mut copy = Copy::read(&stage.config, instruction, words)?;
         let mounted;
         let root = match instruction.flag("from").map(|from| words.one(from)).transpose()? {
             None => &self.context.root,
@@ -263,9 +238,8 @@ impl Build {
                 let image = match name.parse::<usize>().map(|number| self.done.get(number)) {
                     Ok(Some((_, image))) => Arc::clone(image),
                     Ok(None) => {
-                        return Err(Error::invalid(format!(
-                            "invalid from flag value {name}: index out of bounds"
-                        )));
+                        let why = format!("invalid from flag value {name}: index out of bounds");
+                        return Err(Error::invalid(why));
                     }
                     Err(_) => self.image(&name).await?,
                 };
@@ -273,14 +247,13 @@ impl Build {
                 &mounted
             }
         };
-        copy.fetched = self.download(&copy).await?;
         let (found, digest) = block_in_place(|| -> Result<_> {
             if let Some(owner) = instruction.flag("chown") {
                 // A user alone means the group of the same name or number.
                 let owner = if owner.contains(':') { owner.to_owned() } else { format!("{owner}:{owner}") };
                 let image = tree::mount(&self.engine.images.files_of(&stage.layers())?)?;
                 let user = user::find(&image, &owner, &[])?;
-                copy.owner = (user.uid, user.gid);
+                copy.owner = Some((user.uid, user.gid));
             }
             let found = copy.find(root)?;
             let digest = copy.digest(root, &found)?;
@@ -291,56 +264,4 @@ impl Build {
         let created_by = stage.note(&format!("{} {flags}{digest} in {} ", copy.word, copy.target));
         self.step(stage, created_by, |to| copy.run(root, &found, to)).await
     }
-
-    /// Downloads the sources of ADD that are URLs.
-    async fn download(&self, copy: &Copy) -> Result<BTreeMap<String, TempDir>> {
-        let mut fetched = BTreeMap::new();
-        for url in copy.sources.iter().filter(|source| copy.word == "ADD" && copy::is_url(source)) {
-            let parsed: Url = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
-            let name = parsed.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
-            if name.is_empty() && copy.target.ends_with('/') {
-                return Err(Error::invalid(format!("cannot determine filename for source {url}")));
-            }
-            let folder = self.engine.images.content.folder()?;
-            let place = folder.path().join(if name.is_empty() { "download" } else { name });
-            let file = File::options().write(true).create_new(true).mode(0o600).open(&place);
-            let file = file.map_err(Error::at("make", &place))?;
-            registry::download(url, file).await.map_err(|error| error.context("ADD failed"))?;
-            fetched.insert(url.clone(), folder);
-        }
-        Ok(fetched)
-    }
-}
-
-/// What COPY or ADD says.
-fn read_copy(stage: &Stage, instruction: &Instruction, words: &Words<'_>) -> Result<Copy> {
-    let word = &instruction.word;
-    instruction.check_flags(&["chown", "chmod", "from"][..if word == "COPY" { 3 } else { 2 }])?;
-    let mut sources = instruction.words(words)?;
-    let target = sources.pop().filter(|_| !sources.is_empty());
-    let target = target.ok_or_else(|| Error::invalid(format!("{word} requires at least two arguments")))?;
-    let mode = |text: &str| {
-        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-        mode.ok_or_else(|| Error::invalid(format!("invalid --chmod {text:?}: expected an octal number")))
-    };
-    let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
-    let path = absolute(stage, &target)?;
-    Ok(Copy {
-        word: word.clone(),
-        sources,
-        fetched: BTreeMap::new(),
-        target: if is_folder && path != "/" { format!("{path}/") } else { path },
-        owner: (0, 0),
-        chown: instruction.flag("chown").is_some(),
-        mode: instruction.flag("chmod").map(|text| mode(&words.one(text)?)).transpose()?,
-    })
-}
-
-/// A path as seen from the working directory.
-fn absolute(stage: &Stage, path: &str) -> Result<String> {
-    if path.is_empty() {
-        return Err(Error::invalid("the path can not be an empty string"));
-    }
-    let base = stage.config.working_dir.as_deref().unwrap_or("/");
-    Ok(Path::new("/").join(tree::clean(&Path::new("/").join(base).join(path))).to_string_lossy().into_owned())
 }

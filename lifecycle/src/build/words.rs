@@ -1,23 +1,24 @@
 //! Words of a Dockerfile: quotes, escapes and variables, as Docker's shell lexer has them.
 //! Source: moby, `frontend/dockerfile/shell/lex.go`.
 
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
 use crate::error::{Error, Result};
 
 /// Puts variables into words.
-pub(super) struct Words<'a> {
+pub(super) struct Words {
     /// The character that takes the next one's meaning away.
     pub escape: char,
-    /// The value of a variable.
-    pub lookup: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// The variables, and their values.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// Characters, and whether each was quoted: a quoted blank does not end a word.
 type Marked = Vec<(char, bool)>;
 
-impl Words<'_> {
+impl Words {
     /// One word, whatever blanks are in it.
     ///
     /// # Errors
@@ -42,21 +43,14 @@ impl Words<'_> {
     /// When one has no value.
     pub(super) fn pairs(&self, text: &str) -> Result<Vec<(String, String)>> {
         let words = split(text, self.escape);
-        let bad = |text: &str| {
-            Error::invalid(format!(
-                "Syntax error - can't find = in {text:?}. Must be of the form: name=value"
-            ))
-        };
-        if words.first().is_some_and(|first| !first.contains('=')) {
-            let (name, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-            return match value.trim() {
-                "" => Err(bad(text)),
-                value => Ok(vec![(self.one(name)?, self.one(value)?)]),
-            };
+        if words.first().is_some_and(|first| !first.contains('='))
+            && let Some((name, value)) = text.trim().split_once(char::is_whitespace)
+        {
+            return Ok(vec![(self.one(name)?, self.one(value.trim())?)]);
         }
-        let pair = |word: &String| {
-            let (name, value) = word.split_once('=').ok_or_else(|| bad(word))?;
-            Ok((self.one(name)?, self.one(value)?))
+        let pair = |word: &String| match word.split_once('=') {
+            Some((name, value)) => Ok((self.one(name)?, self.one(value)?)),
+            None => Err(Error::invalid(format!("can't find = in {word:?}. Must be of the form: name=value"))),
         };
         words.iter().map(pair).collect()
     }
@@ -116,7 +110,7 @@ impl Words<'_> {
                 into.push(('$', quoted));
                 return Ok(());
             }
-            (self.lookup)(&name).unwrap_or_default()
+            self.variables.get(&name).cloned().unwrap_or_default()
         };
         into.extend(value.chars().map(|c| (c, quoted)));
         Ok(())
@@ -129,7 +123,7 @@ impl Words<'_> {
             return Err(Error::invalid("syntax error: bad substitution"));
         }
         let colon = text.next_if_eq(&':').is_some();
-        let value = (self.lookup)(&name).filter(|value| !colon || !value.is_empty());
+        let value = self.variables.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
             Some(c @ ('-' | '+' | '?')) => c,
@@ -195,17 +189,15 @@ pub(super) fn split(text: &str, escape: char) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn lookup(name: &str) -> Option<String> {
-        match name {
-            "A" => Some("one two".into()),
-            "E" => Some(String::new()),
-            _ => None,
-        }
+    fn words() -> Words {
+        let variables =
+            [("A", "one two"), ("E", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Words { escape: '\\', variables: variables.into() }
     }
 
     #[test]
     fn variables_are_put_in() {
-        let words = Words { escape: '\\', lookup: &lookup };
+        let words = words();
         for (text, expected) in [
             ("x$A", "xone two"),
             ("'$A'", "$A"),
@@ -227,7 +219,7 @@ mod tests {
 
     #[test]
     fn pairs_have_two_forms() {
-        let words = Words { escape: '\\', lookup: &lookup };
+        let words = words();
         let pairs = |text| words.pairs(text).unwrap();
         let own = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()

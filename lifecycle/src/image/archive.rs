@@ -2,10 +2,11 @@
 //!
 //! An archive is unpacked into a root of its own, as the context of a build is: no link in it leads elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
@@ -30,11 +31,14 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Loads all images of an archive; returns for each its id and its names.
+/// An image and its names.
+pub type Loaded = (Arc<Image>, Vec<Reference>);
+
+/// Loads all images of an archive; returns them with their names.
 ///
 /// # Errors
 /// When the archive is none, or what is in it is not what it says.
-pub fn load(store: &Store, archive: File) -> Result<Vec<(String, Vec<Reference>)>> {
+pub fn load(store: &Store, archive: File) -> Result<Vec<Loaded>> {
     let _lease = store.lease();
     let files = store.content.unpack(archive)?;
     let load = Load { store, root: &files.root };
@@ -67,14 +71,14 @@ impl Load<'_> {
             .map_err(|error| Error::invalid(format!("{path} in the archive: {error}")))
     }
 
-    fn entry(&self, entry: &Entry) -> Result<(String, Vec<Reference>)> {
+    fn entry(&self, entry: &Entry) -> Result<Loaded> {
         let names =
             entry.repo_tags.iter().flatten().map(|name| Reference::parse(name)).collect::<Result<_>>()?;
         let layers = entry.layers.iter().map(|path| (path.clone(), None)).collect();
         self.add(&entry.config, layers, names)
     }
 
-    fn oci(&self, found: &Descriptor) -> Result<(String, Vec<Reference>)> {
+    fn oci(&self, found: &Descriptor) -> Result<Loaded> {
         let blob = |one: &Descriptor| match is_digest(&one.digest) {
             true => Ok(format!("blobs/{}", one.digest.replace(':', "/"))),
             false => Err(Error::invalid(format!("{:?} is not a sha256 digest", one.digest))),
@@ -95,7 +99,7 @@ impl Load<'_> {
         config: &str,
         layers: Vec<(String, Option<String>)>,
         names: Vec<Reference>,
-    ) -> Result<(String, Vec<Reference>)> {
+    ) -> Result<Loaded> {
         let store = self.store;
         let mut text = Vec::new();
         self.open(config)?.take(MAX_TEXT).read_to_end(&mut text)?;
@@ -109,11 +113,11 @@ impl Load<'_> {
                 store.layers.unpack(&store.content, &blob.digest, Some(diff_id))?;
             }
         }
-        let id = store.add(&text, None)?;
+        let image = store.add(&text, None)?;
         for name in &names {
-            store.tag(name, &id)?;
+            store.tag(name, &image.id)?;
         }
-        Ok((id, names))
+        Ok((image, names))
     }
 }
 
@@ -125,7 +129,6 @@ pub fn save(store: &Store, images: &[(Image, Vec<Reference>)], writer: impl Writ
     let mut builder = Builder::new(writer);
     let mut written = BTreeSet::new();
     let mut entries = Vec::new();
-    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (image, names) in images {
         let hash = image.id.trim_start_matches("sha256:");
         let mut layers = Vec::new();
@@ -142,19 +145,11 @@ pub fn save(store: &Store, images: &[(Image, Vec<Reference>)], writer: impl Writ
         let config = format!("{hash}.json");
         let text = store.content.read(&image.id)?;
         append(&mut builder, &config, text.len() as u64, &text[..])?;
-        for name in names {
-            let tags = repositories.entry(name.familiar()).or_default();
-            tags.insert(name.tag.clone().unwrap_or_default(), hash.to_owned());
-        }
         let repo_tags = (!names.is_empty()).then(|| names.iter().map(Reference::familiar_full).collect());
         entries.push(Entry { config, repo_tags, layers });
     }
-    for (path, text) in [
-        ("manifest.json", serde_json::to_vec(&entries)?),
-        ("repositories", serde_json::to_vec(&repositories)?),
-    ] {
-        append(&mut builder, path, text.len() as u64, &text[..])?;
-    }
+    let text = serde_json::to_vec(&entries)?;
+    append(&mut builder, "manifest.json", text.len() as u64, &text[..])?;
     Ok(builder.finish()?)
 }
 

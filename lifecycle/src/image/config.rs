@@ -4,6 +4,7 @@ use bollard_stubs::models::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::time;
 
 /// An image's configuration, Docker's and OCI's being the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -98,6 +99,18 @@ impl ConfigFile {
             )));
         }
         Ok(config)
+    }
+
+    /// The configuration after one more step, which has made a layer or none.
+    #[must_use]
+    pub fn next(mut self, config: ContainerConfig, step: History, layer: Option<String>) -> Self {
+        let created = Some(step.created.unwrap_or_else(time::now));
+        self.created.clone_from(&created);
+        self.author.clone_from(&step.author);
+        self.config = Some(config);
+        self.history.push(History { created, empty_layer: layer.is_none(), ..step });
+        self.rootfs.diff_ids.extend(layer);
+        self
     }
 
     /// What containers run.

@@ -87,32 +87,29 @@ impl Store {
         Arc::clone(&self.leases)
     }
 
-    /// Makes an image of a configuration whose layers are all here; returns its id.
+    /// Makes an image of a configuration whose layers are all here.
     ///
     /// # Errors
     /// When a layer is missing.
-    pub fn add(&self, config: &[u8], parent: Option<String>) -> Result<String> {
-        let parsed = ConfigFile::parse(config)?;
-        for diff_id in &parsed.rootfs.diff_ids {
-            if self.layers.get(diff_id).is_none() {
-                return Err(Error::invalid(format!("layer {diff_id} is missing")));
-            }
+    pub fn add(&self, text: &[u8], parent: Option<String>) -> Result<Arc<Image>> {
+        let config = ConfigFile::parse(text)?;
+        for diff_id in &config.rootfs.diff_ids {
+            self.layers.need(diff_id)?;
         }
-        let id = self.content.add(config, None)?.digest;
-        if self.state.lock().images.contains_key(&id) {
-            return Ok(id);
+        let id = self.content.add(text, None)?.digest;
+        if let Some(image) = self.state.lock().images.get(&id) {
+            return Ok(Arc::clone(image));
         }
         self.layers.settle()?;
-        let image = Image { id: id.clone(), config: parsed, tagged: None, parent };
-        self.put(&mut self.state.lock(), image)?;
-        Ok(id)
+        self.put(&mut self.state.lock(), Image { id, config, tagged: None, parent })
     }
 
     /// Writes an image down.
-    fn put(&self, state: &mut State, image: Image) -> Result<()> {
+    fn put(&self, state: &mut State, image: Image) -> Result<Arc<Image>> {
         files::write_json(&self.record_path(&image.id), &image)?;
-        state.images.insert(image.id.clone(), Arc::new(image));
-        Ok(())
+        let image = Arc::new(image);
+        state.images.insert(image.id.clone(), Arc::clone(&image));
+        Ok(image)
     }
 
     fn record_path(&self, id: &str) -> PathBuf {
@@ -130,7 +127,7 @@ impl Store {
         };
         state.names.insert(reference.to_string(), id.to_owned());
         files::write_json(&self.names, &state.names)?;
-        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() })
+        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() }).map(drop)
     }
 
     /// Takes a name away.
@@ -155,6 +152,11 @@ impl Store {
         let state = self.state.lock();
         let of = state.names.iter().filter(|(_, named)| *named == id);
         of.filter_map(|(name, _)| Reference::parse_exact(name).ok()).partition(|name| name.tag.is_some())
+    }
+
+    /// Whether an image has a name at all.
+    pub fn is_named(&self, id: &str) -> bool {
+        self.state.lock().names.values().any(|named| named == id)
     }
 
     /// The image that a user means: by id, the beginning of one, or name.
@@ -194,9 +196,9 @@ impl Store {
         image.config.rootfs.diff_ids.iter().map(|diff_id| self.layers.need(diff_id)).collect()
     }
 
-    /// Bytes of all files of an image.
-    pub fn size(&self, image: &Image) -> u64 {
-        image.config.rootfs.diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
+    /// Bytes of all files of these layers.
+    pub fn size(&self, diff_ids: &[String]) -> u64 {
+        diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
     }
 
     /// The files of these layers.

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
@@ -40,11 +39,11 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
     roots
 });
 
-/// A client that is led from one URL to another one only if `may` says so, and waits so long for more of an answer.
-fn client(may: fn(&Url, &Url) -> bool, limit: Duration) -> Result<Client> {
+/// A client that is led to safe places only, and waits so long for more of an answer.
+fn client(limit: Duration) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
         all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
-        [.., from] if !may(from, attempt.url()) => {
+        [.., from] if !is_safe(attempt.url()) => {
             let text = format!("{from} leads to {}, which is not followed", attempt.url());
             attempt.error(text)
         }
@@ -108,8 +107,8 @@ impl Registry {
     pub fn new(domain: &str, credentials: Credentials) -> Result<Self> {
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         Ok(Self {
-            client: client(|_, to| is_safe(to), ANSWER_LIMIT)?,
-            uploads: client(|_, to| is_safe(to), UPLOAD_LIMIT)?,
+            client: client(ANSWER_LIMIT)?,
+            uploads: client(UPLOAD_LIMIT)?,
             authority: authority.to_owned(),
             credentials,
             authorization: Mutex::default(),
@@ -271,35 +270,6 @@ pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
         }
     }
     Ok(bytes)
-}
-
-/// A name and a password in a URL are for the server alone, and would be for whoever reads the history.
-fn is_anonymous(url: &Url) -> bool {
-    url.username().is_empty() && url.password().is_none()
-}
-
-/// Writes what is at a URL of no registry into a file; redirections are followed, but not from TLS to none.
-///
-/// # Errors
-/// When it is not there, or breaks off.
-pub async fn download(url: &str, to: std::fs::File) -> Result<()> {
-    let url: Url = url.parse().map_err(|error| Error::invalid(format!("{url}: {error}")))?;
-    if !is_anonymous(&url) {
-        return Err(Error::invalid("a URL with a name and password in it is not offered"));
-    }
-    let may = |from: &Url, to: &Url| {
-        is_anonymous(to) && matches!((from.scheme(), to.scheme()), (_, "https") | ("http", "http"))
-    };
-    let client = client(may, ANSWER_LIMIT)?;
-    let mut answer = client.get(url.clone()).send().await.map_err(failed)?;
-    if !answer.status().is_success() {
-        return Err(Error::invalid(format!("{url}: the server answers {}", answer.status())));
-    }
-    let mut to = tokio::fs::File::from_std(to);
-    while let Some(bytes) = answer.chunk().await.map_err(failed)? {
-        to.write_all(&bytes).await?;
-    }
-    Ok(to.flush().await?)
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Pull<'_> {
     async fn finish(&self, reference: &Reference, config: &[u8], top: String, is_new: bool) -> Result<()> {
         let images = &self.engine.images;
         let before = images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
-        let id = images.add(config, None)?;
+        let id = images.add(config, None)?.id.clone();
         if reference.tag.is_some() && reference.digest.is_none() {
             images.tag(reference, &id)?;
         }
