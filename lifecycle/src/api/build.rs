@@ -11,7 +11,7 @@ use super::request::Call;
 use crate::build::{self, Build, Options};
 use crate::container::{part, spec};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::image::Reference;
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::registry::Credentials;
@@ -50,13 +50,14 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
 
 fn options(call: &Call) -> Result<Options> {
     if call.text("version").is_some_and(|version| version != "1") {
-        return Err(Error::invalid(
-            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
-        ));
+        bail!(
+            invalid,
+            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime"
+        );
     }
     for (name, why) in REFUSED {
         if call.text(name).is_some_and(|value| !matches!(value, "0" | "false" | "[]" | "null" | "default")) {
-            return Err(Error::not_implemented(format!("{name}: {why}")));
+            bail!(not_implemented, "{name}: {why}");
         }
     }
     call.check_platform()?;
@@ -96,15 +97,14 @@ fn name_of(text: &str) -> Result<Reference> {
     let reference = Reference::parse(text)?;
     match reference.digest {
         None => Ok(reference),
-        Some(_) => Err(Error::invalid(format!("invalid reference format: {text:?} has a digest"))),
+        Some(_) => Err(error!(invalid, "invalid reference format: {text:?} has a digest")),
     }
 }
 
 /// A parameter in JSON; none is what the type has for nothing.
 fn json_of<T: DeserializeOwned + Default>(call: &Call, name: &str) -> Result<T> {
     let Some(text) = call.text(name) else { return Ok(T::default()) };
-    let value: Option<T> =
-        serde_json::from_str(text).map_err(|error| Error::invalid(format!("{name}: {error}")))?;
+    let value: Option<T> = serde_json::from_str(text).map_err(|error| error!(invalid, "{name}: {error}"))?;
     Ok(value.unwrap_or_default())
 }
 

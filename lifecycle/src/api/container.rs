@@ -14,7 +14,7 @@ use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
 use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, bail, error};
 use crate::logger::frame;
 use crate::network;
 
@@ -99,7 +99,7 @@ async fn rename(container: &Container, call: &Call) -> Result<()> {
     crate::volume::check_name(&name)?;
     let old = container.record().name.clone();
     if old == name {
-        return Err(Error::invalid("Renaming a container with the same name as its current name"));
+        bail!(invalid, "Renaming a container with the same name as its current name");
     }
     container.engine.rename_container(container, &name)?;
     container.engine.networks.rename(container, &old, &name).await?;
@@ -112,7 +112,7 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
     let exits = container.exits();
     let condition = condition.to_owned();
     if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
-        return Err(Error::invalid(format!("Invalid condition: {condition}")));
+        bail!(invalid, "Invalid condition: {condition}");
     }
     let container = Arc::clone(container);
     Ok(answer::stream("application/json", move |pusher| async move {
@@ -138,13 +138,13 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
 fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let (stdout, stderr) = (call.flag("stdout"), call.flag("stderr"));
     if !stdout && !stderr {
-        return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+        bail!(invalid, "Bad parameters: you must choose at least one stream");
     }
     if call.flag("details") {
-        return Err(Error::invalid("details are not offered: logs have none"));
+        bail!(invalid, "details are not offered: logs have none");
     }
     if settings::rotation(container.record().host.log_config.as_ref())?.is_none() {
-        return Err(Error::not_implemented("configured logging driver does not support reading"));
+        bail!(not_implemented, "configured logging driver does not support reading");
     }
     let query = Query {
         stdout,
@@ -174,10 +174,7 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
 fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     let state = container.record().state.status;
     if state == Status::Paused {
-        return Err(Error::conflict(format!(
-            "container {} is paused, unpause the container before attach",
-            container.id
-        )));
+        bail!(conflict, "container {} is paused, unpause the container before attach", container.id);
     }
     let way = Way {
         raw: container.record().has_terminal(),
@@ -248,7 +245,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
     for status in filters.get("status") {
         serde_json::from_value::<Status>(json!(status))
-            .map_err(|_| Error::invalid(format!("invalid filter 'status={status}'")))?;
+            .map_err(|_| error!(invalid, "invalid filter 'status={status}'"))?;
     }
     let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
     let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
@@ -290,7 +287,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 
 /// A name in a filter: a regular expression, which may begin with the slash that names are written with.
 fn pattern(text: &str) -> Result<regex::Regex> {
-    regex::Regex::new(text).map_err(|_| Error::invalid(format!("invalid filter 'name={text}'")))
+    regex::Regex::new(text).map_err(|_| error!(invalid, "invalid filter 'name={text}'"))
 }
 
 fn descends(record: &container::Record, image: &crate::image::Image) -> bool {

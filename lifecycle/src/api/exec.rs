@@ -13,7 +13,7 @@ use super::not_found;
 use super::request::Call;
 use crate::container::{Container, Exec, ExecConfig};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, error};
 
 pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
@@ -84,8 +84,8 @@ async fn start(call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
 /// Sets the size of a terminal; the exec id is empty for the container's own.
 pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Result<Answer> {
     let size = |key| -> Result<u32> {
-        let number = call.number(key)?.ok_or_else(|| Error::invalid(format!("{key} is missing")))?;
-        u32::try_from(number).map_err(|_| Error::invalid(format!("{key}: {number} is out of range")))
+        let number = call.number(key)?.ok_or_else(|| error!(invalid, "{key} is missing"))?;
+        u32::try_from(number).map_err(|_| error!(invalid, "{key}: {number} is out of range"))
     };
     let request = ResizePtyRequest {
         id: container.id.clone(),

@@ -15,7 +15,7 @@ use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::record::MountPoint;
 use crate::container::{Container, user};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::time::{self, Time};
 use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
 
@@ -77,14 +77,14 @@ fn wanted_path(call: &Call) -> Result<String> {
 }
 
 fn missing(path: &str, container: &Container) -> Error {
-    Error::not_found(format!("Could not find the file {path} in container {}", container.id))
+    error!(not_found, "Could not find the file {path} in container {}", container.id)
 }
 
 /// A folder, or what a link to one leads to.
 fn folder(container: &Container, root: &Root, inside: &Path, text: &str) -> Result<Root> {
     match root.folder(inside) {
         Ok(folder) => Ok(Root::new(folder)),
-        Err(Errno::ENOTDIR) => Err(Error::invalid(format!("{text}: not a directory"))),
+        Err(Errno::ENOTDIR) => Err(error!(invalid, "{text}: not a directory")),
         Err(_) => Err(missing(text, container)),
     }
 }
@@ -161,10 +161,10 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
     let at = Path::new("/").join(&inside);
     let mut mounts = record.mounts.iter().filter(|mount| at.starts_with(&mount.destination)).peekable();
     if record.host.readonly_rootfs == Some(true) && mounts.peek().is_none() {
-        return Err(Error::forbidden("container rootfs is marked read-only"));
+        bail!(forbidden, "container rootfs is marked read-only");
     }
     if mounts.any(|mount| !mount.writable) {
-        return Err(Error::forbidden("mounted volume is marked read-only"));
+        bail!(forbidden, "mounted volume is marked read-only");
     }
     block_in_place(|| {
         // Before: one overlay is mounted once at a time.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::{Input, Output, Sides};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::logger::frame;
 use crate::sys;
 
@@ -191,7 +191,7 @@ impl Detector {
 /// When it is something else.
 pub(super) fn keys(text: Option<&str>) -> Result<Vec<u8>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(DETACH.to_vec()) };
-    let bad = || Error::invalid(format!("Invalid escape keys ({text}) provided"));
+    let bad = || error!(invalid, "Invalid escape keys ({text}) provided");
     let key = |word: &str| match word.as_bytes() {
         [one] => Some(*one),
         _ => match word.strip_prefix("ctrl-").map(str::as_bytes) {

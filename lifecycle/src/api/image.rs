@@ -11,7 +11,7 @@ use super::answer::{self, Answer};
 use super::request::Call;
 use super::{inspect, not_found};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail};
 use crate::glob;
 use crate::image::{Image, Reference, archive, reference};
 
@@ -115,7 +115,7 @@ fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
     if reference.digest.is_some() {
-        return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        bail!(invalid, "refusing to create a tag with a digest reference");
     }
     engine.images.tag(&reference, &image.id)?;
     engine.publish_image(&image, "tag", &reference.familiar_full());
@@ -151,9 +151,10 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
         let others = tags.iter().any(|other| other != reference);
         if let Some((user, _)) = users.first().filter(|_| !others && !force) {
             let name = reference.familiar_full();
-            return Err(Error::conflict(format!(
+            bail!(
+                conflict,
                 "conflict: unable to remove repository reference \"{name}\" (must force) - container {user} is using its referenced image {short}"
-            )));
+            );
         }
         if others || !users.is_empty() {
             untag(reference, &mut done)?;
@@ -179,7 +180,7 @@ fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec
         _ => String::new(),
     };
     if !why.is_empty() {
-        return Err(Error::conflict(format!("conflict: unable to delete {short} {why}")));
+        bail!(conflict, "conflict: unable to delete {short} {why}");
     }
     for reference in tags.iter().chain(&digests) {
         untag(reference, &mut done)?;

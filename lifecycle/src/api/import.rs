@@ -10,7 +10,7 @@ use super::request::Call;
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result, bail};
 use crate::image::Reference;
 use crate::image::config::{ConfigFile, History};
 
@@ -22,9 +22,7 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 /// `POST /images/create?fromSrc=-`
 pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     if let Some(source) = call.text("fromSrc").filter(|source| *source != "-") {
-        return Err(Error::not_implemented(format!(
-            "import {source:?}: downloading is not offered: send the archive (-)"
-        )));
+        bail!(not_implemented, "import {source:?}: downloading is not offered: send the archive (-)");
     }
     let reference = name(&call)?;
     let comment = Some(call.text("message").unwrap_or("Imported from -").to_owned());

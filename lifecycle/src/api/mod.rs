@@ -19,7 +19,7 @@ pub mod tls;
 mod volume;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use answer::Answer;
 use request::Call;
 
@@ -31,14 +31,16 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let ((major, minor), (oldest_major, oldest_minor)) = VERSIONS;
     let (asked_major, asked_minor) = call.version;
     if call.version > (major, minor) {
-        return Err(Error::invalid(format!(
+        bail!(
+            invalid,
             "client version {asked_major}.{asked_minor} is too new. Maximum supported API version is {major}.{minor}"
-        )));
+        );
     }
     if call.version < (oldest_major, oldest_minor) {
-        return Err(Error::invalid(format!(
+        bail!(
+            invalid,
             "client version {asked_major}.{asked_minor} is too old. Minimum supported API version is {oldest_major}.{oldest_minor}, please upgrade your client to a newer version"
-        )));
+        );
     }
     let path = std::mem::take(&mut call.path);
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -55,5 +57,5 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
 /// What is not there.
 fn not_found(call: &Call) -> Error {
     // As dockerd words it.
-    Error::not_found(format!("page not found: {} {}", call.method, call.request.uri().path()))
+    error!(not_found, "page not found: {} {}", call.method, call.request.uri().path())
 }

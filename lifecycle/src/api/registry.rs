@@ -5,7 +5,7 @@ use serde_json::json;
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, error};
 use crate::image::Reference;
 use crate::registry::{self, Credentials, Registry};
 
@@ -38,10 +38,9 @@ pub(super) async fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<
 pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
     let reference = call.tagged(name)?;
     let missing = |error: Error| match error.kind {
-        Kind::NotFound => Error::not_found(format!(
-            "An image does not exist locally with the tag: {}",
-            reference.familiar()
-        )),
+        Kind::NotFound => {
+            error!(not_found, "An image does not exist locally with the tag: {}", reference.familiar())
+        }
         _ => error,
     };
     let image = engine.images.find(&reference.to_string()).map_err(missing)?;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::task::block_in_place;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::image::content::Content;
 use crate::image::{Reference, config};
 use crate::time::{self, Time};
@@ -42,7 +42,7 @@ pub struct Call {
 
 /// What a client failed of while it sent its request.
 fn broken(error: impl Display) -> Error {
-    Error::invalid(format!("read the request: {error}"))
+    error!(invalid, "read the request: {error}")
 }
 
 impl Call {
@@ -102,8 +102,7 @@ impl Call {
     /// # Errors
     /// When it is none.
     pub fn number(&self, key: &str) -> Result<Option<i64>> {
-        let parse =
-            |text: &str| text.parse().map_err(|_| Error::invalid(format!("{key}: {text:?} is not a number")));
+        let parse = |text: &str| text.parse().map_err(|_| error!(invalid, "{key}: {text:?} is not a number"));
         self.text(key).map(parse).transpose()
     }
 
@@ -113,7 +112,7 @@ impl Call {
     /// When it is none.
     pub fn time(&self, key: &str) -> Result<Option<Time>> {
         let parse = |text: &str| {
-            time::from_query(text).ok_or_else(|| Error::invalid(format!("{key}: invalid time {text:?}")))
+            time::from_query(text).ok_or_else(|| error!(invalid, "{key}: invalid time {text:?}"))
         };
         // Nothing has happened until 1970; old clients mean no limit by that.
         self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
@@ -145,12 +144,12 @@ impl Call {
     /// When they are malformed, or not among the known ones.
     pub fn filters(&self, known: &[&str]) -> Result<Filters> {
         let text = self.text("filters").unwrap_or("{}");
-        let bad = || Error::invalid(format!("invalid filter: {text}"));
+        let bad = || error!(invalid, "invalid filter: {text}");
         let given: HashMap<String, Option<Values>> = serde_json::from_str(text).map_err(|_| bad())?;
         let mut filters = Filters::default();
         for (name, values) in given {
             if !known.contains(&name.as_str()) {
-                return Err(Error::invalid(format!("invalid filter '{name}'")));
+                bail!(invalid, "invalid filter '{name}'");
             }
             let values = match values {
                 Some(Values::Set(values)) => values.into_keys().collect(),
@@ -160,7 +159,7 @@ impl Call {
             filters.values.insert(name, values);
         }
         if let Some(text) = filters.get("until").first() {
-            let bad = || Error::invalid(format!("invalid filter 'until={text}'"));
+            let bad = || error!(invalid, "invalid filter 'until={text}'");
             filters.until = Some(time::from_query(text).ok_or_else(bad)?);
         }
         Ok(filters)
@@ -176,7 +175,7 @@ impl Call {
             return Ok(None);
         }
         // Some clients write nothing as `null`.
-        serde_json::from_slice(&bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| error!(invalid, "invalid JSON: {error}"))
     }
 
     /// The whole body in a file without a name, to be read from its beginning.
@@ -261,7 +260,7 @@ impl Filters {
             [value, ..] => match value.as_str() {
                 "1" | "true" | "True" | "TRUE" => Ok(Some(true)),
                 "0" | "false" | "False" | "FALSE" => Ok(Some(false)),
-                _ => Err(Error::invalid(format!("invalid filter '{name}={value}'"))),
+                _ => Err(error!(invalid, "invalid filter '{name}={value}'")),
             },
         }
     }

@@ -21,7 +21,7 @@ use super::request::Call;
 use super::{VERSIONS, route};
 use crate::container::user;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail};
 
 /// How long a client may take to show its certificate.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
-        return Err(Error::conflict(format!("{} is in use by another engine", socket.display())));
+        bail!(conflict, "{} is in use by another engine", socket.display());
     }
     let _old = std::fs::remove_file(socket);
     if let Some(folder) = socket.parent() {

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use super::answer::{self, Answer};
 use super::request::Call;
 use crate::container::{Container, part, settings, spec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail};
 use crate::{program, time};
 
 /// `docker top`: the host's ps, and of its rows those of the container.
@@ -23,13 +23,13 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     let pids: Vec<u32> = answer.processes.iter().map(|process| process.pid).collect();
     // ps could be told to read files; it is only asked how to show processes.
     if words.contains(|c: char| !c.is_ascii_alphanumeric() && !" -,_=%".contains(c)) {
-        return Err(Error::invalid(format!("ps_args {words:?} is not offered")));
+        bail!(invalid, "ps_args {words:?} is not offered");
     }
     let mut command = Command::new("ps");
     command.args(words.split_whitespace());
     let output = program::run(command, &[]).await?;
     if !output.status.success() {
-        return Err(Error::internal(format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim())));
+        bail!(internal, "ps: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines();
@@ -57,7 +57,7 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let streaming = call.flag_or("stream", true);
     let one_shot = call.flag("one-shot");
     if streaming && one_shot {
-        return Err(Error::invalid("cannot have stream=true and one-shot=true"));
+        bail!(invalid, "cannot have stream=true and one-shot=true");
     }
     let container = Arc::clone(container);
     Ok(answer::stream("application/json", |pusher| async move {
@@ -229,7 +229,7 @@ pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<A
     let updatable = |name: &str| UPDATABLE.split_whitespace().any(|known| known == name);
     let known = |name: &str| updatable(name) || matches!(name, "RestartPolicy" | "MemorySwappiness");
     if let Some((name, _)) = given.clone().find(|(name, _)| !known(name)) {
-        return Err(Error::invalid(format!("{name} cannot be changed while a container exists")));
+        bail!(invalid, "{name} cannot be changed while a container exists");
     }
     let mut host = serde_json::to_value(container.record().host.clone())?;
     for (name, value) in given.filter(|(name, _)| updatable(name)) {

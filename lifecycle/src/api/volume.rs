@@ -10,7 +10,7 @@ use super::answer::{self, Answer};
 use super::not_found;
 use super::request::Call;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Result, bail};
 use crate::volume::Volume;
 
 pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
@@ -20,10 +20,11 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
         ("POST", ["create"]) => {
             let wish: VolumeCreateRequest = call.json().await?.unwrap_or_default();
             if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
-                return Err(Error::not_found(format!(
+                bail!(
+                    not_found,
                     "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
                     wish.name.unwrap_or_default()
-                )));
+                );
             }
             let name = wish.name.filter(|name| !name.is_empty());
             let volume = engine.volumes.create(
@@ -85,10 +86,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 
 fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     if let Some(containers) = used(engine).get(name) {
-        return Err(Error::conflict(format!(
-            "remove {name}: volume is in use - [{}]",
-            containers.join(", ")
-        )));
+        bail!(conflict, "remove {name}: volume is in use - [{}]", containers.join(", "));
     }
     match engine.volumes.remove(name) {
         Err(error) if force && error.kind == crate::error::Kind::NotFound => return Ok(()),

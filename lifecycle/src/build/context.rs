@@ -5,7 +5,7 @@ use std::path::Path;
 
 use globset::GlobMatcher;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::tree::{Root, by_descriptor, clean, is_kind};
 use crate::{files, glob};
 
@@ -16,7 +16,7 @@ use crate::{files, glob};
 pub fn dockerfile(context: &Root, name: &str) -> Result<String> {
     let path = clean(Path::new(name));
     let text = context.text(&path.to_string_lossy())?;
-    let text = text.ok_or_else(|| Error::not_found(format!("Cannot locate specified Dockerfile: {name}")))?;
+    let text = text.ok_or_else(|| error!(not_found, "Cannot locate specified Dockerfile: {name}"))?;
     if let Some(rules) = context.text(".dockerignore")? {
         prune(context, &Rules::new(&rules), Path::new(""))?;
     }

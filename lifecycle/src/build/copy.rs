@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::dockerfile::Instruction;
 use super::words::Words;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, bail, error};
 use crate::image::content::{decompressed, named};
 use crate::tree::{Apply, Lower, Pack, Root, Source, by_descriptor, clean, is_kind, mount, transfer};
 use crate::{files, glob};
@@ -55,17 +55,17 @@ impl Copy {
         instruction.check_flags(&["chown", "chmod", "from"][..if word == "COPY" { 3 } else { 2 }])?;
         let mut sources = instruction.words(words)?;
         let target = sources.pop().filter(|_| !sources.is_empty());
-        let target =
-            target.ok_or_else(|| Error::invalid(format!("{word} requires at least two arguments")))?;
+        let target = target.ok_or_else(|| error!(invalid, "{word} requires at least two arguments"))?;
         let is_remote = |source: &&String| source.contains("://") || source.starts_with("git@");
         if let Some(source) = sources.iter().find(is_remote).filter(|_| word == "ADD") {
-            return Err(Error::not_implemented(format!(
+            bail!(
+                not_implemented,
                 "ADD {source}: downloading is not offered: fetch it with RUN, or put it into the context"
-            )));
+            );
         }
         let mode = |text: &str| {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-            mode.ok_or_else(|| Error::invalid(format!("invalid --chmod {text:?}: expected an octal number")))
+            mode.ok_or_else(|| error!(invalid, "invalid --chmod {text:?}: expected an octal number"))
         };
         let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
         let path = absolute(config, &target)?;
@@ -92,22 +92,24 @@ impl Copy {
             };
             let missing = |error: Error| {
                 let word = &self.word;
-                Error::invalid(format!(
+                error!(
+                    invalid,
                     "{word} failed: file not found in build context or excluded by .dockerignore: stat {source}: {error}"
-                ))
+                )
             };
             for path in paths {
                 found.push(look(from, &path).map_err(missing)?);
             }
         }
         if found.is_empty() {
-            return Err(Error::invalid(format!("{} failed: no source files were specified", self.word)));
+            bail!(invalid, "{} failed: no source files were specified", self.word);
         }
         if found.len() > 1 && !self.target.ends_with('/') {
-            return Err(Error::invalid(format!(
+            bail!(
+                invalid,
                 "When using {} with more than one source file, the destination must be a directory and end with a /",
                 self.word
-            )));
+            );
         }
         if self.word == "ADD" {
             for one in found.iter_mut().filter(|one| is_kind(&one.stat, libc::S_IFREG)) {
@@ -216,7 +218,7 @@ fn is_archive(from: &Root, path: &Path) -> Result<bool> {
 /// A path as seen from the working directory.
 pub(super) fn absolute(config: &ContainerConfig, path: &str) -> Result<String> {
     if path.is_empty() {
-        return Err(Error::invalid("the path can not be an empty string"));
+        bail!(invalid, "the path can not be an empty string");
     }
     let path = Path::new("/").join(config.working_dir.as_deref().unwrap_or_default()).join(path);
     Ok(format!("/{}", clean(&path).display()))

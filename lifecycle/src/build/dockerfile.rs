@@ -4,7 +4,7 @@
 //! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
 
 use super::words::Words;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 
 /// The instructions there are.
 const WORDS: &str = "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL \
@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<Dockerfile> {
         instructions.push(Instruction::parse(start, &line)?);
     }
     if instructions.is_empty() {
-        return Err(Error::invalid("dockerfile parse error: file with no instructions"));
+        bail!(invalid, "dockerfile parse error: file with no instructions");
     }
     Ok(Dockerfile { escape, instructions })
 }
@@ -78,7 +78,7 @@ fn escape_of(text: &str) -> Result<char> {
             return match value.trim() {
                 "\\" => Ok('\\'),
                 "`" => Ok('`'),
-                other => Err(Error::invalid(format!("invalid ESCAPE '{other}'. Must be ` or \\"))),
+                other => Err(error!(invalid, "invalid ESCAPE '{other}'. Must be ` or \\")),
             };
         }
     }
@@ -92,7 +92,7 @@ impl Instruction {
     /// When it is no instruction.
     pub fn parse(line: usize, text: &str) -> Result<Self> {
         let text = text.trim();
-        let bad = |why: String| Error::invalid(format!("dockerfile parse error line {line}: {why}"));
+        let bad = |why: String| error!(invalid, "dockerfile parse error line {line}: {why}");
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let word = word.to_ascii_uppercase();
         if !WORDS.split(' ').any(|known| known == word) {
@@ -130,7 +130,7 @@ impl Instruction {
         let trigger = Self::parse(self.line, text)?;
         match trigger.word.as_str() {
             word @ ("ONBUILD" | "FROM" | "MAINTAINER") => {
-                Err(Error::invalid(format!("{word} isn't allowed as an ONBUILD trigger")))
+                Err(error!(invalid, "{word} isn't allowed as an ONBUILD trigger"))
             }
             _ => Ok(trigger),
         }

@@ -27,7 +27,7 @@ pub use settings::change;
 
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::image::content::Unpacked;
 use crate::image::reference::short;
 use crate::image::{Image, Reference};
@@ -166,7 +166,7 @@ impl Build {
                 (_, Some(plan)) => plan.instructions.push(instruction),
                 ("ARG", None) => global.push(instruction),
                 (_, None) => {
-                    return Err(Error::invalid("no build stage in current context: FROM must come first"));
+                    bail!(invalid, "no build stage in current context: FROM must come first");
                 }
             }
         }
@@ -174,9 +174,11 @@ impl Build {
             let of_name =
                 |plan: &Plan| plan.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(target));
             let number = target.parse().ok().filter(|number| *number < plans.len());
-            let at = plans.iter().position(of_name).or(number).ok_or_else(|| {
-                Error::invalid(format!("failed to reach build target {target} in Dockerfile"))
-            })?;
+            let at = plans
+                .iter()
+                .position(of_name)
+                .or(number)
+                .ok_or_else(|| error!(invalid, "failed to reach build target {target} in Dockerfile"))?;
             plans.truncate(at + 1);
         }
         let last = plans.last_mut().ok_or_else(|| Error::invalid("no build stage in current context"))?;
@@ -214,7 +216,7 @@ impl Build {
             let (name, default) =
                 word.split_once('=').map_or((&word[..], None), |(n, value)| (n, Some(value)));
             if name.is_empty() {
-                return Err(Error::invalid("ARG names can not be blank"));
+                bail!(invalid, "ARG names can not be blank");
             }
             self.seen.insert(name.to_owned());
             let given = self.options.arguments.get(name).cloned();
@@ -258,7 +260,7 @@ fn stage_name(from: &Instruction) -> Result<Option<String>> {
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             match good {
                 true => Ok(Some(name)),
-                false => Err(Error::invalid(format!("invalid name for build stage: {name:?}"))),
+                false => Err(error!(invalid, "invalid name for build stage: {name:?}")),
             }
         }
         _ => Err(Error::invalid("FROM requires either one or three arguments")),

@@ -9,7 +9,7 @@ use super::dockerfile::Instruction;
 use super::stage::Stage;
 use super::{Build, is_predefined, settings};
 use crate::container::{self, Container, Removal, environment};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::image::reference::short;
 
 impl Build {
@@ -74,7 +74,7 @@ impl Build {
             0 => Ok(()),
             code => {
                 self.exit = Some(code);
-                Err(Error::invalid(format!("The command '{told}' returned a non-zero code: {code}")))
+                Err(error!(invalid, "The command '{told}' returned a non-zero code: {code}"))
             }
         }
     }

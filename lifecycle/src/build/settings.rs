@@ -10,7 +10,7 @@ use super::dockerfile::Instruction;
 use super::words::Words;
 use crate::container::settings::shell;
 use crate::container::{environment, signal};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::time;
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
@@ -47,7 +47,7 @@ pub(super) fn apply(
         "VOLUME" => {
             let paths = instruction.words(words)?;
             if paths.iter().any(|path| path.trim().is_empty()) {
-                return Err(Error::invalid("VOLUME specified can not be an empty string"));
+                bail!(invalid, "VOLUME specified can not be an empty string");
             }
             let told = format!("VOLUME [{}]", paths.join(" "));
             add(config.volumes.get_or_insert_default(), paths);
@@ -93,7 +93,7 @@ pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<Container
         if instruction.word == "WORKDIR" {
             config.working_dir = Some(absolute(&config, &words.one(&instruction.rest)?)?);
         } else if apply(&mut config, &mut cmd_set, &instruction, &words)?.is_none() {
-            return Err(Error::invalid(format!("{} is not a valid change command", instruction.word)));
+            bail!(invalid, "{} is not a valid change command", instruction.word);
         }
     }
     Ok(config)
@@ -109,7 +109,7 @@ fn pairs(word: &str, rest: &str, words: &Words, mut set: impl FnMut(&str, &str))
     let mut told = word.to_owned();
     for (name, value) in words.pairs(rest)? {
         if name.is_empty() {
-            return Err(Error::invalid(format!("{word} names can not be blank")));
+            bail!(invalid, "{word} names can not be blank");
         }
         set(&name, &value);
         told += &format!(" {name}={value}");
@@ -137,11 +137,11 @@ fn go_list(list: &[String]) -> String {
 fn expose(config: &mut ContainerConfig, words: &[String]) -> Result<String> {
     let mut ports = Vec::new();
     for word in words {
-        let bad = || Error::invalid(format!("invalid containerPort: {word}"));
+        let bad = || error!(invalid, "invalid containerPort: {word}");
         let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
         let protocol = protocol.to_ascii_lowercase();
         if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-            return Err(Error::invalid(format!("invalid proto: {protocol}")));
+            bail!(invalid, "invalid proto: {protocol}");
         }
         let (low, high) = range.split_once('-').unwrap_or((range, range));
         let (low, high): (u16, u16) = (low.parse().map_err(|_| bad())?, high.parse().map_err(|_| bad())?);
@@ -166,7 +166,7 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         "CMD" if !rest.is_empty() => {}
         "NONE" => return Err(Error::invalid("HEALTHCHECK NONE takes no arguments")),
         "CMD" => return Err(Error::invalid("Missing command after HEALTHCHECK CMD")),
-        other => return Err(Error::invalid(format!("Unknown type \"{other}\" in HEALTHCHECK (try CMD)"))),
+        other => return Err(error!(invalid, "Unknown type \"{other}\" in HEALTHCHECK (try CMD)")),
     }
     let own = Instruction { rest: rest.to_owned(), ..instruction.clone() };
     let (kind, words) = match own.json() {
@@ -177,14 +177,13 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         let parse = |text: &str| {
             let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
             let nanos = nanos.filter(|nanos| *nanos == 0 || *nanos >= 1_000_000);
-            nanos
-                .ok_or_else(|| Error::invalid(format!("Interval {flag:?} cannot be {text:?}: less than 1ms")))
+            nanos.ok_or_else(|| error!(invalid, "Interval {flag:?} cannot be {text:?}: less than 1ms"))
         };
         instruction.flag(flag).map(parse).transpose()
     };
     let count = |text: &str| match text.parse::<i64>() {
         Ok(count) if count >= 1 => Ok(count),
-        _ => Err(Error::invalid(format!("--retries must be at least 1 (not {text})"))),
+        _ => Err(error!(invalid, "--retries must be at least 1 (not {text})")),
     };
     Ok(HealthConfig {
         test: Some([kind.to_owned()].into_iter().chain(words).collect()),

@@ -15,7 +15,7 @@ use super::{Build, settings};
 use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::image::config::{self, ConfigFile, History};
 use crate::image::reference::short;
 use crate::image::{Image, Store};
@@ -160,7 +160,7 @@ impl Build {
             _ => {
                 let told = settings::apply(&mut stage.config, &mut stage.cmd_set, instruction, &words)?;
                 let told =
-                    told.ok_or_else(|| Error::invalid(format!("unknown instruction: {}", instruction.word)))?;
+                    told.ok_or_else(|| error!(invalid, "unknown instruction: {}", instruction.word))?;
                 self.note(stage, &format!(" {told}")).await?;
             }
         }
@@ -205,7 +205,7 @@ impl Build {
         let words = Words { escape: self.escape, variables: self.global.clone() };
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         if name.is_empty() {
-            return Err(Error::invalid(format!("base name ({}) should not be blank", instruction.rest)));
+            bail!(invalid, "base name ({}) should not be blank", instruction.rest);
         }
         if let Some(platform) = instruction.flag("platform") {
             config::check_platform(&words.one(platform)?)?;

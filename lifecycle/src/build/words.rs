@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 
 /// Puts variables into words.
 pub(super) struct Words {
@@ -50,7 +50,7 @@ impl Words {
         }
         let pair = |word: &String| match word.split_once('=') {
             Some((name, value)) => Ok((self.one(name)?, self.one(value)?)),
-            None => Err(Error::invalid(format!("can't find = in {word:?}. Must be of the form: name=value"))),
+            None => Err(error!(invalid, "can't find = in {word:?}. Must be of the form: name=value")),
         };
         words.iter().map(pair).collect()
     }
@@ -120,14 +120,14 @@ impl Words {
     fn braces(&self, text: &mut Peekable<Chars<'_>>) -> Result<String> {
         let name = name(text);
         if name.is_empty() {
-            return Err(Error::invalid("syntax error: bad substitution"));
+            bail!(invalid, "syntax error: bad substitution");
         }
         let colon = text.next_if_eq(&':').is_some();
         let value = self.variables.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
             Some(c @ ('-' | '+' | '?')) => c,
-            Some(c) => return Err(Error::invalid(format!("unsupported modifier ({c}) in substitution"))),
+            Some(c) => return Err(error!(invalid, "unsupported modifier ({c}) in substitution")),
             None => return Err(unclosed("brace")),
         };
         let mut word = Vec::new();
@@ -136,17 +136,18 @@ impl Words {
         match (operator, value) {
             ('-', None) => Ok(word),
             ('+', value) => Ok(value.map(|_| word).unwrap_or_default()),
-            ('?', None) => Err(Error::invalid(format!(
+            ('?', None) => Err(error!(
+                invalid,
                 "{name}: {}",
                 if word.is_empty() { "parameter is not allowed to be unset" } else { &word }
-            ))),
+            )),
             (_, value) => Ok(value.unwrap_or_default()),
         }
     }
 }
 
 fn unclosed(what: &str) -> Error {
-    Error::invalid(format!("unexpected end of statement while looking for matching {what}"))
+    error!(invalid, "unexpected end of statement while looking for matching {what}")
 }
 
 fn name(text: &mut Peekable<Chars<'_>>) -> String {

@@ -16,7 +16,7 @@ use super::content::decompressed;
 use super::manifest::{Descriptor, Index, Manifest};
 use super::reference::is_digest;
 use super::{ConfigFile, Image, Reference, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::tree::Root;
 
 /// The largest description in an archive.
@@ -62,13 +62,13 @@ struct Load<'a> {
 impl Load<'_> {
     fn open(&self, path: &str) -> Result<File> {
         let file = self.root.file(Path::new(path));
-        file.map_err(|error| Error::invalid(format!("the archive has no {path}: {error}")))
+        file.map_err(|error| error!(invalid, "the archive has no {path}: {error}"))
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
         let text = self.open(path)?.take(MAX_TEXT);
         serde_json::from_reader(BufReader::new(text))
-            .map_err(|error| Error::invalid(format!("{path} in the archive: {error}")))
+            .map_err(|error| error!(invalid, "{path} in the archive: {error}"))
     }
 
     fn entry(&self, entry: &Entry) -> Result<Loaded> {
@@ -81,7 +81,7 @@ impl Load<'_> {
     fn oci(&self, found: &Descriptor) -> Result<Loaded> {
         let blob = |one: &Descriptor| match is_digest(&one.digest) {
             true => Ok(format!("blobs/{}", one.digest.replace(':', "/"))),
-            false => Err(Error::invalid(format!("{:?} is not a sha256 digest", one.digest))),
+            false => Err(error!(invalid, "{:?} is not a sha256 digest", one.digest)),
         };
         let manifest: Manifest = self.read(&blob(found)?)?;
         let layer = |layer: &Descriptor| Ok((blob(layer)?, Some(layer.digest.clone())));
@@ -105,7 +105,7 @@ impl Load<'_> {
         self.open(config)?.take(MAX_TEXT).read_to_end(&mut text)?;
         let diff_ids = ConfigFile::parse(&text)?.rootfs.diff_ids;
         if diff_ids.len() != layers.len() {
-            return Err(Error::invalid("invalid manifest, layers length mismatch"));
+            bail!(invalid, "invalid manifest, layers length mismatch");
         }
         for (diff_id, (path, digest)) in diff_ids.iter().zip(layers) {
             if store.layers.get(diff_id).is_none() {

@@ -3,7 +3,7 @@
 use bollard_stubs::models::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 use crate::time;
 
 /// An image's configuration, Docker's and OCI's being the same.
@@ -88,15 +88,12 @@ impl ConfigFile {
     /// When it is malformed or for another machine.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let config: Self = serde_json::from_slice(text)
-            .map_err(|error| Error::invalid(format!("the image's configuration: {error}")))?;
+            .map_err(|error| error!(invalid, "the image's configuration: {error}"))?;
         if !config.rootfs.diff_ids.iter().all(|id| super::reference::is_digest(id)) {
-            return Err(Error::invalid("the image's configuration: diff_ids are not sha256 digests"));
+            bail!(invalid, "the image's configuration: diff_ids are not sha256 digests");
         }
         if !config.os.is_empty() && config.os != "linux" {
-            return Err(Error::invalid(format!(
-                "image operating system {:?} cannot be used on this platform",
-                config.os
-            )));
+            bail!(invalid, "image operating system {:?} cannot be used on this platform", config.os);
         }
         Ok(config)
     }
@@ -138,6 +135,6 @@ pub fn check_platform(platform: &str) -> Result<()> {
     let mut parts = platform.split('/');
     match parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture()) {
         true => Ok(()),
-        false => Err(Error::not_found(format!("the platform {platform} is not that of this machine"))),
+        false => Err(error!(not_found, "the platform {platform} is not that of this machine")),
     }
 }

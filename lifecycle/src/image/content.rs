@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::reference::is_digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::tree::{Apply, Root};
 
@@ -137,7 +137,7 @@ impl Content {
         let (hash, file) = file.into_parts();
         let blob = Blob::new(hash, size);
         if let Some(expected) = expected.filter(|expected| **expected != blob.digest) {
-            return Err(Error::invalid(format!("content has digest {}, expected {expected}", blob.digest)));
+            bail!(invalid, "content has digest {}, expected {expected}", blob.digest);
         }
         let place = self.path(&blob.digest)?;
         file.persist(&place).map_err(Error::at("place", &place))?;
@@ -182,7 +182,7 @@ impl Content {
 pub(super) fn place(folder: &Path, digest: &str) -> Result<PathBuf> {
     match digest.strip_prefix("sha256:").filter(|_| is_digest(digest)) {
         Some(hash) => Ok(folder.join(hash)),
-        None => Err(Error::invalid(format!("{digest:?} is not a sha256 digest"))),
+        None => Err(error!(invalid, "{digest:?} is not a sha256 digest")),
     }
 }
 
@@ -230,10 +230,10 @@ pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>
         Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Format::Zstd => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(whole);
-            Box::new(decoder.map_err(|error| Error::invalid(format!("zstd: {error}")))?)
+            Box::new(decoder.map_err(|error| error!(invalid, "zstd: {error}"))?)
         }
         Format::Other => {
-            return Err(Error::not_implemented("bzip2 and xz are not offered; expected tar, gzip or zstd"));
+            bail!(not_implemented, "bzip2 and xz are not offered; expected tar, gzip or zstd");
         }
     })
 }

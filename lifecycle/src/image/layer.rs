@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::content::{self, Content, decompressed, digest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::tree::{self, Apply, Lower, Root, Whiteouts};
 
@@ -70,10 +70,11 @@ impl Layers {
         if copied {
             files::make_dir(&trees, 0o711)?;
         } else if driver != OVERLAY || !tree::is_possible(root)? {
-            return Err(Error::internal(format!(
+            bail!(
+                internal,
                 "{} was made with the storage driver {driver}, which cannot be used here now",
                 root.display()
-            )));
+            );
         }
         Ok(Self { folder, trees, empty, copied, fresh: Mutex::default() })
     }
@@ -159,7 +160,7 @@ impl Layers {
     /// # Errors
     /// When it is not here.
     pub fn need(&self, diff_id: &str) -> Result<Layer> {
-        self.get(diff_id).ok_or_else(|| Error::internal(format!("layer {diff_id} is missing")))
+        self.get(diff_id).ok_or_else(|| error!(internal, "layer {diff_id} is missing"))
     }
 
     /// The diff ids of all layers.
@@ -200,7 +201,7 @@ impl Layers {
         std::io::copy(&mut plain, &mut std::io::sink())?;
         let diff_id = content::named(plain.into_hasher());
         if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
-            return Err(Error::invalid(format!("layer {blob} unpacks to {diff_id}, expected {expected}")));
+            bail!(invalid, "layer {blob} unpacks to {diff_id}, expected {expected}");
         }
         let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size };
         files::write_json(&aside.join("layer.json"), &layer)?;
@@ -224,7 +225,7 @@ fn tree_name(diff_ids: &[String]) -> String {
 
 /// Bytes of the files in an archive, which is read to its end.
 fn size_of(stream: impl Read) -> Result<u64> {
-    let bad = |error| Error::invalid(format!("read the archive: {error}"));
+    let bad = |error| error!(invalid, "read the archive: {error}");
     let mut size = 0;
     for entry in tar::Archive::new(stream).entries().map_err(bad)? {
         size += entry.map_err(bad)?.size();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, bail, error};
 
 /// The registry that is meant when none is named.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
@@ -39,7 +39,7 @@ impl Reference {
     /// # Errors
     /// When it is none.
     pub fn parse_exact(text: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("invalid reference format: {text:?}"));
+        let bad = || error!(invalid, "invalid reference format: {text:?}");
         let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
         let (name, tag) = match name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
@@ -57,9 +57,7 @@ impl Reference {
         };
         let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
         if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(Error::invalid(format!(
-                "invalid reference format: repository name ({path}) must be lowercase"
-            )));
+            bail!(invalid, "invalid reference format: repository name ({path}) must be lowercase");
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let part_is_good = |part: &str| {

@@ -15,7 +15,7 @@ use super::config::ConfigFile;
 use super::content::Content;
 use super::layer::{Layer, Layers};
 use super::reference::Reference;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::time;
 use crate::tree::{self, Lower, Pack, Root, Source};
@@ -123,7 +123,7 @@ impl Store {
     pub fn tag(&self, reference: &Reference, id: &str) -> Result<()> {
         let mut state = self.state.lock();
         let Some(image) = state.images.get(id).cloned() else {
-            return Err(Error::not_found(format!("No such image: {id}")));
+            bail!(not_found, "No such image: {id}");
         };
         state.names.insert(reference.to_string(), id.to_owned());
         files::write_json(&self.names, &state.names)?;
@@ -178,13 +178,13 @@ impl Store {
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let name = reference.map_or(text.to_owned(), |reference| reference.familiar_full());
-            return Err(Error::not_found(format!("No such image: {name}")));
+            bail!(not_found, "No such image: {name}");
         }
         let mut of = state.images.values().filter(|image| image.id["sha256:".len()..].starts_with(prefix));
         match (of.next(), of.next()) {
             (Some(image), None) => Ok(Arc::clone(image)),
-            (None, _) => Err(Error::not_found(format!("No such image: {text}"))),
-            _ => Err(Error::invalid(format!("multiple IDs found with provided prefix: {text}"))),
+            (None, _) => Err(error!(not_found, "No such image: {text}")),
+            _ => Err(error!(invalid, "multiple IDs found with provided prefix: {text}")),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::Credentials;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::image::reference::DEFAULT_DOMAIN;
 
@@ -62,16 +62,17 @@ pub(super) fn failed(error: reqwest::Error) -> Error {
     let url = error.url().cloned();
     let server = url.as_ref().map(|url| url.authority().to_owned()).unwrap_or_default();
     if AUTHORITIES.is_empty() && url.is_some_and(|url| url.scheme() == "https") {
-        return Error::internal(format!(
+        return error!(
+            internal,
             "{server}: no certificates of authorities are on this host (apt-get install ca-certificates)"
-        ));
+        );
     }
     // The innermost cause is the one that says something.
     let mut cause = error.source();
     while let Some(inner) = cause.and_then(|cause| cause.source()) {
         cause = Some(inner);
     }
-    Error::internal(format!("{server}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string)))
+    error!(internal, "{server}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string))
 }
 
 /// Only servers on this machine may speak without TLS.
@@ -121,7 +122,7 @@ impl Registry {
         let find = async || {
             let url = |scheme| format!("{scheme}://{}/v2/", self.authority).parse::<Url>();
             let (plain, tls) = (url("http"), url("https"));
-            let tls = tls.map_err(|error| Error::invalid(format!("registry {}: {error}", self.authority)))?;
+            let tls = tls.map_err(|error| error!(invalid, "registry {}: {error}", self.authority))?;
             match plain {
                 Ok(plain) if is_loopback(&plain) && self.client.get(tls.clone()).send().await.is_err() => {
                     Ok(plain)
@@ -144,9 +145,9 @@ impl Registry {
         adorn: impl Fn(RequestBuilder) -> io::Result<RequestBuilder>,
     ) -> Result<Response> {
         let base = self.base().await?;
-        let url = base.join(path).map_err(|error| Error::internal(format!("{path}: {error}")))?;
+        let url = base.join(path).map_err(|error| error!(internal, "{path}: {error}"))?;
         if !is_safe(&url) {
-            return Err(Error::internal(format!("registry {}: it does not use TLS", url.authority())));
+            bail!(internal, "registry {}: it does not use TLS", url.authority());
         }
         let attempt = async || {
             let client = if method == Method::PUT { &self.uploads } else { &self.client };
@@ -193,7 +194,7 @@ impl Registry {
 
     /// The `Authorization` that a refusal asks for.
     async fn authorize(&self, refusal: &HeaderMap) -> Result<String> {
-        let denied = |why: &str| Error::internal(format!("unauthorized: {why}"));
+        let denied = |why: &str| error!(internal, "unauthorized: {why}");
         let headers = refusal.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let challenges: Vec<_> = headers.filter_map(|text| parse_challenges(text).ok()).flatten().collect();
         let of = |scheme: &str| challenges.iter().find(|one| one.scheme.eq_ignore_ascii_case(scheme));
@@ -209,15 +210,15 @@ impl Registry {
     }
 
     async fn token(&self, challenge: &ChallengeRef<'_>) -> Result<String> {
-        let denied = |why: &str| Error::internal(format!("unauthorized: {why}"));
+        let denied = |why: &str| error!(internal, "unauthorized: {why}");
         let field = |name: &str| {
             let found = challenge.params.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.to_unescaped())
         };
         let realm = field("realm").ok_or_else(|| denied("the registry names no realm"))?;
-        let url: Url = realm.parse().map_err(|error| Error::internal(format!("{realm}: {error}")))?;
+        let url: Url = realm.parse().map_err(|error| error!(internal, "{realm}: {error}"))?;
         if !is_safe(&url) {
-            return Err(Error::internal(format!("{realm}: tokens are not asked for without TLS")));
+            bail!(internal, "{realm}: tokens are not asked for without TLS");
         }
         let mut query = vec![("client_id", "corten".to_owned())];
         query.extend(["service", "scope"].iter().filter_map(|key| Some((*key, field(key)?))));
@@ -266,7 +267,7 @@ pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
     while let Some(more) = answer.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&more);
         if bytes.len() > MOST {
-            return Err(Error::internal(format!("read the answer: it has more than {MOST} bytes")));
+            bail!(internal, "read the answer: it has more than {MOST} bytes");
         }
     }
     Ok(bytes)

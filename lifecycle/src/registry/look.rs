@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::read;
 use super::{Credentials, MANIFESTS, Registry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, error};
 use crate::image::Reference;
 use crate::image::content::digest;
 use crate::image::reference::DEFAULT_DOMAIN;
@@ -47,7 +47,7 @@ impl Registry {
 pub(super) fn check(what: &str, bytes: &[u8], wanted: &str) -> Result<()> {
     match digest(bytes) {
         own if own == wanted => Ok(()),
-        own => Err(Error::invalid(format!("{what} has digest {own}, expected {wanted}"))),
+        own => Err(error!(invalid, "{what} has digest {own}, expected {wanted}")),
     }
 }
 
@@ -70,7 +70,7 @@ pub async fn inspect(mirrors: &[String], reference: &Reference, credentials: Cre
 async fn inspect_at(registry: &Registry, reference: &Reference) -> Result<Value> {
     let wanted = reference.digest.as_ref().or(reference.tag.as_ref());
     let (digest, text) = registry.manifest(reference, wanted.map_or("latest", String::as_str)).await?;
-    let bad = |error: serde_json::Error| Error::invalid(format!("the manifest: {error}"));
+    let bad = |error: serde_json::Error| error!(invalid, "the manifest: {error}");
     let manifest: Value = serde_json::from_slice(&text).map_err(bad)?;
     let platforms: Vec<Value> = match manifest["manifests"].as_array() {
         Some(all) => {

@@ -15,7 +15,7 @@ use super::client::{failed, read};
 use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result, bail, error};
 use crate::image::config::architecture;
 use crate::image::manifest::{Descriptor, Named};
 use crate::image::reference::{DEFAULT_DOMAIN, short};
@@ -100,9 +100,7 @@ impl Pull<'_> {
                 let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(|its| its.is_ours());
                 let found = index.manifests.iter().find(ours).ok_or_else(|| {
                     let arch = architecture();
-                    Error::not_found(format!(
-                        "no matching manifest for linux/{arch} in the manifest list entries"
-                    ))
+                    error!(not_found, "no matching manifest for linux/{arch} in the manifest list entries")
                 })?;
                 parse("the manifest", &self.registry.manifest(reference, &found.digest).await?.1)?
             }
@@ -110,7 +108,7 @@ impl Pull<'_> {
         let config = self.registry.config(reference, &manifest.config.digest).await?;
         let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
         if diff_ids.len() != manifest.layers.len() {
-            return Err(Error::invalid("the manifest has another number of layers than the configuration"));
+            bail!(invalid, "the manifest has another number of layers than the configuration");
         }
         let mut missing = Vec::new();
         for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
@@ -205,28 +203,30 @@ impl Pull<'_> {
         while let Some(bytes) = answer.chunk().await.map_err(failed)? {
             have += bytes.len() as u64;
             if layer.size > 0 && have > layer.size {
-                return Err(Error::invalid(format!(
+                bail!(
+                    invalid,
                     "layer {}: larger than the {} bytes of the manifest",
-                    layer.digest, layer.size
-                )));
+                    layer.digest,
+                    layer.size
+                );
             }
             file.write_all(&bytes).await?;
             if told.elapsed().as_millis() > 200 {
                 told = Instant::now();
                 let progress = json!({"current": have, "total": layer.size});
                 if !self.say(layer, "Downloading", progress).await {
-                    return Err(Error::invalid("the client has gone"));
+                    bail!(invalid, "the client has gone");
                 }
             }
         }
         file.flush().await?;
         match layer.size {
             size if size == 0 || size == have => Ok(()),
-            size => Err(Error::internal(format!("layer {}: {have} of {size} bytes arrived", layer.digest))),
+            size => Err(error!(internal, "layer {}: {have} of {size} bytes arrived", layer.digest)),
         }
     }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(what: &str, text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|error| Error::invalid(format!("{what}: {error}")))
+    serde_json::from_slice(text).map_err(|error| error!(invalid, "{what}: {error}"))
 }

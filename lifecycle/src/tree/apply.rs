@@ -19,7 +19,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::overlay::{OPAQUE, WHITEOUT};
 use super::{Root, by_descriptor, clean, is_kind, stat_at};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 
 /// What a name that begins with `.wh.` means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Apply {
     /// # Errors
     /// With the path of the entry that failed.
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
-        let bad = |error: io::Error| Error::invalid(format!("read the archive: {error}"));
+        let bad = |error: io::Error| error!(invalid, "read the archive: {error}");
         let (mut bytes, mut done) = (0, Done::default());
         let mut archive = Archive::new(stream);
         for entry in archive.entries().map_err(bad)? {
