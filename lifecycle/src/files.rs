@@ -67,6 +67,20 @@ pub fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a FIFO that is ours alone.
+///
+/// # Errors
+/// With the path.
+pub fn make_fifo(path: &Path) -> Result<()> {
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    nix::unistd::mkfifo(path, mode).map_err(Error::at("make", path))
+}
+
+/// A path as text, for what has no bytes.
+pub fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// The last part of a path.
 pub fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()

@@ -10,5 +10,5 @@ mod netavark;
 mod ports;
 mod store;
 
-pub use attach::{check, check_address, publish, wanted};
-pub use store::{Network, Networks};
+pub use attach::{publish, wanted};
+pub use store::{BUILT_IN, Network, Networks};

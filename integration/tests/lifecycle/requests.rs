@@ -126,6 +126,18 @@ const REFUSED: &[(&str, &str, &str, &[&str])] = &[
     (
         "POST",
         "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"BlkioWeightDevice":[{"Path":"/dev/null","Weight":10}]}}"#,
+        &["400", "--blkio-weight-device is not offered"],
+    ),
+    (
+        "POST",
+        "/containers/create",
+        r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/x","BindOptions":{"NonRecursive":true}}]}}"#,
+        &["400", "not offered"],
+    ),
+    (
+        "POST",
+        "/containers/create",
         r#"{"Image":"busybox","HostConfig":{"DeviceCgroupRules":["x"]}}"#,
         &["400", "device cgroup rule"],
     ),
@@ -150,8 +162,8 @@ const REFUSED: &[(&str, &str, &str, &[&str])] = &[
     (
         "POST",
         "/containers/create",
-        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.docker.network.endpoint.sysctls":"x"}}}}}"#,
-        &["400", "com.docker.network.endpoint.sysctls"],
+        r#"{"Image":"busybox","NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.docker.network.endpoint.ifname":"x"}}}}}"#,
+        &["400", "com.docker.network.endpoint.ifname"],
     ),
     (
         "POST",
@@ -226,7 +238,7 @@ const REFUSED: &[(&str, &str, &str, &[&str])] = &[
     ("GET", "/containers/json?filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &["400", "invalid filter"]),
     ("GET", "/containers/json?filters=%7B%22publish%22:%5B%2280%22%5D%7D", "", &["400", "'publish'"]),
     ("POST", "/containers/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", "", &["400", "until=x"]),
-    ("DELETE", "/containers/box/alias?link=1", "", &["404", "for link alias"]),
+    ("DELETE", "/containers/box?link=1", "", &["501", "docker rm --link is not offered"]),
     ("POST", "/exec/gone/start", "{}", &["404", "No such exec instance"]),
     // Of networks and volumes.
     ("POST", "/networks/create", r#"{"Name":"n1","EnableIPv4":false}"#, &["400", "without IPv4"]),
@@ -328,22 +340,11 @@ fn networks_have_ranges_links_and_a_second_family() {
             &["fd00:98::2", "served"],
         ),
         ("docker network create --ipv6 own && docker network inspect own", 0, &["\"fd"]),
-        // Links: a name, on the default network with variables.
+        // Links: a name.
         (
-            "docker run -d --name db -e SECRET=x --expose 5432 busybox sleep 1000 && docker run --rm --link db:data busybox sh -c 'env; cat /etc/hosts'",
+            "docker run -d --name db busybox sleep 1000 && docker run -d --name user --link db:data busybox sleep 1000 && docker exec user cat /etc/hosts && docker inspect -f '{{.HostConfig.Links}}' user",
             0,
-            &[
-                "DATA_PORT=tcp://172.17.0.",
-                "DATA_PORT_5432_TCP_PROTO=tcp",
-                "DATA_ENV_SECRET=x",
-                "/data\n",
-                "\tdata ",
-            ],
-        ),
-        (
-            "docker run -d --name user --link db:data busybox sleep 1000 && docker exec user env && docker inspect -f '{{.HostConfig.Links}}' user",
-            0,
-            &["DATA_ENV_SECRET=x", "[/db:/user/data]"],
+            &["\tdata ", "[/db:/user/data]"],
         ),
         // It is found where it is after a restart.
         (
@@ -351,12 +352,6 @@ fn networks_have_ranges_links_and_a_second_family() {
             0,
             &["data"],
         ),
-        (
-            "docker stop -t 0 db && docker restart -t 0 user; docker start db",
-            0,
-            &["Cannot link to a non running container"],
-        ),
-        ("docker rm --link user/data && docker inspect -f '{{.HostConfig.Links}}' user", 0, &["[]"]),
         ("docker rm -f db user", 0, &[]),
         (
             "docker network create mine && docker run -d --name user --network mine --link later:data busybox sleep 1000",
@@ -368,11 +363,7 @@ fn networks_have_ranges_links_and_a_second_family() {
             0,
             &["served"],
         ),
-        (
-            "docker run --rm --network name=mine,driver-opt=com.docker.network.endpoint.ifname=wan0 busybox ip link; docker rm -f db; docker network prune -f",
-            0,
-            &["wan0", "mine"],
-        ),
+        ("docker rm -f db; docker network prune -f", 0, &["mine"]),
     ];
     hold(&engine, checks);
 }

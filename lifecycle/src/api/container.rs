@@ -16,7 +16,6 @@ use crate::container::{self, Container, ExecConfig, Input, Output, Query, Remova
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::logger::frame;
-use crate::network;
 
 pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
     let method = call.method.clone();
@@ -38,8 +37,10 @@ pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]
     }
     let (wish, patience) = (call.text("signal"), call.number("t")?);
     match (method.as_str(), rest) {
-        ("DELETE", [alias]) if call.flag("link") => network::links::remove(&container, alias)?,
-        ("DELETE", []) if !call.flag("link") => {
+        ("DELETE", _) if call.flag("link") => {
+            bail!(not_implemented, "a link goes with its container: docker rm --link is not offered")
+        }
+        ("DELETE", []) => {
             let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
             container::remove(&container, how).await?;
             engine.collect()?;
@@ -227,8 +228,7 @@ async fn live(
     let input = match stdin && container.record().config.open_stdin == Some(true) {
         true => {
             let once = container.record().config.stdin_once == Some(true);
-            let client = container.shim().ok()?;
-            Some(Input::open(&container.stdin(), client, &container.id, "", once).ok()?)
+            Some(Input::open(&container.stdin(), container, "", once).ok()?)
         }
         false => None,
     };

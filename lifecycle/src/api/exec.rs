@@ -93,7 +93,7 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
         width: size("w")?,
         height: size("h")?,
     };
-    container.shim()?.call(&request).await?;
+    container.ask(&request).await?;
     Ok(answer::empty(StatusCode::OK))
 }
 

@@ -34,7 +34,6 @@ pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Res
             let container = engine.container(body["Container"].as_str().unwrap_or_default())?;
             if *verb == "connect" {
                 let endpoint = container::part(body["EndpointConfig"].clone())?;
-                network::check(&endpoint)?;
                 engine.networks.add_container(&container, name, endpoint).await?;
             } else {
                 engine.networks.remove_container(&container, name).await?;

@@ -19,7 +19,7 @@ use crate::{program, time};
 
 /// `docker top`: the host's ps, and of its rows those of the container.
 pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answer> {
-    let answer = container.shim()?.call(&PidsRequest { id: container.id.clone() }).await?;
+    let answer = container.ask(&PidsRequest { id: container.id.clone() }).await?;
     let pids: Vec<u32> = answer.processes.iter().map(|process| process.pid).collect();
     // ps could be told to read files; it is only asked how to show processes.
     if words.contains(|c: char| !c.is_ascii_alphanumeric() && !" -,_=%".contains(c)) {
@@ -91,9 +91,8 @@ async fn sample(container: &Container) -> Value {
         "blkio_stats": {}, "networks": {},
         "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
     });
-    let Ok(client) = container.shim() else { return value };
-    let request = StatsRequest { id: container.id.clone() };
-    let Some(any) = client.call(&request).await.ok().and_then(|answer| answer.stats) else { return value };
+    let answer = container.ask(&StatsRequest { id: container.id.clone() }).await;
+    let Some(any) = answer.ok().and_then(|answer| answer.stats) else { return value };
     if any.type_url.contains("v1.Metrics") {
         if let Ok(metrics) = cgroups_v1::Metrics::decode(&any.value[..]) {
             from_v1(&mut value, &metrics);
@@ -253,7 +252,7 @@ pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<A
                 }),
                 annotations: Default::default(),
             };
-            container.shim()?.call(&request).await?;
+            container.ask(&request).await?;
         }
     }
     container.update(|record| record.host = host)?;

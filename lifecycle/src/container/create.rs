@@ -13,7 +13,7 @@ use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, error};
 use crate::tree::{self, Apply, Root};
-use crate::{files, network, time, volume};
+use crate::{files, network, said, time, volume};
 
 /// Makes a container of a request's body.
 ///
@@ -61,10 +61,9 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     };
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
-    let hostname = record.config.hostname.clone().filter(|name| !name.is_empty());
     let of_host = record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host");
-    record.config.hostname = Some(match hostname {
-        Some(own) => own,
+    record.config.hostname = Some(match said::text(&record.config.hostname) {
+        Some(own) => own.to_owned(),
         None if of_host => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
         None => record.id[..12].to_owned(),
     });
@@ -101,12 +100,9 @@ fn networks_of(
 ) -> Result<BTreeMap<String, EndpointSettings>> {
     let mut networks = BTreeMap::new();
     for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
-        network::check(&endpoint)?;
-        // What a client copies from elsewhere is not where this one will be.
-        let endpoint = network::wanted(endpoint);
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
-        network::check_address(&name, &endpoint)?;
+        let endpoint = network::wanted(&name, endpoint)?;
         networks.insert(name, endpoint);
     }
     // Clients before API 1.44 have it here.
@@ -120,22 +116,29 @@ fn networks_of(
 /// Checks the mode of the network, and puts the network it names into the list.
 fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
     let mode = record.network_mode().to_owned();
-    let published = record.host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
     if let Some(other) = mode.strip_prefix("container:") {
         let other = engine.container(other)?;
-        let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-        let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
         let host = &record.host;
+        let names = [&host.dns, &host.dns_search, &host.dns_options];
         // All of that is the other's.
-        let conflicts = [
-            (set(&record.config.hostname), "hostname"),
-            (published || host.publish_all_ports == Some(true), "port publishing"),
-            (some(&host.dns) || some(&host.dns_search) || some(&host.dns_options), "dns"),
-            (some(&host.extra_hosts), "custom host-to-IP mapping"),
-        ];
-        if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
-            bail!(invalid, "conflicting options: {what} and the network mode");
-        }
+        said::refuse([
+            (
+                said::text(&record.config.hostname).is_some(),
+                "conflicting options: hostname and the network mode",
+            ),
+            (
+                said::publishes(host) || host.publish_all_ports == Some(true),
+                "conflicting options: port publishing and the network mode",
+            ),
+            (
+                names.iter().any(|list| !said::list(list).is_empty()),
+                "conflicting options: dns and the network mode",
+            ),
+            (
+                !said::list(&host.extra_hosts).is_empty(),
+                "conflicting options: custom host-to-IP mapping and the network mode",
+            ),
+        ])?;
         let hostname = other.record().config.hostname.clone();
         record.config.hostname = hostname;
         record.host.network_mode = Some(format!("container:{}", other.id));

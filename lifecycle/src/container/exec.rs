@@ -1,12 +1,10 @@
 //! Further processes in a running container.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,11 +13,13 @@ use shim::proto::well_known::Any;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::record::Status;
 use super::{Container, Input, Sides, environment, spec, user};
 use crate::error::{Error, Result, bail};
-use crate::files;
+use crate::files::{self, lossy};
+use crate::said;
 use crate::tree::Root;
 
 /// How long it is remembered that a process has ended, as by dockerd: clients ask for the exit status later.
@@ -95,7 +95,7 @@ impl Exec {
             }
             _ => return Err(container.not_running()),
         }
-        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+        if said::list(&config.cmd).is_empty() {
             bail!(invalid, "No exec command specified");
         }
         let id = files::random_hex(32);
@@ -114,7 +114,7 @@ impl Exec {
 
     /// The words of its command.
     pub fn words(&self) -> String {
-        self.config.cmd.clone().unwrap_or_default().join(" ")
+        said::list(&self.config.cmd).join(" ")
     }
 
     fn folder(&self) -> PathBuf {
@@ -126,12 +126,8 @@ impl Exec {
     /// # Errors
     /// When it was started before, or cannot be.
     pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
-        {
-            let mut state = self.state();
-            if state.started {
-                bail!(conflict, "Error: Exec command {} has already run", self.id);
-            }
-            state.started = true;
+        if std::mem::replace(&mut self.state().started, true) {
+            bail!(conflict, "Error: Exec command {} has already run", self.id);
         }
         let result = self.try_start(size).await;
         if let Err(error) = &result {
@@ -144,102 +140,73 @@ impl Exec {
     }
 
     async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
-        let (container, folder) = (&self.container, self.folder());
+        let (container, config, folder) = (&self.container, &self.config, self.folder());
         files::make_dir(&folder, 0o700)?;
-        let config = &self.config;
-        let fifo = |number: u8, wanted: bool| -> Result<String> {
-            if !wanted {
-                return Ok(String::new());
-            }
-            let path = folder.join(number.to_string());
-            mkfifo(&path, Mode::from_bits_truncate(0o600)).map_err(Error::at("make", &path))?;
-            Ok(path.to_string_lossy().into_owned())
+        let fifo = |name: &str, wanted: bool| -> Result<String> {
+            let path = folder.join(name);
+            if wanted { files::make_fifo(&path).map(|()| lossy(&path)) } else { Ok(String::new()) }
         };
-        let stdin = fifo(0, config.attach_stdin)?;
-        let stdout = fifo(1, config.attach_stdout || config.tty)?;
-        let stderr = fifo(2, config.attach_stderr && !config.tty)?;
-        let open =
-            |path: &String| pipe::OpenOptions::new().open_receiver(path).map_err(Error::at("open", path));
-        let outputs: Vec<(u8, pipe::Receiver)> = [(1, &stdout), (2, &stderr)]
-            .into_iter()
-            .filter(|(_, path)| !path.is_empty())
-            .map(|(number, path)| Ok((number, open(path)?)))
-            .collect::<Result<_>>()?;
-        let client = container.shim()?;
-        let process = self.process(size)?;
         let request = ExecProcessRequest {
             id: container.id.clone(),
             exec_id: self.id.clone(),
             terminal: config.tty,
-            stdin: stdin.clone(),
-            stdout,
-            stderr,
+            stdin: fifo("0", config.attach_stdin)?,
+            stdout: fifo("1", config.attach_stdout || config.tty)?,
+            stderr: fifo("2", config.attach_stderr && !config.tty)?,
             spec: Some(Any {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
-                value: serde_json::to_vec(&process)?,
+                value: serde_json::to_vec(&self.process(size)?)?,
             }),
         };
-        client.call(&request).await?;
-        let request = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
-        let started = match client.call(&request).await {
-            Ok(started) => started,
+        let mut pipes = Vec::new();
+        for (number, path) in [(1, &request.stdout), (2, &request.stderr)] {
+            if !path.is_empty() {
+                let pipe = pipe::OpenOptions::new().open_receiver(path).map_err(Error::at("open", path))?;
+                pipes.push((number, pipe));
+            }
+        }
+        container.ask(&request).await?;
+        let start = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
+        match container.shim()?.call(&start).await {
+            Ok(started) => {
+                let mut state = self.state();
+                (state.running, state.pid) = (true, started.pid);
+            }
             Err(error) => {
                 self.delete().await;
                 return Err(Error::invalid(error));
             }
-        };
-        {
-            let mut state = self.state();
-            state.running = true;
-            state.pid = started.pid;
         }
         container.publish(format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
-        let input = match stdin.is_empty() {
-            true => None,
-            false => Some(Input::open(std::path::Path::new(&stdin), client, &container.id, &self.id, true)?),
+        let input = match config.attach_stdin {
+            true => Some(Input::open(Path::new(&request.stdin), container, &self.id, true)?),
+            false => None,
         };
         let (sender, output) = mpsc::channel(16);
-        let carrying: Vec<_> = outputs
-            .into_iter()
-            .map(|(number, pipe)| tokio::spawn(carry(number, pipe, sender.clone())))
-            .collect();
+        let mut carrying = JoinSet::new();
+        for (number, pipe) in pipes {
+            carrying.spawn(carry(number, pipe, sender.clone()));
+        }
         tokio::spawn(Arc::clone(self).finish(carrying, sender));
         Ok((output, input))
     }
 
     /// Waits for the end, and for the last of the output.
-    async fn finish(
-        self: Arc<Self>,
-        carrying: Vec<tokio::task::JoinHandle<()>>,
-        output: mpsc::Sender<(u8, Bytes)>,
-    ) {
+    async fn finish(self: Arc<Self>, carrying: JoinSet<()>, output: mpsc::Sender<(u8, Bytes)>) {
         let container = &self.container;
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
-        let code = match container.shim() {
-            Ok(client) => match client.call(&request).await {
-                Ok(ended) => i64::from(ended.exit_status),
-                // With the container's end its processes end.
-                Err(_) => 137,
-            },
-            Err(_) => 137,
-        };
+        // With the container's end its processes end.
+        let code = container.ask(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
         {
             let mut state = self.state();
-            state.running = false;
-            state.exit_code = Some(code);
+            (state.running, state.exit_code) = (false, Some(code));
         }
         // Only now may the stream end: clients ask for the exit status when it does.
         drop(output);
-        let more = [("execID", self.id.clone()), ("exitCode", code.to_string())];
-        container.publish("exec_die", &more);
+        container.publish("exec_die", &[("execID", self.id.clone()), ("exitCode", code.to_string())]);
         self.delete().await;
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        for one in carrying {
-            let aborted = one.abort_handle();
-            if tokio::time::timeout_at(deadline, one).await.is_err() {
-                aborted.abort();
-            }
-        }
+        // Those that are late are given up.
+        let _late = tokio::time::timeout(LAST_WORDS, carrying.join_all()).await;
         let _gone = files::remove_dir(&self.folder());
         // Health checks are known to nobody.
         if container.engine.exec(&self.id).is_ok() {
@@ -249,10 +216,8 @@ impl Exec {
     }
 
     async fn delete(&self) {
-        if let Ok(client) = self.container.shim() {
-            let request = DeleteRequest { id: self.container.id.clone(), exec_id: self.id.clone() };
-            let _gone = client.call(&request).await;
-        }
+        let request = DeleteRequest { id: self.container.id.clone(), exec_id: self.id.clone() };
+        let _gone = self.container.ask(&request).await;
     }
 
     /// The process as the runtime is told of it: the container's own, but for what was asked for.
@@ -270,15 +235,15 @@ impl Exec {
         process["args"] = json!(config.cmd);
         process["env"] = json!(variables);
         process["terminal"] = json!(config.tty);
-        if let Some(cwd) = config.working_dir.as_ref().filter(|path| !path.is_empty()) {
+        if let Some(cwd) = said::text(&config.working_dir) {
             process["cwd"] = json!(cwd);
         }
         if let Some([rows, columns]) = size.or(config.console_size).filter(|_| config.tty) {
             process["consoleSize"] = json!({"height": rows, "width": columns});
         }
-        if let Some(name) = config.user.as_ref().filter(|name| !name.is_empty()) {
-            let root = Root::open(&PathBuf::from(format!("/proc/{}/root", record.state.pid)))?;
-            let user = user::find(&root, name, record.host.group_add.as_deref().unwrap_or_default())?;
+        if let Some(name) = said::text(&config.user) {
+            let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
+            let user = user::find(&root, name, said::list(&record.host.group_add))?;
             process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
         }
         if config.privileged {

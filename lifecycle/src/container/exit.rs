@@ -53,10 +53,8 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         container.count_exit();
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
-        state.exit_code = code;
+        state.end(code);
         state.finished = time::text(when);
-        state.pid = 0;
-        state.socket = None;
         if let Some(health) = &mut state.health {
             health.status = "unhealthy".into();
         }
@@ -72,7 +70,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     container.publish_volumes(false);
     if again {
         restart_later(container, pause_after(container, ran));
-    } else if container.record().host.auto_remove == Some(true) {
+    } else if container.goes() {
         container.report(create::remove_locked(container, true));
     }
 }

@@ -7,15 +7,13 @@ use shim::proto::task::CloseIORequest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
+use super::Container;
 use crate::error::{Error, Result};
-use crate::task::Client;
 
 /// An open standard input.
-#[derive(Debug)]
 pub struct Input {
     pipe: pipe::Sender,
-    client: Arc<Client>,
-    container: String,
+    container: Arc<Container>,
     exec: String,
     ends: bool,
 }
@@ -25,9 +23,9 @@ impl Input {
     ///
     /// # Errors
     /// When the shim does not read it.
-    pub fn open(path: &Path, client: Arc<Client>, container: &str, exec: &str, ends: bool) -> Result<Self> {
+    pub fn open(path: &Path, container: &Arc<Container>, exec: &str, ends: bool) -> Result<Self> {
         let pipe = pipe::OpenOptions::new().open_sender(path).map_err(Error::at("open", path))?;
-        Ok(Self { pipe, client, container: container.to_owned(), exec: exec.to_owned(), ends })
+        Ok(Self { pipe, container: Arc::clone(container), exec: exec.to_owned(), ends })
     }
 
     /// Writes all of it; whether the process still reads.
@@ -37,12 +35,11 @@ impl Input {
 
     /// There is no more.
     pub async fn finish(self) {
-        let Self { pipe, client, container, exec, ends } = self;
-        drop(pipe);
-        if ends {
-            let request = CloseIORequest { id: container, exec_id: exec, stdin: true };
+        drop(self.pipe);
+        if self.ends {
+            let request = CloseIORequest { id: self.container.id.clone(), exec_id: self.exec, stdin: true };
             // It may have ended meanwhile.
-            let _gone = client.call(&request).await;
+            let _gone = self.container.ask(&request).await;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What is mounted into a container: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 
 use bollard_stubs::models::{HostConfig, Mount, MountType};
 
 use super::record::MountPoint;
 use crate::error::{Result, bail, error};
+use crate::said;
 use crate::volume::Volumes;
 
 /// Propagations that a bind mount may have.
@@ -52,191 +54,142 @@ pub fn resolve(
     }
     for (destination, options) in host.tmpfs.iter().flatten() {
         let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
-        let destination = destination_of(destination)?;
-        add(
-            MountPoint { kind: "tmpfs".into(), destination, writable: true, options, ..Default::default() },
-            false,
-        )?;
+        add(MountPoint { kind: "tmpfs".into(), options, ..point_at(destination)? }, false)?;
     }
-    let missing: Vec<String> = image_volumes
-        .iter()
-        .map(|path| destination_of(path))
-        .filter(|path| {
-            path.as_ref().map_or(true, |path| !points.iter().any(|point| point.destination == *path))
-        })
-        .collect::<Result<_>>()?;
-    for destination in missing {
-        points.push(volume_point(None, destination, "", true, volumes)?);
+    for path in image_volumes {
+        let point = point_at(path)?;
+        if !points.iter().any(|other| other.destination == point.destination) {
+            points.push(of_volume(None, point, volumes)?);
+        }
     }
     // What is mounted below another mount has to come after it.
     points.sort_by_key(|point| Path::new(&point.destination).components().count());
     Ok(points)
 }
 
-/// An absolute path in the container, tidied up.
-fn destination_of(text: &str) -> Result<String> {
+/// A mount of nothing yet, that may be written to, at an absolute path in the container.
+fn point_at(text: &str) -> Result<MountPoint> {
     let path = Path::new(text);
     if !path.is_absolute() {
         bail!(invalid, "invalid mount config: mount path must be absolute: {text:?}");
     }
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
+    let clean = Path::new("/").join(crate::tree::clean(path));
     if clean == Path::new("/") {
         bail!(invalid, "invalid specification: destination can't be '/'");
     }
-    Ok(clean.to_string_lossy().into_owned())
+    Ok(MountPoint {
+        destination: clean.to_string_lossy().into_owned(),
+        writable: true,
+        ..MountPoint::default()
+    })
 }
 
-/// `source:destination[:options]`.
+/// `[source:]destination[:options]`.
 fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     let bad = || error!(invalid, "invalid volume specification: '{text}'");
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, destination, mode) = match parts[..] {
-        [destination] => return volume_point(None, destination_of(destination)?, "", true, volumes),
+    let (source, destination, mode) = match text.split(':').collect::<Vec<_>>()[..] {
+        [destination] => return of_volume(None, point_at(destination)?, volumes),
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
         _ => return Err(bad()),
     };
-    let (mut writable, mut propagation, mut no_copy) = (true, String::new(), false);
+    let mut point = MountPoint { mode: mode.to_owned(), ..point_at(destination)? };
     let words: Vec<&str> = mode.split(',').filter(|option| !option.is_empty()).collect();
     if words.contains(&"ro") && words.contains(&"rw") {
         bail!(invalid, "invalid mode: {mode}");
     }
     for option in words {
         match option {
-            "ro" => writable = false,
+            "ro" => point.writable = false,
             // Labels mean nothing where SELinux is not in use, and the consistency is a wish of another system.
             "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
-            "nocopy" => no_copy = true,
-            other if PROPAGATIONS.contains(&other) => propagation = other.to_owned(),
+            "nocopy" => point.no_copy = true,
+            other if PROPAGATIONS.contains(&other) => point.propagation = other.to_owned(),
             _ => bail!(invalid, "invalid mode: {mode}"),
         }
     }
-    let destination = destination_of(destination)?;
-    if !source.starts_with('/') {
-        if source.is_empty() || !propagation.is_empty() {
-            return Err(bad());
-        }
-        let point = volume_point(Some(source), destination, mode, writable, volumes)?;
-        return Ok(MountPoint { no_copy, ..point });
-    }
-    if !Path::new(source).exists() {
+    if source.starts_with('/') {
         // As it has always been with -v; --mount refuses.
-        crate::files::make_dir(Path::new(source), 0o755)?;
+        return of_folder(source, true, point);
     }
-    Ok(MountPoint {
-        kind: "bind".into(),
-        source: source.to_owned(),
-        destination,
-        mode: mode.to_owned(),
-        writable,
-        propagation,
-        ..Default::default()
-    })
+    if source.is_empty() || !point.propagation.is_empty() {
+        return Err(bad());
+    }
+    of_volume(Some(source), point, volumes)
 }
 
 fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
-    let destination = destination_of(mount.target.as_deref().unwrap_or_default())?;
-    let writable = !mount.read_only.unwrap_or(false);
-    let source = mount.source.as_deref().unwrap_or_default();
-    let bad = |kind: &str, why: String| error!(invalid, "invalid mount config for type \"{kind}\": {why}");
+    let point = point_at(said::text(&mount.target).unwrap_or_default())?;
+    let point = MountPoint { writable: mount.read_only != Some(true), ..point };
+    let source = said::text(&mount.source);
+    let bad = |kind: &str, why: &str| error!(invalid, "invalid mount config for type \"{kind}\": {why}");
     match mount.typ {
         Some(MountType::BIND) => {
             let options = mount.bind_options.clone().unwrap_or_default();
-            if !source.starts_with('/') {
-                return Err(bad(
-                    "bind",
-                    format!("invalid mount path: '{source}' mount path must be absolute"),
-                ));
+            let Some(source) = source.filter(|source| source.starts_with('/')) else {
+                return Err(bad("bind", "mount path must be absolute"));
+            };
+            if options.non_recursive == Some(true) || options.read_only_non_recursive == Some(true) {
+                return Err(bad("bind", "not offered: what is mounted below the source goes with it"));
             }
-            if !Path::new(source).exists() {
-                if options.create_mountpoint != Some(true) {
-                    return Err(bad("bind", format!("bind source path does not exist: {source}")));
-                }
-                crate::files::make_dir(Path::new(source), 0o755)?;
+            if point.writable && options.read_only_force_recursive == Some(true) {
+                return Err(bad("bind", "mount must be set to ReadOnly"));
             }
-            let alone = options.read_only_non_recursive == Some(true);
-            if writable && (alone || options.read_only_force_recursive == Some(true)) {
-                return Err(bad("bind", "mount must be set to ReadOnly".into()));
-            }
-            Ok(MountPoint {
-                kind: "bind".into(),
-                source: source.to_owned(),
-                destination,
-                writable,
-                propagation: options.propagation.map(|p| p.to_string()).unwrap_or_default(),
-                shallow: options.non_recursive.unwrap_or(false),
-                read_only_alone: alone,
-                ..Default::default()
-            })
+            let propagation = options.propagation.map(|p| p.to_string()).unwrap_or_default();
+            of_folder(source, options.create_mountpoint == Some(true), MountPoint { propagation, ..point })
         }
         Some(MountType::VOLUME) => {
             let options = mount.volume_options.clone().unwrap_or_default();
-            if options.subpath.is_some_and(|path| !path.is_empty()) {
-                return Err(bad("volume", "Subpath is not offered".into()));
+            if said::text(&options.subpath).is_some() {
+                return Err(bad("volume", "Subpath is not offered"));
             }
             let driver = options.driver_config.unwrap_or_default();
-            if !matches!(driver.name.as_deref(), None | Some("" | "local")) {
-                return Err(bad(
-                    "volume",
-                    format!("volume driver {:?} not found", driver.name.unwrap_or_default()),
-                ));
+            if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
+                return Err(bad("volume", &format!("volume driver {name:?} not found")));
             }
-            let name = Some(source).filter(|name| !name.is_empty());
-            if let Some(name) = name {
-                volumes.create(
-                    Some(name),
-                    options.labels.unwrap_or_default(),
-                    driver.options.unwrap_or_default(),
-                )?;
+            if source.is_some() {
+                let labels = options.labels.unwrap_or_default();
+                volumes.create(source, labels, driver.options.unwrap_or_default())?;
             }
-            let point = volume_point(name, destination, "", writable, volumes)?;
-            Ok(MountPoint { no_copy: options.no_copy.unwrap_or(false), ..point })
+            of_volume(source, MountPoint { no_copy: options.no_copy == Some(true), ..point }, volumes)
         }
         Some(MountType::TMPFS) => {
-            let options = mount.tmpfs_options.clone().unwrap_or_default();
-            let mut words = Vec::new();
-            words.extend(options.size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}")));
-            words.extend(options.mode.filter(|mode| *mode > 0).map(|mode| format!("mode={mode:o}")));
-            words.extend(options.options.into_iter().flatten().map(|pair| pair.join("=")));
-            if !source.is_empty() {
-                return Err(bad("tmpfs", "Source must not be specified".into()));
+            if source.is_some() {
+                return Err(bad("tmpfs", "Source must not be specified"));
             }
-            Ok(MountPoint {
-                kind: "tmpfs".into(),
-                destination,
-                writable,
-                options: words,
-                ..Default::default()
-            })
+            let wish = mount.tmpfs_options.clone().unwrap_or_default();
+            let mut options: Vec<_> = wish.options.into_iter().flatten().map(|pair| pair.join("=")).collect();
+            options.extend(said::number(wish.size_bytes).map(|size| format!("size={size}")));
+            options.extend(said::number(wish.mode).map(|mode| format!("mode={mode:o}")));
+            Ok(MountPoint { kind: "tmpfs".into(), options, ..point })
         }
-        other => Err(error!(invalid, "mount type {other:?} is not offered: expected bind, volume or tmpfs")),
+        other => bail!(invalid, "mount type {other:?} is not offered: expected bind, volume or tmpfs"),
     }
 }
 
-fn volume_point(
-    name: Option<&str>,
-    destination: String,
-    mode: &str,
-    writable: bool,
-    volumes: &Volumes,
-) -> Result<MountPoint> {
-    let volume = volumes.create(name, Default::default(), Default::default())?;
+/// A mount of what is on the host, which may be made when it is not there.
+fn of_folder(source: &str, make: bool, point: MountPoint) -> Result<MountPoint> {
+    if !Path::new(source).exists() {
+        if !make {
+            bail!(
+                invalid,
+                "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+            );
+        }
+        crate::files::make_dir(Path::new(source), 0o755)?;
+    }
+    Ok(MountPoint { kind: "bind".into(), source: source.to_owned(), ..point })
+}
+
+/// A mount of a volume, which is made when it is not there.
+fn of_volume(name: Option<&str>, point: MountPoint, volumes: &Volumes) -> Result<MountPoint> {
+    let volume = volumes.create(name, HashMap::new(), HashMap::new())?;
     Ok(MountPoint {
         kind: "volume".into(),
         source: volumes.data(&volume.name).to_string_lossy().into_owned(),
         volume: Some(volume.name),
         anonymous: name.is_none(),
-        destination,
-        mode: mode.to_owned(),
-        writable,
-        ..Default::default()
+        ..point
     })
 }
 

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 use super::record::Record;
 use super::streams::Streams;
 use crate::engine::Engine;
-use crate::error::{Error, Result, error};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
-use crate::task::Client;
+use crate::task::{Call, Client};
 use crate::tree::{self, Lower};
 
 /// A container.
@@ -32,6 +32,8 @@ pub struct Container {
     pub streams: Streams,
     /// Ends the pause before its next restart.
     pub hurry: Notify,
+    /// It is being restarted: its end is not its removal.
+    pub stays: AtomicBool,
     record: Mutex<Record>,
     client: Mutex<Option<Arc<Client>>>,
     changes: watch::Sender<u64>,
@@ -52,6 +54,7 @@ impl Container {
             busy: tokio::sync::Mutex::default(),
             streams: Streams::default(),
             hurry: Notify::new(),
+            stays: AtomicBool::new(false),
             record: Mutex::new(record),
             client: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -101,6 +104,11 @@ impl Container {
         self.exits.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// It is to be removed when it ends.
+    pub fn goes(&self) -> bool {
+        self.record().host.auto_remove == Some(true) && !self.stays.load(Ordering::SeqCst)
+    }
+
     /// It is gone.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::SeqCst)
@@ -134,6 +142,32 @@ impl Container {
     /// Keeps the connection to its shim, or ends it.
     pub fn set_shim(&self, client: Option<Arc<Client>>) {
         *self.client.lock() = client;
+    }
+
+    /// Asks its shim.
+    ///
+    /// # Errors
+    /// When it does not run (any more), or the shim refuses.
+    pub async fn ask<C: Call>(&self, request: &C) -> Result<C::Answer> {
+        match self.shim()?.call(request).await {
+            // The shim has seen its end, and nobody here has heard of it yet.
+            Err(error) if error.has_ended() => Err(self.not_running()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The running container that a mode such as `container:NAME` means, and where its namespace of a kind is.
+    ///
+    /// # Errors
+    /// When there is no such container, or it does not run.
+    pub fn joined(&self, mode: &str, kind: &str) -> Result<Option<(Arc<Self>, PathBuf)>> {
+        let Some(name) = mode.strip_prefix("container:") else { return Ok(None) };
+        let other = self.engine.container(name)?;
+        let pid = other.record().state.pid;
+        if pid == 0 {
+            bail!(conflict, "cannot join {kind} namespace of a non running container: {name}");
+        }
+        Ok(Some((other, PathBuf::from(format!("/proc/{pid}/ns/{kind}")))))
     }
 
     /// The error of what needs a running container.

@@ -86,6 +86,15 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// There are no processes any more.
+    pub fn end(&mut self, code: i64) {
+        self.exit_code = code;
+        self.pid = 0;
+        self.socket = None;
+    }
+}
+
 /// A container's state in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -164,12 +173,6 @@ pub struct MountPoint {
     pub writable: bool,
     /// `rprivate` and so on; empty for the default.
     pub propagation: String,
-    /// What is mounted on the source is left out.
-    #[serde(default)]
-    pub shallow: bool,
-    /// Read-only for itself alone: what is mounted on the source can be written to.
-    #[serde(default)]
-    pub read_only_alone: bool,
     /// Options of a tmpfs.
     #[serde(default)]
     pub options: Vec<String>,

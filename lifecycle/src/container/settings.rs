@@ -124,6 +124,10 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
             "--storage-opt is not supported: containers have no quota here",
         ),
         (
+            !said::list(&host.blkio_weight_device).is_empty(),
+            "--blkio-weight-device is not offered: --blkio-weight is for all devices",
+        ),
+        (
             !said::list(&host.device_requests).is_empty(),
             "could not select device driver: device requests (--gpus) are not offered",
         ),

@@ -4,23 +4,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use prost::Message;
-use serde_json::Value;
 use shim::proto::runc_options::Options;
 use shim::proto::task::{CreateTaskRequest, DeleteRequest, ShutdownRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
 
-use super::record::Status;
+use super::record::{State, Status};
 use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
 use crate::error::{Error, Kind, Result, bail, error};
+use crate::files::{self, lossy};
 use crate::task::Client;
 use crate::tree::Lower;
-use crate::{files, logger, network, time, tree};
+use crate::{logger, said, time, tree};
 
 /// Starts a container that a user wants to run.
 ///
@@ -57,12 +55,10 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
         container.update(|record| {
             record.state.status =
                 if record.state.started == time::NEVER { Status::Created } else { Status::Exited };
-            record.state.exit_code = exit_code_of(&error.message);
+            record.state.end(exit_code_of(&error.message));
             record.state.error.clone_from(&error.message);
-            record.state.pid = 0;
-            record.state.socket = None;
         })?;
-        if container.record().host.auto_remove == Some(true) {
+        if container.goes() {
             container.count_exit();
             create::remove_locked(container, true)?;
         }
@@ -101,14 +97,15 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
     let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
     client.call(&request).await.map_err(explain)?;
     container.update(|record| {
-        let state = &mut record.state;
-        state.status = Status::Running;
-        state.pid = created.pid;
-        state.exit_code = 0;
-        state.error.clear();
-        state.started = time::now();
-        state.oom_killed = false;
-        state.health = super::health::initial(&record.config);
+        record.state = State {
+            status: Status::Running,
+            pid: created.pid,
+            started: time::now(),
+            finished: std::mem::take(&mut record.state.finished),
+            socket: record.state.socket.take(),
+            health: super::health::initial(&record.config),
+            ..State::default()
+        };
     })?;
     container.publish("start", &[]);
     exit::watch(container, client);
@@ -128,8 +125,8 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     files::make_dir(&bundle, 0o711)?;
     let record = container.record().clone();
     let around = surroundings(container, network)?;
-    let spec: Value = spec::build(&record, &around)?;
-    files::write(&bundle.join("config.json"), &serde_json::to_vec(&spec)?, 0o600)?;
+    let spec = spec::build(&record, &around)?;
+    files::write_json(&bundle.join("config.json"), &spec)?;
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
     let config = logger::Config {
         log: rotation.map(|rotation| (container.log(), rotation)),
@@ -139,7 +136,7 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     let stdin = container.stdin();
     let _old = std::fs::remove_file(&stdin);
     if record.config.open_stdin == Some(true) {
-        mkfifo(&stdin, Mode::from_bits_truncate(0o600)).map_err(Error::at("make", &stdin))?;
+        files::make_fifo(&stdin)?;
     }
     Ok(())
 }
@@ -147,45 +144,34 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
 fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surroundings> {
     let record = container.record().clone();
     let host = &record.host;
-    let other = |mode: &Option<String>| -> Result<Option<Arc<Container>>> {
-        let Some(name) = mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) else {
-            return Ok(None);
-        };
-        let other = container.engine.container(name)?;
-        if !other.record().state.status.is_up() {
-            bail!(conflict, "cannot join the namespace of container {name}: it is not running");
-        }
-        Ok(Some(other))
-    };
-    let namespace = |other: &Container, kind: &str| {
-        PathBuf::from(format!("/proc/{}/ns/{kind}", other.record().state.pid))
-    };
     let root = tree::mount(&container.overlay()?)?;
-    let wanted = record.config.user.clone().unwrap_or_default();
-    let user = user::find(&root, &wanted, host.group_add.as_deref().unwrap_or_default())?;
+    let name = said::text(&record.config.user).unwrap_or_default();
+    let user = user::find(&root, name, said::list(&host.group_add))?;
     drop(root);
-    let shareable = host.ipc_mode.as_deref() == Some("shareable");
-    let shm = if shareable { Some(mount_shm(container, record.shm_size())?) } else { None };
-    let files_folder = match record.network_mode().strip_prefix("container:") {
-        Some(name) => container.engine.container(name)?.folder.clone(),
+    let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
+    let ipc = mode(&host.ipc_mode, "ipc")?;
+    let shm = match &ipc {
+        Some((other, _)) => Some(other.run.join("shm")),
+        None if host.ipc_mode.as_deref() == Some("shareable") => {
+            Some(mount_shm(container, record.shm_size())?)
+        }
+        None => None,
+    };
+    let files = match mode(&host.network_mode, "net")? {
+        Some((other, _)) => other.folder.clone(),
         None => container.folder.clone(),
     };
     let own_uts = host.uts_mode.as_deref() != Some("host");
-    let init = match host.init {
-        Some(true) => Some(init_program()?),
-        _ => None,
-    };
     Ok(Surroundings {
         user: Some(user),
         network,
-        ipc: other(&host.ipc_mode)?.map(|other| (namespace(&other, "ipc"), other.run.join("shm"))),
-        pid: other(&host.pid_mode)?.map(|other| namespace(&other, "pid")),
+        ipc: ipc.map(|(_, namespace)| namespace),
+        pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
         shm,
-        files: files_folder,
+        files,
         hostname: record.config.hostname.clone().filter(|_| own_uts),
         cgroup_parent: container.engine.settings.cgroup_parent.clone(),
-        init,
-        links: network::links::variables(container.engine, &record)?,
+        init: if host.init == Some(true) { Some(init_program()?) } else { None },
     })
 }
 
@@ -233,20 +219,15 @@ fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let config = container.run.join("logger.json");
     let program = logger_program(&container.engine.settings.own)?;
     let output = format!("binary-v2://{}?logger={}", escaped(&program), escaped(&config));
-    let runtime = Options {
-        root: container.engine.settings.exec_root.join("r").to_string_lossy().into_owned(),
-        ..Default::default()
-    };
-    let stdin = match record.config.open_stdin {
-        Some(true) => container.stdin().to_string_lossy().into_owned(),
-        _ => String::new(),
-    };
+    let runtime =
+        Options { root: lossy(&container.engine.settings.exec_root.join("r")), ..Default::default() };
+    let reads = record.config.open_stdin == Some(true);
     Ok(CreateTaskRequest {
         id: container.id.clone(),
-        bundle: container.bundle().to_string_lossy().into_owned(),
+        bundle: lossy(&container.bundle()),
         rootfs: root_mount(&container.overlay()?).into_iter().collect(),
         terminal: record.has_terminal(),
-        stdin,
+        stdin: if reads { lossy(&container.stdin()) } else { String::new() },
         stdout: output.clone(),
         stderr: output,
         options: Some(Any { type_url: "containerd.runc.v1.Options".into(), value: runtime.encode_to_vec() }),
@@ -257,23 +238,19 @@ fn create_request(container: &Container) -> Result<CreateTaskRequest> {
 /// How the runtime mounts a container's root file system.
 fn root_mount(files: &Lower) -> Option<Mount> {
     let (upper, work) = files.upper.as_ref()?;
-    let mount = |kind: &str, source: &str, options| Mount {
-        r#type: kind.into(),
-        source: source.into(),
-        target: String::new(),
-        options,
+    let (kind, source, options) = if files.copied {
+        ("bind", lossy(upper), vec!["rbind".into(), "rw".into()])
+    } else {
+        let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
+        let mut options = vec![
+            format!("lowerdir={}", lower.join(":")),
+            format!("upperdir={}", upper.display()),
+            format!("workdir={}", work.display()),
+        ];
+        options.extend(crate::rootless::is().then(|| "userxattr".to_owned()));
+        ("overlay", "overlay".to_owned(), options)
     };
-    if files.copied {
-        return Some(mount("bind", &upper.to_string_lossy(), vec!["rbind".into(), "rw".into()]));
-    }
-    let lower: Vec<_> = files.lower.iter().map(|path| path.to_string_lossy()).collect();
-    let mut options = vec![
-        format!("lowerdir={}", lower.join(":")),
-        format!("upperdir={}", upper.display()),
-        format!("workdir={}", work.display()),
-    ];
-    options.extend(crate::rootless::is().then(|| "userxattr".to_owned()));
-    Some(mount("overlay", "overlay", options))
+    Some(Mount { r#type: kind.into(), source, target: String::new(), options })
 }
 
 /// A path in a URI.

@@ -1,6 +1,7 @@
 //! Signals, and ways to end, freeze and restart a container.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
@@ -8,7 +9,8 @@ use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 use super::record::Status;
 use super::start;
 use super::{Container, signal};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Kind, Result, bail, error};
+use crate::said;
 
 /// How long a container may take after its stop signal, when nobody says.
 const PATIENCE: i64 = 10;
@@ -21,10 +23,7 @@ const SIGKILL: u32 = 9;
 /// Sends a signal to the container's first process.
 async fn send(container: &Container, signal: u32) -> Result<()> {
     let request = KillRequest { id: container.id.clone(), signal, ..Default::default() };
-    match container.shim()?.call(&request).await {
-        Err(error) if error.has_ended() => Err(container.not_running()),
-        other => other.map(drop).map_err(Error::from),
-    }
+    container.ask(&request).await.map(drop)
 }
 
 /// Waits until the run that was the `exits`th to come has ended.
@@ -56,29 +55,41 @@ async fn settle(container: &Container) -> Result<bool> {
 /// Ends a container: its stop signal, time to react, and SIGKILL.
 ///
 /// # Errors
-/// [`crate::error::Kind::NotModified`] when it does not run.
+/// [`Kind::NotModified`] when it does not run.
 pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
-    let status = container.record().state.status;
-    if !status.is_active() {
+    let config = container.record().config.clone();
+    if !container.record().state.status.is_active() {
         return Err(Error::not_modified());
     }
-    let (own, patience) = {
-        let record = container.record();
-        (record.config.stop_signal.clone(), record.config.stop_timeout)
-    };
-    let word = wish.map(str::to_owned).or(own).filter(|word| !word.is_empty());
-    let number = signal::parse(word.as_deref().unwrap_or("TERM"))?;
-    let patience = timeout.or(patience).unwrap_or(PATIENCE);
-    let limit = (patience >= 0).then(|| Duration::from_secs(u64::try_from(patience).unwrap_or(0)));
+    let word = wish.filter(|word| !word.is_empty()).or(said::text(&config.stop_signal));
+    let number = signal::parse(word.unwrap_or("TERM"))?;
+    let patience = timeout.or(config.stop_timeout).unwrap_or(PATIENCE);
+    // Without a limit when it is negative.
+    let limit = u64::try_from(patience).ok().map(Duration::from_secs);
+    end(container, Some((number, limit))).await?;
+    container.publish("stop", &[]);
+    Ok(())
+}
+
+/// Ends a container at once, for its removal.
+///
+/// # Errors
+/// When it does not end.
+pub(super) async fn kill_now(container: &Arc<Container>) -> Result<()> {
+    end(container, None).await
+}
+
+/// Sends a container a first signal, if there is one, and SIGKILL when it has not ended after a time.
+async fn end(container: &Arc<Container>, first: Option<(u32, Option<Duration>)>) -> Result<()> {
     while settle(container).await? {
         let exits = container.exits();
-        // Frozen processes see no signal but the last one.
-        let gone = match send(container, number).await {
-            Ok(()) => {
+        let gone = match first {
+            // Frozen processes see no signal but the last one.
+            Some((number, limit)) if send(container, number).await.is_ok() => {
                 container.publish("kill", &[("signal", number.to_string())]);
                 wait_for_exit(container, exits, limit).await
             }
-            Err(_) => false,
+            _ => false,
         };
         if !gone {
             kill_and_wait(container, exits).await?;
@@ -88,7 +99,6 @@ pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Optio
             break;
         }
     }
-    container.publish("stop", &[]);
     Ok(())
 }
 
@@ -97,28 +107,13 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
         Ok(()) => container.publish("kill", &[("signal", SIGKILL.to_string())]),
         // It ended by itself just now.
         Err(_) if !container.record().state.status.is_up() => return Ok(()),
-        Err(error) if error.kind == crate::error::Kind::Conflict => {}
+        Err(error) if error.kind == Kind::Conflict => {}
         Err(error) => return Err(error),
     }
     if wait_for_exit(container, exits, Some(KILL_LIMIT)).await {
         return Ok(());
     }
     Err(error!(internal, "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL", container.id))
-}
-
-/// Ends a container at once, for its removal.
-///
-/// # Errors
-/// When it does not end.
-pub(super) async fn kill_now(container: &Arc<Container>) -> Result<()> {
-    while settle(container).await? {
-        let exits = container.exits();
-        kill_and_wait(container, exits).await?;
-        if container.record().state.status != Status::Restarting {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// `docker kill`.
@@ -149,24 +144,20 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
 /// When it does not end, or cannot be started.
 pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     // One that is removed when it ends would not be there any more.
-    let keep = container.record().host.auto_remove;
-    if keep == Some(true) {
-        container.update(|record| record.host.auto_remove = Some(false))?;
-    }
-    let stopped = stop(container, wish, timeout).await;
+    container.stays.store(true, Ordering::SeqCst);
+    let stopped = not_modified_is_fine(stop(container, wish, timeout).await);
     let result = match stopped {
-        Err(error) if error.kind != crate::error::Kind::NotModified => Err(error),
-        _ => match start::start(container).await {
-            Err(error) if error.kind == crate::error::Kind::NotModified => Ok(()),
-            other => other,
-        },
+        Ok(()) => not_modified_is_fine(start::start(container).await),
+        error => error,
     };
-    if keep == Some(true) {
-        container.update(|record| record.host.auto_remove = keep)?;
-    }
+    container.stays.store(false, Ordering::SeqCst);
     result?;
     container.publish("restart", &[]);
     Ok(())
+}
+
+fn not_modified_is_fine(result: Result<()>) -> Result<()> {
+    result.or_else(|error| if error.kind == Kind::NotModified { Ok(()) } else { Err(error) })
 }
 
 /// `docker pause`.
@@ -179,12 +170,7 @@ pub async fn pause(container: &Arc<Container>) -> Result<()> {
         Status::Paused => bail!(conflict, "Container {} is already paused", container.id),
         _ => return Err(container.not_running()),
     }
-    let request = PauseRequest { id: container.id.clone() };
-    match container.shim()?.call(&request).await {
-        // The shim has seen its end, and nobody here has heard of it yet.
-        Err(error) if error.has_ended() => return Err(container.not_running()),
-        other => other?,
-    };
+    container.ask(&PauseRequest { id: container.id.clone() }).await?;
     container.update(|record| record.state.status = Status::Paused)?;
     container.publish("pause", &[]);
     Ok(())
@@ -198,8 +184,7 @@ pub async fn unpause(container: &Arc<Container>) -> Result<()> {
     if container.record().state.status != Status::Paused {
         bail!(conflict, "Container {} is not paused", container.id);
     }
-    let request = ResumeRequest { id: container.id.clone() };
-    container.shim()?.call(&request).await?;
+    container.ask(&ResumeRequest { id: container.id.clone() }).await?;
     container.update(|record| record.state.status = Status::Running)?;
     container.publish("unpause", &[]);
     Ok(())

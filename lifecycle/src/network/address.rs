@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, bail, error};
-use crate::files;
+use crate::{files, said};
 
 /// The addresses of a network, of one family. On disk and in the API it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,8 @@ impl Pool {
     /// # Errors
     /// When something of it is malformed, elsewhere or taken.
     pub fn new(wish: &IpamConfig, used: &[IpNet]) -> Result<Self> {
-        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let subnet = match text(&wish.subnet) {
-            Some(subnet) => subnet_of(&subnet)?,
+        let subnet = match said::text(&wish.subnet) {
+            Some(subnet) => subnet_of(subnet)?,
             None => free_subnet(used)?,
         };
         if used.iter().any(|other| overlap(*other, subnet)) {
@@ -46,12 +45,12 @@ impl Pool {
                 .filter(|address| subnet.contains(address))
                 .ok_or_else(|| error!(invalid, "the {what} {text} does not belong to the subnet {subnet}"))
         };
-        let range = text(&wish.ip_range).map(|range| subnet_of(&range)).transpose()?;
+        let range = said::text(&wish.ip_range).map(subnet_of).transpose()?;
         if let Some(range) = range.filter(|range| !subnet.contains(range)) {
             bail!(invalid, "the range {range} does not belong to the subnet {subnet}");
         }
-        let gateway = match text(&wish.gateway) {
-            Some(gateway) => inside("gateway", &gateway)?,
+        let gateway = match said::text(&wish.gateway) {
+            Some(gateway) => inside("gateway", gateway)?,
             None => first(subnet).ok_or_else(|| error!(invalid, "{subnet} has no addresses"))?,
         };
         let reserved = wish.auxiliary_addresses.iter().flatten();

@@ -8,12 +8,13 @@ use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::store::MTU;
-use super::{Network, Networks, files as names, links, namespace, netavark, ports};
+use super::store::{BUILT_IN, MTU};
+use super::{Network, Networks, files as names, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail};
 use crate::files;
+use crate::said;
 
 impl Networks {
     /// Connects a container that is about to start; returns its network namespace when it is not a new, empty one.
@@ -22,13 +23,8 @@ impl Networks {
     /// When that fails; [`Networks::disconnect`] takes back what was done.
     pub async fn connect(&self, container: &Arc<Container>) -> Result<Option<PathBuf>> {
         let record = container.record().clone();
-        if let Some(name) = record.network_mode().strip_prefix("container:") {
-            let other = container.engine.container(name)?;
-            let pid = other.record().state.pid;
-            if pid == 0 {
-                bail!(conflict, "cannot join network of a non running container: {name}");
-            }
-            return Ok(Some(PathBuf::from(format!("/proc/{pid}/ns/net"))));
+        if let Some((_, namespace)) = container.joined(record.network_mode(), "net")? {
+            return Ok(Some(namespace));
         }
         if matches!(record.network_mode(), "host" | "none") {
             names::write(container)?;
@@ -75,10 +71,8 @@ impl Networks {
         let record = container.record().clone();
         let mut endpoint = record.networks.get(name).cloned().unwrap_or_default();
         let ipam = endpoint.ipam_config.clone().unwrap_or_default();
-        let wanted: Vec<&str> = [&ipam.ipv4_address, &ipam.ipv6_address]
-            .into_iter()
-            .filter_map(|text| text.as_deref().filter(|text| !text.is_empty()))
-            .collect();
+        let wanted: Vec<&str> =
+            [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().filter_map(said::text).collect();
         let addresses = self.lease(&network, &container.id, &wanted)?;
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
@@ -95,13 +89,9 @@ impl Networks {
             }
         }
         if network.name != "bridge" {
-            let mut names = dns_names(&record, &endpoint);
-            names.extend(links::aliases(container.engine, &record.id));
-            endpoint.dns_names = Some(names);
+            endpoint.dns_names = Some(dns_names(&record, &endpoint));
         }
-        let named = endpoint.driver_opts.as_ref().and_then(|options| options.get(INTERFACE).cloned());
-        let interface = named.unwrap_or_else(|| format!("eth{number}"));
-        let options = describe(&record, &network, &endpoint, &addresses, &interface, &ports);
+        let options = describe(&record, &network, &endpoint, &addresses, number, &ports);
         files::write_json(&plan_path(container, &network.id), &options)?;
         self.netavark("setup", container, options).await?;
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
@@ -155,8 +145,8 @@ impl Networks {
         name: &str,
         endpoint: EndpointSettings,
     ) -> Result<()> {
-        let (network, endpoint) = (self.get(name)?, wanted(endpoint));
-        check_address(&network.name, &endpoint)?;
+        let network = self.get(name)?;
+        let endpoint = wanted(&network.name, endpoint)?;
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
@@ -239,44 +229,6 @@ pub fn publish(engine: &Engine, network: &Network, action: &str, container: Opti
     engine.events.publish("network", action, &network.id, attributes);
 }
 
-/// The option of an endpoint that names its interface.
-const INTERFACE: &str = "com.docker.network.endpoint.ifname";
-
-/// Refuses what a container cannot have in a network.
-///
-/// # Errors
-/// With the setting.
-pub fn check(endpoint: &EndpointSettings) -> Result<()> {
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let ipam = endpoint.ipam_config.clone().unwrap_or_default();
-    // Names that are not Docker's own mean something to others.
-    let known = |name: &&String| name.starts_with("com.docker.network.") && *name != INTERFACE;
-    if let Some(option) = endpoint.driver_opts.iter().flat_map(|options| options.keys()).find(known) {
-        bail!(invalid, "driver option {option} is not offered in networks");
-    }
-    let what = if some(&ipam.link_local_ips) {
-        "--link-local-ip"
-    } else if endpoint.gw_priority.is_some_and(|priority| priority != 0) {
-        "a gateway's priority"
-    } else {
-        return Ok(());
-    };
-    Err(error!(invalid, "{what} is not offered in networks: containers find each other by name and alias"))
-}
-
-/// Refuses an address of a user's choice where it could be another container's at the next start.
-///
-/// # Errors
-/// On a network that is not of a user's making.
-pub fn check_address(network: &str, endpoint: &EndpointSettings) -> Result<()> {
-    let ipam = endpoint.ipam_config.clone().unwrap_or_default();
-    let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if matches!(network, "bridge" | "host" | "none") && (set(&ipam.ipv4_address) || set(&ipam.ipv6_address)) {
-        bail!(invalid, "user specified IP address is supported on user defined networks only");
-    }
-    Ok(())
-}
-
 /// As Docker derives them: what is learned of an address stays true when it is used again.
 fn mac_of(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
@@ -286,16 +238,15 @@ fn mac_of(address: Ipv4Addr) -> String {
 /// What is only true while a container runs.
 fn forget(endpoint: &mut EndpointSettings) {
     let address = endpoint.ip_address.as_deref().and_then(|text| text.parse().ok());
-    let own_mac =
-        endpoint.mac_address.take().filter(|mac| address.is_none_or(|address| *mac != mac_of(address)));
-    endpoint.mac_address = own_mac;
-    endpoint.endpoint_id = None;
-    endpoint.gateway = None;
-    endpoint.ip_address = None;
-    endpoint.ip_prefix_len = None;
-    endpoint.ipv6_gateway = None;
-    endpoint.global_ipv6_address = None;
-    endpoint.global_ipv6_prefix_len = None;
+    let own_mac = |mac: &String| address.is_none_or(|address| *mac != mac_of(address));
+    *endpoint = EndpointSettings {
+        ipam_config: endpoint.ipam_config.take(),
+        aliases: endpoint.aliases.take(),
+        links: endpoint.links.take(),
+        driver_opts: endpoint.driver_opts.take(),
+        mac_address: endpoint.mac_address.take().filter(own_mac),
+        ..EndpointSettings::default()
+    };
 }
 
 /// Where what netavark was told is kept, to be told again at the end.
@@ -315,10 +266,33 @@ fn free_number(container: &Container) -> usize {
 }
 
 /// What a client may say of a container in a network: the rest is known when it is there.
-pub fn wanted(mut endpoint: EndpointSettings) -> EndpointSettings {
-    let mac = endpoint.mac_address.take();
-    forget(&mut endpoint);
-    EndpointSettings { mac_address: mac, network_id: None, dns_names: None, ..endpoint }
+///
+/// # Errors
+/// With a setting that is not offered, or an address that could be another container's at the next start.
+pub fn wanted(network: &str, endpoint: EndpointSettings) -> Result<EndpointSettings> {
+    let ipam = endpoint.ipam_config.clone().unwrap_or_default();
+    // Names that are not Docker's own mean something to others.
+    let mut options = endpoint.driver_opts.iter().flat_map(|options| options.keys());
+    if let Some(option) = options.find(|name| name.starts_with("com.docker.network.")) {
+        bail!(invalid, "driver option {option} is not offered in networks");
+    }
+    let addressed = said::text(&ipam.ipv4_address).or(said::text(&ipam.ipv6_address)).is_some();
+    said::refuse([
+        (!said::list(&ipam.link_local_ips).is_empty(), "--link-local-ip is not offered in networks"),
+        (said::number(endpoint.gw_priority).is_some(), "a gateway's priority is not offered in networks"),
+        (
+            addressed && BUILT_IN.contains(&network),
+            "user specified IP address is supported on user defined networks only",
+        ),
+    ])?;
+    Ok(EndpointSettings {
+        ipam_config: endpoint.ipam_config,
+        aliases: endpoint.aliases,
+        links: endpoint.links,
+        driver_opts: endpoint.driver_opts,
+        mac_address: endpoint.mac_address,
+        ..EndpointSettings::default()
+    })
 }
 
 /// The names by which others in a network find a container.
@@ -337,7 +311,7 @@ fn describe(
     network: &Network,
     endpoint: &EndpointSettings,
     addresses: &[IpAddr],
-    interface: &str,
+    number: usize,
     ports: &[Value],
 ) -> Value {
     let mut options = json!({});
@@ -349,7 +323,7 @@ fn describe(
     let full = names().map(|name| format!("{name}.{}", network.name));
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let own = json!({
-        "static_ips": addresses, "static_mac": endpoint.mac_address, "interface_name": interface, "aliases": aliases,
+        "static_ips": addresses, "static_mac": endpoint.mac_address, "interface_name": format!("eth{number}"), "aliases": aliases,
     });
     let subnets: Vec<_> =
         network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();

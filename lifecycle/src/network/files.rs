@@ -8,6 +8,7 @@ use super::links;
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Error, Result, error};
+use crate::said;
 
 /// Writes them, and in those of others where this container is now.
 ///
@@ -15,7 +16,7 @@ use crate::error::{Error, Result, error};
 /// When an entry is malformed or writing fails.
 pub(super) fn write(container: &Container) -> Result<()> {
     write_own(container)?;
-    links::tell(container.engine, &container.id)
+    links::tell(container.engine)
 }
 
 /// Writes a container's own.
@@ -55,8 +56,9 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         text += &format!("{address}\t{name}\n");
     }
     text += &links::hosts(engine, record);
-    let domain = record.config.domainname.as_deref().filter(|domain| !domain.is_empty());
-    let full = domain.map(|domain| format!("{hostname}.{domain} ")).unwrap_or_default();
+    let full = said::text(&record.config.domainname)
+        .map(|domain| format!("{hostname}.{domain} "))
+        .unwrap_or_default();
     let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
     for address in addresses.flatten() {
         text += &format!("{address}\t{full}{hostname}\n");
@@ -76,7 +78,6 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         }
     }
     servers.extend(own.dns.iter().flatten().cloned());
-    let set = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let mut text = String::new();
     for line in host.lines() {
         let word = line.split_whitespace().next().unwrap_or_default();
@@ -87,8 +88,8 @@ fn resolv(engine: &Engine, record: &Record) -> String {
                     line.split_whitespace().nth(1).is_some_and(|server| server.starts_with("127."));
                 servers.is_empty() && (!loopback || record.network_mode() == "host")
             }
-            "search" | "domain" => !set(&own.dns_search),
-            "options" => !set(&own.dns_options),
+            "search" | "domain" => said::list(&own.dns_search).is_empty(),
+            "options" => said::list(&own.dns_options).is_empty(),
             _ => false,
         };
         if keep {
@@ -98,9 +99,9 @@ fn resolv(engine: &Engine, record: &Record) -> String {
     for server in servers {
         text += &format!("nameserver {server}\n");
     }
-    for (word, list) in [("search", &own.dns_search), ("options", &own.dns_options)] {
-        if set(list) {
-            text += &format!("{word} {}\n", list.as_deref().unwrap_or_default().join(" "));
+    for (word, list) in [("search", said::list(&own.dns_search)), ("options", said::list(&own.dns_options))] {
+        if !list.is_empty() {
+            text += &format!("{word} {}\n", list.join(" "));
         }
     }
     text

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{self, Pool};
 use crate::error::{Error, Result, bail, error};
-use crate::{files, time, volume};
+use crate::{files, said, time, volume};
 
 /// A network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ impl Network {
 /// Options of a bridge that are known.
 pub(super) const NAME: &str = "com.docker.network.bridge.name";
 pub(super) const MTU: &str = "com.docker.network.driver.mtu";
+
+/// The networks that always exist.
+pub const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
 
 /// All networks, and who has which address.
 #[derive(Debug)]
@@ -168,7 +171,7 @@ impl Networks {
     /// When containers are in it, or it is one that always exists.
     pub fn remove(&self, name: &str) -> Result<Network> {
         let network = self.get(name)?;
-        if matches!(network.name.as_str(), "bridge" | "host" | "none") {
+        if BUILT_IN.contains(&network.name.as_str()) {
             bail!(forbidden, "{} is a pre-defined network and cannot be removed", network.name);
         }
         let leases = self.leases.lock();
@@ -212,9 +215,9 @@ impl Networks {
 
 /// Refuses what a network cannot be.
 fn check(request: &NetworkCreateRequest) -> Result<()> {
-    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let driver = said(&request.driver).filter(|driver| !matches!(driver.as_str(), "default" | "bridge"));
-    if let Some(driver) = driver {
+    if let Some(driver) =
+        said::text(&request.driver).filter(|driver| !matches!(*driver, "default" | "bridge"))
+    {
         bail!(
             not_found,
             "could not find plugin {driver} in v1 plugin registry: plugin \"{driver}\" not found"
@@ -222,23 +225,20 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
     }
     let ipam = request.ipam.clone().unwrap_or_default();
     let swarm = [request.ingress, request.config_only].contains(&Some(true));
-    let refused = [
-        (request.enable_ipv4 == Some(false), "a network without IPv4"),
-        (swarm || said(&request.scope).is_some_and(|scope| scope != "local"), "a network of a swarm"),
+    let copied = request.config_from.as_ref().is_some_and(|from| said::text(&from.network).is_some());
+    let driven = said::text(&ipam.driver).is_some_and(|driver| driver != "default");
+    said::refuse([
+        (request.enable_ipv4 == Some(false), "a network without IPv4 is not offered"),
         (
-            request.config_from.as_ref().is_some_and(|from| said(&from.network).is_some()),
-            "a network with the configuration of another one",
+            swarm || said::text(&request.scope).is_some_and(|scope| scope != "local"),
+            "a network of a swarm is not offered",
         ),
+        (copied, "a network with the configuration of another one is not offered"),
         (
-            said(&ipam.driver).is_some_and(|driver| driver != "default")
-                || ipam.options.is_some_and(|options| !options.is_empty()),
-            "another IPAM driver than the default one, or an option of it,",
+            driven || ipam.options.is_some_and(|options| !options.is_empty()),
+            "another IPAM driver than the default one, or an option of it, is not offered",
         ),
-    ];
-    match refused.iter().find(|(is_asked_for, _)| *is_asked_for) {
-        Some((_, what)) => Err(error!(invalid, "{what} is not offered")),
-        None => Ok(()),
-    }
+    ])
 }
 
 /// The addresses of a new network.

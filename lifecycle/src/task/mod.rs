@@ -6,6 +6,7 @@ mod client;
 mod events;
 mod shim;
 
+pub use call::Call;
 pub use client::{CallError, Client};
 pub use events::listen;
 pub use shim::{NAMESPACE, Shims};

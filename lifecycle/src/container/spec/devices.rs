@@ -7,7 +7,7 @@ use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
 
 use crate::error::{Result, bail, error};
-use crate::files;
+use crate::{files, said};
 
 /// Names below /dev that are not devices of the host's, or not for others.
 const LEFT_OUT: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".udev", "console"];
@@ -20,21 +20,20 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         return Ok((devices, vec![json!({"allow": true, "access": "rwm"})]));
     }
     let mut rules = vec![json!({"allow": false, "access": "rwm"})];
-    rules.extend(DEFAULTS.iter().filter_map(|rule| parse_rule(rule)));
+    rules.extend(DEFAULTS.split(',').filter_map(parse_rule));
     for mapping in host.devices.iter().flatten() {
-        let from = PathBuf::from(mapping.path_on_host.clone().unwrap_or_default());
-        let to = mapping.path_in_container.clone().filter(|path| !path.is_empty());
-        let to = to.map_or_else(|| from.clone(), PathBuf::from);
-        let access = mapping.cgroup_permissions.clone().filter(|access| !access.is_empty());
-        let access = access.unwrap_or_else(|| "rwm".into());
+        let from = said::text(&mapping.path_on_host).unwrap_or_default();
+        let to = Path::new(said::text(&mapping.path_in_container).unwrap_or(from));
+        let from = Path::new(from);
+        let access = said::text(&mapping.cgroup_permissions).unwrap_or("rwm");
         if !access.chars().all(|c| "rwm".contains(c)) {
             bail!(invalid, "invalid device mode: {access}");
         }
         let before = devices.len();
         if from.is_dir() {
-            collect(&from, &to, &mut devices);
+            collect(from, to, &mut devices);
         } else {
-            devices.extend(node(&from, &to));
+            devices.extend(node(from, to));
         }
         if devices.len() == before {
             let from = from.display();
@@ -57,18 +56,8 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
 }
 
 /// Docker's rules: nodes may be made, a few devices used.
-const DEFAULTS: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
+const DEFAULTS: &str =
+    "c *:* m,b *:* m,c 1:3 rwm,c 1:5 rwm,c 1:7 rwm,c 1:8 rwm,c 1:9 rwm,c 5:0 rwm,c 5:2 rwm,c 136:* rwm";
 
 fn parse_rule(text: &str) -> Option<Value> {
     let words: Vec<&str> = text.split(' ').collect();

@@ -14,6 +14,7 @@ use super::environment;
 use super::record::Record;
 use super::user::User;
 use crate::error::{Result, bail};
+use crate::said;
 
 pub use resources::update as updated_resources;
 pub use security::{capabilities, check_security, masked, read_only};
@@ -31,11 +32,11 @@ pub struct Surroundings {
     pub user: Option<User>,
     /// The network namespace: of the host when empty.
     pub network: Option<PathBuf>,
-    /// The IPC namespace of another container, and its /dev/shm.
-    pub ipc: Option<(PathBuf, PathBuf)>,
+    /// The IPC namespace of another container.
+    pub ipc: Option<PathBuf>,
     /// The PID namespace of another container.
     pub pid: Option<PathBuf>,
-    /// A /dev/shm that others may join.
+    /// The /dev/shm of another container, or one that others may join.
     pub shm: Option<PathBuf>,
     /// The folder of hostname, hosts and resolv.conf.
     pub files: PathBuf,
@@ -43,8 +44,6 @@ pub struct Surroundings {
     pub hostname: Option<String>,
     /// The control group below which all containers are.
     pub cgroup_parent: String,
-    /// Variables of links.
-    pub links: Vec<String>,
     /// The program for `--init`.
     pub init: Option<PathBuf>,
 }
@@ -83,7 +82,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
     });
     if let Some(hostname) = &around.hostname {
         spec["hostname"] = json!(hostname);
-        if let Some(domain) = record.config.domainname.as_ref().filter(|domain| !domain.is_empty()) {
+        if let Some(domain) = said::text(&record.config.domainname) {
             spec["domainname"] = json!(domain);
         }
     }
@@ -106,7 +105,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     if around.init.is_some() {
         args.splice(0..0, ["/sbin/docker-init".to_owned(), "--".to_owned()]);
     }
-    let cwd = config.working_dir.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    let cwd = said::text(&config.working_dir).unwrap_or("/");
     if !cwd.starts_with('/') {
         bail!(invalid, "the working directory '{cwd}' is invalid, it needs to be an absolute path");
     }
@@ -141,7 +140,6 @@ fn variables(record: &Record, around: &Surroundings, terminal: bool) -> Vec<Stri
     if terminal {
         all.push(TERM.into());
     }
-    all.extend(around.links.iter().cloned());
     environment::set(&mut all, record.config.env.iter().flatten());
     all
 }
@@ -149,9 +147,8 @@ fn variables(record: &Record, around: &Surroundings, terminal: bool) -> Vec<Stri
 fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<Value> {
     let host = &record.host;
     let mut all = vec![json!({"type": "mount"})];
-    let mut add = |kind: &str, path: Option<&Path>| match path {
-        Some(path) => all.push(json!({"type": kind, "path": path})),
-        None => all.push(json!({"type": kind})),
+    let mut add = |kind: &str, path: Option<&Path>| {
+        all.push(path.map_or(json!({"type": kind}), |path| json!({"type": kind, "path": path})));
     };
     if record.network_mode() != "host" {
         add("network", around.network.as_deref());
@@ -163,7 +160,7 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
         add("pid", around.pid.as_deref());
     }
     if host.ipc_mode.as_deref() != Some("host") {
-        add("ipc", around.ipc.as_ref().map(|(namespace, _)| namespace.as_path()));
+        add("ipc", around.ipc.as_deref());
     }
     if own_cgroup {
         add("cgroup", None);
@@ -173,8 +170,7 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
 
 /// `None` without privilege, when nobody names a place that the user may write to: it then runs without limits.
 fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>> {
-    let parent = record.host.cgroup_parent.as_deref().filter(|parent| !parent.is_empty());
-    let parent = parent.unwrap_or(&around.cgroup_parent);
+    let parent = said::text(&record.host.cgroup_parent).unwrap_or(&around.cgroup_parent);
     if parent.is_empty() && crate::rootless::is() {
         return Ok(None);
     }

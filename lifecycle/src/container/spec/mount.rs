@@ -1,6 +1,6 @@
 //! Mounts: those every container has, the engine's files, and the user's.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -29,12 +29,10 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     }
     all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     all.extend(shm(record, around).filter(|_| !taken("/dev/shm")));
-    for (name, path) in
-        [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
-    {
-        let source = around.files.join(name);
-        if !taken(path) && source.exists() {
-            all.push(mount(path, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]));
+    for name in ["resolv.conf", "hostname", "hosts"] {
+        let (path, source) = (format!("/etc/{name}"), around.files.join(name));
+        if !taken(&path) && source.exists() {
+            all.push(mount(&path, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]));
         }
     }
     if let Some(init) = &around.init {
@@ -53,25 +51,24 @@ fn mount(to: &str, kind: &str, source: &str, options: &[&str]) -> Value {
 }
 
 fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
-    let bind =
-        |source: &Path| mount("/dev/shm", "bind", &source.to_string_lossy(), &["bind", "rw", "rprivate"]);
-    match record.host.ipc_mode.as_deref() {
-        Some("none") => None,
-        Some("host") => Some(bind(Path::new("/dev/shm"))),
-        _ => match (&around.ipc, &around.shm) {
-            (Some((_, shm)), _) | (None, Some(shm)) => Some(bind(shm)),
-            (None, None) => {
-                let size = format!("size={}", record.shm_size());
-                let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
-                Some(mount("/dev/shm", "tmpfs", "shm", &options))
-            }
-        },
-    }
+    let host = PathBuf::from("/dev/shm");
+    let source = match record.host.ipc_mode.as_deref() {
+        Some("none") => return None,
+        Some("host") => Some(&host),
+        _ => around.shm.as_ref(),
+    };
+    Some(match source {
+        Some(source) => mount("/dev/shm", "bind", &source.to_string_lossy(), &["bind", "rw", "rprivate"]),
+        None => {
+            let size = format!("size={}", record.shm_size());
+            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+        }
+    })
 }
 
 fn user_mount(point: &MountPoint) -> Result<Value> {
-    let access = if point.writable { "rw" } else { "ro" };
     if point.kind == "tmpfs" {
+        let access = if point.writable { "rw" } else { "ro" };
         let mut options = vec!["noexec", "nosuid", "nodev", access];
         // The last word counts: `exec` takes `noexec` back.
         options.extend(point.options.iter().map(String::as_str));
@@ -81,8 +78,7 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
         bail!(internal, "the mount at {} has no source", point.destination);
     }
     // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
-    let access = if point.writable || point.read_only_alone { access } else { "rro" };
+    let access = if point.writable { "rw" } else { "rro" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
-    let bind = if point.shallow { "bind" } else { "rbind" };
-    Ok(mount(&point.destination, "bind", &point.source, &[bind, access, propagation]))
+    Ok(mount(&point.destination, "bind", &point.source, &["rbind", access, propagation]))
 }
