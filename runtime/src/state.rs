@@ -14,7 +14,7 @@ pub use journal::Journal;
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
-use crate::weak;
+use crate::{privilege, weak};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,7 @@ impl Record {
             bundle: bundle.to_owned(),
             rootfs: rootfs.to_owned(),
             created: crate::time::stamp_nanos(),
-            owner: nix::unistd::geteuid().as_raw(),
+            owner: privilege::user().as_raw(),
             annotations: BTreeMap::new(),
             cgroup: None,
             namespaces: 0,

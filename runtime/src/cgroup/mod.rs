@@ -14,9 +14,9 @@
 //!
 //! A cgroup namespace must be entered after the process is in its cgroup: the namespace's root is where the caller is.
 //!
-//! Must never: touch a cgroup that it did not make, except to enable controllers above its own; wait without a limit; read mountinfo on
-//! the way of a create. Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/, runtime-spec
-//! 1.3 `config-linux.md`.
+//! Must never: touch a cgroup that it did not make, except to enable controllers above its own; wait without a limit; read
+//! mountinfo on the way of a create. Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/,
+//! runtime-spec 1.3 `config-linux.md`.
 
 mod check;
 mod devices;

@@ -268,8 +268,8 @@ fn busy(dir: &Dir) -> Error {
     Error::Busy { path: dir.path().to_owned(), seconds: PATIENCE.as_secs(), what }
 }
 
-/// Waits until a process of a cgroup, or of one below it, has ended. `cgroup.events` would tell on v2, but the kernel holds such notices back
-/// for 10 ms after the one before; a pidfd tells at once, and on v1, too.
+/// Waits until a process of a cgroup, or of one below it, has ended. `cgroup.events` would tell on v2, but the kernel holds
+/// such notices back for 10 ms after the one before; a pidfd tells at once, and on v1, too.
 pub(super) fn wait_for_change(dir: &Dir, deadline: Instant) -> Result<()> {
     let pids = all_processes(dir).map_err(|errno| dir.error("read", "cgroup.procs", errno))?;
     let pidfd = pids.iter().find_map(|pid| sys::pidfd::open(*pid).ok());

@@ -61,8 +61,6 @@ pub struct Handed<'a> {
     pub plan: &'a Plan,
     /// The connection to the parent.
     pub wire: &'a Wire,
-    /// Wait for the parent before anything else: it writes id maps, moves interfaces, or moves this process.
-    pub gate: bool,
     /// The host's verified procfs.
     pub proc: BorrowedFd<'a>,
     /// Namespaces to join: flag, name, file.
@@ -101,10 +99,11 @@ pub struct Handed<'a> {
     pub late: libc::c_int,
 }
 
-/// Makes the container and becomes its program. Never returns.
-pub fn run(handed: &Handed<'_>) -> ! {
+/// Makes the container and becomes its program. Never returns. With `gate` the parent has something to do first: it writes
+/// id maps, moves interfaces, or moves this process.
+pub fn run(handed: &Handed<'_>, gate: bool) -> ! {
     trace::in_child();
-    match container(handed) {
+    match container(handed, gate) {
         Ok(never) => match never {},
         Err(failure) => give_up(handed.wire, &failure),
     }
@@ -121,14 +120,14 @@ fn give_up(wire: &Wire, failure: &Failure) -> ! {
     clone::exit_now(255)
 }
 
-fn container(handed: &Handed<'_>) -> Step<std::convert::Infallible> {
+fn container(handed: &Handed<'_>, gate: bool) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     sys::fd::leave_open();
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
     let mut steps = Steps::begin("reset signals");
     reset_signals(handed.proc)?;
-    if handed.gate {
+    if gate {
         steps.then("wait for the runtime");
         handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
     }

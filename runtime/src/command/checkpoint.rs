@@ -98,7 +98,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
 }
 
 pub(super) fn warn_without_privilege(context: &Context, command: &str) {
-    if !nix::unistd::geteuid().is_root() || privilege::in_user_namespace() {
+    if !privilege::over_the_host() {
         context.log.warn(&format!("{command} without privilege over the host is untested"));
     }
 }

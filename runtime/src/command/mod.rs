@@ -31,6 +31,7 @@ use crate::cgroup::{self, Driver};
 use crate::cli::{self, Flag, Flags, Parsed, UsageError, switch, value};
 use crate::log::{Format, Level, Log};
 use crate::parent::{Error, seal};
+use crate::privilege;
 use crate::state::StateError;
 use crate::sys;
 use crate::trace;
@@ -293,13 +294,10 @@ fn driver(global: &Parsed) -> Result<Driver, CommandError> {
 
 /// Where state is kept: below the user's own run directory when this is not root.
 fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
-    let (rootless, own) = match global.text("rootless")? {
-        None | Some("auto") => {
-            let rootless = !nix::unistd::geteuid().is_root();
-            (rootless, rootless || is_a_users_root())
-        }
-        Some("true") => (true, true),
-        Some("false") => (false, false),
+    let said = match global.text("rootless")? {
+        None | Some("auto") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
         Some(other) => return Err(bad("rootless", other, "true, false or auto")),
     };
     if let Some(root) = global.path("root") {
@@ -309,7 +307,9 @@ fn root(global: &Parsed) -> Result<PathBuf, CommandError> {
         }
         return Ok(root);
     }
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| own && !dir.is_empty()) {
+    let rootless = said.unwrap_or_else(|| !privilege::user().is_root());
+    let own = rootless || said.is_none() && is_a_users_root();
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty() && own) {
         Some(dir) => Ok(PathBuf::from(dir).join(PROGRAM)),
         None if rootless => {
             Err(CommandError::other("XDG_RUNTIME_DIR is not set: say with --root where to keep state"))
@@ -330,7 +330,7 @@ fn unwritten(file: &Path, error: &std::io::Error) -> String {
 /// Whether this is root only in a user namespace that an ordinary user made, as rootless engines do: `/run` is not
 /// theirs to write to. Root who enters a user namespace keeps his name in the environment, and his directory.
 fn is_a_users_root() -> bool {
-    std::env::var_os("USER").is_none_or(|name| name != "root") && crate::privilege::in_user_namespace()
+    std::env::var_os("USER").is_none_or(|name| name != "root") && privilege::in_user_namespace()
 }
 
 /// Prints what a command is asked for, in one piece.

@@ -2,6 +2,7 @@
 
 use super::{Entry, State, state, words};
 use crate::cgroup::{self, Layout};
+use crate::privilege;
 use crate::sys::{Errno, reason};
 use nix::unistd::{AccessFlags, access, geteuid};
 
@@ -106,7 +107,7 @@ fn devices(layout: &Layout) -> Entry {
 
 /// Whether this user may make control groups below its own.
 fn delegation(layout: &Layout) -> Entry {
-    if geteuid().is_root() && !crate::privilege::in_user_namespace() {
+    if privilege::over_the_host() {
         return Entry::new("cgroups", "delegation", State::Ok, "root needs none");
     }
     let own = cgroup::own_unified_directory().unwrap_or_default();

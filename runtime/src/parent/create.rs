@@ -138,11 +138,10 @@ impl Drop for Undo<'_> {
 pub fn host() -> Result<Host> {
     let (_, permitted, _) =
         sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
-    let rootless = !nix::unistd::geteuid().is_root() || privilege::in_user_namespace();
     Ok(Host {
         grantable: permitted,
         last_capability: sys::process::last_capability(),
-        rootless,
+        rootless: !privilege::over_the_host(),
         selinux: Module::Selinux.enabled(),
     })
 }
@@ -235,13 +234,11 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let (wire, pid) = making.run(&mut undo, &mut record)?;
     log.debug(&format!("{}: process {pid} is ready", options.id));
     steps.then("tell the caller");
-    let pidfd = match &undo.child {
-        Some(child) => child.pidfd.try_clone().map_err(file_error("duplicate pidfd of", &options.id))?,
-        None => return Err(Error::Other("no process".into())),
-    };
+    let no_process = || Error::Other("no process".into());
+    let pidfd = undo.child.as_ref().ok_or_else(no_process)?.pidfd.as_fd();
     let receiver = config.annotations.get(PIDFD_RECEIVER).map(Path::new);
     for path in options.pidfd_socket.as_deref().into_iter().chain(receiver) {
-        output::send_pidfd(path, pidfd.as_fd())?;
+        output::send_pidfd(path, pidfd)?;
     }
     if let Some(path) = &options.pid_file {
         output::write_pid_file(path, pid)?;
@@ -251,6 +248,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     }
     let console = making.console.take();
     // From here on it is a container, and `delete` takes it back.
+    let pidfd = undo.child.take().ok_or_else(no_process)?.pidfd;
     undo.keep();
     drop(undo);
     Ok(Created { record, pidfd, wire, console, hook_state: hook_state.at("created", Some(pid)), lock, dir })
@@ -316,7 +314,7 @@ impl<'a> Making<'a> {
         undo.child = Some(spawned);
         undo.stopped = Some((self.hook_state, self.hooks));
         // As it was when the child was told: adopting it changes the answer.
-        let gated = self.gated(undo.cgroup.as_ref());
+        let gated = self.gated(undo.cgroup.as_ref(), in_cgroup);
         let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
         if !in_cgroup && cgroup.clone_target().is_some() {
             cgroup.attach(pid)?;
@@ -354,12 +352,13 @@ impl<'a> Making<'a> {
         Ok((wire, pid))
     }
 
-    /// Whether the child has to wait before it does anything.
-    fn gated(&self, cgroup: Option<&Cgroup>) -> bool {
+    /// Whether the child has to wait before it does anything, be it born in its v2 control group or not.
+    fn gated(&self, cgroup: Option<&Cgroup>, in_cgroup: bool) -> bool {
         self.plan.namespaces.creates(libc::CLONE_NEWUSER)
             || !self.plan.net_devices.is_empty()
             || self.plan.process.oom_score_adj.is_some_and(|score| score > 0)
-            || cgroup.is_some_and(|cgroup| cgroup.needs_adopt() || cgroup.clone_target().is_some())
+            || cgroup
+                .is_some_and(|cgroup| cgroup.needs_adopt() || !in_cgroup && cgroup.clone_target().is_some())
     }
 
     fn spawn(&self, undo: &Undo<'_>, prepared: &[Prepared]) -> Result<(Wire, Spawned)> {
@@ -379,7 +378,6 @@ impl<'a> Making<'a> {
         let handed = Handed {
             plan,
             wire: &child_wire,
-            gate: self.gated(Some(cgroup)),
             proc: proc.as_fd(),
             joins: &joins,
             pids: joins
@@ -403,11 +401,11 @@ impl<'a> Making<'a> {
                 && !plan.process.rlimits.is_empty(),
             late: spawn::late(&plan.namespaces),
         };
-        let child = || {
+        let child = |in_cgroup| {
             // The child must notice when its parent is gone: it may not hold the parent's end itself.
             parent_wire.close_in_child();
             seal::let_go();
-            child::run(&handed)
+            child::run(&handed, self.gated(Some(cgroup), in_cgroup))
         };
         let _step = trace::span("clone");
         let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;

@@ -3,6 +3,7 @@
 use super::error::{Error, OrError, Result, file_error};
 use crate::plan::Host;
 use crate::plan::namespaces::{self, Namespaces};
+use crate::privilege;
 use crate::spec::IdMapping;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{self, pidfd};
@@ -23,7 +24,7 @@ fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping], host: &Host) -> 
         write_file(pid, "uid_map", &namespaces::map_text(uids))?;
         return write_file(pid, "gid_map", &namespaces::map_text(gids));
     }
-    one_map(pid, uids, nix::unistd::geteuid().as_raw(), "uid_map", "newuidmap")?;
+    one_map(pid, uids, privilege::user().as_raw(), "uid_map", "newuidmap")?;
     one_map(pid, gids, nix::unistd::getegid().as_raw(), "gid_map", "newgidmap")
 }
 

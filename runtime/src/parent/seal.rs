@@ -9,7 +9,7 @@ use super::error::{OrError, Result, file_error};
 use crate::child::program;
 use crate::sys::process::{self, StringArray};
 use crate::sys::{Errno, fd};
-use crate::{trace, weak};
+use crate::{privilege, trace, weak};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
@@ -107,7 +107,7 @@ pub fn keep_to_oneself() -> Result<()> {
     program::close_descriptors(0).map_err(super::Error::Step)?;
     // Without privilege, an undumpable process is out of reach of its own parent too, which has to write its id map: there
     // the child does this as soon as it has one.
-    if nix::unistd::geteuid().is_root() && !crate::privilege::in_user_namespace() && !weak::off("dumpable") {
+    if privilege::over_the_host() && !weak::off("dumpable") {
         process::set_dumpable(false).or_error(|| "make this process undumpable".into())?;
     }
     Ok(())

@@ -24,8 +24,8 @@ pub struct Spawned {
     pub in_cgroup: bool,
 }
 
-/// What runs in the new process; it ends in execve(2) or _exit(2).
-pub type Child<'a> = dyn Fn() -> Spawned + 'a;
+/// What runs in the new process, which is told whether it was born in its v2 control group; it ends in execve(2) or _exit(2).
+pub type Child<'a> = dyn Fn(bool) -> Spawned + 'a;
 
 /// A namespace file, opened.
 pub type Joined = (libc::c_int, &'static str, OwnedFd);
@@ -170,7 +170,8 @@ pub fn spawn(
                 join::time_offsets(proc, &namespaces.time_offsets).map_err(Error::Step)?;
             }
         }
-        let born = fork(flags | libc::CLONE_PARENT as u64, None, child).or_error(|| "clone".into())?;
+        let child = |_| child(in_cgroup);
+        let born = fork(flags | libc::CLONE_PARENT as u64, None, &child).or_error(|| "clone".into())?;
         Ok(Spawned { in_cgroup, ..born })
     };
     // Its child is born where it is: later it may lack the right to choose.
@@ -207,6 +208,6 @@ fn fork(
     };
     match forked {
         Forked::Parent(pid, pidfd) => Ok(Spawned { pid, pidfd, in_cgroup }),
-        Forked::Child => Ok(child()),
+        Forked::Child => Ok(child(in_cgroup)),
     }
 }
