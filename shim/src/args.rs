@@ -1,5 +1,5 @@
-//! The command line that containerd gives a shim, in the form of Go's `flag` package: `-name value`, `-name=value`
-//! or `--name`, switches without a value, and the first other word is the action.
+//! The command line that containerd gives a shim, in the form of Go's `flag` package: `-name value`,
+//! `-name=value` or `--name`, switches without a value, and the first other word is the action.
 
 /// What the program was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl Args {
                 "id" => &mut args.id,
                 "address" => &mut args.address,
                 "bundle" => &mut args.bundle,
-                // Part of every caller's command line, and of no use here: events go to TTRPC_ADDRESS, and the
-                // sockets are inherited.
+                // Part of every caller's command line, and of no use here: events go to TTRPC_ADDRESS, and
+                // the sockets are inherited.
                 "publish-binary" | "socket" | "debug-socket" => ignored,
                 _ => return Err(Error::Unknown(name)),
             };

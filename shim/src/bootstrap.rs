@@ -1,22 +1,25 @@
 //! `start`: makes sure that a shim serves the container, and tells containerd its address.
 //!
-//! One shim serves all containers of a group: those of a pod, which carry an annotation, or one container alone. The
-//! socket's name follows from the group, so the second container of a pod finds the shim of the first.
+//! One shim serves all containers of a group: those of a pod, which carry an annotation, or one container
+//! alone. The socket's name follows from the group, so the second container of a pod finds the shim of the
+//! first.
 //!
-//! containerd has asked in four dialects so far. Until 2.2 it sends the runtime options on standard input, from 2.3
-//! on a `BootstrapParams` message; each wants its own kind of answer on standard output and nothing on standard error.
+//! containerd has asked in four dialects so far. Until 2.2 it sends the runtime options on standard input,
+//! from 2.3 on a `BootstrapParams` message; each wants its own kind of answer on standard output and nothing
+//! on standard error.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use prost::Message;
 use serde::Deserialize;
@@ -27,8 +30,9 @@ use crate::args::Args;
 use crate::options::{self, RuntimeOptions};
 use crate::proto::bootstrap::{BootstrapParams, BootstrapResult, LogLevel};
 use crate::proto::well_known::Any;
-use crate::sha256;
 use crate::sys::{self, ChildSetup};
+use crate::ttrpc::client::connect_now;
+use crate::{bundle, sha256};
 
 /// Where sockets are unless containerd names another place.
 const SOCKET_DIR: &str = "/run/containerd/s";
@@ -93,7 +97,8 @@ fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 enum Dialect {
     /// containerd before 2.3, and CRI-O: the plain address.
     Plain,
-    /// Asked for by the environment, for containerd 2.0 to 2.2: saves one start for each further container of a pod.
+    /// Asked for by the environment, for containerd 2.0 to 2.2: saves one start for each further container of
+    /// a pod.
     Json,
     /// containerd from 2.3 on.
     Message(Box<BootstrapParams>),
@@ -117,8 +122,8 @@ pub fn start(args: &Args) -> Result<Vec<u8>, Error> {
     Ok(answer(&dialect, address))
 }
 
-/// Tells the dialects apart by what arrived. Runtime options decode as `BootstrapParams` too, with a type's name as
-/// the id: only the right id and namespace make it one.
+/// Tells the dialects apart by what arrived. Runtime options decode as `BootstrapParams` too, with a type's
+/// name as the id: only the right id and namespace make it one.
 fn understand(input: &[u8], args: &Args) -> Result<(Dialect, RuntimeOptions), Error> {
     let params = BootstrapParams::decode(input)
         .ok()
@@ -136,8 +141,8 @@ fn understand(input: &[u8], args: &Args) -> Result<(Dialect, RuntimeOptions), Er
     Ok((dialect, RuntimeOptions::decode(Some(&any))?))
 }
 
-/// The part of [`crate::fuzz`] that looks inside of this module: a socket's path is short, and in the folder that was
-/// named.
+/// The part of [`crate::fuzz`] that looks inside of this module: a socket's path is short, and in the folder
+/// that was named.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(input: &[u8]) {
     let (id, namespace) = ("c1".to_owned(), "default".to_owned());
@@ -222,25 +227,21 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Whether anybody accepts connections at `path`.
 fn is_alive(path: &Path) -> bool {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-    use std::os::fd::AsRawFd;
-    let patient = if weak::off("hung") { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
-    let flags = SockFlag::SOCK_CLOEXEC | patient;
-    let attempt = socket(AddressFamily::Unix, SockType::Stream, flags, None).and_then(|socket| {
-        let address = UnixAddr::new(path)?;
-        // A full backlog says EAGAIN at once: a shim that hangs. It gets as long as a busy one may need.
-        for _ in 0..10 {
-            match connect(socket.as_raw_fd(), &address) {
-                Err(nix::errno::Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(10)),
-                other => return other,
-            }
+    if weak::off("hung") {
+        return UnixStream::connect(path).is_ok();
+    }
+    // A full backlog is that of a shim that hangs. It gets as long as a busy one may need.
+    for _ in 0..10 {
+        match connect_now(path) {
+            Err(Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(10)),
+            connected => return connected.is_ok(),
         }
-        Err(nix::errno::Errno::EAGAIN)
-    });
-    attempt.is_ok()
+    }
+    false
 }
 
-/// Starts the daemon: this program again, in a process group of its own, with the socket and without our stdio.
+/// Starts the daemon: this program again, in a process group of its own, with the socket and without our
+/// stdio.
 fn start_daemon(
     args: &Args,
     dialect: &Dialect,
@@ -316,14 +317,10 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Leaves the address in the bundle, where containerd before 2.0 looks for it after a restart.
-fn write_address(bundle: &Path, address: &str) -> Result<(), Error> {
-    let path = bundle.join("address");
-    let temporary = bundle.join(format!(".address-{}", std::process::id()));
-    let mut create = fs::OpenOptions::new();
-    create.write(true).create(true).truncate(true).mode(0o600);
-    create
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(address.as_bytes()))
+fn write_address(folder: &Path, address: &str) -> Result<(), Error> {
+    let path = folder.join("address");
+    let temporary = folder.join(format!(".address-{}", std::process::id()));
+    bundle::write(&temporary, address.as_bytes())
         .and_then(|()| fs::rename(&temporary, &path))
         .map_err(at("write", &path))
 }

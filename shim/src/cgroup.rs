@@ -12,8 +12,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// The control groups that the process `pid` is in, in every hierarchy that is mounted where it usually is.
 ///
-/// A hierarchy in which it is where this shim is, or above, is left out: that group is not the container's, and what
-/// is done to all of its processes would be done to ours.
+/// A hierarchy in which it is where this shim is, or above, is left out: that group is not the container's,
+/// and what is done to all of its processes would be done to ours.
 pub fn of_process(pid: u32) -> io::Result<Cgroup> {
     let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let own = std::fs::read_to_string("/proc/self/cgroup")?;

@@ -8,8 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+use runtime::sys::pidfd;
 use runtime::weak;
 
 use crate::reactor::{Source, clock};
@@ -41,8 +43,8 @@ pub enum Error {
 impl Child {
     /// Starts `command`; the error is that of fork or exec.
     ///
-    /// exec may take as long as the file system likes on which the program is: that is waited for like everything else, at most for
-    /// `limit`. (`Command::spawn` would hold the event loop until then.)
+    /// exec may take as long as the file system likes on which the program is: that is waited for like
+    /// everything else, at most for `limit`. (`Command::spawn` would hold the event loop until then.)
     pub async fn spawn(mut command: Command, setup: ChildSetup, limit: Duration) -> Result<Self, Error> {
         sys::prepare_child(&mut command, setup);
         if weak::off("exec") {
@@ -56,7 +58,8 @@ impl Child {
             let _told = report.write_all(&errno.to_ne_bytes());
             127
         })?;
-        // With them go our copies of the descriptors that were passed, and of the end of the pipe that exec closes.
+        // With them go our copies of the descriptors that were passed, and of the end of the pipe that exec
+        // closes.
         drop((command, report));
         let reader = Source::new(reader)?;
         let mut errno = [0; 4];
@@ -75,8 +78,8 @@ impl Child {
         }
     }
 
-    /// Runs `body` in a forked child, as [`sys::fork`] says. One that could not be watched afterwards (`EMFILE`) is killed:
-    /// nobody would know what it does.
+    /// Runs `body` in a forked child, as [`sys::fork`] says. One that could not be watched afterwards
+    /// (`EMFILE`) is killed: nobody would know what it does.
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
         let pid = sys::fork(body)?;
         // Not reaped yet, so the pid is its own.
@@ -86,7 +89,7 @@ impl Child {
     /// Takes over a child that exists and that nobody has waited for.
     pub fn adopt(pid: i32) -> io::Result<Self> {
         let owned = Cell::new(Some(reaper::own(pid)));
-        Ok(Self { pid, pidfd: Source::watch(sys::pidfd_open(pid)?)?, owned })
+        Ok(Self { pid, pidfd: Source::watch(pidfd::open(pid)?)?, owned })
     }
 
     /// Its process id, which means nothing once it is reaped.
@@ -96,10 +99,10 @@ impl Child {
 
     /// Sends it a signal; false when it has ended.
     pub fn signal(&self, signal: i32) -> io::Result<bool> {
-        match sys::pidfd_send_signal(self.pidfd.as_fd(), signal) {
+        match pidfd::send_signal(self.pidfd.as_fd(), signal) {
             Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
-            Err(error) => Err(error),
+            Err(Errno::ESRCH) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -110,7 +113,8 @@ impl Child {
 
     /// Reaps it after [`ended`](Self::ended).
     ///
-    /// A tracer (criu, a debugger) may reap a dead process before its parent can (ptrace(2)): that is waited for.
+    /// A tracer (criu, a debugger) may reap a dead process before its parent can (ptrace(2)): that is waited
+    /// for.
     pub async fn reap(&self) -> io::Result<Exit> {
         let mut pause = Duration::from_millis(1);
         loop {

@@ -1,7 +1,7 @@
 //! `delete`: cleans up after a shim that is gone.
 //!
-//! containerd calls `delete` for every shim whose connection has ended, also after an orderly end: with nothing left
-//! to do it must be quick. It may find any part missing, and may be called again.
+//! containerd calls `delete` for every shim whose connection has ended, also after an orderly end: with
+//! nothing left to do it must be quick. It may find any part missing, and may be called again.
 
 use std::fs;
 use std::io;
@@ -55,8 +55,8 @@ pub fn delete(args: &Args) -> Result<Vec<u8>, Error> {
     Ok(response.encode_to_vec())
 }
 
-/// The bundle of the container: named, or beside the working directory, which is that of a container of the same
-/// group.
+/// The bundle of the container: named, or beside the working directory, which is that of a container of the
+/// same group.
 fn bundle(args: &Args) -> io::Result<PathBuf> {
     if !args.bundle.is_empty() {
         return Ok(PathBuf::from(&args.bundle));

@@ -15,9 +15,10 @@ use crate::stdio::Prepared;
 use crate::ttrpc::{Code, Status};
 
 /// Whether a container is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Freeze {
     /// Its processes run.
+    #[default]
     No,
     /// It is being frozen.
     Pausing,
@@ -49,6 +50,13 @@ pub struct Container {
     pub oom: RefCell<Option<OomWatch>>,
     /// Who listens for them.
     pub oom_task: Cell<Option<TaskId>>,
+    /// The rest of what changes, by its methods alone.
+    pub life: Life,
+}
+
+/// Where a container is in its life.
+#[derive(Default)]
+pub struct Life {
     cgroup: RefCell<Option<Rc<Cgroup>>>,
     execs: RefCell<BTreeMap<String, Rc<Process>>>,
     freeze: Cell<Freeze>,
@@ -60,55 +68,11 @@ pub struct Container {
     changed: Condition,
 }
 
-/// What a container is made of.
-pub struct Parts {
-    /// See [`Container::id`].
-    pub id: String,
-    /// See [`Container::bundle`].
-    pub bundle: PathBuf,
-    /// See [`Container::runtime`].
-    pub runtime: Runtime,
-    /// See [`Container::io_owner`].
-    pub io_owner: (u32, u32),
-    /// See [`Container::criu_work`].
-    pub criu_work: PathBuf,
-    /// See [`Container::init`].
-    pub init: Rc<Process>,
-    /// See [`Container::rootfs`].
-    pub rootfs: Option<PathBuf>,
-    /// See [`Container::own_pid_namespace`].
-    pub own_pid_namespace: bool,
-}
-
 impl Container {
-    /// A container whose first process is created.
-    pub fn new(parts: Parts) -> Rc<Self> {
-        Rc::new(Self {
-            id: parts.id,
-            bundle: parts.bundle,
-            runtime: parts.runtime,
-            io_owner: parts.io_owner,
-            criu_work: parts.criu_work,
-            init: parts.init,
-            rootfs: parts.rootfs,
-            own_pid_namespace: parts.own_pid_namespace,
-            restore: RefCell::default(),
-            cgroup: RefCell::default(),
-            oom: RefCell::default(),
-            oom_task: Cell::new(None),
-            execs: RefCell::default(),
-            freeze: Cell::new(Freeze::No),
-            running: Cell::new(0),
-            init_gone: Cell::new(false),
-            busy: Cell::new(false),
-            changed: Condition::new(),
-        })
-    }
-
-    /// Waits for the right to change the container as a whole. Questions and signals need no such right, so that they
-    /// are answered while an operation is stuck.
+    /// Waits for the right to change the container as a whole. Questions and signals need no such right, so
+    /// that they are answered while an operation is stuck.
     pub async fn lock(self: &Rc<Self>) -> Busy {
-        self.changed.until(|| !self.busy.replace(true)).await;
+        self.life.changed.until(|| !self.life.busy.replace(true)).await;
         Busy(Rc::clone(self))
     }
 
@@ -117,18 +81,18 @@ impl Container {
         if exec_id.is_empty() {
             return Ok(Rc::clone(&self.init));
         }
-        let found = self.execs.borrow().get(exec_id).cloned();
+        let found = self.life.execs.borrow().get(exec_id).cloned();
         found.ok_or_else(|| Status::not_found(format!("process does not exist {exec_id}")))
     }
 
     /// Every executed process.
     pub fn execs(&self) -> Vec<Rc<Process>> {
-        self.execs.borrow().values().cloned().collect()
+        self.life.execs.borrow().values().cloned().collect()
     }
 
     /// Adds an executed process, unless its id is taken.
     pub fn add_exec(&self, process: &Rc<Process>) -> Result<(), Status> {
-        let mut execs = self.execs.borrow_mut();
+        let mut execs = self.life.execs.borrow_mut();
         if execs.contains_key(&process.id) {
             return Err(Status::new(Code::AlreadyExists, format!("id {}", process.id)));
         }
@@ -138,53 +102,53 @@ impl Container {
 
     /// Forgets an executed process.
     pub fn remove_exec(&self, exec_id: &str) {
-        self.execs.borrow_mut().remove(exec_id);
+        self.life.execs.borrow_mut().remove(exec_id);
     }
 
     /// Counts a process that is being started; fails when the container is at its end.
     pub fn begin_exec(&self) -> Result<(), Status> {
-        if self.init_gone.get() {
+        if self.life.init_gone.get() {
             let message = format!("container {} init process is not running", self.id);
             return Err(Status::failed_precondition(message));
         }
-        self.running.set(self.running.get() + 1);
+        self.life.running.set(self.life.running.get() + 1);
         Ok(())
     }
 
     /// A started process has ended, or could not be started.
     pub fn end_exec(&self) {
-        self.running.set(self.running.get().saturating_sub(1));
-        self.changed.changed();
+        self.life.running.set(self.life.running.get().saturating_sub(1));
+        self.life.changed.changed();
     }
 
     /// Waits until no executed process is left.
     pub async fn execs_ended(&self) {
-        self.changed.until(|| self.running.get() == 0).await;
+        self.life.changed.until(|| self.life.running.get() == 0).await;
     }
 
     /// The first process is dead.
     pub fn set_init_gone(&self) {
-        self.init_gone.set(true);
+        self.life.init_gone.set(true);
     }
 
     /// Whether it is frozen.
     pub fn freeze(&self) -> Freeze {
-        self.freeze.get()
+        self.life.freeze.get()
     }
 
     /// It is frozen or not.
     pub fn set_freeze(&self, freeze: Freeze) {
-        self.freeze.set(freeze);
+        self.life.freeze.set(freeze);
     }
 
     /// Its control groups, once it has some.
     pub fn cgroup(&self) -> Option<Rc<Cgroup>> {
-        self.cgroup.borrow().clone()
+        self.life.cgroup.borrow().clone()
     }
 
     /// Its control groups have been found.
     pub fn set_cgroup(&self, cgroup: Cgroup) {
-        self.cgroup.replace(Some(Rc::new(cgroup)));
+        self.life.cgroup.replace(Some(Rc::new(cgroup)));
     }
 
     /// Nobody listens for out-of-memory kills any more.
@@ -197,7 +161,7 @@ impl Container {
 
     /// The state of one of its processes, as State reports it.
     pub fn state_of(&self, process: &Process) -> WireState {
-        match (process.state(), self.freeze.get()) {
+        match (process.state(), self.life.freeze.get()) {
             (State::Created | State::Running, Freeze::Pausing) => WireState::Pausing,
             (State::Created | State::Running, Freeze::Paused) => WireState::Paused,
             (state, _) => state.to_wire(),
@@ -206,7 +170,7 @@ impl Container {
 
     /// Fails unless the first process runs and is not frozen; `verb` names what was to be done.
     pub fn must_run(&self, verb: &str) -> Result<(), Status> {
-        let state = match (self.init.state(), self.freeze.get()) {
+        let state = match (self.init.state(), self.life.freeze.get()) {
             (State::Running, Freeze::No) => return Ok(()),
             (State::Running, _) => "paused",
             (state, _) => state.name(),
@@ -220,7 +184,7 @@ pub struct Busy(Rc<Container>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.set(false);
-        self.0.changed.changed();
+        self.0.life.busy.set(false);
+        self.0.life.changed.changed();
     }
 }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{UnixAddr, getsockname};
 
+use runtime::sys::process::set_subreaper;
 use runtime::weak;
 
 use crate::args::Args;
@@ -20,12 +22,13 @@ use crate::service::Service;
 use crate::ttrpc::server;
 use crate::{log, reaper, sys};
 
-/// A shim without containers and without a connection ends by itself after this time: nobody knows it any more, or
-/// containerd has died between `start` and Create. The variable `CORTEN_SHIM_IDLE_EXIT` gives another time in seconds.
+/// A shim without containers and without a connection ends by itself after this time: nobody knows it any
+/// more, or containerd has died between `start` and Create. The variable `CORTEN_SHIM_IDLE_EXIT` gives
+/// another time in seconds.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// A shim without containers that is connected and was not asked for anything ends by itself after this time: its
-/// Shutdown was lost.
+/// A shim without containers that is connected and was not asked for anything ends by itself after this time:
+/// its Shutdown was lost.
 const UNUSED: Duration = Duration::from_secs(600);
 
 /// How much freed memory the allocator may keep.
@@ -68,7 +71,7 @@ pub fn serve(args: &Args) -> Result<(), Error> {
     if !weak::off("root") {
         std::env::set_current_dir("/").map_err(setup("change to /"))?;
     }
-    sys::become_subreaper().map_err(setup("become the parent of orphans"))?;
+    set_subreaper().map_err(|errno| setup("become the parent of orphans")(errno.into()))?;
     let signals = block_signals().map_err(setup("block signals"))?;
     let open_files = raise_open_files().map_err(setup("raise the limit of open files"))?;
     let ttrpc = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
@@ -103,7 +106,8 @@ async fn run(
         }
     });
     service.stopped().await;
-    // From now on a `start` of this group makes a new shim, whose socket has the same name: this is done once.
+    // From now on a `start` of this group makes a new shim, whose socket has the same name: this is done
+    // once.
     let _gone = std::fs::remove_file(&socket);
     publisher.flushed(FLUSH_LIMIT).await;
     Ok(())
@@ -126,11 +130,11 @@ fn block_signals() -> io::Result<SignalFd> {
 
 /// Allows as many descriptors as the hard limit does, and returns the soft limit that children get back.
 fn raise_open_files() -> io::Result<Option<u64>> {
-    let (soft, hard) = sys::open_files_limit()?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= hard {
         return Ok(None);
     }
-    sys::set_open_files_soft(hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(Some(soft))
 }
 

@@ -2,9 +2,9 @@
 //!
 //! (Twice only when containerd dies between taking an event and saying so; its clients expect that.)
 //!
-//! Events wait in a queue while containerd is away, and are sent when it is back. Those that a client cannot find out
-//! otherwise, exits, deletions and out-of-memory kills, are never dropped; of the others the oldest go first when the
-//! queue is long.
+//! Events wait in a queue while containerd is away, and are sent when it is back. Those that a client cannot
+//! find out otherwise, exits, deletions and out-of-memory kills, are never dropped; of the others the oldest
+//! go first when the queue is long.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

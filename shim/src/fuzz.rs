@@ -1,8 +1,8 @@
-//! What the fuzz targets of this crate check: whatever a peer, a runtime or a file says is understood or refused, and
-//! what is understood keeps its promises.
+//! What the fuzz targets of this crate check: whatever a peer, a runtime or a file says is understood or
+//! refused, and what is understood keeps its promises.
 //!
-//! Compiled for fuzzers (`shim/fuzz`) and for this crate's own tests, which run the same checks on the corpora and on a
-//! bounded number of changed inputs.
+//! Compiled for fuzzers (`shim/fuzz`) and for this crate's own tests, which run the same checks on the
+//! corpora and on a bounded number of changed inputs.
 
 #![expect(clippy::expect_used, reason = "a check fails by a panic")]
 
@@ -15,8 +15,8 @@ use crate::ttrpc::frame::{Decoder, encode};
 use crate::{bootstrap, mount, oci, stdio};
 use prost::Message;
 
-/// Bytes of a peer, in pieces: the decoder takes any, keeps no more than arrived, and what it takes apart can be put
-/// together again.
+/// Bytes of a peer, in pieces: the decoder takes any, keeps no more than arrived, and what it takes apart can
+/// be put together again.
 pub fn frame(input: &[u8]) {
     let Some((size, bytes)) = input.split_first() else { return };
     let mut decoder = Decoder::default();

@@ -1,7 +1,7 @@
 //! Work that may block, done in a process of its own with a deadline: mounting, unmounting, removing trees.
 //!
-//! The helper is a fork of the shim without its descriptors. When it does not come back it is killed and, if the
-//! kernel does not let it die, left behind: the event loop never waits for a disk.
+//! The helper is a fork of the shim without its descriptors. When it does not come back it is killed and, if
+//! the kernel does not let it die, left behind: the event loop never waits for a disk.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,15 +1,15 @@
 //! The shim's log: lines in the form of containerd's own, written to the `log` pipe of the first bundle.
 //!
-//! Writing never blocks and never fails: when nobody reads and the pipe is full, the line is lost, for a shim that
-//! waits for its log is worse than one without.
+//! Writing never blocks and never fails: when nobody reads and the pipe is full, the line is lost, for a shim
+//! that waits for its log is worse than one without.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::SystemTime;
 
+use runtime::time::stamp_nanos;
 use runtime::weak;
 
 thread_local! {
@@ -62,7 +62,7 @@ fn line(level: &str, message: &str) {
         // Busy when writing a line is what has panicked.
         let Ok(mut output) = output.try_borrow_mut() else { return };
         if let Some(file) = output.as_mut() {
-            let now = crate::time::rfc3339(SystemTime::now());
+            let now = stamp_nanos();
             let text =
                 format!("time=\"{now}\" level={level} msg={message:?} runtime=io.containerd.corten.v2\n");
             // A full pipe, or one without a reader: the line is lost.

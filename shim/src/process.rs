@@ -1,4 +1,5 @@
-//! One process of a container: its first one, or one that was executed in it. State only; the service does the work.
+//! One process of a container: its first one, or one that was executed in it. State only; the service does
+//! the work.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,10 +13,10 @@ use crate::stdio::{Io, Stdio};
 /// Where a process is in its life.
 ///
 /// ```text
-/// created ─► running ─► stopped ─► deleted       (a created process may stop or be deleted without having run)
+/// created ─► running ─► stopped ─► deleted
 /// ```
 ///
-/// Being paused is a state of the container.
+/// A created process may stop or be deleted without having run. Being paused is a state of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is known, and waits to be started.

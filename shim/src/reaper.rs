@@ -1,10 +1,11 @@
 //! Who may reap which child.
 //!
-//! The shim is the parent of processes it has started, of container processes that a runtime has started and left to
-//! it, and of orphans that nobody expects. The first two are *owned*: whoever owns one reaps it through its pidfd, and
-//! nobody else does, so that an exit can neither be lost nor be taken for that of a later process with the same pid.
-//! Orphans are reaped here. While a runtime is starting a process, a dead child that nobody owns may be that very
-//! process, whose pid is not known yet: it is left alone until every launch that it could belong to is over.
+//! The shim is the parent of processes it has started, of container processes that a runtime has started and
+//! left to it, and of orphans that nobody expects. The first two are *owned*: whoever owns one reaps it
+//! through its pidfd, and nobody else does, so that an exit can neither be lost nor be taken for that of a
+//! later process with the same pid. Orphans are reaped here. While a runtime is starting a process, a dead
+//! child that nobody owns may be that very process, whose pid is not known yet: it is left alone until every
+//! launch that it could belong to is over.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,8 @@ impl Reaper {
     }
 
     fn scan(&self) {
-        // Needs CONFIG_PROC_CHILDREN, which every distribution sets; without it orphans wait for a quiet moment.
+        // Needs CONFIG_PROC_CHILDREN, which every distribution sets; without it orphans wait for a quiet
+        // moment.
         let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
         let mut still_there = BTreeSet::new();
         for pid in children.split_ascii_whitespace().filter_map(|word| word.parse().ok()) {

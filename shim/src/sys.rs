@@ -1,14 +1,17 @@
-//! The shim's only unsafe code: system calls that neither the standard library nor `nix` offers safely.
+//! The shim's only unsafe code: system calls that neither the standard library, `nix` nor [`runtime::sys`]
+//! offers safely.
 //!
 //! Everything here is a thin wrapper: arguments in, `io::Result` out, file descriptors owned. No policy.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Pid, setpgid};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,8 @@ fn to_fd(result: libc::c_long) -> io::Result<OwnedFd> {
 pub fn inherited_fd(raw: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD only reads the descriptor table.
     check(unsafe { libc::fcntl(raw, libc::F_GETFD) }.into())?;
-    // SAFETY: open (checked above) and, by this function's contract, not owned by anything else in this process.
+    // SAFETY: open (checked above) and, by this function's contract, not owned by anything else in this
+    // process.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     // SAFETY: F_SETFD with FD_CLOEXEC changes a flag of a descriptor that we own.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
@@ -44,7 +48,8 @@ pub fn inherited_fd(raw: RawFd) -> io::Result<OwnedFd> {
 
 /// Takes ownership of a descriptor that has just been received in a message.
 pub fn received_fd(raw: RawFd) -> OwnedFd {
-    // SAFETY: the kernel put it into our table for this one message; the caller has it from there and nowhere else.
+    // SAFETY: the kernel put it into our table for this one message; the caller has it from there and nowhere
+    // else.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
@@ -53,22 +58,6 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let none = std::ptr::null_mut();
     // SAFETY: null address pointers mean that the peer's address is not wanted.
     to_fd(unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), libc::SOCK_CLOEXEC) }.into())
-}
-
-/// `pidfd_open(2)`, Linux 5.3: a descriptor that becomes readable when the process has ended.
-///
-/// `pid` must be our child and not yet waited for, or the number may already belong to another process.
-pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: two integers; the result is a new close-on-exec descriptor or an error.
-    to_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
-/// `pidfd_send_signal(2)`: sends any signal number, real-time ones included.
-pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let no_info: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: a null siginfo asks the kernel to fill it in as kill(2) does.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) })?;
-    Ok(())
 }
 
 /// `kill(2)` with any signal number. A negative pid names a process group.
@@ -112,12 +101,15 @@ pub fn peek_pid(pid: i32) -> io::Result<Option<Exit>> {
     wait(libc::P_PID, pid.cast_unsigned(), libc::WNOWAIT)
 }
 
-/// Runs `body` in a forked child and returns the child's pid; the child ends with the code that `body` returns.
+/// Runs `body` in a forked child and returns the child's pid; the child ends with the code that `body`
+/// returns.
 ///
-/// The child has a copy of the whole process, so `body` must neither return to the event loop nor use its epoll
-/// descriptor. Safe only because the shim never has a second thread: no lock can be held by somebody who is gone.
+/// The child has a copy of the whole process, so `body` must neither return to the event loop nor use its
+/// epoll descriptor. Safe only because the shim never has a second thread: no lock can be held by somebody
+/// who is gone.
 pub fn fork(body: impl FnOnce() -> i32) -> io::Result<i32> {
-    // SAFETY: this process is single-threaded (a rule of the crate), so the child may allocate and take locks.
+    // SAFETY: this process is single-threaded (a rule of the crate), so the child may allocate and take
+    // locks.
     let pid = check(unsafe { libc::fork() }.into())?;
     if pid == 0 {
         let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(70);
@@ -127,12 +119,11 @@ pub fn fork(body: impl FnOnce() -> i32) -> io::Result<i32> {
     i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Prepares a forked child for work of its own: it dies with the shim, has default signal handling, a process group
-/// of its own, and none of the shim's descriptors except `keep`.
+/// Prepares a forked child for work of its own: it dies with the shim, has default signal handling, a process
+/// group of its own, and none of the shim's descriptors except `keep`.
 pub fn detach_helper(parent: i32, keep: BorrowedFd<'_>) -> io::Result<()> {
     default_child_state(parent)?;
-    // SAFETY: integers only; the child leads its own group so that its children can be signalled with it.
-    check(unsafe { libc::setpgid(0, 0) }.into())?;
+    lead_group()?;
     let keep = keep.as_raw_fd().cast_unsigned();
     if keep > 3 {
         // SAFETY: closing descriptors that this child never uses again; it ends with `_exit`.
@@ -143,21 +134,27 @@ pub fn detach_helper(parent: i32, keep: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Prepares a forked child for a command: as [`detach_helper`], with `streams` as standard input, output and error.
+/// Prepares a forked child for a command: as [`detach_helper`], with `streams` as standard input, output and
+/// error.
 pub fn become_command(parent: i32, streams: &[OwnedFd; 3], open_files: Option<u64>) -> io::Result<()> {
     default_child_state(parent)?;
-    // SAFETY: integers only.
-    check(unsafe { libc::setpgid(0, 0) }.into())?;
+    lead_group()?;
     if let Some(soft) = open_files {
         set_open_files_soft(soft)?;
     }
     for (target, stream) in (0..).zip(streams) {
-        // SAFETY: replaces a standard stream of this child; the sources are all above 2, where the shim has its own.
+        // SAFETY: replaces a standard stream of this child; the sources are all above 2, where the shim has
+        // its own.
         check(unsafe { libc::dup2(stream.as_raw_fd(), target) }.into())?;
     }
     // SAFETY: closing descriptors that this child never uses again; it ends with `_exit`.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) })?;
     Ok(())
+}
+
+/// Makes a child the leader of its own process group, so that its children can be signalled with it.
+fn lead_group() -> io::Result<()> {
+    Ok(setpgid(Pid::this(), Pid::this())?)
 }
 
 /// Async-signal-safe: default SIGPIPE, nothing blocked, SIGKILL when `parent` ends.
@@ -200,8 +197,7 @@ pub fn prepare_child(command: &mut Command, setup: ChildSetup) {
     let in_child = move || {
         default_child_state(parent)?;
         if setup.own_group {
-            // SAFETY: integers only.
-            check(unsafe { libc::setpgid(0, 0) }.into())?;
+            lead_group()?;
         }
         if let Some(soft) = setup.open_files {
             set_open_files_soft(soft)?;
@@ -211,7 +207,8 @@ pub fn prepare_child(command: &mut Command, setup: ChildSetup) {
         }
         pass_descriptors(&setup.pass)
     };
-    // SAFETY: the closure makes system calls only: no allocation, no lock, nothing of the parent's event loop.
+    // SAFETY: the closure makes system calls only: no allocation, no lock, nothing of the parent's event
+    // loop.
     unsafe { command.pre_exec(in_child) };
 }
 
@@ -233,8 +230,9 @@ fn pass_descriptors(fds: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the allocator give memory back: large blocks are mapped by themselves and go when they are freed, and a free
-/// end of the heap is returned when it is more than this many bytes. (mallopt(3); its defaults grow with use.)
+/// Has the allocator give memory back: large blocks are mapped by themselves and go when they are freed, and
+/// a free end of the heap is returned when it is more than this many bytes. (mallopt(3); its defaults grow
+/// with use.)
 pub fn keep_heap_small(bytes: i32) {
     // SAFETY: takes integers and changes parameters of the allocator; a refusal changes nothing.
     unsafe {
@@ -251,44 +249,26 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Gives back what is not in use: free memory of the heap, and the mapping of code that has not run of late. Code is
-/// mapped again, from the page cache, when it runs.
+/// Gives back what is not in use: free memory of the heap, and the mapping of code that has not run of late.
+/// Code is mapped again, from the page cache, when it runs.
 pub fn give_memory_back() {
     let (start, end) = (&raw const __executable_start, &raw const etext);
     let page = 4095;
     let start = start.map_addr(|address| (address + page) & !page);
     let length = (end.addr() & !page).saturating_sub(start.addr());
-    // SAFETY: the range is whole pages of read-only mappings of the program's file; dropping such pages loses nothing,
-    // for they come back unchanged when they are touched. malloc_trim changes nothing that is in use.
+    // SAFETY: the range is whole pages of read-only mappings of the program's file; dropping such pages loses
+    // nothing, for they come back unchanged when they are touched. malloc_trim changes nothing that is in
+    // use.
     unsafe {
         libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED);
         libc::malloc_trim(0);
     }
 }
 
-/// The soft and hard limit of open files.
-pub fn open_files_limit() -> io::Result<(u64, u64)> {
-    // SAFETY: an all-zero rlimit is valid and getrlimit fills it.
-    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
-    // SAFETY: `limit` is writable for the duration of the call.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }.into())?;
-    Ok((limit.rlim_cur, limit.rlim_max))
-}
-
-/// Sets the soft limit of open files, leaving the hard one.
-pub fn set_open_files_soft(soft: u64) -> io::Result<()> {
-    let (_, hard) = open_files_limit()?;
-    let limit = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
-    // SAFETY: reads `limit` only.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }.into())?;
-    Ok(())
-}
-
-/// Becomes the parent of orphaned descendants (`PR_SET_CHILD_SUBREAPER`).
-pub fn become_subreaper() -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())?;
-    Ok(())
+/// Sets the soft limit of open files, or as much as the hard one allows.
+fn set_open_files_soft(soft: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
 }
 
 /// Gives this process group a core-scheduling cookie of its own (`PR_SCHED_CORE_CREATE`, Linux 5.14).
@@ -317,88 +297,6 @@ pub fn has_input(pipe: BorrowedFd<'_>) -> bool {
     // SAFETY: FIONREAD writes one int to the pointer.
     let asked = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut bytes) };
     asked == 0 && bytes > 0
-}
-
-/// Sets the size of a terminal in characters (`TIOCSWINSZ`).
-pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCSWINSZ reads one winsize from the pointer.
-    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }.into())?;
-    Ok(())
-}
-
-/// `fsopen(2)`: begins the configuration of a new filesystem of the given type (Linux 5.2).
-pub fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
-    // SAFETY: a NUL-terminated string and flags.
-    to_fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })
-}
-
-/// `fsconfig(2)`: sets `key`, to `value` or as a flag.
-pub fn fsconfig(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> io::Result<()> {
-    let (command, value) = match value {
-        Some(value) => (libc::FSCONFIG_SET_STRING, value.as_ptr()),
-        None => (libc::FSCONFIG_SET_FLAG, std::ptr::null()),
-    };
-    // SAFETY: strings are NUL-terminated; a flag takes a null value.
-    check(unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0)
-    })?;
-    Ok(())
-}
-
-/// `fsconfig(2)` with `FSCONFIG_CMD_CREATE`, then `fsmount(2)`: the configured filesystem as a detached mount.
-pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> io::Result<OwnedFd> {
-    let null: *const libc::c_char = std::ptr::null();
-    // SAFETY: FSCONFIG_CMD_CREATE takes neither key nor value.
-    check(unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), libc::FSCONFIG_CMD_CREATE, null, null, 0)
-    })?;
-    // SAFETY: integers only.
-    to_fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes) })
-}
-
-/// Attaches a detached mount at `target` (`move_mount(2)`, Linux 5.2).
-pub fn attach_mount(mount: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
-    // SAFETY: both paths are NUL-terminated; the empty one with F_EMPTY_PATH means the descriptor itself.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            target.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    })?;
-    Ok(())
-}
-
-/// A detached copy of the mount tree at `path` (`open_tree(2)` with `OPEN_TREE_CLONE`, Linux 5.2).
-pub fn clone_tree(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
-    let recursive = if recursive { libc::AT_RECURSIVE.cast_unsigned() } else { 0 };
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | recursive;
-    // SAFETY: a NUL-terminated path and flags.
-    to_fd(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
-}
-
-/// Maps the owners of a detached mount through a user namespace (`mount_setattr(2)`, Linux 5.12).
-pub fn idmap_mount(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: an all-zero mount_attr is a valid value of that plain C struct.
-    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attr.attr_set = libc::MOUNT_ATTR_IDMAP;
-    attr.userns_fd = u64::try_from(user_namespace.as_raw_fd()).unwrap_or(u64::MAX);
-    // SAFETY: the empty path with AT_EMPTY_PATH means the descriptor; `attr` is readable with the size given.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &attr,
-            size_of_val(&attr),
-        )
-    })?;
-    Ok(())
 }
 
 /// `ioctl(2)` with an integer argument, for the loop device's requests.

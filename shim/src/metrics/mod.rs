@@ -1,4 +1,5 @@
-//! What a container uses, as containerd's metrics: one kind of message for hosts with v1 hierarchies, one for v2.
+//! What a container uses, as containerd's metrics: one kind of message for hosts with v1 hierarchies, one for
+//! v2.
 
 mod v1;
 mod v2;

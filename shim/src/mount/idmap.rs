@@ -11,13 +11,16 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::pipe2;
+use runtime::sys::fd::cwd;
+use runtime::sys::mount::{idmap, open_tree};
 
 use super::{Error, attach, c_path};
 use crate::sys;
 
 /// Makes a user namespace with the given maps: `container:host:count`, several with commas.
 ///
-/// A namespace exists through a process: one is forked, mapped from outside, and killed once the namespace is open.
+/// A namespace exists through a process: one is forked, mapped from outside, and killed once the namespace is
+/// open.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
     let (ready_read, ready_write) = pipe2(OFlag::O_CLOEXEC)?;
     let parent = nix::unistd::getpid();
@@ -51,8 +54,8 @@ fn open_mapped(pid: i32, ready: &OwnedFd, uids: &str, gids: &str) -> io::Result<
 
 /// A detached copy of what is mounted at `path`, with its owners mapped.
 pub(super) fn mapped_copy(path: &Path, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let copy = sys::clone_tree(&c_path(path)?, false)?;
-    sys::idmap_mount(copy.as_fd(), namespace)?;
+    let copy = open_tree(cwd(), &c_path(path)?, libc::OPEN_TREE_CLONE)?;
+    idmap(copy.as_fd(), false, namespace)?;
     Ok(copy)
 }
 

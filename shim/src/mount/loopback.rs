@@ -10,8 +10,8 @@ use crate::sys;
 /// Somebody else may take the free device first; so often is another one asked for.
 const ATTEMPTS: u32 = 100;
 
-/// Attaches `backing` to a free loop device and returns the device's path. The device detaches itself when the mount
-/// is gone; keep the file open until it is mounted.
+/// Attaches `backing` to a free loop device and returns the device's path. The device detaches itself when
+/// the mount is gone; keep the file open until it is mounted.
 pub(super) fn attach(backing: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
     let file = OpenOptions::new().read(true).write(!read_only).open(backing)?;

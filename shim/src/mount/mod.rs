@@ -1,7 +1,7 @@
 //! Mounting and unmounting a container's root filesystem as containerd asks for it.
 //!
-//! Everything here blocks and changes the working directory: it runs in a [helper](crate::helper) process only.
-//! containerd's own `mount.All` and `mount.UnmountRecursive` define what the messages mean.
+//! Everything here blocks and changes the working directory: it runs in a [helper](crate::helper) process
+//! only. containerd's own `mount.All` and `mount.UnmountRecursive` define what the messages mean.
 
 mod fuse;
 mod idmap;
@@ -18,9 +18,10 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use runtime::child::rootfs::unescape;
+use runtime::sys::fd::cwd;
+use runtime::sys::mount::move_mount_to;
 
 use crate::proto::types::Mount;
-use crate::sys;
 use options::Options;
 
 /// The kernel takes one page of options, and containerd keeps clear of its end.
@@ -162,7 +163,8 @@ fn plain(source: &Path, target: &Path, kind: &str, flags: MsFlags, data: &str) -
 /// Unmounts everything on and below `rootfs`. Nothing mounted, or no such directory, is fine.
 pub fn unmount_all(rootfs: &Path, lazily: bool) -> Result<(), Error> {
     let flags = MntFlags::UMOUNT_NOFOLLOW | if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-    // Nearly always there is exactly one mount, or one after the other at the same place: no table needs to be read.
+    // Nearly always there is exactly one mount, or one after the other at the same place: no table needs to
+    // be read.
     loop {
         match umount2(rootfs, flags) {
             Ok(()) => {}
@@ -205,7 +207,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// Attaches a detached mount.
 fn attach(mount: impl AsFd, target: &Path) -> io::Result<()> {
-    sys::attach_mount(mount.as_fd(), &c_path(target)?)
+    Ok(move_mount_to(mount.as_fd(), cwd(), &c_path(target)?)?)
 }
 
 impl Mount {

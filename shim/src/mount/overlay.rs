@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, umount2};
+use runtime::sys::mount::{fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen};
 
 use super::options::Options;
 use super::{Error, MAX_DATA, attach, idmap, plain};
-use crate::sys;
 
 const LOWER: &str = "lowerdir=";
 
@@ -60,22 +60,25 @@ pub(super) fn shorten(data: &[String]) -> Option<(PathBuf, String)> {
     Some((folder.to_owned(), options.collect::<Vec<_>>().join(",")))
 }
 
-/// Gives the kernel every layer by itself (`lowerdir+`, Linux 6.5): the number of layers is not limited by a page.
+/// Gives the kernel every layer by itself (`lowerdir+`, Linux 6.5): the number of layers is not limited by a
+/// page.
 fn one_by_one(options: &Options, target: &Path) -> io::Result<()> {
-    let context = sys::fsopen(c"overlay")?;
+    let context = fsopen(c"overlay")?;
+    let context = context.as_fd();
     let text = |text: &str| CString::new(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     for option in &options.data {
         match option.split_once('=') {
             Some(("lowerdir", layers)) => {
                 for layer in layers.split(':') {
-                    sys::fsconfig(context.as_fd(), c"lowerdir+", Some(&text(layer)?))?;
+                    fsconfig_string(context, c"lowerdir+", &text(layer)?)?;
                 }
             }
-            Some((key, value)) => sys::fsconfig(context.as_fd(), &text(key)?, Some(&text(value)?))?,
-            None => sys::fsconfig(context.as_fd(), &text(option)?, None)?,
+            Some((key, value)) => fsconfig_string(context, &text(key)?, &text(value)?)?,
+            None => fsconfig_flag(context, &text(option)?)?,
         }
     }
-    attach(sys::fsmount(context.as_fd(), attributes(options.flags))?, target)
+    fsconfig_create(context)?;
+    attach(fsmount(context, attributes(options.flags))?, target)
 }
 
 /// The flags of mount(2) as those of fsmount(2).
@@ -92,8 +95,8 @@ fn attributes(flags: MsFlags) -> u64 {
     table.iter().filter(|(flag, _)| flags.contains(*flag)).fold(0, |all, (_, attribute)| all | attribute)
 }
 
-/// Replaces every lower directory by a mount of it whose owners are mapped, beside `target`. Their directories are in
-/// `temporary` however this ends.
+/// Replaces every lower directory by a mount of it whose owners are mapped, beside `target`. Their
+/// directories are in `temporary` however this ends.
 fn map_lower(
     options: &mut Options,
     namespace: &OwnedFd,

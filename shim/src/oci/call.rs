@@ -121,7 +121,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Standard input, output and error of the runtime. What it prints goes to the process it starts, or to us.
+    /// Standard input, output and error of the runtime. What it prints goes to the process it starts, or to
+    /// us.
     fn streams(&mut self, printed: &OwnedFd) -> io::Result<[OwnedFd; 3]> {
         let null = || OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from);
         let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
@@ -161,7 +162,8 @@ impl<'a> Call<'a> {
         Child::spawn(command, setup, self.limit).await
     }
 
-    /// Runs a command of the runtime that is built in, one that enters no container, in a fork of this process.
+    /// Runs a command of the runtime that is built in, one that enters no container, in a fork of this
+    /// process.
     fn start_here(&self, args: Vec<OsString>, streams: &[OwnedFd; 3]) -> io::Result<Child> {
         let shim = std::process::id().cast_signed();
         Child::fork(|| {
@@ -198,7 +200,8 @@ fn read_back(file: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The best account of a failure: the last error in the runtime's log, else what it printed, else its exit status.
+/// The best account of a failure: the last error in the runtime's log, else what it printed, else its exit
+/// status.
 fn explain(log: &Path, printed: &[u8], status: u32) -> String {
     if weak::off("reasons") {
         return format!("exit status {status}");

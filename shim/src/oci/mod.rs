@@ -1,9 +1,9 @@
 //! Calling the OCI runtime: its command line, its errors, and a deadline for every call.
 //!
-//! Corten's runtime is part of this program. What enters a container (create, exec, restore) runs as this program
-//! executed again, with a clean address space; what only changes files or state runs in a fork; what is one system
-//! call happens right here. `BinaryName` puts another runtime in its place, which is called with the command line
-//! that go-runc gives runc.
+//! Corten's runtime is part of this program. What enters a container (create, exec, restore) runs as this
+//! program executed again, with a clean address space; what only changes files or state runs in a fork; what
+//! is one system call happens right here. `BinaryName` puts another runtime in its place, which is called
+//! with the command line that go-runc gives runc.
 
 mod call;
 #[cfg(any(test, fuzzing))]
@@ -75,16 +75,6 @@ pub enum Error {
         what: &'static str,
         /// How long it was given.
         limit: Duration,
-    },
-    /// A file that the runtime was to write or read.
-    #[error("{what}: {path}: {source}", path = path.display())]
-    File {
-        /// What was asked for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
     },
 }
 
@@ -407,12 +397,12 @@ impl Runtime {
 
     /// `features`: what the runtime can do, as the JSON text of the OCI features document.
     pub async fn features(&self, limit: Duration) -> Result<Vec<u8>, Error> {
-        self.entering("OCI runtime features failed", limit).bare().arg("features").output().await
+        self.call("OCI runtime features failed", limit).bare().arg("features").output().await
     }
 }
 
-/// Whether a path leads to the file that this process was executed from: Docker before 24 can select a runtime by its
-/// path only, and a link named `corten` to this program is one.
+/// Whether a path leads to the file that this process was executed from: Docker before 24 can select a
+/// runtime by its path only, and a link named `corten` to this program is one.
 fn is_this_program(path: &Path) -> bool {
     let identity = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
     match (identity(path), identity(Path::new("/proc/self/exe"))) {

@@ -1,8 +1,9 @@
-//! The runtime options of a container: decoded from what containerd, Docker or CRI send, and kept in the bundle.
+//! The runtime options of a container: decoded from what containerd, Docker or CRI send, and kept in the
+//! bundle.
 //!
-//! Several kinds of message arrive: `containerd.runc.v1.Options` from callers that know the runtime as runc's, and
-//! `runtimeoptions.v1.Options` with a TOML text from everybody else; clients of containerd 1.6 also send the options of
-//! its first runtime, `containerd.linux.runc`. All end in one [`RuntimeOptions`].
+//! Several kinds of message arrive: `containerd.runc.v1.Options` from callers that know the runtime as
+//! runc's, and `runtimeoptions.v1.Options` with a TOML text from everybody else; clients of containerd 1.6
+//! also send the options of its first runtime, `containerd.linux.runc`. All end in one [`RuntimeOptions`].
 
 mod toml;
 
@@ -90,8 +91,8 @@ const KEYS: [&str; 11] = [
     "SystemdCgroup",
 ];
 
-/// What a container's runtime is and how it is called. The JSON form is that of `options.json` in the bundle, which
-/// other shims of containerd read and write too.
+/// What a container's runtime is and how it is called. The JSON form is that of `options.json` in the bundle,
+/// which other shims of containerd read and write too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuntimeOptions {
@@ -194,27 +195,19 @@ impl RuntimeOptions {
             "TypeUrl" | "ConfigPath" | "ConfigBody" => return Ok(()),
             _ => return Err(Error::Unknown(key.to_owned())),
         };
-        let expected = match (place, value) {
-            (Place::Flag(place), toml::Value::Boolean(value)) => {
-                *place = value;
-                return Ok(());
+        let refuse = |expected| Error::Value { key: key.to_owned(), expected };
+        let not_a_number = || refuse("a number from 0 to 4294967295");
+        match (place, value) {
+            (Place::Flag(place), toml::Value::Boolean(value)) => *place = value,
+            (Place::Text(place), toml::Value::Text(value)) => *place = value,
+            (Place::Number(place), toml::Value::Integer(value)) => {
+                *place = u32::try_from(value).map_err(|_| not_a_number())?;
             }
-            (Place::Text(place), toml::Value::Text(value)) => {
-                *place = value;
-                return Ok(());
-            }
-            (Place::Number(place), toml::Value::Integer(value)) => match u32::try_from(value) {
-                Ok(value) => {
-                    *place = value;
-                    return Ok(());
-                }
-                Err(_) => "a number from 0 to 4294967295",
-            },
-            (Place::Flag(_), _) => "true or false",
-            (Place::Number(_), _) => "a number from 0 to 4294967295",
-            (Place::Text(_), _) => "a text in quotes",
-        };
-        Err(Error::Value { key: key.to_owned(), expected })
+            (Place::Flag(_), _) => return Err(refuse("true or false")),
+            (Place::Number(_), _) => return Err(not_a_number()),
+            (Place::Text(_), _) => return Err(refuse("a text in quotes")),
+        }
+        Ok(())
     }
 
     /// Reads `options.json` of a bundle; the default options when there is none.
@@ -234,7 +227,8 @@ impl RuntimeOptions {
     }
 }
 
-/// What containerd gives to `start` and `-info` on standard input: the options, in a message that depends on its version.
+/// What containerd gives to `start` and `-info` on standard input: the options, in a message that depends on
+/// its version.
 pub fn read_input() -> io::Result<Vec<u8>> {
     let mut input = Vec::new();
     io::stdin().take(MAX_INPUT).read_to_end(&mut input)?;

@@ -3,15 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Poll, Waker};
 
-/// A condition variable for tasks: some wait [until](Condition::until) something holds, others say that it may.
+/// A condition variable for tasks: some wait [until](Condition::until) something holds, others say that it
+/// may.
 #[derive(Default)]
 pub struct Condition {
     waiting: RefCell<Vec<(u64, Waker)>>,
     next: Cell<u64>,
 }
 
-/// One who waits, in the list of a condition at most once. Not there any more when this is dropped: many conditions never
-/// change, such as the end of a connection, and a thousand times a day somebody waits for that or something else.
+/// One who waits, in the list of a condition at most once. Not there any more when this is dropped: many
+/// conditions never change, such as the end of a connection, and a thousand times a day somebody waits for
+/// that or something else.
 struct Waiting<'a> {
     condition: &'a Condition,
     number: u64,

@@ -1,10 +1,11 @@
 //! The event loop: one thread, one epoll instance, and the tasks that wait on it.
 //!
-//! A task is an ordinary `async fn`: it runs until it needs something from outside and continues when epoll or the
-//! clock says so. Nothing here ever blocks but the one `epoll_wait`, and nothing that runs here may.
+//! A task is an ordinary `async fn`: it runs until it needs something from outside and continues when epoll
+//! or the clock says so. Nothing here ever blocks but the one `epoll_wait`, and nothing that runs here may.
 //!
 //! - [`run`] drives one future to its end, and all spawned tasks beside it;
-//! - [`task`] keeps the tasks; [`Source`] waits for a descriptor; [`clock`] for a time; [`Condition`] for another task.
+//! - [`task`] keeps the tasks; [`Source`] waits for a descriptor; [`clock`] for a time; [`Condition`] for
+//!   another task.
 
 pub mod clock;
 mod condition;

@@ -19,7 +19,8 @@ enum Side {
     Write,
 }
 
-/// What epoll has said of one descriptor. Edge-triggered: a side stays "ready" until an operation on it would block.
+/// What epoll has said of one descriptor. Edge-triggered: a side stays "ready" until an operation on it would
+/// block.
 #[derive(Default)]
 struct Readiness {
     ready: [Cell<bool>; 2],

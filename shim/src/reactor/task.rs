@@ -85,8 +85,8 @@ pub(super) fn any_ready() -> bool {
     TASKS.with(|tasks| !tasks.ready.borrow().is_empty())
 }
 
-/// Gives every task that is ready now one turn. Those that become ready meanwhile wait for the next call, so that a
-/// busy task cannot keep events from being looked at.
+/// Gives every task that is ready now one turn. Those that become ready meanwhile wait for the next call, so
+/// that a busy task cannot keep events from being looked at.
 pub(super) fn run_ready() {
     TASKS.with(|tasks| {
         let turns = tasks.ready.borrow().len();

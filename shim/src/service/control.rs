@@ -249,7 +249,8 @@ fn with_terminal(spec: &[u8], terminal: bool) -> Result<Vec<u8>, serde_json::Err
     serde_json::to_vec(&process)
 }
 
-/// Keeps the log of a failed criu with the bundle, and removes the folder that it worked in if that is `ours`.
+/// Keeps the log of a failed criu with the bundle, and removes the folder that it worked in if that is
+/// `ours`.
 fn tidy(work: &Path, kept: &Path, failed: bool, ours: bool) -> Result<(), String> {
     let copied = if failed { std::fs::copy(work.join("dump.log"), kept).map(drop) } else { Ok(()) };
     if ours {

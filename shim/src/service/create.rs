@@ -1,8 +1,9 @@
 //! Create: from a bundle to a container that waits to be started.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use runtime::weak;
 
 use super::Service;
 use crate::child::Child;
-use crate::container::{Container, Parts};
+use crate::container::{Container, Life};
 use crate::oci::{Error as OciError, Launch, Restore, Runtime};
 use crate::options::RuntimeOptions;
 use crate::process::Process;
@@ -21,7 +22,7 @@ use crate::proto::events::{TaskCreate, TaskIO};
 use crate::proto::task::{CreateTaskRequest, CreateTaskResponse};
 use crate::stdio::{Owner, Prepared, Stdio};
 use crate::ttrpc::{Code, Status};
-use crate::{helper, log, mount, name, reaper};
+use crate::{bundle, helper, log, mount, name, reaper};
 
 /// How long mounting may take: a disk that does not answer fails the call, and nothing else.
 const MOUNT_LIMIT: Duration = Duration::from_secs(60);
@@ -112,7 +113,7 @@ impl Service {
             "" => bundle.join("work"),
             path => PathBuf::from(path),
         };
-        let container = Container::new(Parts {
+        let container = Rc::new(Container {
             id: request.id.clone(),
             bundle: bundle.to_owned(),
             runtime: Runtime::new(options, &self.namespace, bundle, self.open_files),
@@ -121,6 +122,10 @@ impl Service {
             init: Process::new(&request.id, stdio, Vec::new()),
             rootfs,
             own_pid_namespace: has_own_pid_namespace(bundle),
+            restore: RefCell::default(),
+            oom: RefCell::default(),
+            oom_task: Cell::default(),
+            life: Life::default(),
         });
         if request.checkpoint.is_empty() {
             self.make_init(&container, None, prepared, limit).await?;
@@ -245,16 +250,11 @@ impl Drop for Reserved {
 }
 
 /// Leaves in the bundle what `delete` needs when this shim is gone.
-fn write_notes(bundle: &Path, options: &RuntimeOptions) -> Result<(), Status> {
+fn write_notes(folder: &Path, options: &RuntimeOptions) -> Result<(), Status> {
     for (file, text) in [("options.json", options.to_json()), ("runtime", options.binary_name.clone().into())]
     {
-        let path = bundle.join(file);
-        let mut create = fs::OpenOptions::new();
-        create.write(true).create(true).truncate(true).mode(0o600);
-        create
-            .open(&path)
-            .and_then(|mut file| io::Write::write_all(&mut file, &text))
-            .map_err(|error| file_error("write", &path, &error))?;
+        let path = folder.join(file);
+        bundle::write(&path, &text).map_err(|error| file_error("write", &path, &error))?;
     }
     Ok(())
 }

@@ -15,8 +15,8 @@ use crate::reactor::{both, clock};
 use crate::time::timestamp;
 use crate::ttrpc::Status;
 
-/// How long output that is still on its way holds a Delete up. A process in the background may keep its pipe open
-/// for ever, and callers give up on a Delete after ten seconds.
+/// How long output that is still on its way holds a Delete up. A process in the background may keep its pipe
+/// open for ever, and callers give up on a Delete after ten seconds.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// As good as no limit.

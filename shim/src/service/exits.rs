@@ -1,7 +1,7 @@
 //! What happens when a process ends, and when the kernel kills one for want of memory.
 //!
-//! Clients rely on an order: a process's start is told before its end, an out-of-memory kill before the end that it
-//! causes, and the end of the container's first process after those of all others.
+//! Clients rely on an order: a process's start is told before its end, an out-of-memory kill before the end
+//! that it causes, and the end of the container's first process after those of all others.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use crate::proto::events::{TaskExit, TaskOOM};
 use crate::reactor::{Source, clock, task};
 use crate::time::timestamp;
 
-/// How long the first process's end is held back for executed processes that are dying. Longer only when the kernel
-/// cannot end them; telling out of order is then better than never.
+/// How long the first process's end is held back for executed processes that are dying. Longer only when the
+/// kernel cannot end them; telling out of order is then better than never.
 const STRAGGLERS: Duration = Duration::from_secs(10);
 
 /// SIGKILL as runtimes take it.

@@ -1,7 +1,7 @@
 //! The task service: one method for each call of `containerd.task.v2.Task` and `v3.Task`, which are the same.
 //!
-//! Calls run side by side as tasks of the event loop. What changes a container as a whole takes its lock; questions
-//! and signals take none, so a container that is stuck in one operation still answers.
+//! Calls run side by side as tasks of the event loop. What changes a container as a whole takes its lock;
+//! questions and signals take none, so a container that is stuck in one operation still answers.
 
 mod control;
 mod create;

@@ -73,8 +73,8 @@ impl Service {
         Ok(StatsResponse { stats: Some(stats) })
     }
 
-    /// Answers when the process has ended, also when it has not even been started yet. Without a deadline that is when it
-    /// is: an engine that is told anything else takes the process for lost.
+    /// Answers when the process has ended, also when it has not even been started yet. Without a deadline
+    /// that is when it is: an engine that is told anything else takes the process for lost.
     pub(super) async fn wait(&self, request: &WaitRequest, call: &Call) -> Result<WaitResponse, Status> {
         let process = self.container(&request.id)?.process(&request.exec_id)?;
         let deadline = match call.deadline {

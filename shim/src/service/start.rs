@@ -1,8 +1,6 @@
 //! Start: runs the container's first process, or one that Exec has announced.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,9 +16,9 @@ use crate::process::{Process, State, UNKNOWN_STATUS};
 use crate::proto::events::{TaskExecStarted, TaskStart};
 use crate::proto::task::{StartRequest, StartResponse};
 use crate::reactor::{clock, task};
-use crate::reaper;
 use crate::stdio::Prepared;
 use crate::ttrpc::Status;
+use crate::{bundle, reaper};
 
 impl Service {
     pub(super) async fn start(
@@ -179,14 +177,7 @@ impl ExecFiles {
     }
 
     fn write_spec(&self, spec: &[u8]) -> Result<(), Status> {
-        let mut create = fs::OpenOptions::new();
-        create
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.spec)
-            .and_then(|mut file| file.write_all(spec))
+        bundle::write(&self.spec, spec)
             .map_err(|error| Status::unknown(format!("write {}: {error}", self.spec.display())))
     }
 }

@@ -1,10 +1,11 @@
 //! Output that goes to a file, written by a process of its own.
 //!
-//! A write to a file cannot be made to wait elsewhere: when the disk is slow, or the server behind it gone, it holds up
-//! whoever does it. That must not be the event loop. The process is a fork of the shim that has a pipe, the file and
-//! nothing else, and ends when nobody has the pipe open any more; as it may still have bytes then, it does not die with
-//! the shim. The file is slow: the pipe fills, and the container waits. The file is full: what does not fit is lost, the
-//! log says so, and the container goes on, as under engines that write such files themselves.
+//! A write to a file cannot be made to wait elsewhere: when the disk is slow, or the server behind it gone,
+//! it holds up whoever does it. That must not be the event loop. The process is a fork of the shim that has a
+//! pipe, the file and nothing else, and ends when nobody has the pipe open any more; as it may still have
+//! bytes then, it does not die with the shim. The file is slow: the pipe fills, and the container waits. The
+//! file is full: what does not fit is lost, the log says so, and the container goes on, as under engines that
+//! write such files themselves.
 
 use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -36,8 +37,8 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    /// Starts the process and waits until it has opened the file, which is made if need be, as its folders are. With
-    /// it comes the pipe into it.
+    /// Starts the process and waits until it has opened the file, which is made if need be, as its folders
+    /// are. With it comes the pipe into it.
     pub(super) async fn start(path: &Path) -> Result<(OwnedFd, Rc<Self>), Error> {
         let step = "open for output";
         let (report, child, pipe) = fork(path).map_err(Error::io("start the writer of", path))?;

@@ -17,7 +17,8 @@ pub struct ConsoleSocket {
 }
 
 impl ConsoleSocket {
-    /// Makes folder and socket below `$XDG_RUNTIME_DIR` or `/tmp`: a bundle's path is longer than a socket's may be.
+    /// Makes folder and socket below `$XDG_RUNTIME_DIR` or `/tmp`: a bundle's path is longer than a socket's
+    /// may be.
     pub fn new() -> io::Result<Self> {
         let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
         let folder = make_folder(&base)?;

@@ -1,6 +1,7 @@
 //! Carrying bytes. Every function here is the whole life of one stream in one direction.
 //!
-//! A side that does not move makes its own stream wait, and through the full pipe the process; nothing else waits.
+//! A side that does not move makes its own stream wait, and through the full pipe the process; nothing else
+//! waits.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -66,7 +67,8 @@ pub(super) async fn splice_all(from: &Source, to: &Source) -> io::Result<()> {
     }
 }
 
-/// After a splice that would block: waits for the side that did not move. The kernel does not say which it was.
+/// After a splice that would block: waits for the side that did not move. The kernel does not say which it
+/// was.
 async fn wait_for_blocked(from: &Source, to: &Source) -> io::Result<()> {
     if !is_ready(from, PollFlags::POLLIN)? {
         from.not_readable();

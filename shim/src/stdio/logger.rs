@@ -1,4 +1,5 @@
-//! Logging programs (`binary://`): they read a process's output from descriptors 3 and 4, and close 5 when ready.
+//! Logging programs (`binary://`): they read a process's output from descriptors 3 and 4, and close 5 when
+//! ready.
 
 use std::cell::RefCell;
 use std::io;
@@ -83,7 +84,8 @@ impl Logger {
         pipes.as_ref().ok_or(io::ErrorKind::BrokenPipe)?.0.try_clone()
     }
 
-    /// Ends the input and waits a little for the program to end. When it takes longer it is told to, beside the rest.
+    /// Ends the input and waits a little for the program to end. When it takes longer it is told to, beside
+    /// the rest.
     pub(super) async fn close(&self) {
         self.pipes.take();
         let Some(child) = self.child.take() else { return };

@@ -1,11 +1,13 @@
-//! The standard streams of a container's process: from the pipes or terminal it sees to the place that the caller
-//! named, and back.
+//! The standard streams of a container's process: from the pipes or terminal it sees to the place that the
+//! caller named, and back.
 //!
-//! Two steps. [`Prepared::new`] makes what the runtime hands to the process; once that exists, [`Prepared::attach`]
-//! connects it with the caller's side and yields an [`Io`], which lives as long as the process's record.
+//! Two steps. [`Prepared::new`] makes what the runtime hands to the process; once that exists,
+//! [`Prepared::attach`] connects it with the caller's side and yields an [`Io`], which lives as long as the
+//! process's record.
 //!
-//! A process always gets a pipe or a terminal of its own, never the caller's FIFO: it may open `/dev/stdout` again,
-//! and the FIFO belongs to somebody else. Bytes go from pipe to FIFO by splice(2), through no buffer of ours.
+//! A process always gets a pipe or a terminal of its own, never the caller's FIFO: it may open `/dev/stdout`
+//! again, and the FIFO belongs to somebody else. Bytes go from pipe to FIFO by splice(2), through no buffer
+//! of ours.
 
 mod appender;
 mod console;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 
+use runtime::sys::tty;
 use runtime::weak;
 
 use crate::reactor::task::{TaskId, spawn};
@@ -44,16 +47,18 @@ pub(crate) fn fuzz_uri(text: &str) {
         Ok(Target::File(path)) => assert!(path.is_absolute(), "{text:?}"),
         Ok(Target::Logger(logger)) => assert!(logger.program.is_absolute(), "{text:?}"),
         Ok(target @ Target::Paths) => {
-            let _ = (target.stdout(text), target.stderr(text));
+            let _ = target.of_stream(text);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 
-/// How long the other side of a stream may take to appear: the reader of a FIFO, the runtime's terminal, a logger.
+/// How long the other side of a stream may take to appear: the reader of a FIFO, the runtime's terminal, a
+/// logger.
 pub const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long, in milliseconds and step by step, the end of a process is held back for output that nobody has read yet.
+/// How long, in milliseconds and step by step, the end of a process is held back for output that nobody has
+/// read yet.
 const READER_PATIENCE: [u64; 7] = [1, 1, 2, 4, 8, 16, 32];
 
 /// Why a process's streams could not be set up.
@@ -241,8 +246,8 @@ impl Prepared {
             io.carry_input(async move { copy::splice_all(&fifo, &pipe).await });
         }
         let outputs = [
-            (self.own.stdout.take(), self.target.stdout(&self.stdio.stdout)),
-            (self.own.stderr.take(), self.target.stderr(&self.stdio.stderr)),
+            (self.own.stdout.take(), self.target.of_stream(&self.stdio.stdout)),
+            (self.own.stderr.take(), self.target.of_stream(&self.stdio.stderr)),
         ];
         let mut file = None;
         for (pipe, path) in outputs {
@@ -260,7 +265,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// The end of a stream. For a `file://` it is not looked at from here, and both streams have one writer: `file`.
+    /// The end of a stream. For a `file://` it is not looked at from here, and both streams have one writer:
+    /// `file`.
     async fn sink(&self, path: &Path, file: &mut Option<(OwnedFd, Rc<Appender>)>) -> Result<Sink, Error> {
         if !matches!(self.target, Target::File(_)) {
             return Sink::open(path).await;
@@ -295,7 +301,7 @@ impl Prepared {
         }
         let sink = match &io.logger {
             Some(logger) => Sink::pipe(logger.stdout().map_err(Error::io("copy", "logger pipe"))?)?,
-            None => match self.target.stdout(&self.stdio.stdout) {
+            None => match self.target.of_stream(&self.stdio.stdout) {
                 // Somebody has to read a terminal, or the process waits for ever when it is full.
                 path if path.as_os_str().is_empty() => Sink::open(Path::new("/dev/null")).await?,
                 path => self.sink(path, &mut None).await?,
@@ -312,8 +318,8 @@ impl Prepared {
     }
 }
 
-/// Opens a FIFO that the process's input comes from, and its other side, without which the process would see the end
-/// of its input as soon as one writer has gone.
+/// Opens a FIFO that the process's input comes from, and its other side, without which the process would see
+/// the end of its input as soon as one writer has gone.
 fn open_input(path: &str) -> Result<(Source, OwnedFd), Error> {
     let failed = || Error::io("open the stdin FIFO", path);
     let open = |flags| {
@@ -409,7 +415,7 @@ impl Io {
     /// Sets the size of the terminal; without one nothing happens.
     pub fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
         match self.terminal.borrow().as_ref() {
-            Some(terminal) => sys::set_window_size(terminal.as_fd(), columns, rows),
+            Some(terminal) => Ok(tty::set_size(terminal.as_fd(), rows, columns)?),
             None => Ok(()),
         }
     }
@@ -419,9 +425,9 @@ impl Io {
         self.hang_up.set();
     }
 
-    /// Lets output that a process had written before it ended go before the news of its end, and be read: clients of
-    /// containerd before 2.0 close their side when they hear of it. Waits for a reader that stands still no longer
-    /// than `READER_PATIENCE` adds up to.
+    /// Lets output that a process had written before it ended go before the news of its end, and be read:
+    /// clients of containerd before 2.0 close their side when they hear of it. Waits for a reader that stands
+    /// still no longer than `READER_PATIENCE` adds up to.
     pub async fn settle(&self) {
         if self.unread.borrow().is_empty() {
             return;
@@ -437,8 +443,8 @@ impl Io {
         }
     }
 
-    /// Waits until all output has been delivered, at most for `limit`: a process left behind in the background may
-    /// keep its pipe open for ever.
+    /// Waits until all output has been delivered, at most for `limit`: a process left behind in the
+    /// background may keep its pipe open for ever.
     pub async fn drained(&self, limit: Duration) {
         let outputs = &self.outputs;
         let _late = clock::within(limit, outputs.changed.until(|| outputs.open.get() == 0)).await;

@@ -23,8 +23,8 @@ pub(super) struct Sink {
     pub(super) writer: Source,
     /// Bytes may be spliced into it: it is a pipe.
     pub(super) is_pipe: bool,
-    /// A FIFO's other end. As long as we have it, nobody else needs to: a reader that goes away, because containerd
-    /// is being restarted, neither breaks the pipe nor takes unread bytes with it.
+    /// A FIFO's other end. As long as we have it, nobody else needs to: a reader that goes away, because
+    /// containerd is being restarted, neither breaks the pipe nor takes unread bytes with it.
     pub(super) reader: Option<Rc<OwnedFd>>,
     /// Who takes the bytes out of the pipe and writes them to a file.
     appender: Option<Rc<Appender>>,
@@ -74,8 +74,9 @@ impl Sink {
     async fn open_fifo(path: &Path) -> Result<Self, Error> {
         let deadline = Instant::now() + ATTACH_LIMIT;
         let mut pause = Duration::from_millis(1);
-        // Opening for writing only succeeds when there is a reader; opening for both would hide that there is none,
-        // and what a short process had written would be gone with it. Readers are there first, nearly always.
+        // Opening for writing only succeeds when there is a reader; opening for both would hide that there is
+        // none, and what a short process had written would be gone with it. Readers are there first, nearly
+        // always.
         let writer = loop {
             match open(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()) {
                 Err(Errno::ENXIO) if Instant::now() >= deadline => {

@@ -28,7 +28,7 @@ fn the_places_that_clients_name() {
     assert!(
         matches!(Target::parse(&stdout("binary-v2:///l")).unwrap(), Target::Logger(uri) if uri.must_say_ready)
     );
-    assert_eq!(Target::Paths.stdout("fifo:///run/x"), Path::new("/run/x"));
+    assert_eq!(Target::Paths.of_stream("fifo:///run/x"), Path::new("/run/x"));
 }
 
 #[test]
@@ -39,8 +39,8 @@ fn other_places_are_refused() {
     assert!(refusal("binary:///x?a=%zz").contains("%XX"));
 }
 
-/// Neither side of these streams ever has to be waited for, as with a terminal whose program writes without end and whose
-/// reader is faster than we are.
+/// Neither side of these streams ever has to be waited for, as with a terminal whose program writes without
+/// end and whose reader is faster than we are.
 #[test]
 fn a_stream_that_never_waits_gives_others_their_turn() {
     let file = tempfile::tempfile().unwrap();

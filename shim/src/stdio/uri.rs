@@ -54,17 +54,12 @@ impl Target {
         }
     }
 
-    /// Where standard output goes.
-    pub(super) fn stdout<'a>(&'a self, named: &'a str) -> &'a Path {
+    /// Where a stream goes for which the request names `named`.
+    pub(super) fn of_stream<'a>(&'a self, named: &'a str) -> &'a Path {
         match self {
             Self::File(path) => path,
             _ => Path::new(named.strip_prefix("fifo://").unwrap_or(named)),
         }
-    }
-
-    /// Where standard error goes.
-    pub(super) fn stderr<'a>(&'a self, named: &'a str) -> &'a Path {
-        self.stdout(named)
     }
 }
 

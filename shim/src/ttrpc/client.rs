@@ -1,7 +1,9 @@
-//! The calling side: one call at a time over one connection. The shim uses it to deliver events to containerd.
+//! The calling side: one call at a time over one connection. The shim uses it to deliver events to
+//! containerd.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -41,12 +43,13 @@ impl Client {
     ///
     /// Nobody is waited for: when the server does not accept and its backlog is full, this fails.
     pub fn connect(address: &str) -> io::Result<Self> {
-        let socket = connect_now(address)?;
+        let path = address.strip_prefix("unix://").unwrap_or(address);
+        let socket = connect_now(Path::new(path))?;
         Ok(Self { socket: Source::new(socket)?, decoder: Decoder::default(), next_stream: 1 })
     }
 
-    /// Makes one call and returns the message that came back. After an [`Error::Refused`] the connection is still
-    /// good; after any other error it is not.
+    /// Makes one call and returns the message that came back. After an [`Error::Refused`] the connection is
+    /// still good; after any other error it is not.
     pub async fn call(
         &mut self,
         service: &str,
@@ -101,11 +104,12 @@ impl Client {
     }
 }
 
-fn connect_now(address: &str) -> io::Result<OwnedFd> {
-    let path = UnixAddr::new(address.strip_prefix("unix://").unwrap_or(address))?;
+/// Connects to a Unix socket; `EAGAIN` when its backlog is full, since nobody is waited for.
+pub(crate) fn connect_now(path: &Path) -> nix::Result<OwnedFd> {
+    let address = UnixAddr::new(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(socket.as_raw_fd(), &path)?;
+    connect(socket.as_raw_fd(), &address)?;
     Ok(socket)
 }
 
@@ -122,10 +126,9 @@ mod tests {
         let server = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(server.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         listen(&server, Backlog::new(0).unwrap()).unwrap();
-        let address = format!("unix://{}", path.display());
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let waiting: Vec<_> = (0..4).map(|_| connect_now(&address)).collect();
+            let waiting: Vec<_> = (0..4).map(|_| connect_now(&path)).collect();
             sender.send(waiting.iter().map(Result::is_ok).collect::<Vec<_>>())
         });
         let connected = receiver.recv_timeout(Duration::from_secs(10)).expect("an answer");

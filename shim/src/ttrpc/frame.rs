@@ -4,8 +4,8 @@
 //! u32 length of the message | u32 stream | u8 type | u8 flags | message      (big endian)
 //! ```
 //!
-//! The [`Decoder`] takes bytes from a peer that may be hostile: it holds no more than has arrived, and a message over
-//! the limit is skipped, not stored, so that the connection survives it.
+//! The [`Decoder`] takes bytes from a peer that may be hostile: it holds no more than has arrived, and a
+//! message over the limit is skipped, not stored, so that the connection survives it.
 
 /// Bytes of a frame's header.
 pub const HEADER: usize = 10;

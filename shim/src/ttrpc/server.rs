@@ -1,7 +1,7 @@
 //! The serving side: accepts connections, cuts them into calls, and sends the answers back as they come.
 //!
-//! A call runs as a task of its own and is not tied to its connection: when containerd goes away in the middle of a
-//! create or delete, the work is finished all the same.
+//! A call runs as a task of its own and is not tied to its connection: when containerd goes away in the
+//! middle of a create or delete, the work is finished all the same.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

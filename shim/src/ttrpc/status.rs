@@ -1,4 +1,5 @@
-//! How a call fails: a gRPC status code and a message. Callers branch on the code and people read the message.
+//! How a call fails: a gRPC status code and a message. Callers branch on the code and people read the
+//! message.
 
 use crate::proto::rpc;
 
