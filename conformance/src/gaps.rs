@@ -1,5 +1,5 @@
-//! `gaps.toml`: the reasons why a case does not pass, or why two runtimes may differ. A reason that is no longer needed is an
-//! error for corten, so the table cannot become untrue.
+//! `gaps.toml`: the reasons why a case does not pass, or why two runtimes may differ. A reason that is no
+//! longer needed is an error for corten, so the table cannot become untrue.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What this machine lacks or has, as far as a case's result depends on it. The names are those `gaps.toml` uses in `when`.
+//! What this machine lacks or has, as far as a case's result depends on it. The names are those `gaps.toml`
+//! uses in `when`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,13 +1,16 @@
-//! `conformance [SUITE...]`: run the same cases on corten and on the distribution's runc and crun, and say where they differ.
+//! `conformance [SUITE...]`: run the same cases on corten and on the distribution's runc and crun, and say
+//! where they differ.
 //!
-//! Two suites are here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three runtimes, a probe inside).
-//! Suites that need daemons or the guest are scripts in `suites/`, which are run from here too. Nothing here shares a type with Corten's own crates: a mistake
-//! made there cannot be repeated here.
+//! Two suites are here: `runtime-tools` (the OCI validation programs) and `matrix` (one bundle on three
+//! runtimes, a probe inside). Suites that need daemons or the guest are scripts in `suites/`, which are run
+//! from here too. Nothing here shares a type with Corten's own crates: a mistake made there cannot be
+//! repeated here.
 //!
-//! Exit status: 0 when every case of corten passes or is listed in `gaps.toml`; 1 when not; 2 when nothing could be run.
-//! A suite that this machine has no tool-chain for is no failure: "skipped: needs X".
+//! Exit status: 0 when every case of corten passes or is listed in `gaps.toml`; 1 when not; 2 when nothing
+//! could be run. A suite that this machine has no tool-chain for is no failure: "skipped: needs X".
 
 mod cgroups;
+mod command;
 mod error;
 mod gaps;
 mod host;

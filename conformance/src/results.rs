@@ -1,4 +1,5 @@
-//! Writes RESULTS.md: for each suite a section with what its last complete run showed, on what machine and with what.
+//! Writes RESULTS.md: for each suite a section with what its last complete run showed, on what machine and
+//! with what.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The runtimes under test: where their programs are, and how a case starts them.
 //!
-//! A case never calls a runtime directly but through a launcher script of its own, which adds a `--root` of its own: what a case
-//! leaves behind is found and removed there, and nothing else is touched.
+//! A case never calls a runtime directly but through a launcher script of its own, which adds a `--root` of
+//! its own: what a case leaves behind is found and removed there, and nothing else is touched.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -23,7 +23,8 @@ pub(crate) struct Runtime {
     pub(crate) version: String,
     /// It refuses bundles that say more than 1.0: their version is lowered before `create`.
     lower_version: bool,
-    /// Shell commands that make the view of /sys/fs/cgroup it can work with, run in a private mount namespace.
+    /// Shell commands that make the view of /sys/fs/cgroup it can work with, run in a private mount
+    /// namespace.
     view: &'static str,
 }
 
@@ -78,8 +79,8 @@ impl Runtime {
         Ok(path)
     }
 
-    /// A command that runs PROGRAM in a mount namespace of its own with the view this runtime needs; everything below `/` is
-    /// shared there, as systemd leaves it on a usual machine.
+    /// A command that runs PROGRAM in a mount namespace of its own with the view this runtime needs;
+    /// everything below `/` is shared there, as systemd leaves it on a usual machine.
     pub(crate) fn in_view(&self, program: &Path) -> Command {
         let script = format!("{} mount --make-rshared / && exec \"$@\"", self.view);
         let mut command = Command::new("unshare");
@@ -99,7 +100,8 @@ impl Runtime {
     }
 }
 
-/// A mount namespace that stays as long as this value: several commands see the same mounts, as on a real machine.
+/// A mount namespace that stays as long as this value: several commands see the same mounts, as on a real
+/// machine.
 pub(crate) struct View(Child);
 
 impl View {

@@ -1,8 +1,8 @@
 //! Suites that need daemons or the guest: scripts in `suites/`, which leave one TAP file for each runtime.
 //!
-//! A script gets a folder in `$SUITE_RESULTS` and writes `RUNTIME.tap` there, and `with`: the programs it ran with, one a line.
-//! A failure whose reason the script knows is `not ok CASE # TODO REASON`. A script that cannot run here says
-//! "skipped: needs X" and leaves nothing.
+//! A script gets a folder in `$SUITE_RESULTS` and writes `RUNTIME.tap` there, and `with`: the programs it ran
+//! with, one a line. A failure whose reason the script knows is `not ok CASE # TODO REASON`. A script that
+//! cannot run here says "skipped: needs X" and leaves nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;

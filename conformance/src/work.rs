@@ -1,5 +1,5 @@
-//! The working folder of one run: outputs, bundles, runtime state. Removed at the end unless asked to stay. And tasks that
-//! work in it side by side.
+//! The working folder of one run: outputs, bundles, runtime state. Removed at the end unless asked to stay.
+//! And tasks that work in it side by side.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -1,5 +1,5 @@
-//! The command fails when it should: a runtime that does less than a control is found out; a machine that lacks a tool-chain is no
-//! failure, and says what it lacks.
+//! The command fails when it should: a runtime that does less than a control is found out; a machine that
+//! lacks a tool-chain is no failure, and says what it lacks.
 
 #![expect(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! Bundles of the matrix: one base configuration, which every case changes in a few places, and a small root file system.
+//! Bundles of the matrix: one base configuration, which every case changes in a few places, and a small root
+//! file system.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -125,8 +126,8 @@ fn base(cgroup: &str) -> Value {
     })
 }
 
-/// Write config.json and the root file system of a case to `folder`, which exists and may only be entered by others.
-/// `holder`: the process whose namespaces a case joins by path.
+/// Write config.json and the root file system of a case to `folder`, which exists and may only be entered by
+/// others. `holder`: the process whose namespaces a case joins by path.
 pub(crate) fn write(case: &Case, folder: &Path, cgroup: &str, probe: &Path, holder: u32) -> Result<()> {
     let mut config = base(cgroup);
     merge(&mut config, &case.patch);

@@ -1,20 +1,20 @@
-//! Takes one bundle through its life on one runtime and collects everything that can be compared: what each command said, what the
-//! kernel shows outside, what the probe saw inside.
+//! Takes one bundle through its life on one runtime and collects everything that can be compared: what each
+//! command said, what the kernel shows outside, what the probe saw inside.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::bundle::{self, Case};
 use super::cases::process_file;
-use crate::cgroups;
-use crate::error::{At as _, Error, Result};
+use crate::error::{At as _, Result};
 use crate::runtime::{Runtime, View};
 use crate::work::text_of;
+use crate::{cgroups, command};
 
 /// No command and no container of the matrix takes longer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +30,8 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// The cgroup of a case on a runtime. Its parent is its own too: which controllers a runtime enables there is seen by no other.
+    /// The cgroup of a case on a runtime. Its parent is its own too: which controllers a runtime enables
+    /// there is seen by no other.
     pub(crate) fn cgroup_of(&self, runtime: &str, case: &str) -> String {
         format!("{}/{runtime}-{case}/container", self.cgroup)
     }
@@ -135,11 +136,12 @@ impl Container<'_> {
         command
             .stdout(fs::File::create(&out).at("create", &out)?)
             .stderr(fs::File::create(&err).at("create", &err)?);
-        // Not /dev/null: a runtime may change the owner of what it inherits, and that one belongs to the machine.
+        // Not /dev/null: a runtime may change the owner of what it inherits, and that one belongs to the
+        // machine.
         let nothing = self.folder.join("nothing");
         fs::write(&nothing, "").at("write", &nothing)?;
         command.stdin(fs::File::open(&nothing).at("open", &nothing)?);
-        let status = end_of(start(&mut command)?)?;
+        let status = command::run(&mut command, LIMIT)?;
         Ok(Ended { status, message: text_of(&err) })
     }
 
@@ -189,8 +191,8 @@ fn gone(pid: &str) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))
 }
 
-/// What the probe printed: one line, before or after which a runtime may have written a warning. A terminal also echoes what
-/// script(1) sends to it.
+/// What the probe printed: one line, before or after which a runtime may have written a warning. A terminal
+/// also echoes what script(1) sends to it.
 fn report(text: &str) -> Value {
     let text = text.replace("^@", "");
     let start = text.find("{\"args0\"").unwrap_or(text.len());
@@ -204,26 +206,5 @@ fn verdict(ended: &Ended) -> Value {
         (true, _) => json!("ok"),
         (false, Some(_)) => json!({"failed": true, "message": ended.message.trim()}),
         (false, None) => json!("it does not end"),
-    }
-}
-
-fn start(command: &mut Command) -> Result<Child> {
-    command.spawn().at("start", Path::new("unshare"))
-}
-
-/// Wait for a command, at most `LIMIT`; then it is killed and there is no status.
-fn end_of(mut child: Child) -> Result<Option<ExitStatus>> {
-    let failed =
-        |error: std::io::Error| Error::Program { program: "unshare".into(), message: error.to_string() };
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > LIMIT {
-            child.kill().and_then(|()| child.wait()).map_err(failed)?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(3));
     }
 }

@@ -1,5 +1,5 @@
-//! The matrix: the same bundle on corten and on each control, with a probe inside; every difference is printed, and must be
-//! listed in `gaps.toml` with its reason.
+//! The matrix: the same bundle on corten and on each control, with a probe inside; every difference is
+//! printed, and must be listed in `gaps.toml` with its reason.
 
 mod bundle;
 mod cases;
@@ -130,7 +130,8 @@ struct Holder(Child);
 
 impl Holder {
     fn start() -> Result<Holder> {
-        // --fork: the PID namespace needs a first process, which is the child; its parent reports namespaces "for children".
+        // --fork: the PID namespace needs a first process, which is the child; its parent reports namespaces
+        // "for children".
         let mut command = Command::new("unshare");
         command.args(["--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "sleep", "600"]);
         let child = command.stdin(Stdio::null()).spawn().at("start", Path::new("unshare"))?;

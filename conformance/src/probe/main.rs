@@ -1,9 +1,10 @@
-//! `conformance-probe [OPERATION...]`: the only program in a matrix container. Prints one JSON object with what a process can see
-//! of itself, then tries the operations and reports how each ended. Needs nothing in its root file system.
+//! `conformance-probe [OPERATION...]`: the only program in a matrix container. Prints one JSON object with
+//! what a process can see of itself, then tries the operations and reports how each ended. Needs nothing in
+//! its root file system.
 //!
-//! Operations: `read:PATH`, `write:PATH` (open only), `list:PATH`, `stat:PATH`, `mknod:PATH:MAJOR:MINOR`, `exec:PATH`,
-//! `mkdir:PATH`, `chown:PATH`, `sethostname`, `unshare`, `mount`, `getcwd`, `loopback`, `terminal`. `wait` sleeps until it is killed;
-//! `exit:STATUS` is how it ends, `exit:signal` by SIGABRT.
+//! Operations: `read:PATH`, `write:PATH` (open only), `list:PATH`, `stat:PATH`, `mknod:PATH:MAJOR:MINOR`,
+//! `exec:PATH`, `mkdir:PATH`, `chown:PATH`, `sethostname`, `unshare`, `mount`, `getcwd`, `loopback`,
+//! `terminal`. `wait` sleeps until it is killed; `exit:STATUS` is how it ends, `exit:signal` by SIGABRT.
 
 mod sys;
 

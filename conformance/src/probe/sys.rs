@@ -1,4 +1,5 @@
-//! The system calls of the probe that no safe wrapper has: facts about the calling process that no file shows.
+//! The system calls of the probe that no safe wrapper has: facts about the calling process that no file
+//! shows.
 
 #![allow(unsafe_code)]
 

@@ -1,25 +1,21 @@
 //! The OCI runtime-tools validation programs, each run against every runtime.
 //!
-//! A program gets the runtime in `$RUNTIME` and prints TAP. Known failures are listed in `gaps.toml` and marked `# TODO` in our
-//! own TAP, as TAP itself calls them.
+//! A program gets the runtime in `$RUNTIME` and prints TAP. Known failures are listed in `gaps.toml` and
+//! marked `# TODO` in our own TAP, as TAP itself calls them.
 
 mod programs;
 mod tap;
 
 use std::path::Path;
-use std::process::Child;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
-use crate::cgroups;
-use crate::error::{At as _, Error, Result};
+use crate::error::{At as _, Result};
 use crate::gaps::Gaps;
 use crate::host::Host;
 use crate::runtime::{Runtime, SUBJECT};
 use crate::work::{Work, in_parallel, text_of};
+use crate::{cgroups, command};
 use tap::Verdict;
 
 /// A program may take this long; the slowest waits four times ten seconds for a state that does not come.
@@ -28,8 +24,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The cgroups the programs use; a runtime leaves the parents of a relative path behind.
 const CGROUPS: [&str; 2] = ["cgrouptest", "testdir"];
 
-/// Programs with a race of their own (a signal sent before the shell has set its trap, two shells writing to one file) get more
-/// attempts, alone, for this long.
+/// Programs with a race of their own (a signal sent before the shell has set its trap, two shells writing to
+/// one file) get more attempts, alone, for this long.
 const AGAIN: Duration = Duration::from_secs(40);
 
 /// One program on one runtime.
@@ -131,34 +127,10 @@ fn attempt(programs: &Path, name: &str, runtime: &Runtime, work: &Work) -> Resul
     command.env("RUNTIME", &launcher).env("TMPDIR", &temporary).current_dir(programs);
     command.stdout(std::fs::File::create(&out).at("create", &out)?);
     command.stderr(std::fs::File::create(&err).at("create", &err)?);
-    // Its own process group: a program that hangs goes with everything it waits for.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn().at("start", &programs.join(name))?;
-    let status = wait(&mut child)?;
+    let status = command::run(&mut command, LIMIT)?.and_then(|status| status.code());
     runtime.sweep(&launcher, &folder.join("root"));
     let _ = std::fs::remove_dir_all(&temporary);
     Ok(tap::judge(status, &text_of(&out), &text_of(&err)))
-}
-
-/// Wait for the end, at most `LIMIT`.
-fn wait(child: &mut Child) -> Result<Option<i32>> {
-    let failed =
-        |error: std::io::Error| Error::Program { program: "unshare".into(), message: error.to_string() };
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(status.code());
-        }
-        if start.elapsed() > LIMIT {
-            if let Ok(pid) = i32::try_from(child.id()) {
-                // It may have ended meanwhile.
-                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            child.wait().map_err(failed)?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Say for each outcome of the subject whether it is what it should be.

@@ -1,5 +1,6 @@
-//! Builds the validation programs from the Go module in `runtime-tools/`, whose go.mod pins the version and names every program.
-//! The result stays in a cache outside the repository and is made again only when the module or the Go version changes.
+//! Builds the validation programs from the Go module in `runtime-tools/`, whose go.mod pins the version and
+//! names every program. The result stays in a cache outside the repository and is made again only when the
+//! module or the Go version changes.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use crate::runtime::in_path;
 /// The module that holds the programs.
 const MODULE: &str = "github.com/opencontainers/runtime-tools";
 
-/// A folder with every validation program, `runtimetest` and the root file system they use: their working folder.
+/// A folder with every validation program, `runtimetest` and the root file system they use: their working
+/// folder.
 pub(crate) struct Programs {
     /// The folder.
     pub(crate) folder: PathBuf,

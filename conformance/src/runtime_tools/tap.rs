@@ -1,5 +1,5 @@
-//! What a validation program's output says. The programs are not of one mind: most print TAP, some only a diagnostic without a
-//! test, some nothing at all and an exit status.
+//! What a validation program's output says. The programs are not of one mind: most print TAP, some only a
+//! diagnostic without a test, some nothing at all and an exit status.
 
 /// How a program ended.
 #[derive(Debug, PartialEq, Eq)]

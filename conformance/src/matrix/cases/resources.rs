@@ -1,4 +1,5 @@
-//! config-linux.md, `resources` and `cgroupsPath`: read back from the kernel's own files, outside the container.
+//! config-linux.md, `resources` and `cgroupsPath`: read back from the kernel's own files, outside the
+//! container.
 
 use serde_json::{Value, json};
 
