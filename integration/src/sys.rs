@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -14,19 +14,21 @@ fn check(result: libc::c_long) -> io::Result<i64> {
 
 /// Makes system call `number` with integer arguments, for probing what a filter or a capability set refuses.
 ///
-/// The arguments must not be addresses that the kernel would write to: callers pass numbers, zero and flags only.
+/// The arguments must not be addresses that the kernel would write to: callers pass numbers, zero and flags
+/// only.
 pub fn probe_syscall(number: i64, args: [u64; 6]) -> io::Result<i64> {
     // SAFETY: callers pass no address of memory they own, so the kernel can at worst answer EFAULT.
     check(unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]) })
 }
 
-/// Makes a system call as a 32-bit program does, by interrupt 0x80, from this 64-bit program. As [`probe_syscall`], with
-/// the numbers of x86. A kernel without 32-bit programs ends the process with SIGSEGV.
+/// Makes a system call as a 32-bit program does, by interrupt 0x80, from this 64-bit program. As
+/// [`probe_syscall`], with the numbers of x86. A kernel without 32-bit programs ends the process with
+/// SIGSEGV.
 #[cfg(target_arch = "x86_64")]
 pub fn probe_syscall_of_x86(number: i64, args: [u64; 3]) -> io::Result<i64> {
     let mut result = number;
-    // SAFETY: callers pass no address of memory they own. The kernel changes eax alone, and r8 to r11 on older
-    // versions, which is said; rbx is put back, which the compiler wants for itself.
+    // SAFETY: callers pass no address of memory they own. The kernel changes eax alone, and r8 to r11 on
+    // older versions, which is said; rbx is put back, which the compiler wants for itself.
     unsafe {
         std::arch::asm!(
             "push rbx", "mov rbx, {first}", "int 0x80", "pop rbx",
@@ -199,7 +201,8 @@ pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
 /// Sets the size of a terminal.
 pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCSWINSZ reads one winsize, which lives across the call; the descriptor is borrowed, hence open.
+    // SAFETY: TIOCSWINSZ reads one winsize, which lives across the call; the descriptor is borrowed, hence
+    // open.
     check(libc::c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }))?;
     Ok(())
 }
@@ -225,6 +228,14 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// How many bytes nobody has read yet of a pipe (`FIONREAD`).
+pub fn unread(pipe: impl AsFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to the pointer.
+    let asked = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if asked == 0 { usize::try_from(bytes).unwrap_or_default() } else { 0 }
+}
+
 /// Makes the child of `command` stop at its exec, traced by the thread that spawns it.
 pub fn trace_me(command: &mut Command) {
     // SAFETY: PTRACE_TRACEME is one system call without memory arguments, safe between fork and exec.
@@ -236,8 +247,8 @@ pub fn trace_me(command: &mut Command) {
     }
 }
 
-/// Waits for a process that this thread traces: its pid and wait status, whatever signal is in it (nix knows none of the
-/// real-time ones). `None`: none has stopped, and `WNOHANG` was asked for.
+/// Waits for a process that this thread traces: its pid and wait status, whatever signal is in it (nix knows
+/// none of the real-time ones). `None`: none has stopped, and `WNOHANG` was asked for.
 pub fn wait_traced(flags: i32) -> io::Result<Option<(i32, i32)>> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for the result.
@@ -254,7 +265,8 @@ pub fn go_on_to_next_call(pid: i32, signal: i32) -> io::Result<()> {
 
 /// Makes the child of `command` inherit the descriptors as 3, 4 and so on.
 pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
-    // SAFETY: only fcntl and dup2 run between fork and exec; the vector was allocated before and is not changed.
+    // SAFETY: only fcntl and dup2 run between fork and exec; the vector was allocated before and is not
+    // changed.
     unsafe {
         command.pre_exec(move || {
             for (target, fd) in (3..).zip(&fds) {
@@ -269,7 +281,8 @@ pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
     }
 }
 
-/// Makes the child of `command` another user, with a session keyring of that name which everybody may do everything with.
+/// Makes the child of `command` another user, with a session keyring of that name which everybody may do
+/// everything with.
 pub fn become_with_keyring(command: &mut Command, (uid, gid): (u32, u32), name: &str) {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
     const KEYCTL_SETPERM: i32 = 5;
@@ -316,7 +329,8 @@ pub fn drop_bounding(command: &mut Command, drop: Vec<u8>) {
     }
 }
 
-/// Makes system call `number` fail with `error` in the child of `command` and in all that it starts, by a seccomp filter.
+/// Makes system call `number` fail with `error` in the child of `command` and in all that it starts, by a
+/// seccomp filter.
 pub fn refuse(command: &mut Command, number: i64, error: i32) {
     refuse_some(command, number, None, error);
 }

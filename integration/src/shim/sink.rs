@@ -43,8 +43,8 @@ struct Shared {
     events: Vec<Event>,
     connections: BTreeMap<u64, UnixStream>,
     accepted: u64,
-    /// Calls are answered with this code while it is not 0.
-    refuse: u64,
+    /// Events of this topic are not taken.
+    refused: Option<String>,
     down: bool,
 }
 
@@ -107,9 +107,9 @@ impl Sink {
         std::fs::remove_file(&self.path).unwrap();
     }
 
-    /// Answers calls with an error of this code; 0 for no error.
-    pub fn refuse(&self, code: u64) {
-        self.shared.0.lock().unwrap().refuse = code;
+    /// From now on takes no events of this topic, and says so.
+    pub fn refuse(&self, topic: &str) {
+        self.shared.0.lock().unwrap().refused = Some(topic.to_owned());
     }
 
     /// Every event so far.
@@ -168,14 +168,15 @@ fn take_events(mut stream: UnixStream, shared: &(Mutex<Shared>, Condvar)) -> std
             body: any.message(2),
         };
         let mut state = shared.0.lock().unwrap();
-        let refuse = state.refuse;
-        if refuse == 0 {
+        let response = if state.refused.as_ref() == Some(&event.topic) {
+            let invalid_argument = Writer::new().number(1, 3).text(2, "refused by the test");
+            Writer::new().message(1, &invalid_argument)
+        } else {
             state.events.push(event);
             shared.1.notify_all();
-        }
+            Writer::new()
+        };
         drop(state);
-        let status = Writer::new().number(1, refuse).text(2, "refused by the test");
-        let response = if refuse == 0 { Writer::new() } else { Writer::new().message(1, &status) };
         let number = u32::from_be_bytes(header[4..8].try_into().unwrap());
         stream.write_all(&frame(number, 2, 0, &response.done()))?;
     }

@@ -36,7 +36,8 @@ fn the_console_socket_gets_the_master() {
     assert_eq!(c.wait(), End::Exited(0));
 }
 
-/// Where the PID namespace is another container's, the process that gets the terminal is not the one that opened it.
+/// Where the PID namespace is another container's, the process that gets the terminal is not the one that
+/// opened it.
 #[test]
 fn the_program_in_a_joined_pid_namespace_has_a_terminal() {
     let mut first = Container::new();
@@ -299,7 +300,8 @@ fn exec_in_the_foreground_carries_a_terminal() {
     assert_eq!(run.code(), Some(8));
 }
 
-/// A foreground `exec` of a script with a terminal, whose output is read, slowly, and thrown away; typed into is the console.
+/// A foreground `exec` of a script with a terminal, whose output is read, slowly, and thrown away; typed into
+/// is the console.
 fn flooding(c: &Container, script: &str) -> (Console, Child) {
     let (console, side) = Console::pair();
     let mut command = c.command("flood", &["exec", "--tty", &c.id, "/bin/sh", "-c", script]);
@@ -307,8 +309,7 @@ fn flooding(c: &Container, script: &str) -> (Console, Child) {
     sys::control_terminal(&mut command);
     let mut child = command.spawn().unwrap();
     let mut output = child.stdout.take().unwrap();
-    // Until there is more to be read than is read.
-    std::thread::sleep(Duration::from_millis(500));
+    outcome::until("more output than is read", || sys::unread(&output) > 32 << 10);
     std::thread::spawn(move || {
         while output.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
             std::thread::sleep(Duration::from_millis(20));
@@ -351,7 +352,8 @@ fn a_terminated_run_puts_the_modes_back() {
     assert!(run.console.is_cooked());
 }
 
-/// What an image has at `/dev/console` is covered, and never opened: it may be a device that does something then.
+/// What an image has at `/dev/console` is covered, and never opened: it may be a device that does something
+/// then.
 #[test]
 fn a_console_that_is_another_device_is_not_opened() {
     let mut c = Container::new();

@@ -132,8 +132,6 @@ CMD /srv/data/word
         (format!("{build} --build-arg UNUSED=1"), 0, vec!["[UNUSED] were not consumed"]),
         ("docker ps -aq | wc -l".into(), 0, vec!["0"]),
     ];
-    let checks: Vec<Check<'_>> =
-        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
     hold(&engine, &checks);
 }
 
@@ -195,8 +193,6 @@ fn builds_that_fail_say_why() {
         (of("FROM busybox\nCOPY ../../../etc/passwd /"), 1, vec!["COPY failed"]),
         ("docker images -aq made | wc -l; docker ps -aq".into(), 0, vec!["0"]),
     ];
-    let checks: Vec<Check<'_>> =
-        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
     hold(&engine, &checks);
 }
 
@@ -244,7 +240,5 @@ fn bases_tell_what_is_done_with_them() {
             vec!["1\n"],
         ),
     ];
-    let checks: Vec<Check<'_>> =
-        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, &parts[..])).collect();
     hold(&engine, &checks);
 }

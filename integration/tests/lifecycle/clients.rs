@@ -145,8 +145,6 @@ fn over_tcp_both_sides_have_certificates() {
             &["TCP needs certificates on both sides"],
         ),
     ];
-    let checks: Vec<Check<'_>> =
-        checks.iter().map(|(script, status, parts)| (script.as_str(), *status, *parts)).collect();
     hold(&engine, &checks);
     until("no shim is left", || engine.shims().is_empty());
 }

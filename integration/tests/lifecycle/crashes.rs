@@ -5,7 +5,7 @@ use integration::shim::engine::Engine;
 use integration::shim::pod::until;
 use nix::sys::signal::Signal;
 
-use super::{engine, engine_with, hold, start};
+use super::{Check, engine, engine_with, hold, start};
 
 /// How many containers there are when the daemon is killed.
 const MANY: usize = 50;
@@ -19,42 +19,49 @@ fn containers_outlive_the_daemon() {
         std::fs::copy(runtime::built("cortend"), program).unwrap();
     };
     let Some(mut engine) = engine_with(&[], copied) else { return integration::skip::say("needs docker") };
-    let n = "docker run -d --network none";
-    let count =
-        "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; printf unfinished; exit 5";
+    // They end when there is a file.
+    let n = "mkdir -p gate; docker run -d --network none -v $PWD/gate:/gate";
+    let wait = "until [ -e /gate/open ]; do sleep 0.02; done";
+    let count = format!(
+        "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; {wait}; printf unfinished; exit 5"
+    );
     engine.docker_command(&format!("{n} --name counts busybox sh -c '{count}'")).ok();
     engine
         .docker_command(&format!("{n} --name stays busybox sh -c 'while :; do echo tick; sleep 0.1; done'"))
         .ok();
-    engine.docker_command(&format!("{n} --name again --restart always busybox sh -c 'sleep 3; exit 1'")).ok();
-    engine.docker_command(&format!("{n} --name gone --rm busybox sleep 2")).ok();
-    let pid = engine.docker_command("docker inspect -f '{{.State.Pid}}' stays").ok();
+    let once = format!("mkdir /gate/once 2>/dev/null || exec sleep 1000; {wait}; exit 1");
+    engine.docker_command(&format!("{n} --name again --restart always busybox sh -c '{once}'")).ok();
+    engine.docker_command(&format!("{n} --name gone --rm busybox sh -c '{wait}'")).ok();
+    let pids = engine.docker_command("docker inspect -f '{{.State.Pid}}' counts again gone").ok();
+    let ending: Vec<&str> = pids.lines().collect();
     let shims = engine.shims();
-    assert_eq!(shims.len(), 4);
+    assert_eq!((shims.len(), ending.len()), (4, 3));
     engine.kill("cortend", Signal::SIGKILL);
     // Three of them end while nobody is there.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    engine.docker_command("touch gate/open").ok();
+    until("three have ended", || !ending.iter().any(|pid| engine.run(&["kill", "-0", pid]).status == 0));
     start(&mut engine, &[]);
     // From now on there is another version on disk.
     engine.docker_command("printf '#!/bin/sh\nexit 1' >new && chmod +x new && mv new bin/cortend").ok();
-    hold(
-        &engine,
-        &[
-            ("docker wait counts", 0, &["5"]),
-            ("docker logs counts | wc -l", 0, &["300"]),
-            ("docker logs --tail 1 counts", 0, &["unfinished"]),
-            ("docker exec stays echo inside", 0, &["inside"]),
-            (
-                "until docker inspect -f '{{.State.Status}} {{.RestartCount}}' again | grep 'running [1-9]'; do sleep 0.1; done",
-                0,
-                &[],
-            ),
-            ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
-            ("docker logs --tail 1 -f stays & sleep 0.5; docker stop -t 0 stays; wait", 0, &["tick\ntick"]),
-            ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
-        ],
-    );
-    assert!(!pid.trim().is_empty() && pid.trim() != "0");
+    let checks: &[Check<'_>] = &[
+        ("docker wait counts", 0, &["5"]),
+        ("docker logs counts | wc -l", 0, &["300"]),
+        ("docker logs --tail 1 counts", 0, &["unfinished"]),
+        ("docker exec stays echo inside", 0, &["inside"]),
+        (
+            "until docker inspect -f '{{.State.Status}} {{.RestartCount}}' again | grep 'running [1-9]'; do sleep 0.1; done",
+            0,
+            &[],
+        ),
+        ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
+        (
+            "docker logs --tail 1 -f stays >ticks & until [ $(wc -l <ticks) -ge 2 ]; do sleep 0.05; done; docker stop -t 0 stays; wait; cat ticks",
+            0,
+            &["tick\ntick"],
+        ),
+        ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
+    ];
+    hold(&engine, checks);
     until("no shim is left", || engine.shims().is_empty());
 }
 
@@ -89,9 +96,9 @@ fn a_start_that_was_broken_off_leaves_no_namespace() {
     engine.docker_command("docker create --name half -p 9099:80 busybox sleep 1000; docker start half >/dev/null 2>&1 & until [ -e begun ]; do sleep 0.02; done").ok();
     engine.kill("cortend", Signal::SIGKILL);
     start(&mut engine, &[]);
-    engine.docker_command("until [ -e ended ]; do sleep 0.1; done; sleep 0.3; docker rm -f half").ok();
-    let left = engine.run(&["sh", "-c", "iptables-save -t nat | grep -E 'DNAT.*to-dest'; ls /run/corten/n"]);
-    assert_eq!(left.out, "");
+    engine.docker_command("until [ -e ended ]; do sleep 0.1; done; docker rm -f half").ok();
+    let left = ["sh", "-c", "iptables-save -t nat | grep -E 'DNAT.*to-dest'; ls /run/corten/n"];
+    until("nothing is left", || engine.run(&left).out.is_empty());
     until("no shim is left", || engine.shims().is_empty());
 }
 
@@ -132,7 +139,8 @@ fn fifty_containers_are_taken_up_again() {
         },
         "no shim more, no shim less"
     );
-    // Thirty end while nobody is there: those with a policy run again, those without are known to have been killed.
+    // Thirty end while nobody is there: those with a policy run again, those without are known to have been
+    // killed.
     let ending = "for i in $(seq 0 49); do case $((i % 5)) in 2|3|4) docker inspect -f '{{.State.Pid}}' c$i;; esac; done";
     let ending = engine.docker_command(ending).ok();
     engine.kill("cortend", Signal::SIGKILL);

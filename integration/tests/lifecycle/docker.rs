@@ -1,6 +1,5 @@
 //! Containers, images, networks and volumes with the docker command line.
 
-use integration::shim::engine::Said;
 use integration::shim::pod::until;
 
 use super::{Check, engine, has_networks, hold};
@@ -89,15 +88,7 @@ fn containers_are_run_as_they_are_asked_for() {
         ("docker run -d --pull never nosuchimage".into(), 125, vec!["No such image"]),
         ("docker ps -aq | wc -l".into(), 0, vec!["0"]),
     ];
-    let mut failures = Vec::new();
-    for (script, status, parts) in &checks {
-        let Said { status: got, out, err } = engine.docker_command(script);
-        let text = format!("{out}{err}");
-        if got != *status || !parts.iter().all(|part| text.contains(part)) {
-            failures.push(format!("{script}\n  status {got}, expected {status} and {parts:?}: {text}"));
-        }
-    }
-    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), engine.log("cortend"));
+    hold(&engine, &checks);
     until("no shim is left", || engine.shims().is_empty());
 }
 
@@ -256,7 +247,8 @@ fn files_go_in_and_out() {
         ("docker cp box:/new/file got && cat got", 0, &["x"]),
         ("docker cp box:/new - | tar -t", 0, &["new/file"]),
         ("docker cp file box:/no/such/dir/", 1, &[]),
-        // The other names of a folder: through a link, of what is in it, and of everything that is no file of the kernel's.
+        // The other names of a folder: through a link, of what is in it, and of everything that is no file of
+        // the kernel's.
         (
             "docker exec box ln -s /new /ln && docker cp box:/ln/ to && docker cp box:/ln/. to2 && docker cp box:/ all && cat to/file to2/file all/new/file && ls all/proc all/dev | wc -l",
             0,

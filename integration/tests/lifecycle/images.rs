@@ -19,7 +19,8 @@ pub(super) fn registry(engine: &mut Engine, more: &str) {
     engine.daemon("docker-registry", &["docker-registry", "serve", &file.to_string_lossy()]);
 }
 
-/// Puts two indexes into the registry: one of an image for another machine and of ours, one of the other alone.
+/// Puts two indexes into the registry: one of an image for another machine and of ours, one of the other
+/// alone.
 const INDEX: &str = r#"python3 - <<'END'
 import hashlib, json, urllib.request
 base = "http://127.0.0.1:5000/v2/oci/app"

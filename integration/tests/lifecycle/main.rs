@@ -11,7 +11,7 @@ mod storage;
 mod suite;
 
 use integration::runtime;
-use integration::shim::engine::{Engine, Release, image};
+use integration::shim::engine::{Engine, Release, Said, image};
 use integration::shim::pod::until;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -56,15 +56,25 @@ type Check<'a> = (&'a str, i32, &'a [&'a str]);
 
 /// Runs all of them, and fails with all that went wrong.
 #[track_caller]
-fn hold(engine: &Engine, checks: &[Check<'_>]) {
+fn hold<'a>(engine: &Engine, checks: &[(impl AsRef<str>, i32, impl AsRef<[&'a str]>)]) {
+    let failures = failures(checks, |script| engine.docker_command(script));
+    assert!(failures.is_empty(), "{failures}\n{}", engine.log("cortend"));
+}
+
+/// What goes wrong when `run` runs each of the scripts.
+fn failures<'a>(
+    checks: &[(impl AsRef<str>, i32, impl AsRef<[&'a str]>)],
+    run: impl Fn(&str) -> Said,
+) -> String {
     let mut failures = Vec::new();
     for (script, status, parts) in checks {
-        let said = engine.docker_command(script);
-        let text = format!("{}{}", said.out, said.err);
+        let (script, parts) = (script.as_ref(), parts.as_ref());
+        let said = run(script);
+        let text = said.out + &said.err;
         if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
             failures
                 .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
         }
     }
-    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), engine.log("cortend"));
+    failures.join("\n")
 }

@@ -1,4 +1,5 @@
-//! The engine of a user without privilege: `nobody`, with ranges of ids that only this mount namespace knows of.
+//! The engine of a user without privilege: `nobody`, with ranges of ids that only this mount namespace knows
+//! of.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -25,8 +26,8 @@ fn user(engine: &Engine, script: &str) -> Said {
     engine.run(&[&who[..], &["sh", "-c", &format!("{environment}\n{script}")]].concat())
 }
 
-/// The user's home with the programs and an image in it, and the daemon started after what `prepare` does; `None` when
-/// something is missing.
+/// The user's home with the programs and an image in it, and the daemon started after what `prepare` does;
+/// `None` when something is missing.
 fn engine_with(prepare: impl FnOnce(&Engine)) -> Option<Engine> {
     Release::Distribution.find("docker")?;
     ["newuidmap", "unshare", "nsenter"]
@@ -65,16 +66,8 @@ fn start(engine: &Engine) {
 /// Runs the scripts as the user.
 #[track_caller]
 fn hold(engine: &Engine, checks: &[Check<'_>]) {
-    let mut failures = Vec::new();
-    for (script, status, parts) in checks {
-        let said = user(engine, script);
-        let text = format!("{}{}", said.out, said.err);
-        if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
-            failures
-                .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
-        }
-    }
-    assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), user(engine, "cat log").out);
+    let failures = super::failures(checks, |script| user(engine, script));
+    assert!(failures.is_empty(), "{failures}\n{}", user(engine, "cat log").out);
 }
 
 #[test]
@@ -107,7 +100,11 @@ fn a_user_without_privilege_has_a_way_out() {
         ("docker info", 0, &[why]),
         ("docker run --rm busybox nc -w 2 192.0.2.1 8000", 1, &[]),
         // Who may not was told so; now the namespaces are made anew.
-        ("kill $(cat pid) $(jq .pid $XDG_RUNTIME_DIR/corten/namespaces.json) && sleep 0.3", 0, &[]),
+        (
+            "all=\"$(cat pid) $(jq .pid $XDG_RUNTIME_DIR/corten/namespaces.json)\"; kill $all && for pid in $all; do while grep -q '^State:.[^Z]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done; done",
+            0,
+            &[],
+        ),
     ];
     hold(&engine, closed);
     engine.run(&["sh", "-c", "chmod 666 /dev/net/tun && ip link add outside type bridge && ip addr add 192.0.2.1/24 dev outside && ip link set outside up && (setsid busybox nc -ll -p 8000 -e echo reached </dev/null >/dev/null 2>&1 &)"]).ok();

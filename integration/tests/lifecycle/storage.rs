@@ -1,4 +1,5 @@
-//! A data root on which overlays cannot be made: everything is copied, and seen and left as it is with overlays.
+//! A data root on which overlays cannot be made: everything is copied, and seen and left as it is with
+//! overlays.
 
 use integration::shim::engine::Engine;
 use integration::shim::pod::until;

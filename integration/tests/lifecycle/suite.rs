@@ -1,5 +1,5 @@
-//! docker-py's own tests of the API, all of them. Those that are known not to pass are in `suite.toml`, each with its
-//! reason; one that passes all the same is a failure too. It takes minutes:
+//! docker-py's own tests of the API, all of them. Those that are known not to pass are in `suite.toml`, each
+//! with its reason; one that passes all the same is a failure too. It takes minutes:
 //!
 //! ```sh
 //! integration/tests/lifecycle/fetch-clients.sh && DOCKER_PY=1 cargo test -p integration --test lifecycle suite
@@ -15,7 +15,8 @@ use integration::skip;
 use super::images::registry;
 use super::{engine_with, has_networks};
 
-/// What the tests pull from Docker Hub: all are busybox here, with the user and the folder that they look for.
+/// What the tests pull from Docker Hub: all are busybox here, with the user and the folder that they look
+/// for.
 const IMAGES: &str = r#"printf 'FROM busybox\nRUN echo postgres:x:70:70::/:/bin/sh >> /etc/passwd && echo default:x:71:71::/:/bin/sh >> /etc/passwd && mkdir -p /var/opt && busybox --install -s /bin' | docker build -q --network none -t own -
 printf 'FROM busybox\nCMD ["echo", "Hello from Docker!"]' | docker build -q -t 127.0.0.1:5000/library/hello-world:latest -
 docker push -q 127.0.0.1:5000/library/hello-world:latest
@@ -25,7 +26,8 @@ done
 docker rmi -f $(docker images -q) >/dev/null 2>&1
 docker pull -q busybox && docker pull -q alpine && docker pull -q alpine:3.10"#;
 
-/// Each test that ran, and whether it passed: lines such as `FAILED tests/integration/x.py::Class::test - why`.
+/// Each test that ran, and whether it passed: lines such as `FAILED tests/integration/x.py::Class::test -
+/// why`.
 fn outcomes(text: &str) -> BTreeMap<&str, bool> {
     let of = |line| {
         let (kind, rest) = str::split_once(line, ' ')?;
