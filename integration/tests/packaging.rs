@@ -1,4 +1,5 @@
-//! What is installed: every file in its place, word for word what it should be, and nothing left when it is taken away.
+//! What is installed: every file in its place, word for word what it should be, and nothing left when it is
+//! taken away.
 
 #![expect(clippy::unwrap_used)]
 
@@ -219,26 +220,24 @@ fn zsh_completes() {
     let place = tempfile::tempdir().unwrap();
     output(script("install.sh", place.path()));
     let root = place.path().join("usr/local");
-    let program = r#"
-        zmodload zsh/zpty || exit
+    let begin = r#"zmodload zsh/zpty || exit
         zpty z zsh -f -i
-        zpty -w z "fpath=($FUNCTIONS \$fpath); autoload -Uz compinit; compinit -u -D"
-        zpty -w -n z $'corten doc\t'
-        zpty -r z out '*corten doctor*'
-        zpty -w -n z $'\C-ucorten check --str\t'
-        zpty -r z out '*corten check --strict*'
-        zpty -w -n z $'\C-ucorten seccomp rec\t'
-        zpty -r z out '*corten seccomp record*'
-        zpty -w -n z $'\C-ucorten kill some SIGKI\t'
-        zpty -r z out '*corten kill some SIGKILL*'
-        zpty -w -n z $'\C-ucorten --log-format=j\t'
-        zpty -r z out '*corten --log-format=json*'
-        zpty -w -n z $'\C-ucorten --root=/usr/loc\t'
-        zpty -r z out '*corten --root=/usr/local*'
-        print complete
-    "#;
+        zpty -w z "fpath=($FUNCTIONS \$fpath); autoload -Uz compinit; compinit -u -D""#;
+    let lines = [
+        ("doc", "doctor"),
+        ("check --str", "check --strict"),
+        ("seccomp rec", "seccomp record"),
+        ("kill some SIGKI", "kill some SIGKILL"),
+        ("--log-format=j", "--log-format=json"),
+        ("--root=/usr/loc", "--root=/usr/local"),
+    ];
+    // Each in place of the one before.
+    let complete = lines.map(|(typed, shown)| {
+        format!("zpty -w -n z $'\\C-ucorten {typed}\\t'\nzpty -r z out '*corten {shown}*'")
+    });
+    let program = format!("{begin}\n{}\nprint complete", complete.join("\n"));
     let mut command = Command::new("timeout");
-    command.arg("60").arg(zsh).args(["-f", "-c", program]).stdin(Stdio::null());
+    command.arg("60").arg(zsh).args(["-f", "-c", &program]).stdin(Stdio::null());
     command.env("FUNCTIONS", root.join("share/zsh/vendor-completions"));
     command.env("PATH", path_with(&root.join("bin")));
     assert_eq!(output(command), "complete\n");
@@ -293,7 +292,8 @@ fn the_debian_package_has_what_is_installed() {
     assert!(same.unwrap().success());
 }
 
-/// Two clones of the last commit, in folders of other names, make the same programs. It builds everything twice.
+/// Two clones of the last commit, in folders of other names, make the same programs. It builds everything
+/// twice.
 #[test]
 fn a_release_is_the_same_wherever_it_is_built() {
     if std::env::var_os("REPRODUCIBLE").is_none() {

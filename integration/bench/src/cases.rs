@@ -56,7 +56,8 @@ impl Scene<'_> {
         if self.who.ours {
             return measure::run(&mut command);
         }
-        // Others lose a race with a short program now and then: that is theirs to mend, and no reason to measure nothing.
+        // Others lose a race with a short program now and then: that is theirs to mend, and no reason to
+        // measure nothing.
         measure::attempt(&mut command).unwrap_or_else(|_| {
             let mut delete = self.who.simple(self.ground, "delete", "--force", Some(&self.name));
             let _ = delete.stderr(std::process::Stdio::null()).status();
@@ -153,7 +154,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 }
 
 /// What the cases of one command at a time have in common.
-const USUAL: Case = Case {
+pub(crate) const USUAL: Case = Case {
     name: "",
     title: "",
     quick: true,

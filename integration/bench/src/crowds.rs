@@ -1,6 +1,6 @@
 //! Many containers: in a row, at once, and on a host with many mounts.
 
-use crate::cases::{Case, Scene, TRUE, no_count, nothing, whole};
+use crate::cases::{Case, Scene, TRUE, USUAL, whole};
 use crate::ground::Shape;
 use crate::measure::{self, Sample};
 use nix::sys::signal::{Signal, kill};
@@ -51,19 +51,7 @@ fn hundred(scene: &Scene<'_>) -> Vec<(&'static str, Sample)> {
 }
 
 /// As the cases of one command, but rare: a round is long.
-const RARE: Case = Case {
-    name: "",
-    title: "",
-    quick: false,
-    every: 30,
-    cold: false,
-    floor: true,
-    parallel: false,
-    before: nothing,
-    round: |_| Vec::new(),
-    after: nothing,
-    count: no_count,
-};
+const RARE: Case = Case { quick: false, every: 30, cold: false, ..USUAL };
 
 /// The cases, in the order of the report.
 pub(crate) const ALL: [Case; 5] = [

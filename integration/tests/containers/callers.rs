@@ -1,4 +1,5 @@
-//! How callers start the program: where they put flags, what they ignore, limit or close, and what is not mounted.
+//! How callers start the program: where they put flags, what they ignore, limit or close, and what is not
+//! mounted.
 
 use integration::container::{Container, End, shell_view};
 use integration::{leaks, since};
@@ -78,7 +79,8 @@ fn what_to_run_is_refused_with_the_status_of_exec() {
     }
 }
 
-/// `SIGCHLD` stays ignored through execve(2): below such a caller, what has ended would be gone without a status.
+/// `SIGCHLD` stays ignored through execve(2): below such a caller, what has ended would be gone without a
+/// status.
 #[test]
 fn a_caller_that_ignores_the_end_of_its_children() {
     let mut c = Container::new();
@@ -100,13 +102,9 @@ fn a_caller_that_ignores_the_end_of_its_children() {
 fn files_that_may_not_grow() {
     since!("survival of a file size limit", "runc 1.0", "crun -");
     let mut c = Container::new();
-    c.shell("true").write_config();
+    c.prepared("ulimit -f 0").shell("true").write_config();
     let bundle = c.bundle().to_str().unwrap().to_owned();
     let mut command = c.command("limited", &["run", "--bundle", &bundle, &c.id]);
-    let program = command.get_program().to_owned();
-    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(program).args(args).current_dir(c.bundle());
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(1));
     leaks::assert_none(&c);
@@ -176,14 +174,16 @@ fn processes_are_listed_without_a_control_group() {
     let run = c.call(&["ps", "--format", "json", &c.id]).ok();
     assert_eq!(run.json().as_array().map(Vec::len), Some(4), "{run:#?}");
     assert!(run.json().as_array().unwrap().contains(&c.pid().into()), "{run:#?}");
-    // Where the processes of the whole host are in its PID namespace, only the first one is known to be the container's.
+    // Where the processes of the whole host are in its PID namespace, only the first one is known to be the
+    // container's.
     let mut c = Container::new();
     c.globals.push("--cgroup-manager=disabled".to_owned());
     c.without_namespace("pid").sleeping();
     assert_eq!(c.call(&["ps", "--format", "json", &c.id]).ok().json(), serde_json::json!([c.pid()]));
 }
 
-/// A container that was to be a virtual machine, or to change its own control groups, is not silently another one.
+/// A container that was to be a virtual machine, or to change its own control groups, is not silently another
+/// one.
 #[test]
 fn annotations_that_are_not_acted_on_are_warned_of() {
     since!("warnings about annotations", "runc -", "crun -");

@@ -193,7 +193,6 @@ fn limits_that_cannot_be_set_are_refused() {
     c.report();
 }
 
-/// `--privileged --pid=host` in rootless engines: proc of the host cannot be mounted, and the words are known.
 #[test]
 fn an_id_mapped_mount_is_refused_in_one_line() {
     let user = needs!(user(), "root and useradd");
@@ -207,7 +206,8 @@ fn an_id_mapped_mount_is_refused_in_one_line() {
     leaks::assert_none(&c);
 }
 
-/// The filter is loaded with the user's own rights over the container, and its listener goes to a recorder of the user.
+/// The filter is loaded with the user's own rights over the container, and its listener goes to a recorder of
+/// the user.
 #[test]
 fn a_user_can_record_a_profile_and_run_under_it() {
     let user = needs!(user(), "root and useradd");
@@ -226,6 +226,8 @@ fn a_user_can_record_a_profile_and_run_under_it() {
     }
 }
 
+/// `--privileged --pid=host` in rootless engines: proc of the host cannot be mounted, and the words are
+/// known.
 #[test]
 fn the_hosts_pid_namespace_and_proc_do_not_go_together() {
     let user = needs!(user(), "root and useradd");
@@ -287,8 +289,8 @@ fn with_capabilities_alone_no_user_namespace_is_needed() {
     leaks::assert_none(&c);
 }
 
-/// Rootless engines call the runtime inside of their own user namespace: it is root there, and still may not write to
-/// the host's /run.
+/// Rootless engines call the runtime inside of their own user namespace: it is root there, and still may not
+/// write to the host's /run.
 #[test]
 fn a_runtime_inside_of_a_user_namespace() {
     let user = needs!(user(), "root and useradd");
@@ -314,8 +316,8 @@ fn a_runtime_inside_of_a_user_namespace() {
     leaks::assert_none(&c);
 }
 
-/// CVE-2023-25809: without a cgroup namespace, `/sys` bound from the host brings the host's cgroup tree with it, and
-/// a part of that may be delegated to the user: it must not be writable from inside.
+/// CVE-2023-25809: without a cgroup namespace, `/sys` bound from the host brings the host's cgroup tree with
+/// it, and a part of that may be delegated to the user: it must not be writable from inside.
 #[test]
 fn a_delegated_cgroup_of_the_host_is_not_writable() {
     let user = needs!(user(), "root and useradd");
