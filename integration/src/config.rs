@@ -53,7 +53,8 @@ fn mounts() -> Value {
     ])
 }
 
-/// What `runc spec --rootless` writes for a user, without a terminal: one id, no network namespace, no cgroup.
+/// What `runc spec --rootless` writes for a user, without a terminal: one id, no network namespace, no
+/// cgroup.
 ///
 /// # Panics
 /// Never: it changes what [`plain`] has.

@@ -427,8 +427,8 @@ impl Drop for Container {
             let name = self.next();
             let mut command = self.command(&name, &["delete", "--force", &self.id]);
             command.stdin(std::process::Stdio::null());
-            // Never for ever: what it does not remove in time is swept below. Nor is it there any more, where an attack on the
-            // runtime's program has succeeded.
+            // Never for ever: what it does not remove in time is swept below. Nor is it there any more, where
+            // an attack on the runtime's program has succeeded.
             if let Ok(mut child) = outcome::try_start(&mut command, &self.directory, &name) {
                 let _ = outcome::end_of(&mut child);
             }
@@ -477,8 +477,8 @@ impl Running<'_> {
     }
 }
 
-/// Reaps, as a shim does, what runtimes leave to us of processes that entered a container later: a pid namespace does
-/// not end before all its processes are reaped. An init is left to [`Container::wait`].
+/// Reaps, as a shim does, what runtimes leave to us of processes that entered a container later: a pid
+/// namespace does not end before all its processes are reaped. An init is left to [`Container::wait`].
 fn reap_orphans() {
     loop {
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();

@@ -27,8 +27,8 @@ fn below(mount: &proc::Mount, path: &str) -> Option<PathBuf> {
     Some(Path::new(&mount.target).join(inside.trim_start_matches('/')))
 }
 
-/// A file of the container's cgroup: by controller and name in version 1, by name in version 2. Nothing when this
-/// machine has neither.
+/// A file of the container's cgroup: by controller and name in version 1, by name in version 2. Nothing when
+/// this machine has neither.
 pub fn cgroup_file(pid: i32, controller: &str, v1: &str, v2: &str) -> Option<PathBuf> {
     let one = cgroup1(pid, controller).map(|directory| directory.join(v1));
     let two = cgroup2(pid).map(|directory| directory.join(v2));

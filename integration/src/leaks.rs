@@ -1,7 +1,8 @@
 //! What a container has left behind.
 //!
-//! Everything a container's commands make carries its id: the cgroup by its path, processes by a variable in their
-//! environment, mounts and state by the bundle's directory. So other tests that run at the same time do not disturb.
+//! Everything a container's commands make carries its id: the cgroup by its path, processes by a variable in
+//! their environment, mounts and state by the bundle's directory. So other tests that run at the same time do
+//! not disturb.
 
 use crate::container::{Container, MARK};
 use crate::{host, proc};

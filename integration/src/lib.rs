@@ -1,8 +1,8 @@
 //! Harness for tests that run real containers.
 //!
-//! A test builds a bundle, runs a runtime on it as an operator would (the binary, never a library call), and asserts
-//! on what the container's process saw (the [`report`] of the `probe` program) or on what the kernel says from the
-//! host ([`host`]). Nothing here knows how the runtime works inside.
+//! A test builds a bundle, runs a runtime on it as an operator would (the binary, never a library call), and
+//! asserts on what the container's process saw (the [`report`] of the `probe` program) or on what the kernel
+//! says from the host ([`host`]). Nothing here knows how the runtime works inside.
 //!
 //! | module | what it holds |
 //! |---|---|

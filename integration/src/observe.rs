@@ -1,7 +1,8 @@
-//! Runs a program under ptrace(2) and says what it and its children cost: system calls, page faults, peak memory.
+//! Runs a program under ptrace(2) and says what it and its children cost: system calls, page faults, peak
+//! memory.
 //!
-//! The program itself and its children are counted apart. A process stops counting when it becomes the program of a
-//! container (busybox, the probe): what that does is not the runtime's doing.
+//! The program itself and its children are counted apart. A process stops counting when it becomes the
+//! program of a container (busybox, the probe): what that does is not the runtime's doing.
 
 use crate::proc::Status;
 use crate::sys;
@@ -221,7 +222,8 @@ impl Session {
     }
 }
 
-/// Whether a process sleeps or is no more (`state` of proc_pid_stat(5)): one that could run has not come to its end yet.
+/// Whether a process sleeps or is no more (`state` of proc_pid_stat(5)): one that could run has not come to
+/// its end yet.
 fn waits(pid: Pid) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());

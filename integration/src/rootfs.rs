@@ -66,8 +66,8 @@ fn programs() -> &'static (PathBuf, PathBuf) {
     })
 }
 
-/// Copies a program of the host into a root filesystem, at the same path, with the libraries that ldd(1) names.
-/// Whether the host has it.
+/// Copies a program of the host into a root filesystem, at the same path, with the libraries that ldd(1)
+/// names. Whether the host has it.
 ///
 /// # Panics
 /// When something cannot be copied.

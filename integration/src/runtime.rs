@@ -1,7 +1,7 @@
 //! Which runtime is tested.
 //!
-//! `RUNTIME=/path` names any OCI runtime; without it `CORTEN_BIN`, and without that the `corten` that lies in the
-//! target directory this test program was built into.
+//! `RUNTIME=/path` names any OCI runtime; without it `CORTEN_BIN`, and without that the `corten` that lies in
+//! the target directory this test program was built into.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -22,10 +22,11 @@ macro_rules! skip {
     }};
 }
 
-/// Leaves the test when the runtime is a control that is too old for it: `since!("time namespaces", "runc 1.2")`.
+/// Leaves the test when the runtime is a control that is too old for it: `since!("time namespaces", "runc
+/// 1.2")`.
 ///
-/// Each control is a name and the first version that has the feature, or `-` when no version has. Corten has no
-/// such line: it must pass.
+/// Each control is a name and the first version that has the feature, or `-` when no version has. Corten has
+/// no such line: it must pass.
 #[macro_export]
 macro_rules! since {
     ($feature:literal, $($control:literal),+) => {

@@ -1,5 +1,5 @@
-//! Sockets on which a runtime hands something over: `--console-socket`, `--pidfd-socket`, `NOTIFY_SOCKET`, and the
-//! listener of a seccomp profile.
+//! Sockets on which a runtime hands something over: `--console-socket`, `--pidfd-socket`, `NOTIFY_SOCKET`,
+//! and the listener of a seccomp profile.
 
 pub mod agent;
 
@@ -79,7 +79,8 @@ fn receive_fds(socket: RawFd) -> (Vec<u8>, Vec<OwnedFd>) {
 pub struct Notifications(mpsc::Receiver<String>);
 
 impl Notifications {
-    /// Binds a path. Descriptors that come (as with `BARRIER=1`) are closed at once, which is the answer to them.
+    /// Binds a path. Descriptors that come (as with `BARRIER=1`) are closed at once, which is the answer to
+    /// them.
     ///
     /// # Panics
     /// When the path is taken.

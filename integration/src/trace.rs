@@ -1,7 +1,8 @@
 //! Runs a program under ptrace(2), counts its system calls, and kills it or lets a call fail at a chosen one.
 //!
-//! Calls of the program itself and calls of its children are counted apart: a runtime that is killed is one thing, a
-//! container's init that is killed while it is set up is another. A child is let go when it executes a program.
+//! Calls of the program itself and calls of its children are counted apart: a runtime that is killed is one
+//! thing, a container's init that is killed while it is set up is another. A child is let go when it executes
+//! a program.
 
 use crate::sys;
 use nix::errno::Errno;
@@ -84,8 +85,8 @@ pub fn run(command: Command, fault: Option<(Place, Fault)>) -> Traced {
     // ptrace binds to a thread, and what is traced is let go when that thread ends.
     let tracer = thread::Builder::new().name("tracer".into()).spawn(move || observe(command, fault)).unwrap();
     let seen = tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    // A process that was made under observation begins with a SIGSTOP, which it may not have met yet: without this
-    // it would stop for ever, with all that it holds.
+    // A process that was made under observation begins with a SIGSTOP, which it may not have met yet: without
+    // this it would stop for ever, with all that it holds.
     let signal = if seen.late { Signal::SIGKILL } else { Signal::SIGCONT };
     for child in &seen.children {
         let _ = sys::pidfd_send_signal(child.as_fd(), signal as i32);

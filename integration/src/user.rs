@@ -1,8 +1,8 @@
 //! The unprivileged user of the rootless tests.
 //!
-//! The user `corten-test` is made when it is missing, with `useradd`, without a home and a shell; ranges of 65536
-//! subordinate ids are added with `usermod` when it has none. Nothing else of the machine is changed, and the user
-//! stays for the next run.
+//! The user `corten-test` is made when it is missing, with `useradd`, without a home and a shell; ranges of
+//! 65536 subordinate ids are added with `usermod` when it has none. Nothing else of the machine is changed,
+//! and the user stays for the next run.
 
 use crate::container::Container;
 use std::ffi::OsString;

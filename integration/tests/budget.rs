@@ -1,14 +1,15 @@
-//! What each command may cost: system calls, page faults and peak memory of the release build, on a fixed bundle.
+//! What each command may cost: system calls, page faults and peak memory of the release build, on a fixed
+//! bundle.
 //!
-//! These figures do not depend on how busy a machine is, so they can fail a build where times cannot. `budget.toml` has
-//! them; a command that exceeds one fails, with the calls that became more. A change that needs more, or less, writes the
-//! file anew and says why in its commit:
+//! These figures do not depend on how busy a machine is, so they can fail a build where times cannot.
+//! `budget.toml` has them; a command that exceeds one fails, with the calls that became more. A change that
+//! needs more, or less, writes the file anew and says why in its commit:
 //!
 //!     cargo build --release -p runtime && UPDATE=1 cargo test -p integration --test budget
 //!
-//! Control groups cost what their layout costs: each layout has figures of its own, and `none` (the manager that is
-//! disabled) holds on every machine. Each figure is the least of some runs: who of two processes is faster must not count.
-//! `BUDGET=required` makes a missing or outdated release build a failure, for CI.
+//! Control groups cost what their layout costs: each layout has figures of its own, and `none` (the manager
+//! that is disabled) holds on every machine. Each figure is the least of some runs: who of two processes is
+//! faster must not count. `BUDGET=required` makes a missing or outdated release build a failure, for CI.
 
 use integration::observe::{self, Cost, Observed};
 use integration::{config, host, proc, skip, trace};
@@ -29,8 +30,8 @@ use std::{env, fs};
 /// How often each command is observed.
 const ROUNDS: usize = 5;
 
-/// Page faults and memory move a little with what of the program the page cache holds: by so many of a hundred, but at
-/// least by so many.
+/// Page faults and memory move a little with what of the program the page cache holds: by so many of a
+/// hundred, but at least by so many.
 const SLACK: (u64, u64) = (8, 8);
 
 /// How often a process waits depends on who is faster: not counted.
@@ -137,8 +138,8 @@ impl Place {
     fn new(corten: &Path, globals: &'static [&'static str]) -> Place {
         nix::sys::prctl::set_child_subreaper(true).unwrap();
         let directory = tempfile::Builder::new().prefix("corten-budget-").tempdir_in("/tmp").unwrap();
-        // How much of a program is mapped at once depends on the file system, and on how its file was written. This
-        // mount namespace ends with the test's thread.
+        // How much of a program is mapped at once depends on the file system, and on how its file was
+        // written. This mount namespace ends with the test's thread.
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
@@ -201,7 +202,8 @@ impl Place {
         let _ = waitpid(pid, None);
     }
 
-    /// Each command once. They are detached: how a command learns of the end of a program depends on who is faster.
+    /// Each command once. They are detached: how a command learns of the end of a program depends on who is
+    /// faster.
     fn round(&self) -> Vec<(&'static str, Budget)> {
         self.configure(&["/bin/sleep", "1000"]);
         let mut seen = vec![("run", self.observe(&["run", "--detach", "--pid-file", "pid", ID]))];
@@ -245,7 +247,8 @@ impl Drop for Place {
     }
 }
 
-/// The layout of control groups on this machine, as a key: `v1-9-v2` are nine hierarchies of version 1 and the unified one.
+/// The layout of control groups on this machine, as a key: `v1-9-v2` are nine hierarchies of version 1 and
+/// the unified one.
 fn layout() -> String {
     let mounts = proc::mounts("self");
     let count = |kind: &str| mounts.iter().filter(|mount| mount.fstype == kind).count();

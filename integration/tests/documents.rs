@@ -1,10 +1,11 @@
-//! The documents say what is true: their commands run, their figures are those of the results, their table of packages is
-//! that of the manifests.
+//! The documents say what is true: their commands run, their figures are those of the results, their table of
+//! packages is that of the manifests.
 //!
-//! Every block of shell, in any document, is run as it stands, under a terminal, in a directory with a root file system. A
-//! block that takes long or changes the machine has a comment before it that names the files by which it is run instead,
-//! and each of its programs is named there: `<!-- run elsewhere: FILE... -->`; one that no test can run says what it needs,
-//! and is counted as skipped: `<!-- needs: X -->`. `UPDATE=1` writes the README's figures anew.
+//! Every block of shell, in any document, is run as it stands, under a terminal, in a directory with a root
+//! file system. A block that takes long or changes the machine has a comment before it that names the files
+//! by which it is run instead, and each of its programs is named there: `<!-- run elsewhere: FILE... -->`;
+//! one that no test can run says what it needs, and is counted as skipped: `<!-- needs: X -->`. `UPDATE=1`
+//! writes the README's figures anew.
 
 #![expect(clippy::unwrap_used, clippy::panic)]
 
@@ -57,7 +58,8 @@ struct Block {
     fate: Fate,
 }
 
-/// The blocks of a document, of which it has no others than those of shell, of the languages of configurations, and of text.
+/// The blocks of a document, of which it has no others than those of shell, of the languages of
+/// configurations, and of text.
 fn blocks(name: &str) -> Vec<Block> {
     let text = read(name);
     let lines: Vec<&str> = text.lines().collect();
@@ -106,7 +108,8 @@ fn commands(text: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// Whether a source names a program as one that it runs: by its path, by its name in quotes, or as a line of shell.
+/// Whether a source names a program as one that it runs: by its path, by its name in quotes, or as a line of
+/// shell.
 fn is_named(words: &[&str], source: &str) -> bool {
     let program = words[0];
     let name = program.rsplit('/').next().unwrap_or(program);
@@ -311,7 +314,8 @@ fn the_figures_of_the_readme_are_those_of_the_results() {
     assert_eq!(written, figures, "UPDATE=1 cargo test -p integration --test documents writes them anew");
 }
 
-/// The README's first lines have two figures of another table: the first row of it, Docker's profile compiled by us.
+/// The README's first lines have two figures of another table: the first row of it, Docker's profile compiled
+/// by us.
 #[test]
 fn what_a_profile_costs_is_what_was_measured() {
     let results = read("integration/bench/SECCOMP.md");
@@ -322,8 +326,8 @@ fn what_a_profile_costs_is_what_was_measured() {
     assert!(read("README.md").contains(&said), "the README should say: {said}");
 }
 
-/// Each complaint about shims in ARCHITECTURE.md has tests that exist; `…` stands for any text, and one without a file is in
-/// that of the one before it.
+/// Each complaint about shims in ARCHITECTURE.md has tests that exist; `…` stands for any text, and one
+/// without a file is in that of the one before it.
 #[test]
 fn the_tests_of_each_complaint_exist() {
     let architecture = read("ARCHITECTURE.md");
@@ -351,7 +355,8 @@ fn the_tests_of_each_complaint_exist() {
     assert!(named > 30, "{named} tests are named");
 }
 
-/// Every package that a crate of the workspace is built from is in the table of ARCHITECTURE.md, and nothing else.
+/// Every package that a crate of the workspace is built from is in the table of ARCHITECTURE.md, and nothing
+/// else.
 #[test]
 fn the_table_of_packages_is_that_of_the_manifests() {
     let workspace: toml::Table = read("Cargo.toml").parse().unwrap();

@@ -242,8 +242,8 @@ fn a_privileged_container() {
     assert_eq!(run.ok().stdout, "ok\n");
 }
 
-/// A user namespace may not show the host's processes by a proc of its own: podman binds the host's instead, and all of
-/// the host's devices are bound as well.
+/// A user namespace may not show the host's processes by a proc of its own: podman binds the host's instead,
+/// and all of the host's devices are bound as well.
 #[test]
 fn a_privileged_container_of_a_user_with_the_hosts_pids() {
     let podman = rootless!();

@@ -92,7 +92,8 @@ fn podman_by_its_configuration() {
     assert!(missing.stderr.contains("no such file or directory"), "{missing:#?}");
 }
 
-/// What CRI-O does for a container of an `oci` runtime: conmon creates it, the runtime starts it, conmon says how it ended.
+/// What CRI-O does for a container of an `oci` runtime: conmon creates it, the runtime starts it, conmon says
+/// how it ended.
 #[test]
 fn conmon_as_crio_calls_it() {
     let conmon = needs!(integration::engine::find("conmon"), "conmon");

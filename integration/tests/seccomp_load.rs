@@ -1,5 +1,5 @@
-//! Seccomp filters of real containers: what the shipped default means, in which order a filter is loaded, with which
-//! flags, and what is refused.
+//! Seccomp filters of real containers: what the shipped default means, in which order a filter is loaded,
+//! with which flags, and what is refused.
 
 #![expect(clippy::unwrap_used)]
 
@@ -63,8 +63,9 @@ fn strace_works_under_the_default_profile() {
     assert!(trace.contains("mkdir(\"/tmp/made\"") && trace.contains("exited with 0"), "{trace}");
 }
 
-/// Whoever is in the container, with or without no_new_privs: the filter is there, and no right is left that was not
-/// given. Before execve the process has to keep CAP_SYS_ADMIN for the load where there is no no_new_privs.
+/// Whoever is in the container, with or without no_new_privs: the filter is there, and no right is left that
+/// was not given. Before execve the process has to keep CAP_SYS_ADMIN for the load where there is no
+/// no_new_privs.
 #[test]
 fn the_filter_needs_neither_no_new_privs_nor_a_capability_of_the_container() {
     for (no_new_privileges, uid, names) in [
@@ -101,8 +102,8 @@ fn the_filter_needs_neither_no_new_privs_nor_a_capability_of_the_container() {
     }
 }
 
-/// The filter may forbid everything that the runtime does to load it, to hear from its parent but for read(2), and to
-/// say what failed.
+/// The filter may forbid everything that the runtime does to load it, to hear from its parent but for
+/// read(2), and to say what failed.
 #[test]
 fn a_failure_after_the_filter_is_still_told() {
     since!("a filter after all steps of its own", "runc -", "crun -");
@@ -273,7 +274,8 @@ fn flags_reach_the_kernel_as_written() {
     }
 }
 
-/// A kernel from before a flag says EINVAL: what nobody asked for is left out then, what was asked for is an error.
+/// A kernel from before a flag says EINVAL: what nobody asked for is left out then, what was asked for is an
+/// error.
 #[test]
 fn flags_that_the_kernel_does_not_know() {
     needs!(has_strace(), "strace");

@@ -1,5 +1,5 @@
-//! User notification: a container's listener in the hands of a real agent, and what becomes of the container when there
-//! is none, or when it goes away.
+//! User notification: a container's listener in the hands of a real agent, and what becomes of the container
+//! when there is none, or when it goes away.
 
 #![expect(clippy::unwrap_used)]
 
@@ -34,7 +34,8 @@ fn asking(names: &[&str]) -> (Container, std::path::PathBuf) {
     (c, socket)
 }
 
-/// All processes of the container are asked about, each by its own number, and the agent's answers are what they get.
+/// All processes of the container are asked about, each by its own number, and the agent's answers are what
+/// they get.
 #[test]
 fn an_agent_answers_for_every_process_of_a_container() {
     since!("SCMP_ACT_NOTIFY", "runc 1.1", "crun 0.19");
@@ -159,7 +160,8 @@ fn an_agent_that_dies_after_it_was_handed_the_listener() {
     leaks::assert_none(&c);
 }
 
-/// Where execve is asked about, a dead agent means that the program cannot be run: an error, and nothing is left.
+/// Where execve is asked about, a dead agent means that the program cannot be run: an error, and nothing is
+/// left.
 #[test]
 fn an_agent_that_dies_before_the_first_call() {
     since!("SCMP_ACT_NOTIFY for execve", "runc 1.1", "crun -");
@@ -173,8 +175,8 @@ fn an_agent_that_dies_before_the_first_call() {
     leaks::assert_none(&c);
 }
 
-/// An agent that closes the connection as soon as it is there, without a look at it. It may come too late for the
-/// runtime to see; then the calls answer ENOSYS. In no case does anything hang or remain.
+/// An agent that closes the connection as soon as it is there, without a look at it. It may come too late for
+/// the runtime to see; then the calls answer ENOSYS. In no case does anything hang or remain.
 #[test]
 fn an_agent_that_hangs_up() {
     since!("SCMP_ACT_NOTIFY", "runc 1.1", "crun 0.19");
@@ -190,8 +192,8 @@ fn an_agent_that_hangs_up() {
     leaks::assert_none(&c);
 }
 
-/// The socket can be named beside the profile, as crun reads it: the profile's own first, then the annotation, then the
-/// environment.
+/// The socket can be named beside the profile, as crun reads it: the profile's own first, then the
+/// annotation, then the environment.
 #[test]
 fn the_agent_can_be_named_by_annotation_and_environment() {
     since!("a receiver beside the profile", "runc -", "crun 0.20");
@@ -241,8 +243,8 @@ fn an_exec_finds_the_agent_of_the_environment() {
     assert_eq!(agent.states(2).len(), 2);
 }
 
-/// A process that is stopped while it waits for its agent: it is asked about again, and only once where the profile says
-/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV.
+/// A process that is stopped while it waits for its agent: it is asked about again, and only once where the
+/// profile says SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV.
 #[test]
 fn a_waiting_call_is_interrupted_unless_the_profile_says_otherwise() {
     since!("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "runc 1.5", "crun -");

@@ -267,8 +267,8 @@ fn a_recording_has_all_processes_and_the_exit_status() {
     assert_eq!((again.code(), again.stdout.as_str(), again.stderr.as_str()), (7, "ONE\n", ""), "{again:#?}");
 }
 
-/// Threads, and signals that interrupt calls while they wait for the recorder: what can fail with EINTR may, and the
-/// rest must not.
+/// Threads, and signals that interrupt calls while they wait for the recorder: what can fail with EINTR may,
+/// and the rest must not.
 #[test]
 fn a_program_in_a_storm_of_signals_survives_its_recording() {
     let mut c = container();
@@ -303,7 +303,8 @@ fn calls_of_32_bits_are_recorded() {
     assert_eq!(c.attempt(&["syscall-of-x86", "39", "0", "0"]), "EPERM");
 }
 
-/// A user namespace, another user, hooks on both sides, no privilege: a recording changes nothing about the container.
+/// A user namespace, another user, hooks on both sides, no privilege: a recording changes nothing about the
+/// container.
 #[test]
 fn a_container_of_any_kind_can_be_recorded() {
     let mut c = container();

@@ -1,5 +1,6 @@
-//! Checkpoint, and Create from one: what the runtime is asked for, and the states in between. The runtime's own part of
-//! it is played by a script, so that neither criu nor a kernel that suits it is needed, but in the last tests.
+//! Checkpoint, and Create from one: what the runtime is asked for, and the states in between. The runtime's
+//! own part of it is played by a script, so that neither criu nor a kernel that suits it is needed, but in
+//! the last tests.
 
 use integration::shim::wire::Writer;
 use integration::shim::{Output, Pod, Stdio, pod};
@@ -170,7 +171,8 @@ fn a_container_goes_on_from_a_checkpoint() {
     pod.call("Delete", 0, "").unwrap();
 }
 
-/// What criu says comes through, and nothing is left of the container that could not be made. criu is named by an option.
+/// What criu says comes through, and nothing is left of the container that could not be made. criu is named
+/// by an option.
 #[test]
 fn a_checkpoint_that_is_damaged_is_refused() {
     let criu = needs!(criu::program(), "criu (integration/src/fetch-criu.sh)");

@@ -264,8 +264,8 @@ fn the_runtime_can_be_another_one() {
 fn a_task_goes_on_from_a_checkpoint() {
     integration::needs!(integration::criu::path(), "criu (integration/src/fetch-criu.sh)");
     with_each(|engine| {
-        // What it has written is saved a moment after the task itself, which goes on: a file that has always been there, of
-        // always the same size, is what criu finds again whenever that is.
+        // What it has written is saved a moment after the task itself, which goes on: a file that has always
+        // been there, of always the same size, is what criu finds again whenever that is.
         let script = "[ ! -e /count ] || exit 9; printf 000000 > /count; i=0; while :; do i=$((i+1)); printf %06d $i 1<> /count; sleep 0.02; done";
         engine.start("first", &["sh", "-c", script]).ok();
         let count = |engine: &Engine, id: &str| {

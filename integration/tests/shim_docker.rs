@@ -1,5 +1,5 @@
-//! dockerd with Corten's shim, in the ways that Docker's releases allow: by path through the drop-in name, by type, and
-//! by the absolute path of the shim.
+//! dockerd with Corten's shim, in the ways that Docker's releases allow: by path through the drop-in name, by
+//! type, and by the absolute path of the shim.
 
 use integration::shim::engine::{Engine, Release};
 use integration::shim::pod::until;
@@ -134,7 +134,8 @@ const APART: &[Check] = &[
 /// How many checks are under way at once.
 const WORKERS: usize = 4;
 
-/// Holds a dockerd against lists of checks: the checks of a list one after the other, the lists several at a time.
+/// Holds a dockerd against lists of checks: the checks of a list one after the other, the lists several at a
+/// time.
 fn hold(engine: &Engine, lists: &[&[Check]]) {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -162,7 +163,8 @@ fn failure(engine: &Engine, (script, status, parts): &Check) -> Option<String> {
     (!good).then(|| format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status))
 }
 
-/// A dockerd with this entry in its daemon.json (`BIN` is the folder of our programs) does all that people do.
+/// A dockerd with this entry in its daemon.json (`BIN` is the folder of our programs) does all that people
+/// do.
 fn does_everything(release: Release, entry: &str) {
     let Some(engine) = Engine::docker(release, entry) else {
         return integration::skip::say(&format!("needs dockerd ({release:?})"));

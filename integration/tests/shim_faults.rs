@@ -1,5 +1,6 @@
-//! Faults around the shim: runtimes that hang or fail, mounts that do not answer, daemons and shims that are killed,
-//! peers that do not read. What nobody asked for must not happen, and what was asked must be answered.
+//! Faults around the shim: runtimes that hang or fail, mounts that do not answer, daemons and shims that are
+//! killed, peers that do not read. What nobody asked for must not happen, and what was asked must be
+//! answered.
 
 use integration::shim::client::frame;
 use integration::shim::pod::{self, deleted, until};
@@ -301,7 +302,8 @@ fn a_mount_that_fails_is_undone_and_explained() {
     assert_eq!(mounted_below(&pod.containers[0].bundle), 0);
 }
 
-/// The layers of a root whose owners are mapped are mounted beside it for a moment: also when one of them is not there.
+/// The layers of a root whose owners are mapped are mounted beside it for a moment: also when one of them is
+/// not there.
 #[test]
 fn layers_with_mapped_owners_leave_nothing_when_one_is_missing() {
     let mut pod = Pod::new(&["true"]);

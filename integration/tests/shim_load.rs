@@ -1,5 +1,5 @@
-//! Many of everything: processes at once, processes one after the other, containers in one shim. Nothing may be lost,
-//! and nothing may stay.
+//! Many of everything: processes at once, processes one after the other, containers in one shim. Nothing may
+//! be lost, and nothing may stay.
 
 use integration::shim::pod::{self, until};
 use integration::shim::{Held, Pod, Stdio};

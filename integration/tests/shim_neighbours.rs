@@ -1,5 +1,5 @@
-//! Several shims that have to do with each other: one below another, one in the place of a dead one, copies of one that come to
-//! nothing; and a runtime whose program does not begin to run.
+//! Several shims that have to do with each other: one below another, one in the place of a dead one, copies
+//! of one that come to nothing; and a runtime whose program does not begin to run.
 
 use integration::shim::engine::{Engine, RUNTIME, Release};
 use integration::shim::pod::{self, address_of, deleted, until};
@@ -22,8 +22,8 @@ fn parent(pid: i32) -> String {
     proc::Status::of(&pid.to_string()).get("PPid").to_owned()
 }
 
-/// A containerd inside of a container, as in Docker in Docker: what its shims leave behind falls to the shim outside, which
-/// adopts orphans. Neither may take the other for its own.
+/// A containerd inside of a container, as in Docker in Docker: what its shims leave behind falls to the shim
+/// outside, which adopts orphans. Neither may take the other for its own.
 #[test]
 fn a_shim_below_another_one_disturbs_neither() {
     let mut inner = Pod::new(&["sleep", "600"]);
@@ -90,8 +90,8 @@ fn a_shim_below_another_one_disturbs_neither() {
     inner.shutdown();
 }
 
-/// A copy of the shim that is to become the runtime, and cannot: its program is on a file system that does not answer. The
-/// rest of the pod does not wait for it, and with the deadline it goes.
+/// A copy of the shim that is to become the runtime, and cannot: its program is on a file system that does
+/// not answer. The rest of the pod does not wait for it, and with the deadline it goes.
 #[test]
 fn a_program_that_does_not_begin_to_run_stops_nothing_else() {
     if !pod::is_ours() {
@@ -129,7 +129,8 @@ fn a_program_that_does_not_begin_to_run_stops_nothing_else() {
     assert_eq!(pod.state(other, ""), 2);
 }
 
-/// A shim that was killed, whose socket another one has taken: `delete` for the dead one's containers leaves the new one alone.
+/// A shim that was killed, whose socket another one has taken: `delete` for the dead one's containers leaves
+/// the new one alone.
 #[test]
 fn cleaning_up_after_a_dead_shim_leaves_its_successor_alone() {
     let mut pod = Pod::new(&["sleep", "600"]);
@@ -172,8 +173,8 @@ fn ending(pod: &mut Pod) -> i32 {
     shim
 }
 
-/// A container is deleted and at once made again, as by `docker restart`: its new shim listens where the old one did, which
-/// is still there.
+/// A container is deleted and at once made again, as by `docker restart`: its new shim listens where the old
+/// one did, which is still there.
 #[test]
 fn a_shim_that_ends_does_not_take_the_socket_of_its_successor() {
     let mut pod = Pod::new(&["sleep", "600"]);
@@ -200,7 +201,8 @@ fn a_shim_that_ends_makes_no_container() {
     assert!(leaks::processes(&id).is_empty());
 }
 
-/// containerd and a shim are killed together: the next containerd comes up at once, and nothing of the container stays.
+/// containerd and a shim are killed together: the next containerd comes up at once, and nothing of the
+/// container stays.
 #[test]
 fn containerd_comes_up_beside_a_dead_shim() {
     for release in Release::ALL {

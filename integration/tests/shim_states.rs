@@ -1,4 +1,5 @@
-//! Every call in every state of a container and of an executed process: what is answered, and with which code.
+//! Every call in every state of a container and of an executed process: what is answered, and with which
+//! code.
 
 use integration::shim::wire::Writer;
 use integration::shim::{Pod, Stdio, pod};

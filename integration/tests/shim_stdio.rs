@@ -1,4 +1,5 @@
-//! Standard streams: FIFOs, terminals, files and logging programs; and what happens when a reader or writer goes away.
+//! Standard streams: FIFOs, terminals, files and logging programs; and what happens when a reader or writer
+//! goes away.
 
 use integration::shim::client::patience;
 use integration::shim::pod::{self, until};
@@ -84,7 +85,8 @@ fn output_survives_the_restart_of_its_reader() {
         let give_up = Instant::now() + patience();
         loop {
             assert!(Instant::now() < give_up, "output is lost: {:?}", String::from_utf8_lossy(&all));
-            // Opens, takes what there is for a moment, and goes away, as containerd does when it is restarted.
+            // Opens, takes what there is for a moment, and goes away, as containerd does when it is
+            // restarted.
             let mut fifo = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
             for _ in 0..20 {
                 let mut part = [0; 100];
@@ -382,8 +384,8 @@ fn a_logging_program_that_is_never_ready_fails_the_create() {
     pod.create(0, &stdio);
 }
 
-/// One that does not look at its input, for processes that come to nothing: a container that cannot be made, an exec that
-/// cannot be started.
+/// One that does not look at its input, for processes that come to nothing: a container that cannot be made,
+/// an exec that cannot be started.
 #[test]
 fn a_logging_program_does_not_outlive_what_was_never_started() {
     let mut pod = Pod::new(&["/no/such/program"]);

@@ -1,5 +1,6 @@
-//! What a profile costs: time to read it, instructions, time to compile it, time to load it into the kernel, and how
-//! many instructions the kernel runs for a call. Ours, and with `--features libseccomp-oracle` libseccomp's beside it.
+//! What a profile costs: time to read it, instructions, time to compile it, time to load it into the kernel,
+//! and how many instructions the kernel runs for a call. Ours, and with `--features libseccomp-oracle`
+//! libseccomp's beside it.
 //!
 //! cargo run --release -p seccomp-profiles --example compile_cost --features libseccomp-oracle
 #![expect(clippy::expect_used)]
@@ -18,7 +19,8 @@ mod libseccomp;
 
 const RUNS: usize = 2000;
 
-/// The first, the shortest and the middle duration of many runs that take no more than a second or so together.
+/// The first, the shortest and the middle duration of many runs that take no more than a second or so
+/// together.
 struct Durations {
     first: Duration,
     shortest: Duration,

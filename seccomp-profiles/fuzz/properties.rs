@@ -1,5 +1,5 @@
-//! What the fuzz targets check: a profile is refused or compiled, and what is compiled means what the profile says.
-//! Run by fuzzers, and on the corpora and a bounded number of changed inputs by this crate's tests.
+//! What the fuzz targets check: a profile is refused or compiled, and what is compiled means what the profile
+//! says. Run by fuzzers, and on the corpora and a bounded number of changed inputs by this crate's tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by a panic")]
 

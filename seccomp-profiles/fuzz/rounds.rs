@@ -1,4 +1,5 @@
-//! The fuzz targets without a fuzzer: each corpus as it is, and a bounded number of changed inputs, the same in every run.
+//! The fuzz targets without a fuzzer: each corpus as it is, and a bounded number of changed inputs, the same
+//! in every run.
 //!
 //! Part of the unit tests of each crate that has targets. `FUZZ_ROUNDS=N` makes N times as many changes.
 
@@ -79,7 +80,8 @@ impl Drop for Saying<'_> {
     }
 }
 
-/// Checks `count` inputs made of the corpus of `target`, which is below the crate at `root`, and the corpus itself.
+/// Checks `count` inputs made of the corpus of `target`, which is below the crate at `root`, and the corpus
+/// itself.
 pub(crate) fn run(root: &str, target: &str, count: usize, check: impl Fn(&[u8])) {
     let folder = Path::new(root).join("fuzz/corpus").join(target);
     let mut paths: Vec<_> = fs::read_dir(&folder)

@@ -1,7 +1,7 @@
 //! The architectures of `linux.seccomp.architectures`: their names, audit numbers and calling conventions.
 //!
-//! Names: runtime-spec `config-linux.md` § Seccomp. Audit numbers: `linux/audit.h`. Only what the kernel defines is
-//! here; what a profile means on an architecture is decided in `policy` and `runs`.
+//! Names: runtime-spec `config-linux.md` § Seccomp. Audit numbers: `linux/audit.h`. Only what the kernel
+//! defines is here; what a profile means on an architecture is decided in `policy` and `runs`.
 
 use std::fmt;
 
@@ -101,8 +101,8 @@ impl Arch {
         ROWS.iter().find(|row| row.docker == name).map(|row| row.arch)
     }
 
-    /// The architecture of a call as the kernel reports it in `struct seccomp_data`: x32 differs from x86_64 only in
-    /// the number.
+    /// The architecture of a call as the kernel reports it in `struct seccomp_data`: x32 differs from x86_64
+    /// only in the number.
     pub fn from_audit(audit: u32, number: u32) -> Option<Self> {
         let found = ROWS.iter().find(|row| row.audit == audit)?.arch;
         Some(if found == Self::X86_64 && crate::table::is_x32(number) { Self::X32 } else { found })
@@ -155,8 +155,9 @@ impl Arch {
         if self.audit() & LITTLE != 0 { Endian::Little } else { Endian::Big }
     }
 
-    /// Whether arguments are 32 bits wide. The upper halves in `seccomp_data` are then not the caller's arguments
-    /// (a 64-bit program that enters through `int 0x80` can put anything there), so they must not be compared.
+    /// Whether arguments are 32 bits wide. The upper halves in `seccomp_data` are then not the caller's
+    /// arguments (a 64-bit program that enters through `int 0x80` can put anything there), so they must not
+    /// be compared.
     pub fn narrow(self) -> bool {
         use Arch::{Arm, Mips, Mips64n32, Mipsel, Mipsel64n32, Ppc, S390, X32, X86};
         matches!(self, X86 | X32 | Arm | S390 | Ppc | Mips | Mips64n32 | Mipsel | Mipsel64n32)

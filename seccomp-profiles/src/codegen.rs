@@ -11,8 +11,8 @@ use crate::runs::{Outcome, Section};
 /// A start, and where values from it to the next start lead.
 type Step = (u32, Target);
 
-/// How many single values a leaf of the search tree tests one after the other before its run's own target: each
-/// costs one instruction there, and would cost two comparisons in the tree.
+/// How many single values a leaf of the search tree tests one after the other before its run's own target:
+/// each costs one instruction there, and would cost two comparisons in the tree.
 const EXCEPTIONS: usize = 4;
 
 /// The whole program: which architecture, which number, which arguments.
@@ -140,7 +140,8 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
-    /// Rules one after the other. Neighbours that each test the same one argument become one search over its values.
+    /// Rules one after the other. Neighbours that each test the same one argument become one search over its
+    /// values.
     fn chain(&mut self, guards: &[Guard], default: Target) -> Target {
         let narrow = self.narrow;
         let searched = |guard: &Guard| single_range(guard, narrow);
@@ -251,8 +252,8 @@ impl Words<'_> {
     }
 }
 
-/// The argument of a rule whose only condition is a range of its values, and whether only the lower word counts: a
-/// mask of exactly that is how a profile speaks of an `int`.
+/// The argument of a rule whose only condition is a range of its values, and whether only the lower word
+/// counts: a mask of exactly that is how a profile speaks of an `int`.
 fn single_range(guard: &Guard, narrow: bool) -> Option<(u8, bool)> {
     match guard.conditions.as_slice() {
         [Condition { arg, test: Test::Masked { mask, .. } }] => {
@@ -273,7 +274,8 @@ struct Range {
 }
 
 impl Range {
-    /// The values a comparison accepts; narrow ones compare the lower words only. A mask must keep exactly those.
+    /// The values a comparison accepts; narrow ones compare the lower words only. A mask must keep exactly
+    /// those.
     fn of(test: Test, narrow: bool) -> Self {
         let max = if narrow { u64::from(u32::MAX) } else { u64::MAX };
         let range = |first, last| Self { first, last, inverted: false };

@@ -14,9 +14,9 @@ const MOST_NAMED: usize = 200;
 pub struct Options {
     /// The machine the program will run on. It is always filtered, whether or not the profile lists it.
     pub native: Option<Arch>,
-    /// Answer ENOSYS, not the default action, to calls newer than the newest the profile names on that architecture:
-    /// libc then falls back to older calls, where EPERM would make it give up. Never done where the default action
-    /// is `SCMP_ACT_ALLOW`, `_LOG`, `_TRACE` or `_NOTIFY`.
+    /// Answer ENOSYS, not the default action, to calls newer than the newest the profile names on that
+    /// architecture: libc then falls back to older calls, where EPERM would make it give up. Never done where
+    /// the default action is `SCMP_ACT_ALLOW`, `_LOG`, `_TRACE` or `_NOTIFY`.
     pub enosys: bool,
     /// Who gets user notifications.
     pub listener: Listener,
@@ -31,10 +31,11 @@ impl Default for Options {
 /// Who gets user notifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
-    /// The agent at `listenerPath`, to which the filtered process itself hands the descriptor with write(2). So
-    /// neither write nor everything may be notified, as in runc.
+    /// The agent at `listenerPath`, to which the filtered process itself hands the descriptor with write(2).
+    /// So neither write nor everything may be notified, as in runc.
     Agent,
-    /// The caller, who has the descriptor without any help from the filtered process: anything may be notified.
+    /// The caller, who has the descriptor without any help from the filtered process: anything may be
+    /// notified.
     Caller,
 }
 
@@ -70,7 +71,8 @@ pub fn compile(profile: &Seccomp, options: &Options) -> Result<Program, CompileE
     Ok(Program { instructions, flags, droppable_flags, listener: flags & flag::NEW_LISTENER != 0, warnings })
 }
 
-/// Whether a default action lets calls happen, or leaves them to somebody who can answer for new ones by himself.
+/// Whether a default action lets calls happen, or leaves them to somebody who can answer for new ones by
+/// himself.
 pub(crate) fn is_permissive(default: u32) -> bool {
     matches!(default & action::MASK, action::ALLOW | action::LOG | action::TRACE | action::NOTIFY)
 }
@@ -120,8 +122,8 @@ fn check_notify(profile: &Seccomp) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// (flags for seccomp(2), those of them that may be dropped). Without `flags` the default is SPEC_ALLOW where the
-/// kernel has it, with an empty list it is none, as in runc.
+/// (flags for seccomp(2), those of them that may be dropped). Without `flags` the default is SPEC_ALLOW where
+/// the kernel has it, with an empty list it is none, as in runc.
 fn flags(profile: &Seccomp, notifies: bool) -> Result<(u32, u32), CompileError> {
     let listener = if notifies { flag::NEW_LISTENER } else { 0 };
     let Some(names) = &profile.flags else {

@@ -4,7 +4,8 @@ use crate::program::{Instruction, action, offset, op};
 use crate::{Arch, table};
 use std::fmt::Write;
 
-/// One line an instruction: position, operation, operands with absolute positions for jumps, and what they mean.
+/// One line an instruction: position, operation, operands with absolute positions for jumps, and what they
+/// mean.
 ///
 /// ```text
 ///    3  load  [0]                      ; number

@@ -1,7 +1,7 @@
 //! Docker's profile format: OCI's, plus rules and architectures that depend on the machine and the container.
 //!
-//! Format and meaning: `github.com/moby/profiles`, package seccomp. Everything conditional is resolved here, by the
-//! engine, before a config.json is written; a runtime only ever sees the result.
+//! Format and meaning: `github.com/moby/profiles`, package seccomp. Everything conditional is resolved here,
+//! by the engine, before a config.json is written; a runtime only ever sees the result.
 
 use crate::oci::{Arg, Rule, Seccomp, nullable};
 use crate::{Arch, Name};
@@ -175,7 +175,8 @@ impl DockerProfile {
         })
     }
 
-    /// The indices of the rules that count for a container on a host: [`DockerProfile::resolve`] keeps these, in order.
+    /// The indices of the rules that count for a container on a host: [`DockerProfile::resolve`] keeps these,
+    /// in order.
     ///
     /// # Errors
     /// [`DockerError::KernelVersion`].

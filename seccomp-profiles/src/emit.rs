@@ -1,7 +1,7 @@
 //! An assembler that writes a program from its end to its beginning.
 //!
-//! Jumps in classic BPF only go forward, so whatever is jumped to exists already when the jump is written, and every
-//! distance is known at once. A place in the program is its distance from the end.
+//! Jumps in classic BPF only go forward, so whatever is jumped to exists already when the jump is written,
+//! and every distance is known at once. A place in the program is its distance from the end.
 
 use crate::program::{Instruction, op};
 

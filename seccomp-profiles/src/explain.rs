@@ -1,7 +1,7 @@
 //! Which rule of a profile decides about a call: read straight from the profile, one rule after the other.
 //!
-//! Nothing here knows how the compiler works, so the two check each other: a compiled program must give for every
-//! call what this says.
+//! Nothing here knows how the compiler works, so the two check each other: a compiled program must give for
+//! every call what this says.
 
 use crate::compile::{Options, architectures, is_permissive};
 use crate::error::CompileError;
@@ -28,14 +28,16 @@ pub enum Reason {
     Rule {
         /// Its index in `syscalls`.
         index: usize,
-        /// The call's name in the rule. When the call is socketcall(2) or ipc(2), the name of what it was used for.
+        /// The call's name in the rule. When the call is socketcall(2) or ipc(2), the name of what it was
+        /// used for.
         name: String,
         /// Whether the rule has conditions.
         conditional: bool,
     },
     /// No rule: the default action.
     Default,
-    /// Newer than the newest call the profile names on this architecture, so it looks like one that does not exist.
+    /// Newer than the newest call the profile names on this architecture, so it looks like one that does not
+    /// exist.
     Newer {
         /// The newest call the profile names.
         newest: &'static str,
@@ -116,9 +118,9 @@ impl<'a> Explainer<'a> {
         self.decide(arch, call).unwrap_or(Explanation { result: self.default, reason: Reason::Default })
     }
 
-    /// The first rule without conditions, or else the first rule whose conditions hold. What a multiplexing call is
-    /// used for counts as a condition on it; the conditions of a rule on that use cannot be told to hold, so they
-    /// count as holding.
+    /// The first rule without conditions, or else the first rule whose conditions hold. What a multiplexing
+    /// call is used for counts as a condition on it; the conditions of a rule on that use cannot be told to
+    /// hold, so they count as holding.
     fn decide(&self, arch: Arch, call: &Call) -> Option<Explanation> {
         let calls = table::calls(arch).filter(|known| known.1 == call.number);
         let names: Vec<&str> = calls.map(|known| known.0).collect();
@@ -156,8 +158,8 @@ fn newest_named(profile: &Seccomp, arch: Arch) -> Option<(Arch, u32, &'static st
     Some((arch, number, name))
 }
 
-/// The ABI of a call: x86_64 and x32 are one architecture, told apart by bit 30 of the number. -1 is no number at all
-/// and counts as the highest of the ABIs that the profile lists.
+/// The ABI of a call: x86_64 and x32 are one architecture, told apart by bit 30 of the number. -1 is no
+/// number at all and counts as the highest of the ABIs that the profile lists.
 fn abi(call: &Call, arches: &[Arch]) -> Arch {
     if !matches!(call.arch, Arch::X86_64 | Arch::X32) {
         return call.arch;

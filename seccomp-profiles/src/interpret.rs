@@ -59,7 +59,8 @@ pub enum Refusal {
     Load(usize, u32),
 }
 
-/// Checks what `bpf_check_classic()` and `seccomp_check_filter()` of the kernel check before a program is loaded.
+/// Checks what `bpf_check_classic()` and `seccomp_check_filter()` of the kernel check before a program is
+/// loaded.
 ///
 /// # Errors
 /// [`Refusal`] of the first instruction that would be refused.

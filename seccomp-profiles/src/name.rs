@@ -1,7 +1,8 @@
 //! The name of a system call, as a profile gives it.
 //!
-//! A profile has some four hundred of them, and each start of a container reads them all: a name that any architecture has
-//! is kept as its row in the table of names, so that it is looked up once and takes no memory of its own.
+//! A profile has some four hundred of them, and each start of a container reads them all: a name that any
+//! architecture has is kept as its row in the table of names, so that it is looked up once and takes no
+//! memory of its own.
 
 use crate::table::{self, RowId};
 use serde::de::{Error, Visitor};

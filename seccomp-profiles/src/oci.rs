@@ -1,6 +1,7 @@
 //! `linux.seccomp` of config.json, as written (runtime-spec 1.3, `config-linux.md` § Seccomp).
 //!
-//! Strings stay strings; what they mean is decided by the compiler, which names the JSON path of what it refuses.
+//! Strings stay strings; what they mean is decided by the compiler, which names the JSON path of what it
+//! refuses.
 
 use crate::Name;
 use serde::{Deserialize, Deserializer, Serialize};

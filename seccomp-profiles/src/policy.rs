@@ -1,9 +1,9 @@
 //! A profile, validated and turned from names into rows: what each name's rules are, on any architecture.
 //!
-//! How rules combine is libseccomp's behaviour, which every profile in the field was written against:
-//! a rule with the default's action says nothing; a rule without conditions beats all rules with conditions; of two
-//! rules without conditions the first counts. Of overlapping rules with conditions the first in the profile counts
-//! (libseccomp's order there depends on its internal sorting).
+//! How rules combine is libseccomp's behaviour, which every profile in the field was written against: a rule
+//! with the default's action says nothing; a rule without conditions beats all rules with conditions; of two
+//! rules without conditions the first counts. Of overlapping rules with conditions the first in the profile
+//! counts (libseccomp's order there depends on its internal sorting).
 
 use crate::error::CompileError;
 use crate::oci::{Arg, Rule, Seccomp};
@@ -11,9 +11,9 @@ use crate::program::{MAX_INSTRUCTIONS, action, errno};
 use crate::table::{ROWS, RowId};
 use std::collections::BTreeSet;
 
-/// How many times a profile may put conditions on a name, all rules and names taken together. Each such time costs an
-/// instruction, unless it happens to say no more than its neighbours do; every new one is compared with those before
-/// it, so that without an end to them a few megabytes of profile would take hours.
+/// How many times a profile may put conditions on a name, all rules and names taken together. Each such time
+/// costs an instruction, unless it happens to say no more than its neighbours do; every new one is compared
+/// with those before it, so that without an end to them a few megabytes of profile would take hours.
 pub(crate) const MOST_CONDITIONS: usize = 2 * MAX_INSTRUCTIONS;
 
 /// How many rules that decide nothing are told of one by one. Profiles in the field have a handful.
@@ -147,8 +147,9 @@ fn parse_condition(rule: u32, index: usize, arg: &Arg) -> Result<Condition, Comp
     Ok(Condition { arg: position, test })
 }
 
-/// The alternatives a rule's `args` stand for: usually one, whose conditions must all hold. When two conditions are
-/// about the same argument, every condition is an alternative of its own, as in every runtime since the format began.
+/// The alternatives a rule's `args` stand for: usually one, whose conditions must all hold. When two
+/// conditions are about the same argument, every condition is an alternative of its own, as in every runtime
+/// since the format began.
 fn parse_conditions(rule: u32, args: &[Arg]) -> Result<Vec<Vec<Condition>>, CompileError> {
     let mut conditions = Vec::with_capacity(args.len());
     let mut seen = 0u8;
@@ -159,7 +160,8 @@ fn parse_conditions(rule: u32, args: &[Arg]) -> Result<Vec<Vec<Condition>>, Comp
         seen |= 1 << condition.arg;
         conditions.push(condition);
     }
-    // The order in which conditions are tested makes no difference to the result; this one makes equal rules equal.
+    // The order in which conditions are tested makes no difference to the result; this one makes equal rules
+    // equal.
     conditions.sort_by_key(|condition| condition.arg);
     Ok(if repeated {
         conditions.into_iter().map(|condition| vec![condition]).collect()
@@ -233,8 +235,8 @@ impl Policy {
         }
     }
 
-    /// A rule without conditions replaces all rules with conditions. A second one is left out, and said so: engines
-    /// ship profiles with such pairs (podman's names setns twice), so it cannot be an error.
+    /// A rule without conditions replaces all rules with conditions. A second one is left out, and said so:
+    /// engines ship profiles with such pairs (podman's names setns twice), so it cannot be an error.
     fn add_always(&mut self, row: RowId, rule: u32, name: &str, result: u32) {
         match self.verdict(row) {
             Verdict::Always { rule: first, result: before } => {

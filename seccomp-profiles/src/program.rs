@@ -92,8 +92,9 @@ pub(crate) mod offset {
     pub(crate) const ARGS: u32 = 16;
 }
 
-/// Operations: the part of classic BPF that seccomp programs need. The kernel can evaluate those that only look at
-/// number and architecture while it loads a program, and then never runs it for calls that are always allowed.
+/// Operations: the part of classic BPF that seccomp programs need. The kernel can evaluate those that only
+/// look at number and architecture while it loads a program, and then never runs it for calls that are always
+/// allowed.
 pub(crate) mod op {
     pub(crate) const LOAD: u16 = 0x20;
     pub(crate) const AND: u16 = 0x54;

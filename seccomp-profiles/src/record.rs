@@ -1,17 +1,20 @@
 //! From calls that were seen to the smallest profile that allows them.
 //!
-//! Whoever watches a container (the runtime, with user notification) loads the filter of [`watch`], answers every
-//! notification with "continue", and feeds each call to a [`Recorder`] as the kernel reports it in `struct seccomp_data`:
-//! architecture, number and arguments. What comes out allows every call by name, and is as narrow about arguments as
-//! can be relied on:
+//! Whoever watches a container (the runtime, with user notification) loads the filter of [`watch`], answers
+//! every notification with "continue", and feeds each call to a [`Recorder`] as the kernel reports it in
+//! `struct seccomp_data`: architecture, number and arguments. What comes out allows every call by name, and
+//! is as narrow about arguments as can be relied on:
 //!
-//! - Only arguments that select what a call does are kept (the list is [`SELECTORS`]): a socket's family, a prctl's
-//!   option, namespace flags. Sizes, pointers, descriptors and ordinary flags differ from run to run and are not.
-//! - Selectors are `int`s to the kernel, so only their lower halves are compared: what lies above is accidental.
+//! - Only arguments that select what a call does are kept (the list is [`SELECTORS`]): a socket's family, a
+//!   prctl's option, namespace flags. Sizes, pointers, descriptors and ordinary flags differ from run to run
+//!   and are not.
+//! - Selectors are `int`s to the kernel, so only their lower halves are compared: what lies above is
+//!   accidental.
 //! - Of `clone` only the namespace flags count, of memory protection only write and execute.
-//! - More than [`MOST_VALUES`] values of one selector mean that it selects nothing: the call is then allowed whole.
-//! - [`ALWAYS`] is allowed in any case: what every program needs to begin and end, which a recording that is cut short
-//!   or a program that was never signalled does not show, and [`UNWATCHED`].
+//! - More than [`MOST_VALUES`] values of one selector mean that it selects nothing: the call is then allowed
+//!   whole.
+//! - [`ALWAYS`] is allowed in any case: what every program needs to begin and end, which a recording that is
+//!   cut short or a program that was never signalled does not show, and [`UNWATCHED`].
 
 use crate::interpret::Call;
 use crate::oci::{Arg, Rule, Seccomp};
@@ -23,9 +26,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ALWAYS: [&str; 8] =
     ["execve", "exit", "exit_group", "futex", "futex_time64", "restart_syscall", "rt_sigreturn", "sigreturn"];
 
-/// Calls that must not be notified. A signal with a handler that comes before anybody has looked at a notification ends
-/// the call with EINTR, or has it made again. These cannot fail like that: from sigreturn(2) there is no way back, and
-/// the C library ends a program whose futex(2) says what it never says.
+/// Calls that must not be notified. A signal with a handler that comes before anybody has looked at a
+/// notification ends the call with EINTR, or has it made again. These cannot fail like that: from
+/// sigreturn(2) there is no way back, and the C library ends a program whose futex(2) says what it never
+/// says.
 pub const UNWATCHED: [&str; 5] = ["futex", "futex_time64", "restart_syscall", "rt_sigreturn", "sigreturn"];
 
 /// How many values of a selector are told apart.
@@ -78,8 +82,8 @@ pub const SELECTORS: [Selector; 18] = [
     selector("unshare", 0, NAMESPACES),
 ];
 
-/// The selector of a call on an architecture. Two calls take their arguments elsewhere on some: clone(2) in another
-/// order on s390, mmap(2) from memory on s390 and x86.
+/// The selector of a call on an architecture. Two calls take their arguments elsewhere on some: clone(2) in
+/// another order on s390, mmap(2) from memory on s390 and x86.
 fn selector_of(arch: Arch, name: &str) -> Option<Selector> {
     let elsewhere = match name {
         "clone" => matches!(arch, Arch::S390 | Arch::S390x),
@@ -98,8 +102,8 @@ enum Seen {
     Any,
 }
 
-/// The profile to record under: every call on every ABI of a machine is notified, but for those that the watched
-/// process needs before anybody can answer it. To be compiled with [`crate::Listener::Caller`].
+/// The profile to record under: every call on every ABI of a machine is notified, but for those that the
+/// watched process needs before anybody can answer it. To be compiled with [`crate::Listener::Caller`].
 ///
 /// Calls that are not notified are not seen: [`Recorder::allow`] them where a profile will need them.
 pub fn watch(arch: Arch, unwatched: &[&str]) -> Seccomp {
@@ -116,9 +120,9 @@ pub fn watch(arch: Arch, unwatched: &[&str]) -> Seccomp {
     }
 }
 
-/// Lets one call through a program unseen, whatever the program says of it: the one by which a watched process hands
-/// over its listener, before anybody can answer for it. It is known by architecture, number and the lower half of one
-/// argument, which should have a value that nobody else uses.
+/// Lets one call through a program unseen, whatever the program says of it: the one by which a watched
+/// process hands over its listener, before anybody can answer for it. It is known by architecture, number and
+/// the lower half of one argument, which should have a value that nobody else uses.
 ///
 /// A rule could not say that: on ABIs with socketcall(2) it would let more through than was meant.
 pub fn let_through(program: Vec<Instruction>, call: &Call, arg: usize) -> Vec<Instruction> {
@@ -181,8 +185,8 @@ impl Recorder {
         self.calls.insert(name, merged);
     }
 
-    /// Allows a call by name, whatever its arguments: for what is known to be needed without having been seen. False
-    /// when no architecture has a call of that name.
+    /// Allows a call by name, whatever its arguments: for what is known to be needed without having been
+    /// seen. False when no architecture has a call of that name.
     pub fn allow(&mut self, name: &str) -> bool {
         let known = table::known(name);
         if let Some(name) = known {
@@ -191,7 +195,8 @@ impl Recorder {
         known.is_some()
     }
 
-    /// Numbers that no call is known by, up to [`MOST_NAMELESS`]: a profile cannot name them, so they will be refused.
+    /// Numbers that no call is known by, up to [`MOST_NAMELESS`]: a profile cannot name them, so they will be
+    /// refused.
     pub fn nameless(&self) -> impl Iterator<Item = (Arch, u32)> {
         self.nameless.iter().copied()
     }

@@ -1,4 +1,5 @@
-//! The call numbers of one architecture as runs: ascending starts, each with what happens from there to the next.
+//! The call numbers of one architecture as runs: ascending starts, each with what happens from there to the
+//! next.
 
 use crate::Arch;
 use crate::policy::{ChainId, Condition, Guard, Policy, Test, Verdict};
@@ -51,9 +52,9 @@ pub(crate) fn sections(policy: &mut Policy, arches: &[Arch], enosys: bool) -> Ve
     sections
 }
 
-/// x86_64 and x32 share an audit number: below bit 30 lie the calls of one, above it those of the other. An ABI that
-/// the profile does not list is treated as any architecture it does not list. The number -1 stands for "no call" (a
-/// tracer has taken it away) and belongs to whoever made it, so it is never reason to kill.
+/// x86_64 and x32 share an audit number: below bit 30 lie the calls of one, above it those of the other. An
+/// ABI that the profile does not list is treated as any architecture it does not list. The number -1 stands
+/// for "no call" (a tracer has taken it away) and belongs to whoever made it, so it is never reason to kill.
 fn x86_64_parts(policy: &mut Policy, arches: &[Arch], enosys: bool) -> Vec<Part> {
     let foreign = |start| Run { start, outcome: Outcome::Return(action::KILL_THREAD) };
     let mut parts = Vec::with_capacity(2);
@@ -126,8 +127,8 @@ impl Builder {
         }
     }
 
-    /// s390 passes numbers from 256 up as call 0 with the number elsewhere; one that the kernel does not know stays 0.
-    /// The call 0 itself, setup(2), is gone from every kernel. So 0 means "newer than the kernel".
+    /// s390 passes numbers from 256 up as call 0 with the number elsewhere; one that the kernel does not know
+    /// stays 0. The call 0 itself, setup(2), is gone from every kernel. So 0 means "newer than the kernel".
     fn hide_setup(&mut self, beyond: Outcome) {
         if let Some(first) = self.runs.first().copied() {
             if self.runs.get(1).is_none_or(|second| second.start > 1) {
@@ -186,8 +187,8 @@ impl Builder {
     }
 }
 
-/// Rules on a call, as rules on the multiplexing call with the argument that selects it. The call's own arguments
-/// are in memory, where a filter cannot look: its conditions are left out.
+/// Rules on a call, as rules on the multiplexing call with the argument that selects it. The call's own
+/// arguments are in memory, where a filter cannot look: its conditions are left out.
 fn multiplexed(policy: &Policy, parts: &[Multiplexed], selects: impl Fn(u64) -> Test) -> Vec<Guard> {
     let mut guards = Vec::new();
     for part in parts {
@@ -205,8 +206,8 @@ fn multiplexed(policy: &Policy, parts: &[Multiplexed], selects: impl Fn(u64) -> 
     guards
 }
 
-/// The highest number that the profile names on an architecture, with whatever action: its age, in a manner of
-/// speaking. Calls numbered apart say nothing about it.
+/// The highest number that the profile names on an architecture, with whatever action: its age, in a manner
+/// of speaking. Calls numbered apart say nothing about it.
 fn newest_named(policy: &Policy, arch: Arch) -> Option<u32> {
     let apart = table::apart_from(arch);
     let numbers = table::numbers(arch);

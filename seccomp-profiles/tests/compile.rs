@@ -201,7 +201,8 @@ fn the_kernels_limit_is_an_error_of_its_own() {
     assert!(message.ends_with("instructions, and the kernel takes no more than 4096"), "{message}");
 }
 
-/// Profiles that would take hours, or gigabytes, are refused at the first rule that is too much; these are just above.
+/// Profiles that would take hours, or gigabytes, are refused at the first rule that is too much; these are
+/// just above.
 #[test]
 fn conditions_have_an_end() {
     let equals: Vec<Value> = (0..=MOST_CONDITIONS)

@@ -1,5 +1,5 @@
-//! Compiled programs in the kernel that runs the tests: loaded, and seen to work. A filter is for one thread, which
-//! ends with the test.
+//! Compiled programs in the kernel that runs the tests: loaded, and seen to work. A filter is for one thread,
+//! which ends with the test.
 #![cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")

@@ -1,5 +1,5 @@
-//! What profiles mean, case by case: the facts that the compiler and the explanation of profiles share, so that
-//! comparing the two cannot check them.
+//! What profiles mean, case by case: the facts that the compiler and the explanation of profiles share, so
+//! that comparing the two cannot check them.
 #![expect(clippy::expect_used)]
 
 use seccomp_profiles::{Arch, Call, Listener, Options, Seccomp, action, compile, explain, interpret};

@@ -1,4 +1,5 @@
-//! The shipped profiles: what they decide, written down here a second time and by other means, for every call there is.
+//! The shipped profiles: what they decide, written down here a second time and by other means, for every call
+//! there is.
 #![expect(clippy::expect_used)]
 
 use seccomp_profiles::docker::{Host, KernelVersion};
@@ -49,8 +50,9 @@ fn every_profile_compiles_everywhere_and_says_for_whom_it_is() {
     assert_eq!(profile("unknown"), None);
 }
 
-/// What Docker's documentation and source give as the reasons, in words of the kernel: everything that is refused to a
-/// container without capabilities, on x86_64 and aarch64. All else that these architectures have is allowed.
+/// What Docker's documentation and source give as the reasons, in words of the kernel: everything that is
+/// refused to a container without capabilities, on x86_64 and aarch64. All else that these architectures have
+/// is allowed.
 const REFUSED: &str = "
     _sysctl afs_syscall create_module get_kernel_syms getpmsg nfsservctl putpmsg query_module security sysfs tuxcall
     uselib ustat vserver
@@ -91,7 +93,8 @@ fn default_decides_every_call_as_docker_does() {
 fn default_decides_by_argument_as_docker_does() {
     let program = compiled("default", Arch::X86_64, &[]);
     let first = |name: &str, value: u64| named(&program, Arch::X86_64, name, [value, 0, 0, 0, 0, 0]);
-    // Families that Docker leaves out: DECnet, Econet, ATM SVC, IrDA, WANPIPE, ISDN, CAIF, ALG, VSOCK, and new ones.
+    // Families that Docker leaves out: DECnet, Econet, ATM SVC, IrDA, WANPIPE, ISDN, CAIF, ALG, VSOCK, and
+    // new ones.
     for family in 0..64 {
         let refused = [12, 19, 20, 23, 25, 34, 37, 38, 40].contains(&family) || family > 45;
         assert_eq!(first("socket", family) == EPERM, refused, "family {family}");

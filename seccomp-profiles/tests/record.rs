@@ -42,7 +42,8 @@ fn watching_notifies_everything_but_what_it_must_not() {
     }
 }
 
-/// The call that hands the listener over is let through, and no other: not another value, and on x86 not socketcall(2).
+/// The call that hands the listener over is let through, and no other: not another value, and on x86 not
+/// socketcall(2).
 #[test]
 fn one_call_is_let_through_by_an_argument() {
     let options = Options { native: Some(Arch::X86_64), listener: Listener::Caller, ..Options::default() };

@@ -4,8 +4,8 @@ use seccomp_profiles::{Arch, table};
 use std::collections::BTreeSet;
 use std::fs;
 
-/// (architecture, header, the symbol that numbers are relative to and its value). The first three are in Debian's
-/// linux-libc-dev on x86_64, the others in its packages for cross compilation.
+/// (architecture, header, the symbol that numbers are relative to and its value). The first three are in
+/// Debian's linux-libc-dev on x86_64, the others in its packages for cross compilation.
 const HEADERS: [(Arch, &str, &str, u32); 12] = [
     (Arch::X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "", 0),
     (Arch::X86, "/usr/include/x86_64-linux-gnu/asm/unistd_32.h", "", 0),

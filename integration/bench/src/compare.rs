@@ -1,4 +1,5 @@
-//! What the floor's containers see beside what Corten's see: the floor may not be faster by leaving something out.
+//! What the floor's containers see beside what Corten's see: the floor may not be faster by leaving something
+//! out.
 
 use crate::contestant::Contestant;
 use crate::ground::{Ground, Shape};
@@ -18,7 +19,8 @@ cat /proc/net/dev | grep -c lo:
 for ns in ipc mnt net pid uts user cgroup; do echo \"namespace $(readlink /proc/self/ns/$ns)\"; done
 ";
 
-/// Whether the two see the same, for both shapes; true where one of them does not take part. What differs is said.
+/// Whether the two see the same, for both shapes; true where one of them does not take part. What differs is
+/// said.
 pub(crate) fn same(ground: &Ground, contestants: &[Contestant]) -> bool {
     let floor = contestants.iter().find(|who| who.floor);
     let corten = contestants.iter().find(|who| who.name == "corten");

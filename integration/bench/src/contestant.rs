@@ -162,13 +162,14 @@ impl Contestant {
     }
 }
 
-/// Where the programs lie that are measured: beside the ground, whose tmpfs is no place where programs are installed.
+/// Where the programs lie that are measured: beside the ground, whose tmpfs is no place where programs are
+/// installed.
 pub(crate) fn programs(directory: &Path) -> PathBuf {
     directory.with_extension("programs")
 }
 
-/// Writes a program as an installation does it: how much of a file the kernel maps at once depends on how it was written,
-/// and a linker does that in small pieces.
+/// Writes a program as an installation does it: how much of a file the kernel maps at once depends on how it
+/// was written, and a linker does that in small pieces.
 fn installed_copy(ground: &Ground, name: &str, path: &Path) -> io::Result<PathBuf> {
     let path = fs::canonicalize(path)?;
     let place = programs(&ground.directory).join(name);

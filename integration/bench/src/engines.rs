@@ -1,7 +1,7 @@
 //! End to end: `ctr run --rm` and `docker run --rm`, and the memory of shims.
 //!
-//! An engine is containerd or dockerd of the distribution, in namespaces of its own; there is one with Corten's shim and
-//! runtime, and one with those that the distribution has.
+//! An engine is containerd or dockerd of the distribution, in namespaces of its own; there is one with
+//! Corten's shim and runtime, and one with those that the distribution has.
 
 use crate::arguments::Arguments;
 use crate::figures::Figure;
@@ -59,7 +59,8 @@ pub(crate) fn all(arguments: &Arguments, corten: &Path) -> Measured {
     measured
 }
 
-/// Puts the release builds where the harness has put what it tests, or the shim of the engine's release in the drop-in's place.
+/// Puts the release builds where the harness has put what it tests, or the shim of the engine's release in
+/// the drop-in's place.
 pub(crate) fn equip(engine: &Engine, corten: &Path, shim: &Path, drop_in: bool) {
     let theirs = engine.release.find("containerd-shim-runc-v2").unwrap();
     let programs = [

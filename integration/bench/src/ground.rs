@@ -1,7 +1,9 @@
-//! The ground that everything is measured on: a mount namespace, a tmpfs and control groups of the bench's own.
+//! The ground that everything is measured on: a mount namespace, a tmpfs and control groups of the bench's
+//! own.
 //!
-//! All contestants see the same: where the machine has a hybrid layout of control groups, which crun refuses, the unified
-//! hierarchy is taken out of the namespace's view. Everything that is made lies on one tmpfs, so that no disk is measured.
+//! All contestants see the same: where the machine has a hybrid layout of control groups, which crun refuses,
+//! the unified hierarchy is taken out of the namespace's view. Everything that is made lies on one tmpfs, so
+//! that no disk is measured.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -143,7 +145,8 @@ impl Ground {
         }
     }
 
-    /// Writes a bundle: the container of that name will run `program`. `change` has the last word on config.json.
+    /// Writes a bundle: the container of that name will run `program`. `change` has the last word on
+    /// config.json.
     pub(crate) fn bundle(
         &self,
         container: &str,

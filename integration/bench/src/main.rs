@@ -1,4 +1,5 @@
-//! Corten beside other runtimes and beside the floor, in one interleaved run: `integration/bench/run.sh --help`.
+//! Corten beside other runtimes and beside the floor, in one interleaved run: `integration/bench/run.sh
+//! --help`.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! One command: how long it takes, and what it uses. System calls and peak memory are `integration::observe`'s.
+//! One command: how long it takes, and what it uses. System calls and peak memory are
+//! `integration::observe`'s.
 
 use crate::sys::{self, Usage};
 use integration::observe::Cost;

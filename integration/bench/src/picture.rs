@@ -1,4 +1,5 @@
-//! A trace of `corten --trace` as a picture: a row a step, the runtime and the container's process on one clock.
+//! A trace of `corten --trace` as a picture: a row a step, the runtime and the container's process on one
+//! clock.
 
 use crate::contestant::Contestant;
 use crate::ground::{Ground, Shape};
@@ -29,7 +30,8 @@ const LEAST: f64 = 0.004;
 /// How many starts are traced to draw one.
 const STARTS: usize = 40;
 
-/// The picture of a start: of the fastest of some, so that it shows what a start takes and not what else the machine does.
+/// The picture of a start: of the fastest of some, so that it shows what a start takes and not what else the
+/// machine does.
 ///
 /// # Panics
 /// When Corten fails.

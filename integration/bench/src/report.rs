@@ -83,7 +83,8 @@ fn machine() -> String {
     )
 }
 
-/// What else the machine has to do, and what is measured, as rows. Times mean less on a busy machine; counts do not.
+/// What else the machine has to do, and what is measured, as rows. Times mean less on a busy machine; counts
+/// do not.
 fn load_and_commit() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();

@@ -1,4 +1,5 @@
-//! Rounds of a case: all contestants in turn in each round, so that what else the machine does hits them alike.
+//! Rounds of a case: all contestants in turn in each round, so that what else the machine does hits them
+//! alike.
 
 use crate::arguments::Arguments;
 use crate::cases::{Case, Scene};
@@ -7,7 +8,8 @@ use crate::ground::Ground;
 use crate::measure::{self, Counted, Sample};
 use std::time::Duration;
 
-/// How long the machine is left alone before a command in the cold rounds: longer than an RCU grace period takes to be over.
+/// How long the machine is left alone before a command in the cold rounds: longer than an RCU grace period
+/// takes to be over.
 pub(crate) const GAP: Duration = Duration::from_millis(60);
 
 /// Rounds that are not counted, of cases whose rounds are short.

@@ -1,7 +1,9 @@
-//! Corten's shim beside containerd's own, side by side in one run: memory, and how long things take. Written to SHIM.md.
+//! Corten's shim beside containerd's own, side by side in one run: memory, and how long things take. Written
+//! to SHIM.md.
 //!
-//! Each release of containerd that the machine has is started once, in namespaces of its own; both shims serve it by turns.
-//! Memory hardly depends on what else the machine does; of times the least ones are compared.
+//! Each release of containerd that the machine has is started once, in namespaces of its own; both shims
+//! serve it by turns. Memory hardly depends on what else the machine does; of times the least ones are
+//! compared.
 
 use crate::arguments::Arguments;
 use crate::{contestant, engines, report};

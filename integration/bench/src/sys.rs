@@ -45,8 +45,8 @@ extern "C" fn pass_on(signal: libc::c_int) {
     }
 }
 
-/// From here on SIGINT and SIGTERM are for the process whose pid goes into [`passed_on_to`]: this one has to live to
-/// clean up after it.
+/// From here on SIGINT and SIGTERM are for the process whose pid goes into [`passed_on_to`]: this one has to
+/// live to clean up after it.
 pub(crate) fn pass_signals_on() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler makes one system call and touches nothing but an atomic.

@@ -34,7 +34,8 @@ const RATIOS: [(&str, &str, &str, When, f64); 12] = [
 const MOST_CALLS: u64 = 250;
 const MOST_MEMORY: u64 = 2048;
 
-/// The targets for which something was measured, as a table. The floor's own figure is what the kernel's work alone comes to.
+/// The targets for which something was measured, as a table. The floor's own figure is what the kernel's work
+/// alone comes to.
 pub(crate) fn table(report: &Report) -> String {
     let mut text =
         String::from("| target | limit | is | | of medians | the floor |\n|---|--:|--:|---|--:|--:|\n");
@@ -97,9 +98,9 @@ fn is_release(name: &str, runtime: &str) -> bool {
     name.strip_prefix(runtime).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ' ']))
 }
 
-/// Of the releases of a runtime that took part (`crun`, `crun-1.28`) the fastest counts. Warm, the least time is what a command
-/// costs when nothing disturbs it. Cold, the kernel's grace periods are what is measured, and the least time is that of who
-/// was lucky: there it is the one in the middle.
+/// Of the releases of a runtime that took part (`crun`, `crun-1.28`) the fastest counts. Warm, the least time
+/// is what a command costs when nothing disturbs it. Cold, the kernel's grace periods are what is measured,
+/// and the least time is that of who was lucky: there it is the one in the middle.
 fn time(report: &Report, case: &str, part: &str, who: &str, when: When) -> Option<f64> {
     let rows =
         report.rows.iter().filter(|row| row.case == case && row.part == part && is_release(&row.who, who));

@@ -1,8 +1,9 @@
 //! Runs the tests of the workspace, shows their output as it comes, and ends with one line of counts.
 //!
-//! `cargo run -p integration --bin suite -- ARGUMENTS`: the arguments are those of `cargo test`, and without any
-//! the whole workspace is tested. libtest counts a test that could not run here as passed; this program does not:
-//! it takes the `skipped:` lines that such tests write (see `integration::skip`) out of the passed ones.
+//! `cargo run -p integration --bin suite -- ARGUMENTS`: the arguments are those of `cargo test`, and without
+//! any the whole workspace is tested. libtest counts a test that could not run here as passed; this program
+//! does not: it takes the `skipped:` lines that such tests write (see `integration::skip`) out of the passed
+//! ones.
 
 // What it cannot start or read it cannot test: panicking says so.
 #![expect(clippy::unwrap_used)]
@@ -41,8 +42,8 @@ fn main() -> ExitCode {
     }
     command.args(arguments);
     let (mut success, mut counts) = run(command);
-    // Tests of real daemons on a busy machine: one that fails is seen again by itself, twice at most, and said to be
-    // unsteady if it passes then. More than a few are no accident.
+    // Tests of real daemons on a busy machine: one that fails is seen again by itself, twice at most, and
+    // said to be unsteady if it passes then. More than a few are no accident.
     let mut tries = 2;
     while whole
         && !success
@@ -115,7 +116,8 @@ fn run(mut command: Command) -> (bool, Counts) {
     (success && !touched, counts)
 }
 
-/// Whether the machine's own loopback interface is up, which no test may change: nothing else that listens there would answer.
+/// Whether the machine's own loopback interface is up, which no test may change: nothing else that listens
+/// there would answer.
 fn loopback_is_up() -> bool {
     let flags = std::fs::read_to_string("/sys/class/net/lo/flags").unwrap_or_default();
     // IFF_UP is the lowest bit (netdevice(7)).

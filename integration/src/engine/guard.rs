@@ -1,8 +1,8 @@
 //! The process that holds an engine's namespaces and ends the engine.
 //!
-//! It is a shell that waits on a pipe from the test program: whatever way that program ends, the pipe closes, and the
-//! shell stops the daemon, kills what still is in the engine's namespaces and cgroups, and removes those and the
-//! directory. Each step has a limit of time.
+//! It is a shell that waits on a pipe from the test program: whatever way that program ends, the pipe closes,
+//! and the shell stops the daemon, kills what still is in the engine's namespaces and cgroups, and removes
+//! those and the directory. Each step has a limit of time.
 
 use crate::outcome;
 use crate::sys;
@@ -21,7 +21,8 @@ pub(super) struct Guard {
 /// All guards of this program, ended in order when it ends.
 static GUARDS: Mutex<Vec<(Child, Option<ChildStdin>)>> = Mutex::new(Vec::new());
 
-/// `$1` directory, `$2` name of the cgroup; `start` and `stop` are put in. `start` leaves the pid of a daemon in `$daemon`.
+/// `$1` directory, `$2` name of the cgroup; `start` and `stop` are put in. `start` leaves the pid of a daemon
+/// in `$daemon`.
 const SCRIPT: &str = r#"
 set -m
 daemon=

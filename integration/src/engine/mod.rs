@@ -1,7 +1,8 @@
-//! Real engines, each with its own roots and sockets, in namespaces of their own, gone when the test program ends.
+//! Real engines, each with its own roots and sockets, in namespaces of their own, gone when the test program
+//! ends.
 //!
-//! Nothing of the machine's own engines is touched: a daemon runs below [`crate::rootfs::base`], its mounts and
-//! network are in namespaces that end with it, and its cgroups are below one of its own.
+//! Nothing of the machine's own engines is touched: a daemon runs below [`crate::rootfs::base`], its mounts
+//! and network are in namespaces that end with it, and its cgroups are below one of its own.
 
 mod containerd;
 mod docker;

@@ -14,7 +14,8 @@ const SECONDS: u64 = 600;
 pub struct Delay(Child);
 
 impl Delay {
-    /// Delays a call of these processes; only calls that concern `file`, if one is given. `None` without strace.
+    /// Delays a call of these processes; only calls that concern `file`, if one is given. `None` without
+    /// strace.
     pub fn of(pids: &[i32], call: &str, file: Option<&Path>) -> Option<Delay> {
         let inject = format!("inject={call}:delay_enter={}", SECONDS * 1_000_000);
         let mut command = Command::new("strace");

@@ -1,7 +1,9 @@
-//! Real engines around the shim: containerd and dockerd, of the distribution and newer, each in namespaces of its own.
+//! Real engines around the shim: containerd and dockerd, of the distribution and newer, each in namespaces of
+//! its own.
 //!
-//! An engine runs in new mount, network and process namespaces with its own /run: whatever it starts, mounts and binds
-//! is gone with it, and two of them do not meet. Newer ones come from a folder that `fetch-engines.sh` fills.
+//! An engine runs in new mount, network and process namespaces with its own /run: whatever it starts, mounts
+//! and binds is gone with it, and two of them do not meet. Newer ones come from a folder that
+//! `fetch-engines.sh` fills.
 
 use super::client::patience;
 use super::pod::{program, until};
@@ -110,7 +112,8 @@ impl Engine {
         let own = std::env::var("PATH").unwrap_or_default();
         let own = crate::criu::path().map_or(own, |path| path.to_string_lossy().into_owned());
         let path = folders.iter().map(|folder| folder.display().to_string()).chain([own]).collect::<Vec<_>>();
-        // A shell as the first process of the namespace: it reaps, and ends with this program, whatever becomes of it.
+        // A shell as the first process of the namespace: it reaps, and ends with this program, whatever
+        // becomes of it.
         let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
                       mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; cat >/dev/null";
         let mut holder = Command::new("unshare")
@@ -163,8 +166,9 @@ impl Engine {
         until("containerd answers", || self.ctr(&["version"]).status == 0);
     }
 
-    /// containerd with its CRI service, a bridge network, and Corten twice: as `corten` by its own type, and as `typed`
-    /// by containerd's, with the path of the shim. `None` when something of that is not on this machine.
+    /// containerd with its CRI service, a bridge network, and Corten twice: as `corten` by its own type, and
+    /// as `typed` by containerd's, with the path of the shim. `None` when something of that is not on this
+    /// machine.
     ///
     /// # Panics
     /// When it does not come up.
@@ -212,8 +216,8 @@ impl Engine {
         self.run(&[&[&*program.to_string_lossy(), "-t", "60s", "-r", &socket, "-i", &socket], words].concat())
     }
 
-    /// dockerd with the image `busybox`, and Corten as its default runtime; `runtime` is its entry in daemon.json.
-    /// `None` when this machine has no such release.
+    /// dockerd with the image `busybox`, and Corten as its default runtime; `runtime` is its entry in
+    /// daemon.json. `None` when this machine has no such release.
     ///
     /// # Panics
     /// When it does not come up.

@@ -1,8 +1,8 @@
-//! Harness for tests of the containerd shim without containerd: it starts a shim as containerd does, speaks ttrpc to
-//! it, takes its events, and can go away like a daemon that is killed.
+//! Harness for tests of the containerd shim without containerd: it starts a shim as containerd does, speaks
+//! ttrpc to it, takes its events, and can go away like a daemon that is killed.
 //!
-//! The protocol is coded here a second time, from its description, so that the shim's coding cannot agree with itself
-//! alone.
+//! The protocol is coded here a second time, from its description, so that the shim's coding cannot agree
+//! with itself alone.
 //!
 //! `SHIM=/path` puts another shim in Corten's place, `SHIM_RUNTIME=name` makes it use a certain OCI runtime.
 

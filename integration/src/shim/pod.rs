@@ -159,8 +159,8 @@ impl Pod {
         i32::try_from(answer.number(1)).unwrap()
     }
 
-    /// Puts a script in the runtime's place, and returns where it is: `faults`, in shell with `$verb` set to the command, then the
-    /// real runtime with the same words.
+    /// Puts a script in the runtime's place, and returns where it is: `faults`, in shell with `$verb` set to
+    /// the command, then the real runtime with the same words.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -287,8 +287,8 @@ impl Pod {
             .message(7, &spec)
     }
 
-    /// One process in the first container from its announcement to its deletion: by turns with FIFOs, with a terminal and
-    /// with neither.
+    /// One process in the first container from its announcement to its deletion: by turns with FIFOs, with a
+    /// terminal and with neither.
     ///
     /// # Panics
     /// When any of it fails.

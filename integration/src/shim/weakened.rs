@@ -1,7 +1,8 @@
 //! Proof that a test notices the fault it is about: it is run once more with a shim that has the fault.
 //!
-//! That shim is Corten's with one of its protections off, by a switch that only builds with debug assertions have (the
-//! `weak` module of the runtime). Each program of tests has a list of such proofs, by what people have complained about.
+//! That shim is Corten's with one of its protections off, by a switch that only builds with debug assertions
+//! have (the `weak` module of the runtime). Each program of tests has a list of such proofs, by what people
+//! have complained about.
 
 use super::pod;
 use crate::skip;

@@ -1,5 +1,5 @@
-//! A seccomp agent as operators run one: it takes listeners on a socket, and answers what is asked on each in a thread
-//! of its own.
+//! A seccomp agent as operators run one: it takes listeners on a socket, and answers what is asked on each in
+//! a thread of its own.
 
 use super::Receiver;
 use crate::{outcome, sys};
@@ -21,8 +21,8 @@ struct Seen {
 pub struct Agent(Arc<Mutex<Seen>>);
 
 impl Agent {
-    /// Listens on a path, for `containers` listeners. `answer` gives the error for a call's number; `None`: let it
-    /// happen.
+    /// Listens on a path, for `containers` listeners. `answer` gives the error for a call's number; `None`:
+    /// let it happen.
     pub fn at(path: &Path, containers: usize, answer: fn(i32) -> Option<i32>) -> Agent {
         let receiver = Receiver::at(path);
         let agent = Agent(Arc::default());

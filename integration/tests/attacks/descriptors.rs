@@ -59,7 +59,8 @@ fn hooks_have_their_standard_streams_alone() {
     assert_eq!(read(c.rootfs("tmp/hook-startContainer")), 4, "startContainer");
 }
 
-/// A file that the program was to read, and nothing else: it does not become the user's, who could write to it then.
+/// A file that the program was to read, and nothing else: it does not become the user's, who could write to
+/// it then.
 #[test]
 fn a_file_that_is_read_is_not_given_away() {
     let mut c = Container::new();
@@ -131,7 +132,8 @@ fn spying_with(capabilities: &[&str]) -> (Container, Sentinel) {
     (spy, host)
 }
 
-/// What a spy may see of a process: pipes and files of its standard streams, a socket that it cannot open, a FIFO.
+/// What a spy may see of a process: pipes and files of its standard streams, a socket that it cannot open, a
+/// FIFO.
 fn assert_nothing_seen(spy: &Container) {
     let seen = spy.output();
     let innocent = |line: &str| {
@@ -145,14 +147,16 @@ fn assert_nothing_seen(spy: &Container) {
             // A procfs of the spy's own namespace, before it is mounted.
             || target == "anon_inode:[fscontext]"
             || target == "/null"
-            // What a created container waits for its start by. Who may trace it can start it in other ways, too.
+            // What a created container waits for its start by. Who may trace it can start it in other ways,
+            // too.
             || target.ends_with("/exec.fifo")
     };
     let bad: Vec<&str> = seen.lines().filter(|line| !innocent(line)).collect();
     assert!(bad.is_empty(), "a neighbour has seen {bad:#?}");
 }
 
-/// The first weakness of all (CVE-2016-9962): a process that enters a container brings descriptors of the host along.
+/// The first weakness of all (CVE-2016-9962): a process that enters a container brings descriptors of the
+/// host along.
 #[test]
 fn a_neighbour_finds_nothing_of_the_host_in_an_exec() {
     let (spy, _host) = spying();
@@ -165,8 +169,8 @@ fn a_neighbour_finds_nothing_of_the_host_in_an_exec() {
     assert_nothing_seen(&spy);
 }
 
-/// Without that capability nothing at all can be seen of a process before it is the container's program, by one that has the
-/// same user and capabilities.
+/// Without that capability nothing at all can be seen of a process before it is the container's program, by
+/// one that has the same user and capabilities.
 #[test]
 fn a_neighbour_without_privilege_sees_no_process_of_the_runtime() {
     let (spy, _host) = spying_with(&["CAP_DAC_OVERRIDE"]);
@@ -180,8 +184,8 @@ fn a_neighbour_without_privilege_sees_no_process_of_the_runtime() {
     assert!(bad.is_empty(), "a neighbour has seen {bad:#?}");
 }
 
-/// The same of a container that is made in the PID namespace of another one, as those of a pod are: its process appears
-/// there when it has nothing of the host any more, root and working directory included.
+/// The same of a container that is made in the PID namespace of another one, as those of a pod are: its
+/// process appears there when it has nothing of the host any more, root and working directory included.
 #[test]
 fn a_neighbour_finds_nothing_of_the_host_in_a_container_that_joins_it() {
     since!("a container that joins a PID namespace late", "runc -", "crun -");
@@ -229,7 +233,8 @@ fn a_neighbour_cannot_overwrite_the_runtime() {
     assert!(before == fs::read(&runtime().path).unwrap(), "the runtime's program has changed");
 }
 
-/// The same from the image: the container's own program is the runtime's, which then opens itself (CVE-2019-5736).
+/// The same from the image: the container's own program is the runtime's, which then opens itself
+/// (CVE-2019-5736).
 #[test]
 fn a_container_that_executes_the_runtime_gets_a_sealed_one() {
     since!("a sealed program that can be looked at", "runc -", "crun -");

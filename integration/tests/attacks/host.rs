@@ -1,4 +1,5 @@
-//! What of the host a container could be made to change: settings, cgroups, mounts, files of other containers.
+//! What of the host a container could be made to change: settings, cgroups, mounts, files of other
+//! containers.
 
 use crate::{Sentinel, link};
 use integration::container::{Container, cgroup2_view};
@@ -9,7 +10,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::{Command, Stdio};
 
-/// A `/proc` of the image's own: settings are written to the kernel's or not at all (CVE-2019-16884, CVE-2025-52881).
+/// A `/proc` of the image's own: settings are written to the kernel's or not at all (CVE-2019-16884,
+/// CVE-2025-52881).
 #[test]
 fn a_setting_is_never_written_to_a_false_proc() {
     for kind in ["bind", "link", "none"] {
@@ -78,7 +80,8 @@ fn a_process_is_never_put_into_another_containers_cgroup() {
     assert_eq!(outcomes, [false; 5], "a process was put into a neighbour");
 }
 
-/// A rootless container without a cgroup namespace must not be able to move its user's processes (CVE-2023-25809).
+/// A rootless container without a cgroup namespace must not be able to move its user's processes
+/// (CVE-2023-25809).
 #[test]
 fn a_rootless_container_cannot_write_its_users_cgroup() {
     let user = needs!(user(), "root and useradd");
@@ -106,8 +109,8 @@ fn a_rootless_container_cannot_write_its_users_cgroup() {
     assert!(!run.stdout.contains("writable"), "{run:#?}");
 }
 
-/// Runs the runtime in a mount namespace of its own, where its root is a mount, and says whether the mounts there are what
-/// they were.
+/// Runs the runtime in a mount namespace of its own, where its root is a mount, and says whether the mounts
+/// there are what they were.
 fn table_unchanged(c: &mut Container) -> bool {
     let (before, after) = (c.text_path("before"), c.text_path("after"));
     let root = c.rootfs("");
@@ -121,8 +124,8 @@ fn table_unchanged(c: &mut Container) -> bool {
     fs::read_to_string(before).unwrap() == fs::read_to_string(after).unwrap()
 }
 
-/// A container without a mount namespace has the host's: nothing may be mounted there, no propagation changed (runc
-/// 1.5.3).
+/// A container without a mount namespace has the host's: nothing may be mounted there, no propagation changed
+/// (runc 1.5.3).
 #[test]
 fn the_hosts_mounts_stay_as_they_are_without_a_mount_namespace() {
     let mut c = Container::new();
@@ -154,8 +157,8 @@ fn the_hosts_mounts_stay_as_they_are() {
     }
 }
 
-/// Namespaces that are joined by their paths, and are the host's own: what is allowed in one of the container's own is not
-/// done to the host.
+/// Namespaces that are joined by their paths, and are the host's own: what is allowed in one of the
+/// container's own is not done to the host.
 #[test]
 fn a_namespace_of_the_host_is_not_one_of_the_containers() {
     for (kind, file, setting, look) in [
@@ -192,8 +195,8 @@ fn a_namespace_of_the_host_is_not_one_of_the_containers() {
     );
 }
 
-/// A namespace file bound below the source of a mount makes some kernels refuse to copy the tree: what is mounted then
-/// must not be another one (crun#2262, crun#2264).
+/// A namespace file bound below the source of a mount makes some kernels refuse to copy the tree: what is
+/// mounted then must not be another one (crun#2262, crun#2264).
 #[test]
 fn a_bind_with_a_namespace_below_is_the_right_tree_or_refused() {
     let mut c = Container::new();
@@ -211,7 +214,8 @@ fn a_bind_with_a_namespace_below_is_the_right_tree_or_refused() {
     }
 }
 
-/// Some kernels write past the end of what bpf(2) was given, unless that is as large as they know (runc 1.5.2).
+/// Some kernels write past the end of what bpf(2) was given, unless that is as large as they know (runc
+/// 1.5.2).
 #[test]
 fn bpf_always_gets_its_full_size() {
     if Command::new("strace").arg("-V").output().is_err() {
@@ -249,8 +253,8 @@ fn an_annotation_makes_nobody_write_into_the_root() {
     }
 }
 
-/// Names of mounts that mean something to CRIU (CVE-2026-119101, CVE-2026-115520): a restore mounts nothing of the host's
-/// choosing, which here means that there is none.
+/// Names of mounts that mean something to CRIU (CVE-2026-119101, CVE-2026-115520): a restore mounts nothing
+/// of the host's choosing, which here means that there is none.
 #[test]
 fn a_restore_takes_no_names_from_an_image() {
     let mut c = Container::new();
@@ -268,7 +272,8 @@ fn a_restore_takes_no_names_from_an_image() {
     host.assert_unchanged("a restore");
 }
 
-/// An image that somebody has changed: what it says of mounts leads nowhere but to what the bundle has (CVE-2026-119101).
+/// An image that somebody has changed: what it says of mounts leads nowhere but to what the bundle has
+/// (CVE-2026-119101).
 #[test]
 fn a_restore_mounts_nothing_that_an_image_asks_for() {
     since!("checkpoints whose files can be looked at", "runc -", "crun -");

@@ -38,8 +38,8 @@ fn nothing_is_inheritable_that_was_not_asked_for() {
     }
 }
 
-/// A runtime that may not take capabilities out of the bounding set: root in the container gets all that is left in there
-/// when it executes a program, whatever was asked for.
+/// A runtime that may not take capabilities out of the bounding set: root in the container gets all that is
+/// left in there when it executes a program, whatever was asked for.
 #[test]
 fn no_capability_is_left_that_cannot_be_taken() {
     let lacking = ["setpriv", "--inh-caps=-setpcap", "--bounding-set=-setpcap", "--"].map(OsString::from);
@@ -79,8 +79,9 @@ fn hooks_have_the_mask_of_the_caller() {
     }
 }
 
-/// A change of user makes a process what `fs.suid_dumpable` says. With 1, who has the same user id on the host could trace
-/// one that shares its memory with root's, as soon as it has no more capabilities than that user.
+/// A change of user makes a process what `fs.suid_dumpable` says. With 1, who has the same user id on the
+/// host could trace one that shares its memory with root's, as soon as it has no more capabilities than that
+/// user.
 #[test]
 fn a_process_with_other_capabilities_is_never_dumpable() {
     since!("calls of a program with one thread", "runc -", "crun -");
@@ -202,8 +203,8 @@ fn profile() -> Option<&'static str> {
     (child.wait().ok()?.success() && enabled.starts_with('Y')).then_some("corten-attack")
 }
 
-/// The profile confines the first program and every later one, whatever they have for a `/proc` (CVE-2019-16884,
-/// CVE-2023-28642, CVE-2025-52881).
+/// The profile confines the first program and every later one, whatever they have for a `/proc`
+/// (CVE-2019-16884, CVE-2023-28642, CVE-2025-52881).
 #[test]
 fn an_apparmor_profile_confines_every_program() {
     let profile = needs!(profile(), "AppArmor");

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs;
 
-/// Runs the runtime with at most this much address space: more than it may ever need, less than the machine has.
+/// Runs the runtime with at most this much address space: more than it may ever need, less than the machine
+/// has.
 fn bounded(c: &mut Container, megabytes: u64) {
     let words = ["prlimit".to_owned(), format!("--as={}", megabytes << 20), "--".to_owned()];
     c.via.splice(0..0, words.map(OsString::from));
@@ -95,7 +96,8 @@ fn id_maps_of_thousands_of_lines() {
         c.args(&["/bin/cat", "/proc/self/uid_map"]);
         let run = c.run(&[]);
         assert_orderly(&run);
-        // The kernel takes 340 lines, and a page of text (user_namespaces(7)); what comes out is what went in.
+        // The kernel takes 340 lines, and a page of text (user_namespaces(7)); what comes out is what went
+        // in.
         assert!(run.status.success() == (lines <= 340), "{lines} lines: {run:#?}");
         if run.status.success() {
             assert_eq!(run.stdout.lines().count(), lines as usize);
@@ -145,7 +147,8 @@ fn different_entries_without_number() {
     }
 }
 
-/// Filters of a few megabytes that compile to next to nothing, or to far too much: every rule looks at every other.
+/// Filters of a few megabytes that compile to next to nothing, or to far too much: every rule looks at every
+/// other.
 #[test]
 fn conditions_without_number() {
     let equal = |value: u32| json!({ "index": 0, "value": value * 2, "op": "SCMP_CMP_EQ" });
@@ -170,7 +173,8 @@ fn conditions_without_number() {
     }
 }
 
-/// Files that come from others, and that never answer: refused, not waited for. The process of an exec is its caller's own.
+/// Files that come from others, and that never answer: refused, not waited for. The process of an exec is its
+/// caller's own.
 #[test]
 fn files_that_never_answer_are_refused() {
     let fifo = |c: &Container| {

@@ -1,5 +1,5 @@
-//! Kernels that refuse: each newer system call answered with ENOSYS, as older kernels do, and with EPERM, as the filters of
-//! engines do in which a runtime may find itself.
+//! Kernels that refuse: each newer system call answered with ENOSYS, as older kernels do, and with EPERM, as
+//! the filters of engines do in which a runtime may find itself.
 //!
 //! What is asked for is then done in another way, or refused; never left out.
 

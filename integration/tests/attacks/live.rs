@@ -1,4 +1,5 @@
-//! A container that runs and knows what will be done to it next: mounts that are added and removed, and `exec`.
+//! A container that runs and knows what will be done to it next: mounts that are added and removed, and
+//! `exec`.
 
 use integration::container::Container;
 use integration::since;
@@ -14,8 +15,8 @@ fn mounts(c: &Container, verb: &str, mounts: &serde_json::Value) -> integration:
     c.call(&["mounts", verb, &c.id, &path])
 }
 
-/// The directory above a mount gets another name, and in its place there is a link to what hides something: that is not
-/// what is unmounted.
+/// The directory above a mount gets another name, and in its place there is a link to what hides something:
+/// that is not what is unmounted.
 #[test]
 fn a_mask_is_never_what_is_unmounted() {
     since!("mounts", "runc -", "crun 1.18");
@@ -45,8 +46,8 @@ fn a_mask_is_never_what_is_unmounted() {
     }
 }
 
-/// A source is the host's: where the host has a link to be copied, a directory of the container under the same path is not
-/// what is mounted.
+/// A source is the host's: where the host has a link to be copied, a directory of the container under the
+/// same path is not what is mounted.
 #[test]
 fn a_source_is_never_looked_for_in_the_container() {
     since!("mounts", "runc -", "crun 1.18");
@@ -62,7 +63,8 @@ fn a_source_is_never_looked_for_in_the_container() {
     assert!(!added.status.success() || found.trim() == "where/it/leads", "{added:#?}, {found:?}");
 }
 
-/// A container that has the host's mounts has a root of its own all the same, and so has what is executed in it.
+/// A container that has the host's mounts has a root of its own all the same, and so has what is executed in
+/// it.
 #[test]
 fn an_executed_program_has_the_containers_root_without_a_mount_namespace() {
     let mut c = Container::new();
@@ -79,8 +81,8 @@ fn an_executed_program_has_the_containers_root_without_a_mount_namespace() {
     }
 }
 
-/// The caller's standard streams are the host's `/dev/null`, as engines have it: root in the container could change the mode
-/// of that node, or its owner.
+/// The caller's standard streams are the host's `/dev/null`, as engines have it: root in the container could
+/// change the mode of that node, or its owner.
 #[test]
 fn an_executed_program_never_has_the_hosts_null_device() {
     let meta = fs::metadata("/dev/null").unwrap();

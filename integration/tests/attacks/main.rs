@@ -1,7 +1,9 @@
-//! Attacks on Corten: for every weakness that a container runtime was ever reported for, the attack, on a real container.
+//! Attacks on Corten: for every weakness that a container runtime was ever reported for, the attack, on a
+//! real container.
 //!
-//! The table in SECURITY.md says which test stands for which report. `RUNTIME=/path` points them at another runtime;
-//! `weakened` shows that each of them notices when the protection is gone. Races run for a bounded number of rounds.
+//! The table in SECURITY.md says which test stands for which report. `RUNTIME=/path` points them at another
+//! runtime; `weakened` shows that each of them notices when the protection is gone. Races run for a bounded
+//! number of rounds.
 
 #![expect(clippy::unwrap_used)]
 

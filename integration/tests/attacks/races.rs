@@ -89,8 +89,8 @@ fn a_dev_that_is_swapped_changes_nothing_outside() {
     swap(&mut c, "dev", "directory");
 }
 
-/// A device under whose name there is something else is made anew; by the time its mode is set, the name may be a link to a
-/// file of the host.
+/// A device under whose name there is something else is made anew; by the time its mode is set, the name may
+/// be a link to a file of the host.
 #[test]
 fn a_device_that_is_swapped_changes_nothing_outside() {
     let mut c = Container::new();
@@ -132,8 +132,8 @@ fn a_setting_never_goes_to_a_proc_that_is_swapped() {
     assert_eq!(fs::read_to_string(fake.join("sys/kernel/shm_rmid_forced")).unwrap(), "fake");
 }
 
-/// `/proc` gets another name when something is mounted on it already, by somebody who has the root file system as well:
-/// what was to be hidden stays hidden, under whatever name (CVE-2025-31133).
+/// `/proc` gets another name when something is mounted on it already, by somebody who has the root file
+/// system as well: what was to be hidden stays hidden, under whatever name (CVE-2025-31133).
 #[test]
 fn what_is_hidden_stays_hidden_under_another_name() {
     let mut c = Container::new();
@@ -181,8 +181,8 @@ fn a_volume_that_another_container_changes_leads_nowhere() {
     }
 }
 
-/// What the command line says is the new process's alone, as its environment is: others in the container see no more of it
-/// than of the process's own arguments.
+/// What the command line says is the new process's alone, as its environment is: others in the container see
+/// no more of it than of the process's own arguments.
 #[test]
 fn a_variable_of_an_executed_program_is_seen_by_nobody_else() {
     let mut c = Container::new();

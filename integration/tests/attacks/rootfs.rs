@@ -15,7 +15,8 @@ fn with_own_dev() -> Container {
     c
 }
 
-/// Runs to its end, however that is: refusing is as good as surviving. What it may not do is to hang or to panic.
+/// Runs to its end, however that is: refusing is as good as surviving. What it may not do is to hang or to
+/// panic.
 fn run(c: &mut Container) -> integration::outcome::Outcome {
     c.args(&["/bin/true"]).run(&[])
 }
@@ -94,7 +95,8 @@ fn a_mount_on_a_link_stays_in_the_root() {
     );
     let run = c.args(&["/bin/cat", "/last"]).run(&[]);
     host.assert_unchanged("a mount on a link");
-    // Nothing shows on the host what was mounted there in another mount namespace; it is missing in the container.
+    // Nothing shows on the host what was mounted there in another mount namespace; it is missing in the
+    // container.
     if run.status.success() {
         assert_eq!(run.stdout, fs::read_to_string("/etc/hostname").unwrap());
     } else {
@@ -132,7 +134,8 @@ fn a_mask_is_never_the_images_own_null_device() {
     }
 }
 
-/// A mask made of a link of the image leads to a setting of the kernel, which is then writable (CVE-2025-31133).
+/// A mask made of a link of the image leads to a setting of the kernel, which is then writable
+/// (CVE-2025-31133).
 #[test]
 fn a_mask_does_not_open_the_kernels_settings() {
     let mut c = with_own_dev();
@@ -160,7 +163,8 @@ fn standard_streams_are_never_the_images_own_null_device() {
     host.assert_unchanged("an image's /dev/null");
 }
 
-/// `/dev/console` as a link to a file of the host, or to one that is not there yet (CVE-2025-52565, CVE-2026-88264).
+/// `/dev/console` as a link to a file of the host, or to one that is not there yet (CVE-2025-52565,
+/// CVE-2026-88264).
 #[test]
 fn a_console_is_never_made_through_a_link() {
     for target in ["file", "made", "directory/null"] {
@@ -177,7 +181,8 @@ fn a_console_is_never_made_through_a_link() {
     }
 }
 
-/// A `/dev/pts/ptmx` that is no multiplexer of a devpts: the terminal would be whatever the image says (CVE-2025-52565).
+/// A `/dev/pts/ptmx` that is no multiplexer of a devpts: the terminal would be whatever the image says
+/// (CVE-2025-52565).
 #[test]
 fn a_terminal_comes_from_a_true_devpts() {
     for kind in ["link", "file", "device", "missing"] {

@@ -30,8 +30,9 @@ fn sources(directory: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// An annotation that changes what is done is one that engines must know, to let nobody set it who is not to: each that the
-/// sources name is in the list that `features` shows, but for those of which a plan only warns that they do nothing.
+/// An annotation that changes what is done is one that engines must know, to let nobody set it who is not to:
+/// each that the sources name is in the list that `features` shows, but for those of which a plan only warns
+/// that they do nothing.
 #[test]
 fn every_annotation_that_is_read_is_told() {
     if !runtime().is_ours() {

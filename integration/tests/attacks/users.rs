@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-/// A pid file in a directory that others may write to, where links wait under the names that a runtime may use.
+/// A pid file in a directory that others may write to, where links wait under the names that a runtime may
+/// use.
 #[test]
 fn a_pid_file_is_never_written_through_a_link() {
     let mut c = Container::new();
@@ -47,7 +48,8 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a runtime keeps of a container: the variables of its program are nobody else's, whoever made the directory above.
+/// What a runtime keeps of a container: the variables of its program are nobody else's, whoever made the
+/// directory above.
 #[test]
 fn what_is_kept_of_a_container_is_for_nobody_else() {
     let secret = "the-password-of-the-container";
@@ -77,8 +79,8 @@ impl Drop for Ended {
     }
 }
 
-/// Keyrings are found by their names: one that somebody else has made under the name of a container is not the container's,
-/// or whatever that puts there is somebody else's.
+/// Keyrings are found by their names: one that somebody else has made under the name of a container is not
+/// the container's, or whatever that puts there is somebody else's.
 #[test]
 fn a_keyring_of_somebody_else_is_not_joined() {
     let user = needs!(user(), "root and useradd");

@@ -1,7 +1,8 @@
 //! Proof that the attacks are attacks: each test fails when the protection it is about is gone.
 //!
-//! The runtime without it is Corten with one protection off (a switch that only debug builds have, see its `weak` module),
-//! a release of runc or crun that is known to be affected, or a script around Corten that does what another runtime did.
+//! The runtime without it is Corten with one protection off (a switch that only debug builds have, see its
+//! `weak` module), a release of runc or crun that is known to be affected, or a script around Corten that
+//! does what another runtime did.
 
 use integration::rootfs;
 use integration::runtime::runtime;
@@ -122,7 +123,8 @@ const OWN_DEV: &str = "d=$(mktemp -d) && mount -t tmpfs -o mode=755 tmpfs $d && 
     && ln -s /proc/self/fd $d/fd && mount --rbind /dev/pts $d/pts && mount --rbind /dev/shm $d/shm \
     && mount --move $d /dev && rmdir $d && exec \"$@\"";
 
-/// A test of this program against another runtime. What that does to the devices of the host, other tests do not see.
+/// A test of this program against another runtime. What that does to the devices of the host, other tests do
+/// not see.
 fn try_against(test: &str, path: &PathBuf, weakened: &str) -> Output {
     let own = std::env::current_exe().unwrap();
     let mut command = if test.starts_with("rootfs::") || test.starts_with("races::") {
@@ -178,7 +180,8 @@ fn every_attack_succeeds_on_a_worse_runtime() {
     }
     let own = copy();
     let (mut unnoticed, mut missing) = (Vec::new(), Vec::new());
-    // Where only some of them can succeed, such as those that need a security module: `PROOFS=identity::an_apparmor`.
+    // Where only some of them can succeed, such as those that need a security module:
+    // `PROOFS=identity::an_apparmor`.
     let wanted = std::env::var("PROOFS").unwrap_or_default();
     let attacks = ATTACKS.iter().enumerate().filter(|(_, (test, _))| test.starts_with(&wanted));
     for (number, (test, worse)) in attacks {

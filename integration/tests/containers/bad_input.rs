@@ -1,4 +1,5 @@
-//! Input that is wrong, huge, cut short or hostile: one line that names it, the exit status of runc, nothing left.
+//! Input that is wrong, huge, cut short or hostile: one line that names it, the exit status of runc, nothing
+//! left.
 
 use integration::container::Container;
 use integration::outcome::Outcome;
@@ -327,7 +328,8 @@ fn a_root_that_is_none() {
     assert_refused(&c, &run);
 }
 
-/// runc refuses a link as the root; a runtime may also follow it, which the operator who made the bundle meant.
+/// runc refuses a link as the root; a runtime may also follow it, which the operator who made the bundle
+/// meant.
 #[test]
 fn a_root_that_is_a_link() {
     let mut c = Container::new();

@@ -18,7 +18,8 @@ fn every_set_is_as_asked() {
             "ambient": ["CAP_KILL"],
         }),
     );
-    // As a user other than root the sets come through execve untouched: permitted and effective are the ambient set.
+    // As a user other than root the sets come through execve untouched: permitted and effective are the
+    // ambient set.
     c.put("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let caps = c.report().caps;
     assert_eq!(capability_names(caps.bounding), ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_RAW"]);

@@ -99,8 +99,8 @@ fn cgroups_made_inside_are_removed() {
     }
 }
 
-/// Whoever may make cgroups below the container's may give them names that are no text, and make them deeper than a path
-/// can be long: neither hides a process, or keeps the container from being deleted.
+/// Whoever may make cgroups below the container's may give them names that are no text, and make them deeper
+/// than a path can be long: neither hides a process, or keeps the container from being deleted.
 #[test]
 fn cgroups_with_odd_names_and_without_end_are_removed() {
     use std::os::unix::ffi::OsStrExt;

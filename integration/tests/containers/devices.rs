@@ -62,7 +62,8 @@ fn listed_devices_are_made() {
     assert_eq!(look("/dev/pipe"), ("p".into(), 0, 0, 0o622, 1, 2));
 }
 
-/// Rootless engines bind the host's nodes and list them as devices too: they must not become the container's to change.
+/// Rootless engines bind the host's nodes and list them as devices too: they must not become the container's
+/// to change.
 #[test]
 fn a_node_bound_from_the_host_stays_as_it_is() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -1,4 +1,5 @@
-//! `doctor`: each claim against another reading of the same kernel, and against a kernel that lacks what it claims.
+//! `doctor`: each claim against another reading of the same kernel, and against a kernel that lacks what it
+//! claims.
 
 use integration::runtime::runtime;
 use integration::{proc, skip, sys, user};
@@ -163,7 +164,8 @@ fn maps_of_ids_work_where_they_are_said_to() {
     assert_eq!(ok(&found, "idmapped mounts", &kind), c.run(&[]).status.success());
 }
 
-/// As on an older kernel, or under the filter of an engine: the entry of the call says so, and no other call's.
+/// As on an older kernel, or under the filter of an engine: the entry of the call says so, and no other
+/// call's.
 #[test]
 fn a_call_that_is_missing_is_told() {
     ours!();

@@ -498,8 +498,8 @@ fn it_ends_with_its_process() {
     }
 }
 
-/// Whoever looks into a container that has all the processes it may have must be able to; and what makes the process is
-/// one itself for a moment.
+/// Whoever looks into a container that has all the processes it may have must be able to; and what makes the
+/// process is one itself for a moment.
 #[test]
 fn a_limit_on_processes_keeps_nobody_out() {
     if !host::has_controller("pids") {
@@ -522,7 +522,8 @@ fn a_limit_on_processes_keeps_nobody_out() {
     }
 }
 
-/// Where the process cannot be born in the container's control group it is moved there, with a terminal as without one.
+/// Where the process cannot be born in the container's control group it is moved there, with a terminal as
+/// without one.
 #[test]
 fn what_cannot_be_born_in_its_group_is_moved_there() {
     ours!();

@@ -1,8 +1,9 @@
-//! Faults in the middle: the runtime or the container's init killed at every system call, every system call failing.
+//! Faults in the middle: the runtime or the container's init killed at every system call, every system call
+//! failing.
 //!
-//! Whatever happens, `delete --force` has to find and remove all that is left, and a command that failed has to have
-//! cleaned up by itself. By default each kind of call is struck where it is made first; with `EVERY_CALL=1` each single
-//! call is, which takes minutes.
+//! Whatever happens, `delete --force` has to find and remove all that is left, and a command that failed has
+//! to have cleaned up by itself. By default each kind of call is struck where it is made first; with
+//! `EVERY_CALL=1` each single call is, which takes minutes.
 
 use integration::container::Container;
 use integration::runtime::{Kind, runtime};
@@ -12,7 +13,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::process::{Command, Stdio};
 
-/// A container with a bit of everything that has to be undone: namespaces, a cgroup, mounts, limits, a filter.
+/// A container with a bit of everything that has to be undone: namespaces, a cgroup, mounts, limits, a
+/// filter.
 fn rich() -> Container {
     let mut c = Container::docker_like();
     c.args(&["/probe", "sleep"]).namespace("cgroup", None);
@@ -32,8 +34,8 @@ fn create_command(c: &Container) -> Command {
     quiet(c, &["create", "--bundle", c.bundle().to_str().unwrap(), "--pid-file", &pid_file, &c.id])
 }
 
-/// The calls at which to strike: the first of each kind, which are spread over the whole command; or all of them. Of a
-/// control that makes thousands, a sample.
+/// The calls at which to strike: the first of each kind, which are spread over the whole command; or all of
+/// them. Of a control that makes thousands, a sample.
 fn places(calls: &[i64]) -> Vec<usize> {
     if std::env::var_os("EVERY_CALL").is_some() {
         let step = if runtime().kind == Kind::Corten { 1 } else { calls.len().div_ceil(60).max(1) };
@@ -63,7 +65,8 @@ fn delete_and_check(c: &Container, traced: &Traced, at: &str) {
     let _ = std::fs::remove_dir(&c.root);
 }
 
-/// Kills `who` at each of its calls during a command, then deletes. `prepare` makes the container and the command.
+/// Kills `who` at each of its calls during a command, then deletes. `prepare` makes the container and the
+/// command.
 fn kill_everywhere(who: Who, prepare: impl Fn(&Container) -> Command) {
     kill_everywhere_with(rich(), who, prepare);
 }
@@ -152,7 +155,8 @@ fn a_pause_killed_at_any_call_can_be_deleted() {
     });
 }
 
-/// Calls whose failure says nothing: the end itself, and the C library's own bookkeeping of memory and signals.
+/// Calls whose failure says nothing: the end itself, and the C library's own bookkeeping of memory and
+/// signals.
 const SPARED: [i64; 10] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -166,8 +170,8 @@ const SPARED: [i64; 10] = [
     libc::SYS_set_tid_address,
 ];
 
-/// Lets each call of `who` fail. The command either fails, says why, and leaves nothing; or it can do without the
-/// call, and the container works and can be deleted.
+/// Lets each call of `who` fail. The command either fails, says why, and leaves nothing; or it can do without
+/// the call, and the container works and can be deleted.
 fn fail_everywhere(who: Who, error: Errno) {
     let c = rich();
     let calm = trace::run(create_command(&c), None);
@@ -179,7 +183,8 @@ fn fail_everywhere(who: Who, error: Errno) {
         let _ = std::fs::remove_file(&log);
         let traced = trace::run(create_command(&c), Some((Place::Nth(who, nth), Fault::Fail(error))));
         match traced.ending {
-            // The last call of the child is that in which it waits for the start: it ends after the creation then.
+            // The last call of the child is that in which it waits for the start: it ends after the creation
+            // then.
             Ending::Exited(0) if nth + 1 == calls.len() => {}
             Ending::Exited(0) => assert_eq!(c.status(), "created", "{at}"),
             Ending::Exited(1) => assert_settled(&c, &at),
@@ -214,7 +219,8 @@ fn a_create_with_any_call_of_its_child_failing_leaves_nothing() {
     fail_everywhere(Who::Child, Errno::EIO);
 }
 
-/// Kernels before a call was invented answer ENOSYS. The runtime does without it, or says so and leaves nothing.
+/// Kernels before a call was invented answer ENOSYS. The runtime does without it, or says so and leaves
+/// nothing.
 #[test]
 fn a_kernel_without_a_newer_call_is_handled() {
     since!("observation of a program with threads", "runc -", "crun 1.0");

@@ -17,7 +17,8 @@ fn host_hook(script: &str) -> Value {
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] })
 }
 
-/// Puts a hook of each kind that notes its name; those inside the container write through a bind of the bundle.
+/// Puts a hook of each kind that notes its name; those inside the container write through a bind of the
+/// bundle.
 fn note_all(c: &mut Container) {
     let log = c.text_path("hooks.log");
     fs::write(&log, "").unwrap();
@@ -104,8 +105,8 @@ fn hooks_read_the_state() {
     for (kind, status) in expected {
         let state: Value = serde_json::from_str(&fs::read_to_string(c.path(kind)).unwrap()).unwrap();
         assert_eq!(state["id"], c.id, "{kind}");
-        // runc says "creating" of the first three, where the validation suite of the specification wants "created"; it
-        // calls the fourth before the start, against the specification.
+        // runc says "creating" of the first three, where the validation suite of the specification wants
+        // "created"; it calls the fourth before the start, against the specification.
         if matches!(kind, "poststop") || runtime().kind != Kind::Runc {
             assert_eq!(state["status"], status, "{kind}");
         }
@@ -251,7 +252,8 @@ fn a_failing_start_hook_stops_the_container() {
     leaks::assert_none(&c);
 }
 
-/// Specification, runtime.md, lifecycle: a failing poststart or poststop hook is logged, and the rest goes on.
+/// Specification, runtime.md, lifecycle: a failing poststart or poststop hook is logged, and the rest goes
+/// on.
 #[test]
 fn a_failing_poststop_hook_is_a_warning() {
     since!("poststop hooks after one that failed", "runc -", "crun 1.0");

@@ -19,8 +19,8 @@ fn uid_and_gid_are_set_in_all_four_places() {
     assert_eq!(report.groups, Vec::<u32>::new());
 }
 
-/// Runtimes give the standard streams to the user so that `/dev/stdout` can be opened. The host's null device is not
-/// theirs to give.
+/// Runtimes give the standard streams to the user so that `/dev/stdout` can be opened. The host's null device
+/// is not theirs to give.
 #[test]
 fn the_hosts_null_device_keeps_its_owner() {
     let owner = || {

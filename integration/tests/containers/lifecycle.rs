@@ -142,8 +142,8 @@ fn delete_refuses_a_running_container() {
 
 #[test]
 fn delete_refuses_a_created_container() {
-    // runtime.md, "Delete": "Attempting to delete a container that is not stopped MUST have no effect on the container
-    // and MUST generate an error". No engine depends on runc's deviation.
+    // runtime.md, "Delete": "Attempting to delete a container that is not stopped MUST have no effect on the
+    // container and MUST generate an error". No engine depends on runc's deviation.
     since!("refusal to delete a created container", "runc -", "crun -");
     let mut c = Container::new();
     c.args(&["/probe", "sleep"]);

@@ -48,7 +48,8 @@ fn the_log_takes_errors_as_json() {
     }
 }
 
-/// The log is an extra: standard error has the message as well, because containerd before 1.7 and people read it.
+/// The log is an extra: standard error has the message as well, because containerd before 1.7 and people read
+/// it.
 #[test]
 fn standard_error_has_the_message_as_well() {
     let c = Container::new();

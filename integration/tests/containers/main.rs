@@ -1,4 +1,5 @@
-//! Tests of single containers, each through the runtime's command line, asserted from inside and from the kernel.
+//! Tests of single containers, each through the runtime's command line, asserted from inside and from the
+//! kernel.
 //!
 //! One program for all of them: they are linked once and run side by side.
 

@@ -55,8 +55,8 @@ fn a_masked_path_that_is_a_link_stays_in_the_root() {
     leaks::assert_none(&c);
 }
 
-/// CVE-2025-31133: the mask for files is `/dev/null`; an image that puts a link in its place would get the link's
-/// target mounted writable instead.
+/// CVE-2025-31133: the mask for files is `/dev/null`; an image that puts a link in its place would get the
+/// link's target mounted writable instead.
 #[test]
 fn the_mask_is_the_true_null_device() {
     since!("check of the null device", "runc 1.3", "crun 1.30");

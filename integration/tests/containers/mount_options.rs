@@ -68,7 +68,8 @@ fn options_that_the_filesystem_keeps() {
     assert!(!mount.super_has("sync"), "{mount:?}");
 }
 
-/// Options that have no trace in the mount table, or mean nothing: they must be taken and not passed on as data.
+/// Options that have no trace in the mount table, or mean nothing: they must be taken and not passed on as
+/// data.
 #[test]
 fn options_without_a_trace_are_taken() {
     for option in ["rw", "suid", "dev", "exec", "async", "atime", "diratime", "norelatime", "nostrictatime"] {
@@ -384,7 +385,8 @@ fn an_id_mapped_mount_in_a_user_namespace() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(c.path("shared/new")).unwrap()), 0);
 }
 
-/// `idmap` without mappings takes those of the container's user namespace, `ridmap` does so for submounts as well.
+/// `idmap` without mappings takes those of the container's user namespace, `ridmap` does so for submounts as
+/// well.
 #[test]
 fn idmap_and_ridmap_take_the_containers_map() {
     since!("id-mapped mounts", "runc 1.2", "crun 1.9");

@@ -341,7 +341,8 @@ fn a_cgroup2_mount_is_the_unified_hierarchy() {
     assert!(mount.has("ro") && mount.has("noexec"), "{mount:?}");
 }
 
-/// With the host's cgroup namespace the paths of `/proc/self/cgroup` have to be there, as `--cgroupns=host` promises.
+/// With the host's cgroup namespace the paths of `/proc/self/cgroup` have to be there, as `--cgroupns=host`
+/// promises.
 #[test]
 fn a_cgroup2_mount_agrees_with_the_cgroup_namespace() {
     for namespaced in [true, false] {
@@ -360,7 +361,8 @@ fn a_cgroup2_mount_agrees_with_the_cgroup_namespace() {
     }
 }
 
-/// The runtime must not pass more of the host's `/dev` than the configuration says, whatever `/dev` is in the image.
+/// The runtime must not pass more of the host's `/dev` than the configuration says, whatever `/dev` is in the
+/// image.
 #[test]
 fn dev_may_be_bound_from_the_host() {
     let mut c = Container::new();

@@ -78,7 +78,8 @@ fn wrong_requests_are_refused() {
     leaks::assert_none(&c);
 }
 
-/// The process that mounts it is not in the container's PID namespace; the procfs has to be of that one all the same.
+/// The process that mounts it is not in the container's PID namespace; the procfs has to be of that one all
+/// the same.
 #[test]
 fn a_procfs_that_is_added_shows_the_containers_processes() {
     since!("mounts", "runc -", "crun 1.18");

@@ -297,8 +297,8 @@ fn net_devices_are_moved_into_the_container() {
     assert!(text.contains("10.9.8.7/24"), "{text}");
 }
 
-/// In a network namespace of their own: a runtime may take an interface down before it finds that it cannot move it, and
-/// `lo` is the machine's otherwise.
+/// In a network namespace of their own: a runtime may take an interface down before it finds that it cannot
+/// move it, and `lo` is the machine's otherwise.
 #[test]
 fn net_devices_that_cannot_be_moved_are_refused() {
     since!("linux.netDevices", "runc 1.4", "crun 1.24");
@@ -359,7 +359,8 @@ fn a_map_of_several_lines_is_written_whole() {
     assert_eq!(report.gid_map, report.uid_map);
 }
 
-/// CVE-2021-43784: a message to the child must not be cut short at any size. The kernel takes 340 lines of one page.
+/// CVE-2021-43784: a message to the child must not be cut short at any size. The kernel takes 340 lines of
+/// one page.
 #[test]
 fn a_map_of_300_lines_is_written_whole() {
     let mut c = Container::new();

@@ -1,4 +1,5 @@
-//! The fields of `process` that are not about who it is: arguments, environment, directory, limits, scheduling.
+//! The fields of `process` that are not about who it is: arguments, environment, directory, limits,
+//! scheduling.
 
 use integration::container::Container;
 use integration::{since, skip};
@@ -113,8 +114,8 @@ fn a_cwd_that_only_the_user_may_enter_is_entered() {
     assert_eq!(c.report().cwd, "/private");
 }
 
-/// Every class, lowered, so that it works without CAP_SYS_RESOURCE. Classes with a meaning for the program itself
-/// keep room for it.
+/// Every class, lowered, so that it works without CAP_SYS_RESOURCE. Classes with a meaning for the program
+/// itself keep room for it.
 #[test]
 fn rlimits_of_every_class() {
     let classes = [

@@ -1,4 +1,5 @@
-//! The program that containers are entered with is executed from a file that nobody can write to, wherever its own lies.
+//! The program that containers are entered with is executed from a file that nobody can write to, wherever
+//! its own lies.
 
 use integration::container::Container;
 use integration::runtime::runtime;
@@ -16,7 +17,8 @@ fn executed_from(directory: &str) -> String {
     let place = c.path(directory);
     fs::create_dir_all(&place).unwrap();
     let program = place.join("a program");
-    // Not by this process: another of its threads may fork meanwhile, and what is open for writing cannot be executed.
+    // Not by this process: another of its threads may fork meanwhile, and what is open for writing cannot be
+    // executed.
     let copied = Command::new("cp").arg(&runtime().path).arg(&program).status().unwrap();
     assert!(copied.success());
     // The name of the runtime itself is the script's, and stays out.
@@ -35,8 +37,8 @@ fn the_seal_is_an_overlay_whatever_the_directory_is_called() {
     }
 }
 
-/// The program goes on in the sealed file where it runs. Where the kernel does not let itself be told so (it is older, or a
-/// filter is in the way), it is executed again from there.
+/// The program goes on in the sealed file where it runs. Where the kernel does not let itself be told so (it
+/// is older, or a filter is in the way), it is executed again from there.
 #[test]
 fn the_program_is_moved_in_place_or_executed_again() {
     since!("a program that is sealed in place", "runc -", "crun -");
@@ -93,7 +95,8 @@ fn closed_standard_streams_stay_out_of_it() {
     }
 }
 
-/// The environment of the program that enters a container has what the program needs, and nothing else of its caller's.
+/// The environment of the program that enters a container has what the program needs, and nothing else of its
+/// caller's.
 #[test]
 fn the_callers_environment_stays_with_the_caller() {
     since!("a program sealed by an overlay", "runc -", "crun -");

@@ -150,7 +150,8 @@ fn a_killing_action_kills() {
 
 #[test]
 fn a_trap_is_a_signal() {
-    // The first process of a PID namespace gets no signal without a handler for it, but for those that the kernel forces.
+    // The first process of a PID namespace gets no signal without a handler for it, but for those that the
+    // kernel forces.
     let mut c = with_rules(json!([{ "names": ["getpriority"], "action": "SCMP_ACT_TRAP" }]));
     c.args(&["/probe", "try", "syscall", "140", "0", "0"]);
     assert_eq!(c.run(&[]).code(), 128 + 31);
@@ -259,7 +260,8 @@ fn a_strict_profile_does_not_stop_the_start() {
             "echo",
             "started",
         ]);
-        // Without no_new_privs the filter has to be set before privileges are dropped: the calls for that are needed.
+        // Without no_new_privs the filter has to be set before privileges are dropped: the calls for that are
+        // needed.
         if !no_new_privileges {
             c.put("/linux/seccomp/syscalls/-", json!({ "names": ["capget", "capset", "prctl", "setgroups", "setresuid",
                 "setresgid", "chdir", "getcwd", "openat", "fcntl", "epoll_ctl", "getppid", "rt_sigreturn", "getpid",

@@ -48,7 +48,8 @@ fn in_order(steps: &[Step], who: u64, names: &[&str]) {
     assert!(found.windows(2).all(|pair| pair[0].begin < pair[1].begin), "{found:#?}");
 }
 
-/// Of two steps of one process one is part of the other, or they do not meet. A nanosecond is lost in the text.
+/// Of two steps of one process one is part of the other, or they do not meet. A nanosecond is lost in the
+/// text.
 #[track_caller]
 fn nested(steps: &[Step]) {
     for (one, other) in steps.iter().flat_map(|one| steps.iter().map(move |other| (one, other))) {

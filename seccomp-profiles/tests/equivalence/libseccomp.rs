@@ -13,8 +13,8 @@ use seccomp_profiles::{
 };
 use std::collections::BTreeSet;
 
-/// Rules are given by the numbers of the machine that runs the test, and libseccomp does not find this name, which only
-/// powerpc has, again.
+/// Rules are given by the numbers of the machine that runs the test, and libseccomp does not find this name,
+/// which only powerpc has, again.
 const UNTRANSLATED: &str = "sys_debug_setcontext";
 
 /// What libseccomp cannot express as we mean it, and what it does not know.
@@ -35,10 +35,11 @@ impl Limits {
         Self { names: all.into_iter().filter(|name| agrees(name)).collect() }
     }
 
-    /// Leaves only what both can express: names both know, and one action for all rules with conditions, because which
-    /// of two such rules libseccomp prefers depends on how it happens to sort them. A rule with several conditions or
-    /// with an inequality must be the only one with conditions on its calls: libseccomp merges the conditions of all
-    /// rules on a call into one tree, and then takes one rule's failed condition for the end of another.
+    /// Leaves only what both can express: names both know, and one action for all rules with conditions,
+    /// because which of two such rules libseccomp prefers depends on how it happens to sort them. A rule with
+    /// several conditions or with an inequality must be the only one with conditions on its calls: libseccomp
+    /// merges the conditions of all rules on a call into one tree, and then takes one rule's failed condition
+    /// for the end of another.
     fn restrict(&self, profile: &mut Seccomp) {
         let mut single: BTreeSet<String> = BTreeSet::new();
         let mut any: BTreeSet<String> = BTreeSet::new();
@@ -83,8 +84,9 @@ fn must_be_alone(rule: &Rule) -> bool {
     rule.args.len() > 1 || !rule.args.iter().all(is_equality)
 }
 
-/// Whether libseccomp means the same by a call: of socketcall(2) it looks at more than the first argument, of ipc(2) at
-/// the version bits too; and parts of them that are no calls of their own are left out (see [`only_for`]).
+/// Whether libseccomp means the same by a call: of socketcall(2) it looks at more than the first argument, of
+/// ipc(2) at the version bits too; and parts of them that are no calls of their own are left out (see
+/// [`only_for`]).
 fn comparable(profile: &Seccomp, call: &Call) -> bool {
     match table::name(call.arch, call.number) {
         Some("socketcall" | "ipc") if call.arch.multiplexes() => {
@@ -98,8 +100,9 @@ fn comparable(profile: &Seccomp, call: &Call) -> bool {
     }
 }
 
-/// Compares a program of ours with libseccomp's, one architecture after the other: what libseccomp makes of a name that
-/// an architecture does not have can break the rest of that architecture's filter (2.5 forgets to load the number).
+/// Compares a program of ours with libseccomp's, one architecture after the other: what libseccomp makes of a
+/// name that an architecture does not have can break the rest of that architecture's filter (2.5 forgets to
+/// load the number).
 fn same_results(
     profile: &Seccomp,
     arches: &[Arch],
@@ -118,7 +121,8 @@ fn same_results(
         for call in random::interesting_calls(profile, arch).iter().filter(|call| comparable(profile, call)) {
             let (result, _) = interpret::run(ours, call).expect("a checked program runs");
             let (expected, _) = interpret::run(&theirs, call).expect("a program of libseccomp's runs");
-            // Of a long program for a machine of the other byte order, libseccomp 2.5 swaps some results twice.
+            // Of a long program for a machine of the other byte order, libseccomp 2.5 swaps some results
+            // twice.
             let swapped = arch.endian() == Endian::Big && result == expected.swap_bytes();
             prop_assert!(
                 result == expected || swapped,
@@ -200,7 +204,8 @@ fn shipped_profiles_mean_the_same() {
     }
 }
 
-/// Wherever libseccomp knows a number, ours is the same. It may know less: its tables end with Linux 5.17 or so.
+/// Wherever libseccomp knows a number, ours is the same. It may know less: its tables end with Linux 5.17 or
+/// so.
 #[test]
 fn tables_agree() {
     let mut compared = 0;

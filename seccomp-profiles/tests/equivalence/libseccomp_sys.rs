@@ -1,4 +1,5 @@
-//! libseccomp, called as runc calls it. The only unsafe code of the crate, and only of its tests and its bench.
+//! libseccomp, called as runc calls it. The only unsafe code of the crate, and only of its tests and its
+//! bench.
 
 use seccomp_profiles::{Arch, Arg, Endian, Instruction, Seccomp};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};

@@ -1,6 +1,6 @@
-//! What programs do, compared with three independent opinions on random profiles, for every call worth asking about:
-//! our own reading of profiles rule by rule, seccompiler, and (feature `libseccomp-oracle`) libseccomp.
-//! `PROPTEST_CASES` sets how many profiles.
+//! What programs do, compared with three independent opinions on random profiles, for every call worth asking
+//! about: our own reading of profiles rule by rule, seccompiler, and (feature `libseccomp-oracle`)
+//! libseccomp. `PROPTEST_CASES` sets how many profiles.
 #![expect(clippy::expect_used)]
 
 mod explained;

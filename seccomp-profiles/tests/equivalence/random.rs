@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use seccomp_profiles::{Arch, Arg, Call, Name, Rule, Seccomp, table};
 
-/// Names that matter on some architecture: multiplexed, numbered apart, with two names for one number, new, absent.
+/// Names that matter on some architecture: multiplexed, numbered apart, with two names for one number, new,
+/// absent.
 const PECULIAR: [&str; 24] = [
     "socket",
     "socketcall",

@@ -1,5 +1,5 @@
-//! The same profiles through seccompiler, where it can express them: one architecture, one action beside the default.
-//! It is good at what libseccomp is not, rules with several conditions and inequalities.
+//! The same profiles through seccompiler, where it can express them: one architecture, one action beside the
+//! default. It is good at what libseccomp is not, rules with several conditions and inequalities.
 
 use crate::random;
 use ::seccompiler::{

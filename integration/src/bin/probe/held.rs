@@ -18,7 +18,8 @@ pub(crate) fn lock(path: &str) {
     }
 }
 
-/// Sends the numbers from 1 on over a connection to itself, and writes down what arrives, and that it has ended.
+/// Sends the numbers from 1 on over a connection to itself, and writes down what arrives, and that it has
+/// ended.
 pub(crate) fn stream(path: &str) {
     let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
     let mut from = TcpStream::connect("127.0.0.1:8080").unwrap();
@@ -49,8 +50,8 @@ pub(crate) fn datagrams(path: &str) {
     }
 }
 
-/// Listens, with a connection that waits to be accepted; when there is a file `PATH-go` it writes down what became of that
-/// connection, and what a later one brings.
+/// Listens, with a connection that waits to be accepted; when there is a file `PATH-go` it writes down what
+/// became of that connection, and what a later one brings.
 pub(crate) fn backlog(path: &str) {
     let address = "127.0.0.1:8080";
     let listener = TcpListener::bind(address).unwrap();
@@ -74,8 +75,8 @@ pub(crate) fn backlog(path: &str) {
     }
 }
 
-/// Writes a number into pages of memory, one after the other for ever, and how far it is into a file; stops, and writes
-/// down which page it was, when one has lost what was written there.
+/// Writes a number into pages of memory, one after the other for ever, and how far it is into a file; stops,
+/// and writes down which page it was, when one has lost what was written there.
 pub(crate) fn pages(path: &str) {
     const PAGES: usize = 1024;
     const WORDS: usize = 512;

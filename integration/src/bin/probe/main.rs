@@ -1,6 +1,7 @@
 //! Runs inside a container and says what it sees, or does one thing a test needs done there.
 //!
-//! It is linked statically and stands alone in the root filesystem: a container needs nothing else to be tested.
+//! It is linked statically and stands alone in the root filesystem: a container needs nothing else to be
+//! tested.
 
 // Wrong arguments and broken pipes are mistakes of the test that started it; a panic shows them best.
 #![expect(clippy::unwrap_used, clippy::panic)]
@@ -68,7 +69,8 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// Says the name of every signal it gets, and ends after SIGTERM. Says `ready` when none can be missed any more.
+/// Says the name of every signal it gets, and ends after SIGTERM. Says `ready` when none can be missed any
+/// more.
 fn signals() {
     let all = SigSet::all();
     all.thread_block().unwrap();
@@ -110,7 +112,8 @@ fn notify(text: &str) {
     say("sent");
 }
 
-/// Makes system calls in two threads while signals of two kinds interrupt them, that many times; then says so.
+/// Makes system calls in two threads while signals of two kinds interrupt them, that many times; then says
+/// so.
 fn storm(count: usize) {
     let signals = [Signal::SIGUSR1, Signal::SIGUSR2];
     signals.iter().for_each(|signal| integration::sys::interrupt_on(*signal as i32).unwrap());

@@ -8,9 +8,10 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Says once what each new process has open and where its root, directory and program are; says `host` when a file of the
-/// host can be reached through it, and `overwritten` when the program of a runtime (`name`) can be opened for writing.
-/// Ends after a minute: a container that a test could not remove must not look for ever.
+/// Says once what each new process has open and where its root, directory and program are; says `host` when a
+/// file of the host can be reached through it, and `overwritten` when the program of a runtime (`name`) can
+/// be opened for writing. Ends after a minute: a container that a test could not remove must not look for
+/// ever.
 pub(crate) fn spy(sentinel: &str, name: &str) {
     let own: BTreeSet<i32> = proc::pids().into_iter().collect();
     let mut said = BTreeSet::new();

@@ -158,7 +158,8 @@ fn a_terminal_comes_with_the_container() {
     console.expect("got two");
 }
 
-/// CVE-2026-119101: names of mount points that criu takes for something else led one mount to another's place.
+/// CVE-2026-119101: names of mount points that criu takes for something else led one mount to another's
+/// place.
 #[test]
 fn mounts_are_told_apart_whatever_they_are_called() {
     criu!();

@@ -1,4 +1,5 @@
-//! Where memory goes, and when: in steps, to a page server, later. Much of it needs what few machines have; the guest does.
+//! Where memory goes, and when: in steps, to a page server, later. Much of it needs what few machines have;
+//! the guest does.
 
 use super::*;
 use crate::mount_options::supports_idmap;
@@ -120,7 +121,8 @@ fn saved_in_steps(c: &Container) {
     assert!(until_it_counts(c) > saved);
 }
 
-/// What a later image has is cut out of the earlier one when it is saved, and what was restored out of its image.
+/// What a later image has is cut out of the earlier one when it is saved, and what was restored out of its
+/// image.
 #[test]
 fn what_is_not_needed_any_more_is_cut_out_of_images() {
     criu!();
@@ -204,8 +206,8 @@ fn memory_can_go_to_a_page_server() {
     until_it_counts(&c);
 }
 
-/// The container goes on at once, somewhere else and under another name, and gets its memory when it asks for it: from the
-/// container that was saved, which stays until all is handed over.
+/// The container goes on at once, somewhere else and under another name, and gets its memory when it asks for
+/// it: from the container that was saved, which stays until all is handed over.
 #[test]
 fn memory_can_follow_later() {
     criu!();

@@ -20,7 +20,8 @@ mod memory;
 mod resources;
 mod users;
 
-/// A script that counts in the file `/count`, and begins only if there is none: one that started anew would be seen.
+/// A script that counts in the file `/count`, and begins only if there is none: one that started anew would
+/// be seen.
 const COUNTER: &str = "[ ! -e /count ] || exit 9; i=0; while :; do i=$((i+1)); echo $i > /count.new; mv /count.new /count; sleep 0.01; done";
 
 /// A container with a root that can be written to.
@@ -30,8 +31,8 @@ fn container(script: &str) -> Container {
     c
 }
 
-/// Runs the runtime with criu in its path and nothing of the test's as standard I/O: files of the host have no place in a
-/// checkpoint.
+/// Runs the runtime with criu in its path and nothing of the test's as standard I/O: files of the host have
+/// no place in a checkpoint.
 fn call_with(c: &Container, name: &str, args: &[&str], change: impl FnOnce(&mut Command)) -> Outcome {
     let mut command = c.command(name, args);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

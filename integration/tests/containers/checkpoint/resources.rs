@@ -150,7 +150,8 @@ fn the_network_is_locked_as_asked_for() {
         start(&c);
         let got = || fs::read_to_string(c.rootfs("got")).unwrap_or_default().lines().count();
         outcome::until("data to arrive", || got() > 3);
-        // Of iptables criu runs the program; and in each image it notes the method, field 11 of its inventory.
+        // Of iptables criu runs the program; and in each image it notes the method, field 11 of its
+        // inventory.
         fs::create_dir(c.path("bin")).unwrap();
         let (called, script) = (c.text_path("called"), c.path("bin/iptables-restore"));
         let text = format!("#!/bin/sh\necho \"$@\" >> {called}\nexec /usr/sbin/iptables-restore \"$@\"\n");
@@ -260,8 +261,8 @@ fn a_counter_goes_on_in_a_unified_hierarchy() {
     let mut c = container(COUNTER);
     c.namespace("cgroup", None)
         .prepared("{ [ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 none /sys/fs/cgroup; }");
-    // Where version 1 is only hidden, the container is at its root: criu would save the control groups of everybody there,
-    // and miss at the restore what others have removed meanwhile.
+    // Where version 1 is only hidden, the container is at its root: criu would save the control groups of
+    // everybody there, and miss at the restore what others have removed meanwhile.
     let flags = match fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap() {
         true => &[][..],
         false => &["--manage-cgroups-mode", "ignore"],
