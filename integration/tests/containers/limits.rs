@@ -14,6 +14,11 @@ const MEMORY_SOFT: Setting = Setting("memory", "memory.soft_limit_in_bytes", "me
 const PIDS: Setting = Setting("pids", "pids.max", "pids.max");
 const CPUS: Setting = Setting("cpuset", "cpuset.cpus", "cpuset.cpus");
 const MEMS: Setting = Setting("cpuset", "cpuset.mems", "cpuset.mems");
+const SHARES: Setting = Setting("cpu", "cpu.shares", "cpu.weight");
+const QUOTA: Setting = Setting("cpu", "cpu.cfs_quota_us", "cpu.max");
+const PERIOD: Setting = Setting("cpu", "cpu.cfs_period_us", "cpu.max");
+const BURST: Setting = Setting("cpu", "cpu.cfs_burst_us", "cpu.max.burst");
+const IDLE: Setting = Setting("cpu", "cpu.idle", "cpu.idle");
 
 impl Setting {
     fn of(&self, pid: i32) -> Option<String> {
@@ -37,6 +42,20 @@ macro_rules! read {
             None => skip!("needs the {} controller", $setting.0),
         }
     };
+}
+
+/// Shares are as they are in version 1 and a weight in version 2: by the new curve, in which the default of 1024
+/// is the default of 100, or by the old, linear one.
+#[track_caller]
+fn assert_shares(text: &str, [shares, new, old]: [&str; 3]) {
+    assert!([shares, new, old].contains(&text), "{text}");
+}
+
+/// Version 2 has both in one file.
+#[track_caller]
+fn assert_quota(of_quota: &str, of_period: &str, quota: &str, period: &str) {
+    let both = format!("{quota} {period}");
+    assert!((of_quota, of_period) == (quota, period) || of_quota == both, "{of_quota}, {of_period}");
 }
 
 #[test]
@@ -158,14 +177,7 @@ fn pids_without_a_limit() {
 fn cpu_shares() {
     let mut c = Container::new();
     let pid = with(&mut c, &json!({ "cpu": { "shares": 512 } }));
-    if let Some(directory) = host::cgroup1(pid, "cpu") {
-        assert_eq!(fs::read_to_string(directory.join("cpu.shares")).unwrap(), "512\n");
-    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.weight") {
-        // The new curve, in which the default of 1024 is the default of 100; see also the old, linear one.
-        assert!(["59", "20"].contains(&text.as_str()), "{text}");
-    } else {
-        skip!("needs the cpu controller");
-    }
+    assert_shares(&read!(SHARES, pid), ["512", "59", "20"]);
 }
 
 /// What somebody writes from outside holds as long as the container, and not for the next one of its name.
@@ -193,14 +205,7 @@ fn a_weight_written_from_outside_ends_with_the_container() {
 fn cpu_quota_and_period() {
     let mut c = Container::new();
     let pid = with(&mut c, &json!({ "cpu": { "quota": 25_000, "period": 50_000 } }));
-    if let Some(directory) = host::cgroup1(pid, "cpu") {
-        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_quota_us")).unwrap(), "25000\n");
-        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_period_us")).unwrap(), "50000\n");
-    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.max") {
-        assert_eq!(text, "25000 50000");
-    } else {
-        skip!("needs the cpu controller");
-    }
+    assert_quota(&read!(QUOTA, pid), &read!(PERIOD, pid), "25000", "50000");
 }
 
 #[test]
@@ -209,14 +214,7 @@ fn cpu_burst_and_idle() {
     let mut c = Container::new();
     let cpu = json!({ "quota": 50_000, "period": 100_000, "burst": 10_000, "idle": 1 });
     let pid = with(&mut c, &json!({ "cpu": cpu }));
-    if let Some(directory) = host::cgroup1(pid, "cpu") {
-        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_burst_us")).unwrap(), "10000\n");
-        assert_eq!(fs::read_to_string(directory.join("cpu.idle")).unwrap(), "1\n");
-    } else if let Some(text) = host::cgroup_text(pid, "cpu", "", "cpu.max.burst") {
-        assert_eq!(text, "10000");
-    } else {
-        skip!("needs the cpu controller");
-    }
+    assert_eq!((read!(BURST, pid), read!(IDLE, pid)), ("10000".into(), "1".into()));
 }
 
 #[test]
@@ -440,7 +438,8 @@ fn update_by_flags() {
     }
     c.call(&["update", "--memory", "209715200", &c.id]).ok();
     assert_eq!(MEMORY.of(pid).as_deref(), Some("209715200"));
-    c.call(&["update", "--memory", "50M", &c.id]);
+    c.call(&["update", "--memory", "60M", &c.id]).ok();
+    assert_eq!(MEMORY.of(pid).as_deref(), Some("62914560"));
     c.call(&["update", "--memory", "52428800", "--memory-reservation", "10485760", &c.id]).ok();
     assert_eq!(MEMORY.of(pid).as_deref(), Some("52428800"));
     assert_eq!(MEMORY_SOFT.of(pid).as_deref(), Some("10485760"));
@@ -449,11 +448,8 @@ fn update_by_flags() {
     c.call(&["update", "--cpuset-cpus", "0", "--cpuset-mems", "0", &c.id]).ok();
     assert_eq!(CPUS.of(pid).as_deref(), Some("0"));
     c.call(&["update", "--cpu-share", "300", "--cpu-period", "60000", "--cpu-quota", "30000", &c.id]).ok();
-    if let Some(directory) = host::cgroup1(pid, "cpu") {
-        let text = |name| fs::read_to_string(directory.join(name)).unwrap().trim().to_owned();
-        assert_eq!(text("cpu.shares"), "300");
-        assert_eq!((text("cpu.cfs_period_us"), text("cpu.cfs_quota_us")), ("60000".into(), "30000".into()));
-    }
+    assert_shares(&read!(SHARES, pid), ["300", "39", "12"]);
+    assert_quota(&read!(QUOTA, pid), &read!(PERIOD, pid), "30000", "60000");
     // What was not named stays.
     assert_eq!(MEMORY.of(pid).as_deref(), Some("52428800"));
 }
@@ -463,11 +459,11 @@ fn update_of_burst_and_idle() {
     since!("update --cpu-burst", "runc 1.2", "crun -");
     let mut c = Container::new();
     let pid = with(&mut c, &json!({ "cpu": { "quota": 50_000, "period": 100_000 } }));
-    let Some(directory) = host::cgroup1(pid, "cpu") else { skip!("needs cgroup version 1") };
+    assert_eq!(read!(BURST, pid), "0");
     c.call(&["update", "--cpu-burst", "20000", &c.id]).ok();
-    assert_eq!(fs::read_to_string(directory.join("cpu.cfs_burst_us")).unwrap(), "20000\n");
+    assert_eq!(read!(BURST, pid), "20000");
     c.call(&["update", "--cpu-idle", "1", &c.id]).ok();
-    assert_eq!(fs::read_to_string(directory.join("cpu.idle")).unwrap(), "1\n");
+    assert_eq!(read!(IDLE, pid), "1");
 }
 
 #[test]
@@ -566,8 +562,7 @@ fn zeroes_are_no_limits() {
         &json!({ "memory": { "disableOOMKiller": false }, "cpu": { "shares": 0, "quota": 0, "period": 0 },
                  "blockIO": { "weight": 0 } }),
     );
-    if let Some(directory) = host::cgroup1(pid, "cpu") {
-        assert_eq!(fs::read_to_string(directory.join("cpu.cfs_quota_us")).unwrap(), "-1\n");
-        assert_eq!(fs::read_to_string(directory.join("cpu.shares")).unwrap(), "1024\n");
-    }
+    assert_shares(&read!(SHARES, pid), ["1024", "100", "100"]);
+    let quota = read!(QUOTA, pid);
+    assert!(["-1", "max 100000"].contains(&quota.as_str()), "{quota}");
 }
