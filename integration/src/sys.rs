@@ -198,6 +198,14 @@ pub fn window_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
     Ok((size.ws_row, size.ws_col))
 }
 
+/// How many bytes there are to be read (ioctl_pipe(2), `FIONREAD`).
+pub fn unread(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut count = 0;
+    // SAFETY: FIONREAD fills exactly one int; the descriptor is borrowed, hence open.
+    check(libc::c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut count) }))?;
+    Ok(count)
+}
+
 /// Sets the size of a terminal.
 pub fn set_window_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

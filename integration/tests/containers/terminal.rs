@@ -4,12 +4,13 @@ use integration::console::Console;
 use integration::container::{Container, End};
 use integration::outcome;
 use integration::sockets::Receiver;
-use integration::{since, skip, sys};
+use integration::{proc, since, skip, sys};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -336,6 +337,35 @@ fn what_others_go_on_to_write_keeps_nobody() {
     let others = "trap '' HUP; cat /dev/zero & sleep 1; exit 5";
     let (_console, mut child) = flooding(&c, others);
     assert_eq!(outcome::wait(&mut child, "exec").code(), Some(5));
+}
+
+/// A reader who does not read holds back what is written, but no signal.
+#[test]
+fn a_signal_arrives_though_nobody_reads() {
+    let mut c = Container::new();
+    c.sleeping();
+    let (_console, side) = Console::pair();
+    let mut command = c.command("full", &["exec", "--tty", &c.id, "/bin/cat", "/dev/zero"]);
+    command.stdin(Stdio::from(side.try_clone().unwrap())).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let (mut unread, mut looks) = (0, 0);
+    outcome::until("the pipe is full", || {
+        let now = sys::unread(output.as_fd()).unwrap();
+        looks = if now == unread && now > 0 { looks + 1 } else { 0 };
+        unread = now;
+        looks > 100
+    });
+    let [program] = proc::children(pid)[..] else { panic!("one program") };
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    outcome::until("the program has ended", || {
+        matches!(proc::Status::of(&program.to_string()).get("State"), "" | "Z (zombie)")
+    });
+    let mut seen = Vec::new();
+    output.read_to_end(&mut seen).unwrap();
+    assert!(seen.len() > usize::try_from(unread).unwrap(), "what the terminal held is shown as well");
+    assert_eq!(outcome::wait(&mut child, "exec").code(), Some(128 + Signal::SIGTERM as i32));
 }
 
 /// A runtime that ends by a signal must not leave the user with a raw terminal.

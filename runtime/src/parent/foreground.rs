@@ -2,7 +2,7 @@
 //! status becomes the command's.
 
 use super::error::{OrError, Result};
-use crate::sys::{Errno, pidfd, tty};
+use crate::sys::{Errno, fd, pidfd, tty};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -133,8 +133,9 @@ fn reap_others(pid: i32) {
     }
 }
 
-/// How much of a terminal's output is copied in one go, in bytes.
-const PART: usize = 8192;
+/// How much of a terminal's output is copied in one go, in bytes: a pipe that can be written to takes as much without waiting
+/// (`PIPE_BUF`).
+const PART: usize = 4096;
 /// More than the kernel keeps of what was written to a terminal and not read yet, in bytes (64 KiB, tty_buffer.c).
 const HELD: usize = 256 << 10;
 
@@ -144,7 +145,9 @@ struct Terminal {
     master: OwnedFd,
     saved: Option<Termios>,
     /// Typed here, not taken by the container yet.
-    pending: Vec<u8>,
+    typed: Vec<u8>,
+    /// Written by the container, not shown here yet.
+    written: Vec<u8>,
     input: bool,
     output: bool,
 }
@@ -161,7 +164,8 @@ impl Terminal {
         let flags = fcntl(&master, FcntlArg::F_GETFL).or_error(|| "inspect the terminal".into())?;
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
         fcntl(&master, FcntlArg::F_SETFL(flags)).or_error(|| "make the terminal non-blocking".into())?;
-        let terminal = Self { master, saved, pending: Vec::new(), input: true, output: true };
+        let (typed, written) = (Vec::new(), Vec::new());
+        let terminal = Self { master, saved, typed, written, input: true, output: true };
         terminal.resize();
         Ok(terminal)
     }
@@ -173,100 +177,104 @@ impl Terminal {
 
     fn wanted<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
         let mut flags = PollFlags::empty();
-        if self.output {
+        if self.written.is_empty() {
             flags |= PollFlags::POLLIN;
+        } else {
+            fds.push(PollFd::new(fd::stdout(), PollFlags::POLLOUT));
         }
-        if !self.pending.is_empty() {
+        if !self.typed.is_empty() {
             flags |= PollFlags::POLLOUT;
         }
-        if self.output {
+        // A terminal that is closed on the other side says so, whatever it is asked.
+        if self.output && !flags.is_empty() {
             fds.push(PollFd::new(self.master.as_fd(), flags));
         }
-        if self.input && self.pending.is_empty() {
-            fds.push(PollFd::new(stdin_fd(), PollFlags::POLLIN));
+        if self.input && self.typed.is_empty() {
+            fds.push(PollFd::new(fd::stdin(), PollFlags::POLLIN));
         }
     }
 
-    /// Copies what can be copied without waiting, a part at a time: a program that writes without end must not keep what
-    /// is typed, or a signal, from reaching it.
+    /// Copies what can be copied without waiting, a part at a time: neither a program that writes without end nor a reader
+    /// who does not read must keep what is typed, or a signal, from reaching the program.
     fn copy(&mut self) {
-        self.copy_output(1);
-        if self.input && self.pending.is_empty() && is_readable(stdin_fd()) {
+        if self.written.is_empty() {
+            self.take_output();
+        }
+        if !self.written.is_empty() && is_ready(fd::stdout(), PollFlags::POLLOUT) {
+            self.show();
+        }
+        if self.input && self.typed.is_empty() && is_ready(fd::stdin(), PollFlags::POLLIN) {
             let mut buffer = [0; 4096];
-            match read(stdin_fd(), &mut buffer) {
+            match read(fd::stdin(), &mut buffer) {
                 Ok(0) => {
                     // The end of what is typed, as a terminal says it.
                     self.input = false;
-                    self.pending.push(4);
+                    self.typed.push(4);
                 }
-                Ok(length) => self.pending.extend_from_slice(&buffer[..length]),
+                Ok(length) => self.typed.extend_from_slice(&buffer[..length]),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(_) => self.input = false,
             }
         }
-        while !self.pending.is_empty() {
-            match write(&self.master, &self.pending) {
-                Ok(length) => drop(self.pending.drain(..length)),
+        while !self.typed.is_empty() {
+            match write(&self.master, &self.typed) {
+                Ok(length) => drop(self.typed.drain(..length)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Err(_) => {
-                    self.pending.clear();
+                    self.typed.clear();
                     self.input = false;
                 }
             }
         }
     }
 
-    fn copy_output(&mut self, parts: usize) {
+    /// Takes a part of what the container has written.
+    fn take_output(&mut self) {
         let mut buffer = [0; PART];
-        for _ in 0..parts {
-            match read(&self.master, &mut buffer) {
-                Ok(length) if length > 0 => write_all(std::io::stdout().as_fd(), &buffer[..length]),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                // The last process has closed its end.
-                _ => self.output = false,
-            }
-            if !self.output {
-                return;
-            }
+        match read(&self.master, &mut buffer) {
+            Ok(length) if length > 0 => self.written.extend_from_slice(&buffer[..length]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // The last process has closed its end.
+            _ => self.output = false,
+        }
+    }
+
+    /// Shows what was taken, as much of it as standard output takes at once.
+    fn show(&mut self) {
+        match write(fd::stdout(), &self.written) {
+            Ok(length) => drop(self.written.drain(..length)),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // Nobody looks any more.
+            Err(_) => self.written.clear(),
         }
     }
 
     /// What the program wrote before it ended: no more than a terminal holds, as others may go on to write.
     fn drain(&mut self) {
-        self.copy_output(HELD / PART);
+        for _ in 0..HELD / PART {
+            while !self.written.is_empty() {
+                let mut fds = [PollFd::new(fd::stdout(), PollFlags::POLLOUT)];
+                let _ = poll(&mut fds, PollTimeout::NONE);
+                self.show();
+            }
+            self.take_output();
+            if self.written.is_empty() {
+                return;
+            }
+        }
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(saved) = &self.saved {
-            let _ = tcsetattr(stdin_fd(), SetArg::TCSANOW, saved);
+            let _ = tcsetattr(fd::stdin(), SetArg::TCSANOW, saved);
         }
     }
 }
 
-fn stdin_fd() -> BorrowedFd<'static> {
-    crate::sys::fd::stdin()
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+fn is_ready(fd: BorrowedFd<'_>, flags: PollFlags) -> bool {
+    let mut fds = [PollFd::new(fd, flags)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match write(fd, bytes) {
-            Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => {
-                let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-                let _ = poll(&mut fds, PollTimeout::NONE);
-            }
-            // Nobody looks any more.
-            Err(_) => return,
-        }
-    }
 }

@@ -234,6 +234,12 @@ pub fn stdin() -> BorrowedFd<'static> {
     stdin
 }
 
+/// Standard output, whatever it is, without the standard library's buffer.
+pub fn stdout() -> BorrowedFd<'static> {
+    let [_, stdout, _] = standard_streams();
+    stdout
+}
+
 /// Standard input, output and error, without the buffers of the standard library's.
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     // SAFETY: descriptors 0 to 2 are open from the beginning (`process::begin`), and never closed by this program.
