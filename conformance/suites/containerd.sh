@@ -79,13 +79,16 @@ long_lived() {
     check processes '.*PID.* [0-9]+ .* 0' ctr task ps live
     check metrics '.*memory\.usage_in_bytes [1-9][0-9]*.* 0' ctr task metrics live
     check kill '0' ctr task kill -s TERM live
-    check stopped '.*live [0-9]+ STOPPED.* 0' bash -c 'sleep 1; ctr task ls'
+    check stopped '.*live [0-9]+ STOPPED.* 0' bash -c 'until ctr task ls | grep "live .* STOPPED"; do sleep 0.1; done'
     check delete '.*exit code 5.* 0' ctr task rm live
     remove live > /dev/null 2>&1
     check many '20 0' bash -c 'for n in $(seq 20); do create -d -- many-$n sleep 30 > /dev/null 2>&1 & done; wait
         ctr task ls | grep -c "many-.*RUNNING"; for n in $(seq 20); do remove many-$n > /dev/null 2>&1 & done; wait'
-    check out-of-memory '.*TaskOOM.* 0' bash -c 'ctr events > '"$WORK"'/events & sleep 0.5
-        one --memory-limit 16777216 -- sh -c "tail /dev/zero" > /dev/null 2>&1; sleep 0.5; kill $!; grep -o "tasks/oom" '"$WORK"'/events | sed s,tasks/oom,TaskOOM,'
+    check out-of-memory '.*TaskOOM.* 0' bash -c 'ctr events > '"$WORK"'/events &
+        until [ -s '"$WORK"'/events ]; do ctr namespaces label suite listened=$((n+=1)); sleep 0.05; done
+        one --memory-limit 16777216 -- sh -c "tail /dev/zero" > /dev/null 2>&1
+        until grep -q tasks/oom '"$WORK"'/events; do sleep 0.05; done
+        kill $!; grep -o "tasks/oom" '"$WORK"'/events | sed s,tasks/oom,TaskOOM,'
     check nothing-left '0 0' bash -c 'ctr task ls -q | grep -vc "^$" || true'
 }
 

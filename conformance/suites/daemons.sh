@@ -31,6 +31,14 @@ corten() {
     fi
 }
 
+# path_of SUBJECT: its program, which NAME=PATH gives.
+path_of() {
+    case $1 in
+    *=*) echo "${1#*=}" ;;
+    *) corten ;;
+    esac
+}
+
 # cgroups_of_its_own NAME: what daemons put their containers below, and leave there: goes at the end, unless it was there before.
 cgroups_of_its_own() {
     local top

@@ -101,11 +101,12 @@ ends() {
     check not-found '.*no such file or directory.* 127' run busybox /nothing
     check not-in-path '.*executable file not found.* 127' run busybox nothing
     check not-executable '.*permission denied.* 126' run busybox /etc/passwd
-    check stop 'stopped 0' sh -c 'docker run -d --name stopped busybox sh -c "trap \"echo stopped; exit 0\" TERM; while :; do sleep 0.1; done" > /dev/null
-        sleep 0.5; docker stop stopped > /dev/null; docker logs stopped; docker rm stopped > /dev/null'
-    check kill-signal 'usr1 0' sh -c 'docker run -d --name killed busybox sh -c "trap \"echo usr1; exit 0\" USR1; while :; do sleep 0.1; done" > /dev/null
-        sleep 0.5; docker kill -s USR1 killed > /dev/null; docker wait killed > /dev/null; docker logs killed; docker rm killed > /dev/null'
-    check restart-policy '2 0' sh -c 'docker run -d --name again --restart on-failure:2 busybox false > /dev/null; sleep 4
+    check stop 'ready stopped 0' sh -c 'docker run -d --name stopped busybox sh -c "trap \"echo stopped; exit 0\" TERM; echo ready; while :; do sleep 0.1; done" > /dev/null
+        until docker logs stopped | grep -q ready; do sleep 0.05; done; docker stop stopped > /dev/null; docker logs stopped; docker rm stopped > /dev/null'
+    check kill-signal 'ready usr1 0' sh -c 'docker run -d --name killed busybox sh -c "trap \"echo usr1; exit 0\" USR1; echo ready; while :; do sleep 0.1; done" > /dev/null
+        until docker logs killed | grep -q ready; do sleep 0.05; done; docker kill -s USR1 killed > /dev/null; docker wait killed > /dev/null; docker logs killed; docker rm killed > /dev/null'
+    check restart-policy '2 0' sh -c 'docker run -d --name again --restart on-failure:2 busybox false > /dev/null
+        until docker inspect -f "{{.RestartCount}} {{.State.Status}}" again | grep -x "2 exited" > /dev/null; do sleep 0.1; done
         docker inspect -f "{{.RestartCount}}" again; docker rm -f again > /dev/null'
     check init '.*docker-init.* 0' run --init busybox sh -c 'cat /proc/1/comm /proc/1/cmdline'
     check logs 'out err 0' sh -c 'docker run --name logged busybox sh -c "echo out; sleep 0.2; echo err >&2" > /dev/null 2>&1; docker logs logged 2>&1; docker rm logged > /dev/null'
@@ -126,16 +127,16 @@ living() {
     check pause 'paused running 0' sh -c 'docker pause live > /dev/null; docker inspect -f "{{.State.Status}}" live
         docker unpause live > /dev/null; docker inspect -f "{{.State.Status}}" live'
     check exec-paused '.*paused.* 1' sh -c 'docker pause live > /dev/null; docker exec live true && echo ran; docker unpause live > /dev/null; false'
-    check healthy 'healthy 0' sh -c 'sleep 2; docker inspect -f "{{.State.Health.Status}}" live'
+    check healthy 'healthy 0' sh -c 'until docker inspect -f "{{.State.Health.Status}}" live | grep -x healthy; do sleep 0.1; done'
     check restart 'inside 0' sh -c 'docker restart -t 0 live > /dev/null; docker exec live echo inside'
     check shared-namespaces '.*while.* 0' run --pid container:live --net container:live busybox ps
     docker rm -f live > /dev/null
-    check host-namespaces '.*systemd|.*docker.* 0' run --pid host --uts host --ipc host --net host busybox ps
-    check published 'Welcome to nginx! 0' sh -c 'docker run -d --name web -p 127.0.0.1:8080:80 busybox httpd -f -h /usr/share/nginx/html > /dev/null; sleep 1
-        busybox wget -qO- http://127.0.0.1:8080/; docker rm -f web > /dev/null'
+    check host-namespaces '.*(systemd|docker).* 0' run --pid host --uts host --ipc host --net host busybox ps
+    check published 'Welcome to nginx! 0' sh -c 'docker run -d --name web -p 127.0.0.1:8080:80 busybox httpd -f -h /usr/share/nginx/html > /dev/null
+        until busybox wget -qO- http://127.0.0.1:8080/ 2> /dev/null; do sleep 0.05; done; docker rm -f web > /dev/null'
     check network-names 'Welcome to nginx! 0' sh -c 'docker network create named > /dev/null
-        docker run -d --name web --network named busybox httpd -f -h /usr/share/nginx/html > /dev/null; sleep 1
-        docker run --rm --network named busybox wget -qO- http://web/; docker rm -f web > /dev/null; docker network rm named > /dev/null'
+        docker run -d --name web --network named busybox httpd -f -h /usr/share/nginx/html > /dev/null
+        docker run --rm --network named busybox sh -c "until wget -qO- http://web/ 2> /dev/null; do sleep 0.05; done"; docker rm -f web > /dev/null; docker network rm named > /dev/null'
 }
 
 suite() { # NAME PATH
@@ -157,9 +158,7 @@ suite runc "$(control)"
 result=0
 for runtime; do
     name=${runtime%%=*}
-    path=$(corten)
-    [ "$name" = "$runtime" ] || path=${runtime#*=}
-    suite "$name" "$path"
+    suite "$name" "$(path_of "$runtime")"
     verdict docker "$name" || result=1
 done
 exit $result

@@ -71,9 +71,7 @@ suite runc "$(control)"
 result=0
 for runtime; do
     name=${runtime%%=*}
-    path=$(corten)
-    [ "$name" = "$runtime" ] || path=${runtime#*=}
-    suite "$name" "$path"
+    suite "$name" "$(path_of "$runtime")"
     grep -E '^(not )?ok ' "$WORK/$name.tap" | sort > "$WORK/all"
     echo "TAP version 13"
     cat "$WORK/all"
