@@ -120,10 +120,20 @@ pub fn end_of(child: &mut Child) -> Option<ExitStatus> {
 ///
 /// # Panics
 /// When it does not within [`BOUND`].
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + BOUND;
+#[track_caller]
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(BOUND, what, condition);
+}
+
+/// As [`until`], with a bound of its own.
+///
+/// # Panics
+/// When it does not.
+#[track_caller]
+pub fn until_within(bound: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + bound;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {BOUND:?}");
+        assert!(Instant::now() < deadline, "waited in vain for {bound:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -3,7 +3,7 @@
 use integration::shim::pod::until;
 use integration::shim::wire::Writer;
 use integration::shim::{Pod, Stdio};
-use integration::{host, proc, skip};
+use integration::{host, leaks, proc, skip};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -146,6 +146,24 @@ fn orphans_are_reaped_and_disturb_nobody() {
     until("no zombie is left", || zombies() == 0);
     pod.kill(0, "", 9, false).unwrap();
     assert_eq!(pod.wait(0, ""), 137);
+}
+
+/// Its streams are connected when the process is there already.
+#[test]
+fn a_process_whose_streams_fail_is_killed_and_reaped() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let stdio = Stdio { stdin: "/no/such/fifo".to_owned(), ..Stdio::default() };
+    let stream = pod.send_create(0, &stdio);
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert!(failed.text.contains("/no/such/fifo"), "{failed:?}");
+    let shim = pod.shim_pid();
+    until("the shim has no child", || proc::children(shim).is_empty());
+    assert!(leaks::processes(&pod.id()).is_empty());
+    pod.run(0);
+    pod.exec(0, "e", &["sleep", "600"], &stdio).unwrap();
+    let failed = pod.start(0, "e").unwrap_err();
+    assert!(failed.text.contains("/no/such/fifo"), "{failed:?}");
+    until("the container's first process is its only child", || proc::children(shim).len() == 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::client::{Answer, Client, patience};
 use super::fifo::{Output, Stdio};
 use super::sink::Sink;
 use super::wire::{Message, Writer};
-use crate::{config, leaks, rootfs, runtime};
+use crate::{config, leaks, outcome, rootfs, runtime};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ended, Stdio as Redirect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 /// The shim under test.
 pub fn program() -> PathBuf {
@@ -365,12 +364,8 @@ impl Drop for Pod {
 /// # Panics
 /// When it does not come to hold.
 #[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience();
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    outcome::until_within(patience(), what, holds);
 }
 
 /// The runtime options of a pod: its own state directory, and a runtime; Corten's own when that is empty.

@@ -221,7 +221,7 @@ fn containers_live_and_end() {
             &["line 100"],
         ),
         (
-            "docker run -d --network none --name slow busybox sh -c 'echo one; sleep 0.5; echo two' && docker logs -f slow; docker wait slow; docker rm slow",
+            "docker run -d --network none --name slow busybox sh -c 'echo one; until [ -e /go ]; do sleep 0.02; done; echo two' && docker logs -f slow >followed & until grep -s one followed; do sleep 0.02; done; docker exec slow touch /go; wait; cat followed; docker wait slow; docker rm slow",
             0,
             &["one\ntwo"],
         ),
