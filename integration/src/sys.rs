@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -234,14 +234,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a descriptor that the kernel has made for them in recvmsg(2); nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// How many bytes nobody has read yet of a pipe (`FIONREAD`).
-pub fn unread(pipe: impl AsFd) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int to the pointer.
-    let asked = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-    if asked == 0 { usize::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 
 /// Makes the child of `command` stop at its exec, traced by the thread that spawns it.

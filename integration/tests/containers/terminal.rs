@@ -310,7 +310,7 @@ fn flooding(c: &Container, script: &str) -> (Console, Child) {
     sys::control_terminal(&mut command);
     let mut child = command.spawn().unwrap();
     let mut output = child.stdout.take().unwrap();
-    outcome::until("more output than is read", || sys::unread(&output) > 32 << 10);
+    outcome::until("more output than is read", || sys::unread(output.as_fd()).unwrap() > 32 << 10);
     std::thread::spawn(move || {
         while output.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
             std::thread::sleep(Duration::from_millis(20));
