@@ -5,20 +5,21 @@
 
 mod auth;
 mod client;
-mod look;
 mod pull;
 mod push;
 
 pub use auth::Credentials;
 pub use client::Registry;
-pub use look::inspect;
 pub use pull::pull;
 pub use push::push;
 
+/// The type of manifests that are pushed.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// Types of manifests that are understood.
 const MANIFESTS: [&str; 4] = [
+    MANIFEST,
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];

@@ -13,29 +13,9 @@ fn context(files: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn images_of_others_are_a_cache() {
+fn commands_see_extra_hosts_and_security_options() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
-    let file =
-        "printf 'FROM busybox\nENV A=b\nRUN echo $$ > /pid\nRUN cat /pid > /again\n%s' '' > Dockerfile";
-    let again =
-        "docker build --network none --cache-from nosuch --cache-from loaded -t second - < Dockerfile";
-    let same = "docker run --rm --network none loaded cat /pid > one; docker run --rm --network none second cat /again > two; cmp one two";
-    let checks: &[Check<'_>] = &[
-        (file, 0, &[]),
-        ("docker build --network none -t loaded - < Dockerfile && docker save loaded -o loaded.tar", 0, &[]),
-        // All that this engine knows of the steps goes.
-        (
-            "docker rmi loaded && docker load -qi loaded.tar && docker build --network none -t second - < Dockerfile",
-            0,
-            &["Running in"],
-        ),
-        ("docker rmi -f second; docker image prune -f", 0, &[]),
-        (again, 0, &["Using cache\n", "Successfully tagged second"]),
-        (same, 0, &[]),
-        ("docker image prune -f; docker rmi second loaded && docker images -aq | wc -l", 0, &["1\n"]),
-    ];
-    hold(&engine, checks);
-    // Extra hosts and security options are given one by one.
+    // They are given one by one.
     let hosts = "printf 'FROM busybox\nRUN cat /etc/hosts; grep -i nonewprivs /proc/self/status' | docker build --network none --add-host one:10.0.0.1 --add-host two:10.0.0.2 --security-opt no-new-privileges -";
     hold(&engine, &[(hosts, 0, &["10.0.0.1\tone", "10.0.0.2\ttwo", "NoNewPrivs:\t1"])]);
 }
@@ -186,6 +166,8 @@ fn builds_that_fail_say_why() {
         (of("FROM --platform=linux/s390x busybox"), 1, vec!["linux/s390x"]),
         (of("FROM busybox\nENV =x"), 1, vec!["can not be blank"]),
         (of("FROM busybox") + " -f nosuch", 1, vec!["nosuch"]),
+        (of("FROM busybox") + " --cache-from busybox", 1, vec!["other images as a cache are not offered"]),
+        (of("# escape=`\nFROM busybox"), 1, vec!["the directive escape is not offered"]),
         ("docker build http://127.0.0.1:1/context.tar".into(), 1, vec![""]),
         // What is outside stays outside, whatever points there.
         (links, 1, vec!["COPY failed", "root/etc"]),
@@ -207,7 +189,7 @@ fn bases_tell_what_is_done_with_them() {
         context(&[("Dockerfile", "FROM base\nRUN cat /again\nENTRYPOINT [\"echo\"]"), ("file", "triggered")]);
     let scratch = context(&[(
         "sub/File",
-        "# escape=`\nFROM busybox AS from\nFROM scratch\nCOPY --from=0 /bin/busybox /bin/sh\nRUN echo static > /made && `\n  # inside\n  echo two >> /made\nCMD [\"/bin/sh\", \"-c\", \"read x < /made; echo $x\"]",
+        "FROM busybox AS from\nFROM scratch\nCOPY --from=0 /bin/busybox /bin/sh\nRUN echo static > /made && \\\n  # inside\n  echo two >> /made\nCMD [\"/bin/sh\", \"-c\", \"read x < /made; echo $x\"]",
     )]);
     let checks: Vec<(String, i32, Vec<&str>)> = vec![
         (base + "cd ..; docker build -t base ctx", 0, vec!["Successfully tagged base:latest"]),

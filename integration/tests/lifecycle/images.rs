@@ -108,16 +108,6 @@ fn what_is_docker_hubs_may_come_from_a_mirror() {
             &[],
         ),
         ("docker run --rm --network none small echo mirrored", 0, &["mirrored"]),
-        (
-            "curl -s --unix-socket ${DOCKER_HOST#unix://} http://x/v1.41/distribution/small/json",
-            0,
-            &["\"digest\":\"sha256:", "\"architecture\":\"", "\"os\":\"linux\""],
-        ),
-        (
-            "curl -s --unix-socket ${DOCKER_HOST#unix://} http://x/v1.41/distribution/127.0.0.1:5000/nosuch:1/json",
-            0,
-            &["manifest for 127.0.0.1:5000/nosuch:1 not found"],
-        ),
         ("docker images --format '{{.Repository}}'", 0, &["small\n"]),
         ("cortend --registry-mirror http://host/path", 1, &["expected https://host"]),
     ];

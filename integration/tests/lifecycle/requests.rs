@@ -131,6 +131,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     // Of images and the engine.
     ("GET", "/images/search?term=x", "", &[" 503", "Docker Hub"]),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 501", "downloading is not offered"]),
+    ("GET", "/distribution/busybox/json", "", &[" 501", "not offered: use skopeo inspect"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),
     ("POST", "/build?securityopt=odd", "", &[" 400", "--security-opt"]),
     ("POST", "/build?version=2", "", &[" 400", "BuildKit"]),

@@ -39,14 +39,18 @@ fn with(status: StatusCode, kind: &'static str, content: Content) -> Answer {
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn json(value: &impl Serialize) -> Result<Answer> {
-    json_with(StatusCode::OK, value)
+    whole_json(StatusCode::OK, value)
 }
 
-/// A value with a status.
+/// A value that is new, with status 201.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn json_with(status: StatusCode, value: &impl Serialize) -> Result<Answer> {
+pub fn created(value: &impl Serialize) -> Result<Answer> {
+    whole_json(StatusCode::CREATED, value)
+}
+
+fn whole_json(status: StatusCode, value: &impl Serialize) -> Result<Answer> {
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
     Ok(with(status, "application/json", whole(text)))
@@ -60,6 +64,11 @@ pub fn text(text: impl Into<Bytes>) -> Answer {
 /// A status alone.
 pub fn empty(status: StatusCode) -> Answer {
     with(status, "", whole(Bytes::new()))
+}
+
+/// 200, with nothing else.
+pub fn nothing() -> Result<Answer> {
+    Ok(empty(StatusCode::OK))
 }
 
 /// 204, what most changes are answered with.

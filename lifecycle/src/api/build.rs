@@ -17,7 +17,8 @@ use crate::image::reference::DEFAULT_DOMAIN;
 use crate::registry::Credentials;
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 7] = [
+    ("cachefrom", "other images as a cache are not offered"),
     ("remote", "building from a URL is not offered: send the context"),
     ("squash", "squashing is not offered"),
     ("outputs", "outputs need BuildKit"),
@@ -25,6 +26,10 @@ const REFUSED: [(&str, &str); 6] = [
     ("isolation", "isolation is for Windows"),
     ("target-platform", "building for other machines is not offered"),
 ];
+
+/// What those hear who ask for it.
+pub(super) const NO_BUILDKIT: &str = "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), \
+     or buildkitd with corten as its runtime";
 
 pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     // All of it first: a client that is still writing would not see an answer.
@@ -50,10 +55,7 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
 
 fn options(call: &Call) -> Result<Options> {
     if call.text("version").is_some_and(|version| version != "1") {
-        bail!(
-            invalid,
-            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime"
-        );
+        bail!(invalid, "{NO_BUILDKIT}");
     }
     for (name, why) in REFUSED {
         if call.text(name).is_some_and(|value| !matches!(value, "0" | "false" | "[]" | "null" | "default")) {
@@ -68,7 +70,6 @@ fn options(call: &Call) -> Result<Options> {
         // One without a value is one that the client's environment does not have.
         arguments: arguments.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         labels: json_of(call, "labels")?,
-        cache_from: json_of(call, "cachefrom")?,
         no_cache: call.flag("nocache"),
         target: call.text("target").map(str::to_owned),
         pull: call.flag("pull"),

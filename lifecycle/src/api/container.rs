@@ -2,86 +2,24 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
 use super::hijack::{self, Way};
+use super::inspect;
 use super::request::Call;
-use super::{exec, files, inspect, not_found, stats};
 use crate::container::record::Status;
-use crate::container::{self, Container, ExecConfig, Input, Output, Query, Removal, Sides, settings};
+use crate::container::{self, Container, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
-use crate::logger::frame;
 
-pub(super) async fn route(engine: &'static Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    match (method.as_str(), path) {
-        ("GET", ["json"]) => return list(engine, &call),
-        ("POST", ["create"]) => return create(engine, call).await,
-        ("POST", ["prune"]) => return prune(engine, &call).await,
-        _ => {}
-    }
-    let [id, rest @ ..] = path else { return Err(not_found(&call)) };
-    // All of it first: a client that is still writing would not see an answer.
-    let archive = match (method.as_str(), rest) {
-        ("PUT", ["archive"]) => Some(call.spool(&engine.images.content).await?),
-        _ => None,
-    };
-    let container = engine.container(id)?;
-    if let Some(archive) = archive {
-        return files::put(&container, &call, archive);
-    }
-    let (wish, patience) = (call.text("signal"), call.number("t")?);
-    match (method.as_str(), rest) {
-        ("DELETE", _) if call.flag("link") => {
-            bail!(not_implemented, "a link goes with its container: docker rm --link is not offered")
-        }
-        ("DELETE", []) => {
-            let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
-            container::remove(&container, how).await?;
-            engine.collect()?;
-        }
-        ("GET", ["json"]) => {
-            return answer::json(&inspect::container(&container, call.flag("size"))?);
-        }
-        ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
-        ("GET", ["stats"]) => return stats::stats(&container, &call),
-        ("GET", ["logs"]) => return logs(&container, &call),
-        ("GET", ["changes"]) => return files::changes(&container),
-        ("GET", ["export"]) => return files::export(&container),
-        ("GET" | "HEAD", ["archive"]) => return files::get(&container, &call),
-        ("POST", ["start"]) => container::start(&container).await?,
-        ("POST", ["stop"]) => container::stop(&container, wish, patience).await?,
-        ("POST", ["restart"]) => container::restart(&container, wish, patience).await?,
-        ("POST", ["kill"]) => container::kill(&container, wish).await?,
-        ("POST", ["pause"]) => container::pause(&container).await?,
-        ("POST", ["unpause"]) => container::unpause(&container).await?,
-        ("POST", ["rename"]) => rename(&container, &call).await?,
-        ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
-        ("POST", ["wait"]) => return wait(&container, call.text("condition").unwrap_or_default()),
-        ("POST", ["attach"]) => return attach(call, container),
-        ("POST", ["update"]) => {
-            let body: Value = call.json().await?.unwrap_or_default();
-            return stats::update(&container, &body).await;
-        }
-        ("POST", ["exec"]) => {
-            let config: ExecConfig = call.json().await?.unwrap_or_default();
-            return exec::create(&container, config);
-        }
-        _ => return Err(not_found(&call)),
-    }
-    answer::done()
-}
-
-async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    let body: Value = call
-        .json()
-        .await?
-        .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
+/// `POST /containers/create`
+pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
+    let body: Option<Value> = call.json().await?;
+    let empty = || Error::invalid("config cannot be empty in order to create a container");
+    let body = body.ok_or_else(empty)?;
     call.check_platform()?;
     engine.images.find(body["Image"].as_str().unwrap_or_default())?;
     let created = block_in_place(|| container::create(engine, call.text("name"), body));
@@ -91,10 +29,11 @@ async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         _ => error,
     })?;
     let warnings = settings::warnings(&container.record());
-    answer::json_with(StatusCode::CREATED, &json!({"Id": container.id, "Warnings": warnings}))
+    answer::created(&json!({"Id": container.id, "Warnings": warnings}))
 }
 
-async fn rename(container: &Container, call: &Call) -> Result<()> {
+/// `POST /containers/ID/rename`
+pub(super) async fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
     let name = name.strip_prefix('/').unwrap_or(name).to_owned();
     crate::volume::check_name(&name)?;
@@ -108,23 +47,23 @@ async fn rename(container: &Container, call: &Call) -> Result<()> {
     Ok(())
 }
 
-fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
+/// `POST /containers/ID/wait`
+pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer> {
     let status = container.record().state.status;
     let exits = container.exits();
     let condition = condition.to_owned();
     if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
         bail!(invalid, "Invalid condition: {condition}");
     }
-    let container = Arc::clone(container);
     Ok(answer::stream("application/json", move |pusher| async move {
-        let over = |container: &Container| match condition.as_str() {
-            "removed" => container.is_removed(),
-            "next-exit" => container.exits() > exits || container.is_removed(),
-            _ => {
-                !container.record().state.status.is_active()
-                    || container.exits() > exits && status != Status::Restarting
-                    || container.is_removed()
-            }
+        let over = |container: &Container| {
+            let ended = container.exits() > exits;
+            let done = match condition.as_str() {
+                "removed" => false,
+                "next-exit" => ended,
+                _ => !container.record().state.status.is_active() || ended && status != Status::Restarting,
+            };
+            done || container.is_removed()
         };
         tokio::select! {
             () = container.wait_until(over) => {}
@@ -136,7 +75,8 @@ fn wait(container: &Arc<Container>, condition: &str) -> Result<Answer> {
     }))
 }
 
-fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
+/// `GET /containers/ID/logs`
+pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let (stdout, stderr) = (call.flag("stdout"), call.flag("stderr"));
     if !stdout && !stderr {
         bail!(invalid, "Bad parameters: you must choose at least one stream");
@@ -156,23 +96,15 @@ fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         timestamps: call.flag("timestamps"),
         follow: call.flag("follow"),
     };
-    let raw = container.record().has_terminal();
+    let way = Way { raw: container.record().has_terminal(), stdout, stderr, keys: Vec::new() };
     let mut lines = container::read_log(container, query);
-    Ok(answer::stream(Way::kind(raw, call.version), move |pusher| async move {
-        loop {
-            let line = tokio::select! {
-                line = lines.recv() => line,
-                () = pusher.closed() => return,
-            };
-            let Some((stream, bytes)) = line else { return };
-            if !pusher.send(if raw { bytes } else { frame(stream, &bytes).into() }).await {
-                return;
-            }
-        }
+    Ok(answer::stream(way.kind(call.version), move |pusher| async move {
+        way.send(&mut lines, &pusher).await;
     }))
 }
 
-fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
+/// `POST /containers/ID/attach`
+pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     let state = container.record().state.status;
     if state == Status::Paused {
         bail!(conflict, "container {} is paused, unpause the container before attach", container.id);
@@ -225,17 +157,16 @@ async fn live(
         Some(next) => next.await.ok()?,
         None => container::watch(&container.log_socket()).await.ok()?,
     };
-    let input = match stdin && container.record().config.open_stdin == Some(true) {
-        true => {
-            let once = container.record().config.stdin_once == Some(true);
-            Some(Input::open(&container.stdin(), container, "", once).ok()?)
-        }
-        false => None,
-    };
-    Some((output, input))
+    let config = container.record().config.clone();
+    if !stdin || config.open_stdin != Some(true) {
+        return Some((output, None));
+    }
+    let input = Input::open(&container.stdin(), container, "", config.stdin_once == Some(true)).ok()?;
+    Some((output, Some(input)))
 }
 
-fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+/// `GET /containers/json`
+pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&[
         "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
         "volume",
@@ -248,6 +179,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
             .map_err(|_| error!(invalid, "invalid filter 'status={status}'"))?;
     }
     let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
+    let named = |own: &str| names.iter().any(|name| name.is_match(own));
     let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
@@ -261,10 +193,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 state.finished != crate::time::NEVER && !up && code.parse() == Ok(state.exit_code)
             })
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
-            && (names.is_empty()
-                || names
-                    .iter()
-                    .any(|name| name.is_match(&record.name) || name.is_match(&record.slash_name())))
+            && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
             && filters.any("health", |wanted| wanted == health)
             && filters.any("ancestor", |image| {
                 engine.images.find(image).is_ok_and(|image| descends(&record, &image))
@@ -296,21 +225,17 @@ fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
         || !layers.is_empty() && record.layers.starts_with(layers) && record.layers.len() > layers.len()
 }
 
-async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+/// `POST /containers/prune`
+pub(super) async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for container in engine.all_containers() {
-        let wanted = {
-            let record = container.record();
-            matches!(record.state.status, Status::Created | Status::Exited | Status::Dead)
-                && filters.labels(&record.labels())
-                && filters.old(Some(&record.created))
-        };
-        if !wanted {
-            continue;
-        }
-        let size = container.size().unwrap_or(0);
-        if container::remove(&container, Removal::default()).await.is_ok() {
+        let record = container.record().clone();
+        let wanted = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead)
+            && filters.labels(&record.labels())
+            && filters.old(Some(&record.created));
+        let size = if wanted { container.size().unwrap_or(0) } else { 0 };
+        if wanted && container::remove(&container, Removal::default()).await.is_ok() {
             freed += size;
             deleted.push(container.id.clone());
         }

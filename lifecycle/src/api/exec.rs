@@ -2,35 +2,15 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use shim::proto::task::ResizePtyRequest;
 
 use super::answer::{self, Answer};
 use super::hijack::{self, Way};
-use super::not_found;
 use super::request::Call;
 use crate::container::{Container, Exec, ExecConfig};
-use crate::engine::Engine;
 use crate::error::{Result, error};
-
-pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    match (method.as_str(), path) {
-        ("GET", [id, "json"]) => inspect(&*engine.exec(id)?),
-        ("POST", [id, "start"]) => {
-            let exec = engine.exec(id)?;
-            let wish: Start = call.json().await?.unwrap_or_default();
-            start(call, exec, wish).await
-        }
-        ("POST", [id, "resize"]) => {
-            let exec = engine.exec(id)?;
-            resize(&call, &exec.container, &exec.id).await
-        }
-        _ => Err(not_found(&call)),
-    }
-}
 
 /// `POST /containers/ID/exec`
 pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<Answer> {
@@ -38,7 +18,7 @@ pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<A
     let exec = Exec::new(container, config)?;
     container.engine.add_exec(&exec);
     container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
-    answer::json_with(StatusCode::CREATED, &json!({"Id": exec.id}))
+    answer::created(&json!({"Id": exec.id}))
 }
 
 /// What is said when a process is started.
@@ -51,7 +31,9 @@ struct Start {
     console_size: Option<[u32; 2]>,
 }
 
-async fn start(call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
+/// `POST /exec/ID/start`
+pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
+    let wish: Start = call.json().await?;
     if !exec.container.record().state.status.is_up() {
         return Err(exec.container.not_running());
     }
@@ -66,7 +48,7 @@ async fn start(call: Call, exec: Arc<Exec>, wish: Start) -> Result<Answer> {
     if wish.detach {
         let (mut output, _) = exec.start(wish.console_size).await?;
         tokio::spawn(async move { while output.recv().await.is_some() {} });
-        return Ok(answer::empty(StatusCode::OK));
+        return answer::nothing();
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     hijack::answer(call, way, async move {
@@ -94,10 +76,11 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
         height: size("h")?,
     };
     container.ask(&request).await?;
-    Ok(answer::empty(StatusCode::OK))
+    answer::nothing()
 }
 
-fn inspect(exec: &Exec) -> Result<Answer> {
+/// `GET /exec/ID/json`
+pub(super) fn inspect(exec: &Exec) -> Result<Answer> {
     let config = &exec.config;
     let words = config.cmd.clone().unwrap_or_default();
     let state = exec.state().clone();

@@ -178,5 +178,5 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
         apply.run(&folder, stream).map_err(|error| Error::invalid(error.message))
     })?;
     container.publish("extract-to-dir", &[]);
-    Ok(answer::empty(StatusCode::OK))
+    answer::nothing()
 }

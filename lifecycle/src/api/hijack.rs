@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::sync::Notify;
 
-use super::answer::{self, Answer};
+use super::Version;
+use super::answer::{self, Answer, Pusher};
 use super::request::Call;
 use crate::container::{Input, Output, Sides};
 use crate::error::{Error, Result, error};
@@ -40,10 +41,23 @@ pub(super) struct Way {
 
 impl Way {
     /// The type of an answer that carries streams so.
-    pub(super) fn kind(raw: bool, version: (u32, u32)) -> &'static str {
-        match raw || version < (1, 42) {
+    pub(super) fn kind(&self, version: Version) -> &'static str {
+        match self.raw || version < Version(1, 42) {
             true => "application/vnd.docker.raw-stream",
             false => "application/vnd.docker.multiplexed-stream",
+        }
+    }
+
+    /// Sends all output as the body of an answer, as long as anybody wants it.
+    pub(super) async fn send(&self, output: &mut Output, pusher: &Pusher) {
+        let sending = async {
+            while let Some(bytes) = self.next(output).await
+                && pusher.send(bytes).await
+            {}
+        };
+        tokio::select! {
+            () = sending => {}
+            () = pusher.closed() => {}
         }
     }
 
@@ -67,14 +81,13 @@ pub(super) fn answer(
     way: Way,
     sides: impl Future<Output = Option<Sides>> + Send + 'static,
 ) -> Result<Answer> {
-    let kind = Way::kind(way.raw, call.version);
+    let kind = way.kind(call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
         return Ok(answer::stream(kind, |pusher| async move {
-            let Some((mut output, _)) = sides.await else { return };
-            while let Some(bytes) = way.next(&mut output).await
-                && pusher.send(bytes).await
-            {}
+            if let Some((mut output, _)) = sides.await {
+                way.send(&mut output, &pusher).await;
+            }
         }));
     }
     let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();

@@ -8,43 +8,14 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::answer::{self, Answer};
+use super::inspect;
 use super::request::Call;
-use super::{inspect, not_found};
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail};
 use crate::glob;
 use crate::image::{Image, Reference, archive, reference};
 
-pub(super) async fn route(engine: &'static Engine, call: Call, path: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    let find = |name: &[&str]| engine.images.find(&name.join("/"));
-    match (method.as_str(), path) {
-        ("GET", ["json"]) => list(engine, &call),
-        ("POST", ["load"]) => load(engine, call).await,
-        ("GET", ["get"]) => {
-            let names = call.all("names");
-            save(engine, names.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect())
-        }
-        ("POST", ["create"]) if call.text("fromSrc").is_some() => super::import::import(engine, call).await,
-        ("POST", ["create"]) => super::registry::pull(engine, &call),
-        ("POST", ["prune"]) => prune(engine, &call),
-        ("GET", ["search"]) => {
-            Err(Error::unavailable("search is a service of Docker Hub, which this engine does not use"))
-        }
-        // A name may have slashes.
-        ("GET", [name @ .., "json"]) => answer::json(&inspect::image(engine, &*find(name)?)?),
-        ("GET", [name @ .., "history"]) => answer::json(&inspect::history(engine, &*find(name)?)),
-        ("GET", [name @ .., "get"]) => save(engine, vec![name.join("/")]),
-        ("POST", [name @ .., "push"]) => super::registry::push(engine, &call, &name.join("/")),
-        ("POST", [name @ .., "tag"]) => tag(engine, &call, &name.join("/")),
-        ("DELETE", [_, ..]) => {
-            answer::json(&remove(engine, &path.join("/"), call.flag("force"), !call.flag("noprune"))?)
-        }
-        _ => Err(not_found(&call)),
-    }
-}
-
-fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
     let dangling = filters.boolean("dangling")?;
     let created = |name: &str| Ok(engine.images.find(name)?.config.created.clone());
@@ -77,7 +48,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&engine.images.all().into_iter().filter(wanted).map(row).collect::<Vec<_>>())
 }
 
-async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
+pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     Ok(answer::progress(|pusher| async move {
         for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
@@ -93,12 +64,12 @@ async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     }))
 }
 
-fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
+pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> {
     let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
-    for name in names {
-        let image = engine.images.find(&name)?;
+    for name in names.iter().flat_map(|names| names.split(',')) {
+        let image = engine.images.find(name)?;
         let (tags, _) = engine.images.names(&image.id);
-        let reference = Reference::parse(&name).ok().filter(|reference| tags.contains(reference));
+        let reference = Reference::parse(name).ok().filter(|reference| tags.contains(reference));
         match images.iter_mut().find(|(other, _)| other.id == image.id) {
             Some((_, references)) => references.extend(reference),
             None => images.push(((*image).clone(), reference.into_iter().collect())),
@@ -110,7 +81,7 @@ fn save(engine: &'static Engine, names: Vec<String>) -> Result<Answer> {
     }))
 }
 
-fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
+pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
@@ -128,9 +99,24 @@ fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
     of.map(|container| (container.id[..12].to_owned(), container.record().state.status.is_up())).collect()
 }
 
+/// `GET /images/NAME/json`
+pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Answer> {
+    answer::json(&inspect::image(engine, &*engine.images.find(name)?)?)
+}
+
+/// `GET /images/NAME/history`
+pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
+    answer::json(&inspect::history(engine, &*engine.images.find(name)?))
+}
+
+/// `DELETE /images/NAME`
+pub(super) fn remove(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
+    answer::json(&untag_or_delete(engine, name, call.flag("force"), !call.flag("noprune"))?)
+}
+
 /// Takes a name away, or the whole image when it was the last one or the id was given.
 /// With `parents`, those that only were steps on the way to it go with it.
-fn remove(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec<Value>> {
+fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec<Value>> {
     let image = engine.images.find(text)?;
     let short = reference::short(&image.id);
     let (tags, digests) = engine.images.names(&image.id);
@@ -208,7 +194,7 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
     Ok(())
 }
 
-fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "label", "label!", "until"])?;
     let all = filters.boolean("dangling")? == Some(false);
     let used: BTreeSet<String> =
@@ -221,7 +207,7 @@ fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && engine.images.children(&image.id).is_empty();
         let size = engine.images.size(&image.config.rootfs.diff_ids);
-        if wanted && let Ok(removed) = remove(engine, &image.id, true, true) {
+        if wanted && let Ok(removed) = untag_or_delete(engine, &image.id, true, true) {
             freed += size;
             done.extend(removed);
         }

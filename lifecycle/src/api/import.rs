@@ -1,7 +1,6 @@
 //! Images made of files: `docker import` and `docker commit`.
 
 use bollard_stubs::models::ContainerConfig;
-use hyper::StatusCode;
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -33,7 +32,7 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             let images = &engine.images;
             let _lease = images.lease();
             let blob = images.content.add(file, None)?;
-            let layer = images.layers.unpack(&images.content, &blob.digest, None)?;
+            let layer = images.layers.unpack(&blob.digest, None)?;
             let step = History { comment, ..History::default() };
             let image = ConfigFile::ours().next(config, step, Some(layer.diff_id));
             finish(engine, &image, None, reference.as_ref(), "import")
@@ -86,7 +85,7 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     }
     let id = result?;
     container.publish("commit", &[("imageID", id.clone())]);
-    answer::json_with(StatusCode::CREATED, &json!({"Id": id}))
+    answer::created(&json!({"Id": id}))
 }
 
 /// Makes an image of a container's present files.

@@ -18,44 +18,158 @@ mod system;
 pub mod tls;
 mod volume;
 
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::container::{self as containers, Container, Removal};
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Result, bail};
 use answer::Answer;
 use request::Call;
 
-/// The newest and the oldest version of the API that is spoken.
-pub const VERSIONS: ((u32, u32), (u32, u32)) = ((1, 47), (1, 24));
+/// A version of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
 
-/// Answers a request.
-async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    let ((major, minor), (oldest_major, oldest_minor)) = VERSIONS;
-    let (asked_major, asked_minor) = call.version;
-    if call.version > (major, minor) {
-        bail!(
-            invalid,
-            "client version {asked_major}.{asked_minor} is too new. Maximum supported API version is {major}.{minor}"
-        );
-    }
-    if call.version < (oldest_major, oldest_minor) {
-        bail!(
-            invalid,
-            "client version {asked_major}.{asked_minor} is too old. Minimum supported API version is {oldest_major}.{oldest_minor}, please upgrade your client to a newer version"
-        );
-    }
-    let path = std::mem::take(&mut call.path);
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    match (parts.first().copied().unwrap_or_default(), &parts[parts.len().min(1)..]) {
-        ("containers", rest) => container::route(engine, call, rest).await,
-        ("exec", rest) => exec::route(engine, call, rest).await,
-        ("images", rest) => image::route(engine, call, rest).await,
-        ("networks", rest) => network::route(engine, call, rest).await,
-        ("volumes", rest) => volume::route(engine, call, rest).await,
-        (first, rest) => system::route(engine, call, first, rest).await,
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.0, self.1)
     }
 }
 
-/// What is not there.
-fn not_found(call: &Call) -> Error {
-    // As dockerd words it.
-    error!(not_found, "page not found: {} {}", call.method, call.request.uri().path())
+/// The newest and the oldest version that is spoken.
+pub const NEWEST: Version = Version(1, 47);
+const OLDEST: Version = Version(1, 24);
+
+/// Answers a request.
+async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
+    let (version, method) = (call.version, call.method.clone());
+    if version > NEWEST {
+        bail!(invalid, "client version {version} is too new. Maximum supported API version is {NEWEST}");
+    }
+    if version < OLDEST {
+        bail!(invalid, "client version {version} is too old. Minimum supported API version is {OLDEST}");
+    }
+    let path = std::mem::take(&mut call.path);
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match (method.as_str(), &path[..]) {
+        ("GET", ["containers", "json"]) => container::list(engine, &call),
+        ("POST", ["containers", "create"]) => container::create(engine, call).await,
+        ("POST", ["containers", "prune"]) => container::prune(engine, &call).await,
+        ("PUT", ["containers", id, "archive"]) => {
+            // All of it first: a client that is still writing would not see an answer.
+            let archive = call.spool(&engine.images.content).await?;
+            files::put(&*engine.container(id)?, &call, archive)
+        }
+        (_, ["containers", id, rest @ ..]) => route_container(engine.container(id)?, call, rest).await,
+        ("GET", ["exec", id, "json"]) => exec::inspect(&*engine.exec(id)?),
+        ("POST", ["exec", id, "start"]) => exec::start(call, engine.exec(id)?).await,
+        ("POST", ["exec", id, "resize"]) => {
+            let exec = engine.exec(id)?;
+            exec::resize(&call, &exec.container, &exec.id).await
+        }
+        ("GET", ["images", "json"]) => image::list(engine, &call),
+        ("POST", ["images", "load"]) => image::load(engine, call).await,
+        ("GET", ["images", "get"]) => image::save(engine, &call.all("names")),
+        ("POST", ["images", "create"]) if call.text("fromSrc").is_some() => {
+            import::import(engine, call).await
+        }
+        ("POST", ["images", "create"]) => registry::pull(engine, &call),
+        ("POST", ["images", "prune"]) => image::prune(engine, &call),
+        ("GET", ["images", "search"]) => {
+            bail!(unavailable, "search is a service of Docker Hub, which this engine does not use")
+        }
+        // A name may have slashes.
+        ("GET", ["images", name @ .., "json"]) => image::inspect(engine, &name.join("/")),
+        ("GET", ["images", name @ .., "history"]) => image::history(engine, &name.join("/")),
+        ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
+        ("POST", ["images", name @ .., "push"]) => registry::push(engine, &call, &name.join("/")),
+        ("POST", ["images", name @ .., "tag"]) => image::tag(engine, &call, &name.join("/")),
+        ("DELETE", ["images", name @ ..]) => image::remove(engine, &call, &name.join("/")),
+        ("GET", ["networks"]) => network::list(engine, &call),
+        ("POST", ["networks", "create"]) => network::create(engine, call.json().await?),
+        ("POST", ["networks", "prune"]) => network::prune(engine, &call),
+        ("GET", ["networks", name]) => network::inspect(engine, name),
+        ("DELETE", ["networks", name]) => network::remove(engine, name),
+        ("POST", ["networks", name, "connect"]) => network::connect(engine, name, call.json().await?).await,
+        ("POST", ["networks", name, "disconnect"]) => {
+            network::disconnect(engine, name, call.json().await?).await
+        }
+        ("GET", ["volumes"]) => volume::list(engine, &call),
+        ("POST", ["volumes", "create"]) => volume::create(engine, call.json().await?),
+        ("POST", ["volumes", "prune"]) => volume::prune(engine, &call),
+        ("GET", ["volumes", name]) => answer::json(&volume::describe(engine, &engine.volumes.get(name)?)),
+        ("DELETE", ["volumes", name]) => volume::remove(engine, name, call.flag("force")),
+        _ => route_rest(engine, call, &path).await,
+    }
+}
+
+/// What is about one container.
+async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str]) -> Result<Answer> {
+    let method = call.method.clone();
+    let (signal, patience) = (call.text("signal"), call.number("t")?);
+    match (method.as_str(), path) {
+        ("DELETE", _) if call.flag("link") => {
+            bail!(not_implemented, "a link goes with its container: docker rm --link is not offered")
+        }
+        ("DELETE", []) => {
+            let how = Removal { force: call.flag("force"), volumes: call.flag("v") };
+            containers::remove(&container, how).await?;
+            container.engine.collect()?;
+        }
+        ("POST", ["start"]) => containers::start(&container).await?,
+        ("POST", ["stop"]) => containers::stop(&container, signal, patience).await?,
+        ("POST", ["restart"]) => containers::restart(&container, signal, patience).await?,
+        ("POST", ["kill"]) => containers::kill(&container, signal).await?,
+        ("POST", ["pause"]) => containers::pause(&container).await?,
+        ("POST", ["unpause"]) => containers::unpause(&container).await?,
+        ("POST", ["rename"]) => container::rename(&container, &call).await?,
+        ("GET", ["json"]) => return answer::json(&inspect::container(&container, call.flag("size"))?),
+        ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
+        ("GET", ["stats"]) => return stats::stats(&container, &call),
+        ("GET", ["logs"]) => return container::logs(&container, &call),
+        ("GET", ["changes"]) => return files::changes(&container),
+        ("GET", ["export"]) => return files::export(&container),
+        ("GET" | "HEAD", ["archive"]) => return files::get(&container, &call),
+        ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
+        ("POST", ["wait"]) => return container::wait(container, call.text("condition").unwrap_or_default()),
+        ("POST", ["attach"]) => return container::attach(call, container),
+        ("POST", ["update"]) => return stats::update(&container, call.json().await?).await,
+        ("POST", ["exec"]) => return exec::create(&container, call.json().await?),
+        _ => return not_found(&call),
+    }
+    answer::done()
+}
+
+/// What is about the engine as a whole, and what is not offered.
+async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Result<Answer> {
+    let method = call.method.clone();
+    match (method.as_str(), path) {
+        ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
+        ("GET", ["version"]) => system::version(),
+        ("GET", ["info"]) => system::info(engine),
+        ("GET", ["events"]) => system::events(engine, &call),
+        ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
+        ("POST", ["auth"]) => registry::log_in(call).await,
+        ("POST", ["build"]) => build::build(engine, call).await,
+        ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
+        ("POST", ["commit"]) => import::commit(engine, call).await,
+        ("GET", ["plugins"]) => answer::json(&json!([])),
+        (_, ["plugins", ..]) => bail!(not_found, "plugins are not offered by this engine"),
+        (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => {
+            bail!(unavailable, "This node is not a swarm manager. Swarm mode is not offered by this engine.")
+        }
+        (_, ["session" | "grpc", ..]) => bail!(not_found, "{}", build::NO_BUILDKIT),
+        (_, ["distribution", ..]) => {
+            bail!(not_implemented, "asking a registry without a pull is not offered: use skopeo inspect")
+        }
+        _ => not_found(&call),
+    }
+}
+
+/// What is not there, as dockerd words it.
+fn not_found(call: &Call) -> Result<Answer> {
+    bail!(not_found, "page not found: {} {}", call.method, call.request.uri().path())
 }

@@ -2,46 +2,52 @@
 
 use std::path::PathBuf;
 
-use hyper::StatusCode;
+use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
+use super::inspect;
 use super::request::Call;
-use super::{inspect, not_found};
-use crate::container::{self, Record};
+use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
 
-pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    match (method.as_str(), path) {
-        ("GET", []) => list(engine, &call),
-        ("POST", ["create"]) => {
-            let network = engine.networks.create(call.json().await?.unwrap_or_default())?;
-            network::publish(engine, &network, "create", None);
-            answer::json_with(StatusCode::CREATED, &json!({"Id": network.id, "Warning": ""}))
-        }
-        ("POST", ["prune"]) => prune(engine, &call),
-        ("GET", [name]) => answer::json(&describe(engine, &engine.networks.get(name)?, true)),
-        ("DELETE", [name]) => {
-            let network = engine.networks.remove(name)?;
-            network::publish(engine, &network, "destroy", None);
-            answer::done()
-        }
-        ("POST", [name, verb @ ("connect" | "disconnect")]) => {
-            let body: Value = call.json().await?.unwrap_or_default();
-            let container = engine.container(body["Container"].as_str().unwrap_or_default())?;
-            if *verb == "connect" {
-                let endpoint = container::part(body["EndpointConfig"].clone())?;
-                engine.networks.add_container(&container, name, endpoint).await?;
-            } else {
-                engine.networks.remove_container(&container, name).await?;
-            }
-            Ok(answer::empty(StatusCode::OK))
-        }
-        _ => Err(not_found(&call)),
-    }
+/// `POST /networks/create`
+pub(super) fn create(engine: &Engine, wish: NetworkCreateRequest) -> Result<Answer> {
+    let network = engine.networks.create(wish)?;
+    network::publish(engine, &network, "create", None);
+    answer::created(&json!({"Id": network.id, "Warning": ""}))
+}
+
+/// `GET /networks/NAME`
+pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Answer> {
+    answer::json(&describe(engine, &engine.networks.get(name)?, true))
+}
+
+/// `DELETE /networks/NAME`
+pub(super) fn remove(engine: &Engine, name: &str) -> Result<Answer> {
+    let network = engine.networks.remove(name)?;
+    network::publish(engine, &network, "destroy", None);
+    answer::done()
+}
+
+/// `POST /networks/NAME/connect`
+pub(super) async fn connect(engine: &Engine, name: &str, wish: NetworkConnectRequest) -> Result<Answer> {
+    let container = engine.container(&wish.container)?;
+    let endpoint = wish.endpoint_config.unwrap_or_default();
+    engine.networks.add_container(&container, name, endpoint).await?;
+    answer::nothing()
+}
+
+/// `POST /networks/NAME/disconnect`
+pub(super) async fn disconnect(
+    engine: &Engine,
+    name: &str,
+    wish: NetworkDisconnectRequest,
+) -> Result<Answer> {
+    engine.networks.remove_container(&engine.container(&wish.container)?, name).await?;
+    answer::nothing()
 }
 
 /// A network as the API writes it; with its containers when one network is asked for.
@@ -78,7 +84,7 @@ fn used(engine: &Engine, network: &Network) -> bool {
     engine.all_containers().iter().any(|container| container.record().networks.contains_key(&network.name))
 }
 
-fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let dangling = filters.boolean("dangling")?;
     let wanted = |network: &Network| {
@@ -95,7 +101,7 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&networks.map(|network| describe(engine, &network, false)).collect::<Vec<_>>())
 }
 
-fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let mut deleted = Vec::new();
     for network in engine.networks.all() {

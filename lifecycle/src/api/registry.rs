@@ -27,13 +27,6 @@ pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     ))
 }
 
-/// `GET /distribution/NAME/json`
-pub(super) async fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
-    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
-    let reference = Reference::parse(name)?;
-    answer::json(&registry::inspect(&engine.settings.mirrors, &reference, credentials).await?)
-}
-
 /// `POST /images/NAME/push`
 pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
     let reference = call.tagged(name)?;
@@ -53,7 +46,7 @@ pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<A
 
 /// `POST /auth`
 pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
-    let credentials: Credentials = call.json().await?.unwrap_or_default();
+    let credentials: Credentials = call.json().await?;
     let remote = Registry::new(super::build::domain(&credentials.server), credentials.clone())?;
     remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::task::block_in_place;
 
+use super::{NEWEST, Version};
 use crate::error::{Error, Result, bail, error};
 use crate::image::content::Content;
 use crate::image::{Reference, config};
@@ -32,7 +33,7 @@ pub struct Call {
     /// The method.
     pub method: Method,
     /// The version of the API that the client speaks.
-    pub version: (u32, u32),
+    pub version: Version,
     /// The parts of the path, without the version.
     pub path: Vec<String>,
     query: Vec<(String, String)>,
@@ -46,12 +47,12 @@ fn broken(error: impl Display) -> Error {
 }
 
 impl Call {
-    /// Takes a request apart; `version` is that of a client that names none. A body that is small, and whose length is
+    /// Takes a request apart; a client that names no version speaks the newest. A body that is small, and whose length is
     /// known, is read before anything is answered: a client that is still writing would not see the answer.
     ///
     /// # Errors
     /// When the path is malformed, or the client breaks off.
-    pub async fn read(request: Request<Incoming>, version: (u32, u32)) -> Result<Self> {
+    pub async fn read(request: Request<Incoming>) -> Result<Self> {
         let uri = request.uri();
         let parts = uri.path().split('/').filter(|part| !part.is_empty());
         let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(String::from));
@@ -59,13 +60,13 @@ impl Call {
             decoded.collect::<Result<_, _>>().map_err(|_| Error::invalid("malformed path"))?;
         let named = path.first().and_then(|first| first.strip_prefix('v')).and_then(|text| {
             let (major, minor) = text.split_once('.')?;
-            Some((major.parse().ok()?, minor.parse().ok()?))
+            Some(Version(major.parse().ok()?, minor.parse().ok()?))
         });
         if named.is_some() {
             path.remove(0);
         }
         let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let (method, version) = (request.method().clone(), named.unwrap_or(version));
+        let (method, version) = (request.method().clone(), named.unwrap_or(NEWEST));
         let mut call = Self { method, version, path, query, request: request.map(BodyExt::boxed) };
         let length = call.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| (1..=EARLY).contains(&length)) {
@@ -165,17 +166,19 @@ impl Call {
         Ok(filters)
     }
 
-    /// The whole body as JSON; `None` when there is none.
+    /// The whole body as JSON; what the type has for nothing when there is none.
     ///
     /// # Errors
     /// When it is too large or malformed.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+    pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
         let bytes = Limited::new(self.request.body_mut(), MOST).collect().await.map_err(broken)?.to_bytes();
         if bytes.is_empty() {
-            return Ok(None);
+            return Ok(T::default());
         }
         // Some clients write nothing as `null`.
-        serde_json::from_slice(&bytes).map_err(|error| error!(invalid, "invalid JSON: {error}"))
+        let value: Option<T> =
+            serde_json::from_slice(&bytes).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
+        Ok(value.unwrap_or_default())
     }
 
     /// The whole body in a file without a name, to be read from its beginning.

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
-use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Answer};
 use super::request::Call;
-use super::{VERSIONS, route};
+use super::{NEWEST, route};
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail};
@@ -114,18 +114,13 @@ async fn connection(
 }
 
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
-    let ((major, minor), _) = VERSIONS;
-    let head = request.method() == Method::HEAD;
-    let answer = match Call::read(request, (major, minor)).await {
+    let answer = match Call::read(request).await {
         Ok(call) => route(engine, call).await,
         Err(error) => Err(error),
     };
     let mut answer = answer.unwrap_or_else(|error| answer::error(&error));
-    if head && answer.status().is_client_error() {
-        *answer.body_mut() = answer::empty(hyper::StatusCode::OK).into_body();
-    }
     let headers = answer.headers_mut();
-    if let Ok(version) = HeaderValue::from_str(&format!("{major}.{minor}")) {
+    if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
         headers.insert("Api-Version", version);
     }
     headers.insert("Ostype", HeaderValue::from_static("linux"));

@@ -221,7 +221,7 @@ const UPDATABLE: &str = "CpuShares CpuPeriod CpuQuota CpuRealtimePeriod CpuRealt
                          Memory MemoryReservation MemorySwap NanoCpus PidsLimit";
 
 /// `docker update`.
-pub(super) async fn update(container: &Arc<Container>, body: &Value) -> Result<Answer> {
+pub(super) async fn update(container: &Arc<Container>, body: Value) -> Result<Answer> {
     let nothing = [Value::Null, json!(false), json!(0), json!(""), json!([])];
     let is_set = |value: &Value| !nothing.contains(value);
     let given = body.as_object().into_iter().flatten().filter(|(_, value)| is_set(value));

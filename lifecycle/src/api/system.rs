@@ -1,51 +1,26 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::answer::{self, Answer};
 use super::request::{Call, Filters};
-use super::{VERSIONS, inspect, not_found, stats, volume};
+use super::{NEWEST, OLDEST, inspect, stats, volume};
 use crate::container::Status;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Event;
+use crate::image::Image;
 use crate::rootless;
 use crate::time::{self, Time};
+use crate::volume::Volume;
 
-pub(super) async fn route(engine: &'static Engine, call: Call, first: &str, rest: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    match (method.as_str(), first, rest) {
-        ("GET" | "HEAD", "_ping", []) => Ok(ping(method == Method::HEAD)),
-        ("GET", "version", []) => version(),
-        ("GET", "info", []) => info(engine),
-        ("GET", "events", []) => events(engine, &call),
-        ("POST", "auth", []) => super::registry::log_in(call).await,
-        ("GET", "system", ["df"]) => disk_usage(engine, &call.all("type")),
-        ("POST", "build", []) => super::build::build(engine, call).await,
-        ("POST", "build", ["prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
-        ("POST", "commit", []) => super::import::commit(engine, call).await,
-        (_, "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Err(Error::unavailable(
-            "This node is not a swarm manager. Swarm mode is not offered by this engine.",
-        )),
-        ("GET", "plugins", []) => answer::json(&json!([])),
-        (_, "plugins", _) => Err(Error::not_found("plugins are not offered by this engine")),
-        (_, "session" | "grpc", _) => Err(Error::not_found(
-            "BuildKit is not part of this engine: use the classic builder (DOCKER_BUILDKIT=0), or buildkitd with corten as its runtime",
-        )),
-        ("GET", "distribution", [name @ .., "json"]) => {
-            super::registry::inspect(engine, &call, &name.join("/")).await
-        }
-        _ => Err(not_found(&call)),
-    }
-}
-
-fn ping(head: bool) -> Answer {
-    let mut answer = if head { answer::empty(StatusCode::OK) } else { answer::text("OK") };
+pub(super) fn ping() -> Answer {
+    let mut answer = answer::text("OK");
     let headers = answer.headers_mut();
     headers.insert("Cache-Control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert("Pragma", HeaderValue::from_static("no-cache"));
@@ -58,11 +33,10 @@ fn kernel() -> String {
     nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn version() -> Result<Answer> {
-    let ((major, minor), (old_major, old_minor)) = VERSIONS;
+pub(super) fn version() -> Result<Answer> {
     let own = env!("CARGO_PKG_VERSION");
     let arch = crate::image::config::architecture();
-    let (newest, oldest) = (format!("{major}.{minor}"), format!("{old_major}.{old_minor}"));
+    let (newest, oldest) = (NEWEST.to_string(), OLDEST.to_string());
     answer::json(&json!({
         "Platform": {"Name": "Corten"},
         "Components": [{
@@ -70,18 +44,16 @@ fn version() -> Result<Answer> {
             "Version": own,
             "Details": {
                 "ApiVersion": newest, "MinAPIVersion": oldest, "Arch": arch, "Os": "linux",
-                "KernelVersion": kernel(), "GitCommit": "", "GoVersion": "", "BuildTime": "", "Experimental": "false",
+                "KernelVersion": kernel(), "Experimental": "false",
             },
         }],
         "Version": own,
         "ApiVersion": newest,
         "MinAPIVersion": oldest,
-        "GitCommit": "",
         "GoVersion": "",
         "Os": "linux",
         "Arch": arch,
         "KernelVersion": kernel(),
-        "BuildTime": "",
     }))
 }
 
@@ -91,7 +63,7 @@ fn os_name() -> String {
     name.map_or_else(|| "Linux".into(), |name| name.trim_matches('"').to_owned())
 }
 
-fn info(engine: &Engine) -> Result<Answer> {
+pub(super) fn info(engine: &Engine) -> Result<Answer> {
     let containers = engine.all_containers();
     let count = |wanted: &[Status]| {
         containers.iter().filter(|container| wanted.contains(&container.record().state.status)).count()
@@ -119,7 +91,7 @@ fn info(engine: &Engine) -> Result<Answer> {
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"], "Authorization": null},
         "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
-        "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
+        "Debug": false, "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
         "SystemTime": time::now(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
@@ -162,7 +134,7 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
         && filters.labels(&labels)
 }
 
-fn events(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
@@ -196,43 +168,35 @@ fn events(engine: &Engine, call: &Call) -> Result<Answer> {
 }
 
 /// What is on the disk: of all kinds, or of those that are asked for.
-fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
+pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
+    let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|own| own == kind);
     let containers = engine.all_containers();
-    let mut images = Vec::new();
-    for image in engine.images.all() {
-        let mut row = inspect::image_row(engine, &image);
-        let users = containers.iter().filter(|container| container.record().image == image.id).count();
-        row["Containers"] = json!(users);
-        row["SharedSize"] = json!(0);
-        images.push(row);
-    }
-    let layers = engine.images.size(&engine.images.layers.all());
-    let used = volume::used(engine);
-    let volumes: Vec<Value> = engine
-        .volumes
-        .all()
-        .iter()
-        .map(|one| {
-            let mut row = volume::describe(engine, one);
-            let count = used.get(&one.name).map_or(0, Vec::len);
-            row["UsageData"] =
-                json!({"Size": inspect::size_of_tree(&engine.volumes.data(&one.name)), "RefCount": count});
-            row
-        })
-        .collect();
-    let rows: Vec<Value> = containers.iter().map(|container| inspect::row(container, true)).collect();
     let mut all = json!({"BuilderSize": 0});
-    let parts = [
-        ("image", "LayersSize", json!(layers)),
-        ("image", "Images", json!(images)),
-        ("container", "Containers", json!(rows)),
-        ("volume", "Volumes", json!(volumes)),
-        ("build-cache", "BuildCache", json!([])),
-    ];
-    for (_, name, part) in
-        parts.into_iter().filter(|(kind, ..)| kinds.is_empty() || kinds.iter().any(|k| k == kind))
-    {
-        all[name] = part;
+    if wanted("image") {
+        let row = |image: &Arc<Image>| {
+            let mut row = inspect::image_row(engine, image);
+            row["Containers"] = json!(containers.iter().filter(|one| one.record().image == image.id).count());
+            row["SharedSize"] = json!(0);
+            row
+        };
+        all["Images"] = engine.images.all().iter().map(row).collect();
+        all["LayersSize"] = json!(engine.images.size(&engine.images.layers.all()));
+    }
+    if wanted("container") {
+        all["Containers"] = containers.iter().map(|container| inspect::row(container, true)).collect();
+    }
+    if wanted("volume") {
+        let used = volume::used(engine);
+        let row = |volume: &Volume| {
+            let (size, users) = (volume::size(engine, volume), used.get(&volume.name).map_or(0, Vec::len));
+            let mut row = volume::describe(engine, volume);
+            row["UsageData"] = json!({"Size": size, "RefCount": users});
+            row
+        };
+        all["Volumes"] = engine.volumes.all().iter().map(row).collect();
+    }
+    if wanted("build-cache") {
+        all["BuildCache"] = json!([]);
     }
     answer::json(&all)
 }

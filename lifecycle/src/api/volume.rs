@@ -1,48 +1,27 @@
 //! `/volumes/…`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bollard_stubs::models::VolumeCreateRequest;
-use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
-use super::not_found;
 use super::request::Call;
+use super::{Version, inspect};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
 use crate::volume::Volume;
 
-pub(super) async fn route(engine: &Engine, mut call: Call, path: &[&str]) -> Result<Answer> {
-    let method = call.method.clone();
-    match (method.as_str(), path) {
-        ("GET", []) => list(engine, &call),
-        ("POST", ["create"]) => {
-            let wish: VolumeCreateRequest = call.json().await?.unwrap_or_default();
-            if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
-                bail!(
-                    not_found,
-                    "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
-                    wish.name.unwrap_or_default()
-                );
-            }
-            let name = wish.name.filter(|name| !name.is_empty());
-            let volume = engine.volumes.create(
-                name.as_deref(),
-                wish.labels.unwrap_or_default(),
-                wish.driver_opts.unwrap_or_default(),
-            )?;
-            engine.events.publish("volume", "create", &volume.name, [("driver", "local")]);
-            answer::json_with(StatusCode::CREATED, &describe(engine, &volume))
-        }
-        ("POST", ["prune"]) => prune(engine, &call),
-        ("GET", [name]) => answer::json(&describe(engine, &engine.volumes.get(name)?)),
-        ("DELETE", [name]) => {
-            remove(engine, name, call.flag("force"))?;
-            answer::done()
-        }
-        _ => Err(not_found(&call)),
+/// `POST /volumes/create`
+pub(super) fn create(engine: &Engine, wish: VolumeCreateRequest) -> Result<Answer> {
+    if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
+        bail!(not_found, "error looking up volume plugin {driver}: plugin \"{driver}\" not found");
     }
+    let name = wish.name.filter(|name| !name.is_empty());
+    let (labels, options) = (wish.labels.unwrap_or_default(), wish.driver_opts.unwrap_or_default());
+    let volume = engine.volumes.create(name.as_deref(), labels, options)?;
+    engine.events.publish("volume", "create", &volume.name, [("driver", "local")]);
+    answer::created(&describe(engine, &volume))
 }
 
 /// A volume as the API writes it.
@@ -69,7 +48,7 @@ pub(super) fn used(engine: &Engine) -> BTreeMap<String, Vec<String>> {
     used
 }
 
-fn list(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "driver", "label", "name"])?;
     let dangling = filters.boolean("dangling")?;
     let used = used(engine);
@@ -84,30 +63,32 @@ fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&json!({"Volumes": volumes, "Warnings": null}))
 }
 
-fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+/// Bytes of all files in a volume.
+pub(super) fn size(engine: &Engine, volume: &Volume) -> u64 {
+    inspect::size_of_tree(&engine.volumes.data(&volume.name))
+}
+
+pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer> {
     if let Some(containers) = used(engine).get(name) {
         bail!(conflict, "remove {name}: volume is in use - [{}]", containers.join(", "));
     }
     match engine.volumes.remove(name) {
-        Err(error) if force && error.kind == crate::error::Kind::NotFound => return Ok(()),
+        Err(error) if force && error.kind == crate::error::Kind::NotFound => return answer::done(),
         other => other?,
     }
     engine.events.publish("volume", "destroy", name, [("driver", "local")]);
-    Ok(())
+    answer::done()
 }
 
-fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "all"])?;
     // From API 1.42 on only volumes without a name of a user's are meant, unless all are asked for.
-    let all = call.version < (1, 42) || filters.boolean("all")? == Some(true);
-    let used: BTreeSet<String> = used(engine).into_keys().collect();
+    let all = call.version < Version(1, 42) || filters.boolean("all")? == Some(true);
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for volume in engine.volumes.all() {
-        if used.contains(&volume.name) || !all && !volume.anonymous || !filters.labels(&volume.labels) {
-            continue;
-        }
-        let size = super::inspect::size_of_tree(&engine.volumes.data(&volume.name));
-        if remove(engine, &volume.name, false).is_ok() {
+        let wanted = (all || volume.anonymous) && filters.labels(&volume.labels);
+        let size = if wanted { size(engine, &volume) } else { 0 };
+        if wanted && remove(engine, &volume.name, false).is_ok() {
             freed += size;
             deleted.push(volume.name);
         }

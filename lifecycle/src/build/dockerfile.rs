@@ -25,22 +25,17 @@ pub struct Instruction {
     pub original: String,
 }
 
-/// A Dockerfile.
-#[derive(Debug)]
-pub struct Dockerfile {
-    /// The character that continues lines and escapes others.
-    pub escape: char,
-    /// All instructions.
-    pub instructions: Vec<Instruction>,
-}
-
 /// Understands a Dockerfile.
 ///
 /// # Errors
 /// With the line.
-pub fn parse(text: &str) -> Result<Dockerfile> {
+pub fn parse(text: &str) -> Result<Vec<Instruction>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let escape = escape_of(text)?;
+    let directive = |line: &str| line.to_ascii_lowercase().replace([' ', '\t'], "");
+    let mut directives = text.lines().take_while(|line| line.starts_with('#')).map(directive);
+    if directives.any(|line| line.starts_with("#escape=") && line != "#escape=\\") {
+        bail!(invalid, "the directive escape is not offered: lines are continued with \\");
+    }
     let mut instructions = Vec::new();
     let mut open: Option<(usize, String)> = None;
     for (index, line) in text.lines().enumerate() {
@@ -50,7 +45,7 @@ pub fn parse(text: &str) -> Result<Dockerfile> {
         }
         let (start, before) = open.take().unwrap_or((index + 1, String::new()));
         let line = if before.is_empty() { line.trim_start() } else { line };
-        match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
+        match line.trim_end_matches([' ', '\t']).strip_suffix('\\') {
             Some(part) => open = Some((start, before + part)),
             None => instructions.push(Instruction::parse(start, &(before + line))?),
         }
@@ -61,28 +56,7 @@ pub fn parse(text: &str) -> Result<Dockerfile> {
     if instructions.is_empty() {
         bail!(invalid, "dockerfile parse error: file with no instructions");
     }
-    Ok(Dockerfile { escape, instructions })
-}
-
-/// The directive `# escape=`, which stands before everything else.
-fn escape_of(text: &str) -> Result<char> {
-    for line in text.lines() {
-        let Some((name, value)) = line.trim().strip_prefix('#').and_then(|line| line.split_once('=')) else {
-            break;
-        };
-        let name = name.trim().to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            break;
-        }
-        if name == "escape" {
-            return match value.trim() {
-                "\\" => Ok('\\'),
-                "`" => Ok('`'),
-                other => Err(error!(invalid, "invalid ESCAPE '{other}'. Must be ` or \\")),
-            };
-        }
-    }
-    Ok('\\')
+    Ok(instructions)
 }
 
 impl Instruction {
@@ -180,10 +154,9 @@ mod tests {
 
     #[test]
     fn lines_become_instructions() {
-        let text = "# syntax=x\n# escape=`\n\nfrom --platform=linux/amd64 a AS b\n  # note\nRUN one `\n  # inside\n\n  two\nCMD [\"x\"]\n";
-        let file = parse(text).unwrap();
-        assert_eq!(file.escape, '`');
-        let [from, run, cmd] = &file.instructions[..] else { panic!("three instructions") };
+        let text = "# syntax=x\n# escape=\\\n\nfrom --platform=linux/amd64 a AS b\n  # note\nRUN one \\\n  # inside\n\n  two\nCMD [\"x\"]\n";
+        let instructions = parse(text).unwrap();
+        let [from, run, cmd] = &instructions[..] else { panic!("three instructions") };
         assert_eq!((from.word.as_str(), from.rest.as_str(), from.line), ("FROM", "a AS b", 4));
         assert_eq!(from.flag("platform"), Some("linux/amd64"));
         assert_eq!((run.rest.as_str(), run.line), ("one   two", 6));
@@ -196,7 +169,7 @@ mod tests {
             ("", "no instructions"),
             ("FLY away", "line 1: unknown instruction: FLY"),
             ("\nFROM", "line 2: FROM requires"),
-            ("# escape=x\nFROM a", "invalid ESCAPE"),
+            ("# escape=`\nFROM a", "escape is not offered"),
         ] {
             assert!(parse(text).is_err_and(|error| error.message.contains(part)), "{text}");
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-pub use dockerfile::{Dockerfile, parse};
+pub use dockerfile::{Instruction, parse};
 pub use settings::change;
 
 use crate::api::answer::Pusher;
@@ -32,7 +32,6 @@ use crate::image::content::Unpacked;
 use crate::image::reference::short;
 use crate::image::{Image, Reference};
 use crate::registry::{self, Credentials};
-use dockerfile::Instruction;
 use stage::Stage;
 use words::Words;
 
@@ -45,7 +44,7 @@ fn is_predefined(name: &str) -> bool {
 }
 
 /// What was asked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Options {
     /// The names of the image.
     pub names: Vec<Reference>,
@@ -53,8 +52,6 @@ pub struct Options {
     pub arguments: HashMap<String, String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
-    /// Images whose steps need not be made anew either.
-    pub cache_from: Vec<String>,
     /// Make everything anew.
     pub no_cache: bool,
     /// The stage to end with.
@@ -76,7 +73,6 @@ pub struct Build {
     progress: Pusher,
     options: Options,
     context: Unpacked,
-    escape: char,
     /// The images of the stages that are done, and their names.
     done: Vec<(Option<String>, Arc<Image>)>,
     /// ARGs before the first FROM.
@@ -101,7 +97,6 @@ impl Build {
             progress,
             options,
             context,
-            escape: '\\',
             done: Vec::new(),
             global: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -113,16 +108,15 @@ impl Build {
     ///
     /// # Errors
     /// When an instruction fails, or the client has gone.
-    pub async fn run(&mut self, file: Dockerfile) -> Result<String> {
+    pub async fn run(&mut self, file: Vec<Instruction>) -> Result<String> {
         let engine = self.engine;
         let _lease = engine.images.lease();
-        self.escape = file.escape;
         let (global, plans) = self.plan(file)?;
         let total = global.len() + plans.iter().map(|plan| plan.instructions.len()).sum::<usize>();
         let mut step = 0;
         for argument in &global {
             self.announce(&mut step, total, argument).await?;
-            let words = Words { escape: self.escape, variables: self.global.clone() };
+            let words = Words(self.global.clone());
             let declared = self.declare(argument, &words)?;
             self.global.extend(declared);
         }
@@ -155,9 +149,9 @@ impl Build {
     }
 
     /// Sorts the instructions: ARGs before the first FROM, and the stages up to the one that is wanted.
-    fn plan(&self, file: Dockerfile) -> Result<(Vec<Instruction>, Vec<Plan>)> {
+    fn plan(&self, file: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Plan>)> {
         let (mut global, mut plans): (Vec<Instruction>, Vec<Plan>) = (Vec::new(), Vec::new());
-        for instruction in file.instructions {
+        for instruction in file {
             match (instruction.word.as_str(), plans.last_mut()) {
                 ("FROM", _) => {
                     let name = stage_name(&instruction)?;
@@ -212,7 +206,7 @@ impl Build {
     fn declare(&mut self, instruction: &Instruction, words: &Words) -> Result<Vec<(String, String)>> {
         instruction.check_flags(&[])?;
         let mut declared = Vec::new();
-        for word in words::split(&instruction.rest, words.escape) {
+        for word in words::split(&instruction.rest) {
             let (name, default) =
                 word.split_once('=').map_or((&word[..], None), |(n, value)| (n, Some(value)));
             if name.is_empty() {

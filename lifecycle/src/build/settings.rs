@@ -89,7 +89,7 @@ pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<Container
     let mut cmd_set = false;
     for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
         let instruction = Instruction::parse(1, line)?;
-        let words = Words { escape: '\\', variables: variables(&config) };
+        let words = Words(variables(&config));
         if instruction.word == "WORKDIR" {
             config.working_dir = Some(absolute(&config, &words.one(&instruction.rest)?)?);
         } else if apply(&mut config, &mut cmd_set, &instruction, &words)?.is_none() {

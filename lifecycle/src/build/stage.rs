@@ -16,9 +16,9 @@ use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
+use crate::image::Image;
 use crate::image::config::{self, ConfigFile, History};
 use crate::image::reference::short;
-use crate::image::{Image, Store};
 use crate::tree::{self, Root};
 
 /// The state of a stage.
@@ -64,16 +64,11 @@ impl Stage {
     ) -> Result<()> {
         let step =
             History { created_by: Some(created_by), author: self.author.clone(), ..History::default() };
-        self.image = Some(self.add(&engine.images, step, layer)?);
-        self.anew = true;
-        Ok(())
-    }
-
-    /// Adds an image: the one so far, and one more step.
-    fn add(&self, images: &Store, step: History, layer: Option<String>) -> Result<Arc<Image>> {
         let base = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
         let config = base.next(self.config.clone(), step, layer);
-        images.add(&serde_json::to_vec(&config)?, Some(self.parent()))
+        self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
+        self.anew = true;
+        Ok(())
     }
 
     /// Takes the image that an earlier build has made by the same step from the same image, if there is one.
@@ -91,41 +86,12 @@ impl Stage {
                 && serde_json::to_value(image.config.container()).ok() == own
                 && images.layers_of(image).is_ok()
         };
-        // Named images are all there is, as they may have been named because the others are stale.
-        let newest = match build.options.cache_from.is_empty() {
-            true => {
-                let children = images.children(&self.parent()).into_iter();
-                let found = children.filter_map(|id| images.find(&id).ok()).filter(same);
-                found.max_by(|a, b| a.config.created.cmp(&b.config.created))
-            }
-            false => self.borrowed(build, created_by),
-        };
+        let children = images.children(&self.parent()).into_iter();
+        let found = children.filter_map(|id| images.find(&id).ok()).filter(same);
+        let newest = found.max_by(|a, b| a.config.created.cmp(&b.config.created));
         let any = newest.is_some();
         self.image = newest.or_else(|| self.image.take());
         any
-    }
-
-    /// Makes the image of a step that one of the images of `--cache-from` has taken too, after the same ones.
-    fn borrowed(&self, build: &Build, created_by: &str) -> Option<Arc<Image>> {
-        let images = &build.engine.images;
-        let own = self.image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
-        let steps = |config: &ConfigFile| {
-            config.history.iter().map(|step| (step.created_by.clone(), step.empty_layer)).collect::<Vec<_>>()
-        };
-        for source in build.options.cache_from.iter().filter_map(|name| images.find(name).ok()) {
-            let theirs = &source.config;
-            let Some(step) = theirs.history.get(own.history.len()) else { continue };
-            let layers = own.rootfs.diff_ids.len();
-            if step.created_by.as_deref() != Some(created_by)
-                || !steps(theirs).starts_with(&steps(&own))
-                || !theirs.rootfs.diff_ids.starts_with(&own.rootfs.diff_ids)
-            {
-                continue;
-            }
-            let layer = theirs.rootfs.diff_ids.get(layers).filter(|_| !step.empty_layer);
-            return self.add(images, step.clone(), layer.cloned()).ok();
-        }
-        None
     }
 }
 
@@ -137,7 +103,7 @@ impl Build {
     pub(super) async fn instruction(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         let mut variables = stage.arguments.clone();
         variables.extend(settings::variables(&stage.config));
-        let words = Words { escape: self.escape, variables };
+        let words = Words(variables);
         match instruction.word.as_str() {
             "FROM" => return Box::pin(self.from(stage, instruction)).await,
             "ARG" => {
@@ -202,7 +168,7 @@ impl Build {
 
     async fn from(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&["platform"])?;
-        let words = Words { escape: self.escape, variables: self.global.clone() };
+        let words = Words(self.global.clone());
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         if name.is_empty() {
             bail!(invalid, "base name ({}) should not be blank", instruction.rest);

@@ -8,12 +8,10 @@ use std::str::Chars;
 use crate::error::{Error, Result, bail, error};
 
 /// Puts variables into words.
-pub(super) struct Words {
-    /// The character that takes the next one's meaning away.
-    pub escape: char,
-    /// The variables, and their values.
-    pub variables: BTreeMap<String, String>,
-}
+pub(super) struct Words(pub BTreeMap<String, String>);
+
+/// The character that takes the next one's meaning away.
+const ESCAPE: char = '\\';
 
 /// Characters, and whether each was quoted: a quoted blank does not end a word.
 type Marked = Vec<(char, bool)>;
@@ -42,7 +40,7 @@ impl Words {
     /// # Errors
     /// When one has no value.
     pub(super) fn pairs(&self, text: &str) -> Result<Vec<(String, String)>> {
-        let words = split(text, self.escape);
+        let words = split(text);
         if words.first().is_some_and(|first| !first.contains('='))
             && let Some((name, value)) = text.trim().split_once(char::is_whitespace)
         {
@@ -75,7 +73,7 @@ impl Words {
                 },
                 '"' => self.double(text, into)?,
                 '$' => self.variable(text, false, into)?,
-                c if c == self.escape => into.extend(text.next().map(|c| (c, true))),
+                ESCAPE => into.extend(text.next().map(|c| (c, true))),
                 c => into.push((c, false)),
             }
         }
@@ -87,11 +85,9 @@ impl Words {
             match text.next() {
                 Some('"') => return Ok(()),
                 Some('$') => self.variable(text, true, into)?,
-                Some(c) if c == self.escape => match text.next() {
-                    Some(next) if next == '"' || next == '$' || next == self.escape => {
-                        into.push((next, true))
-                    }
-                    Some(next) => into.extend([(c, true), (next, true)]),
+                Some(ESCAPE) => match text.next() {
+                    Some(next) if next == '"' || next == '$' || next == ESCAPE => into.push((next, true)),
+                    Some(next) => into.extend([(ESCAPE, true), (next, true)]),
                     None => return Err(unclosed("double-quote")),
                 },
                 Some(c) => into.push((c, true)),
@@ -110,7 +106,7 @@ impl Words {
                 into.push(('$', quoted));
                 return Ok(());
             }
-            self.variables.get(&name).cloned().unwrap_or_default()
+            self.0.get(&name).cloned().unwrap_or_default()
         };
         into.extend(value.chars().map(|c| (c, quoted)));
         Ok(())
@@ -123,7 +119,7 @@ impl Words {
             bail!(invalid, "syntax error: bad substitution");
         }
         let colon = text.next_if_eq(&':').is_some();
-        let value = self.variables.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
+        let value = self.0.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
             Some(c @ ('-' | '+' | '?')) => c,
@@ -163,7 +159,7 @@ fn name(text: &mut Peekable<Chars<'_>>) -> String {
 }
 
 /// Cuts at blanks that are neither quoted nor escaped; quotes and escapes stay.
-pub(super) fn split(text: &str, escape: char) -> Vec<String> {
+pub(super) fn split(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -177,7 +173,7 @@ pub(super) fn split(text: &str, escape: char) -> Vec<String> {
             _ => {}
         }
         word.push(c);
-        if c == escape && quote != Some('\'') {
+        if c == ESCAPE && quote != Some('\'') {
             word.extend(chars.next());
         }
     }
@@ -193,7 +189,7 @@ mod tests {
     fn words() -> Words {
         let variables =
             [("A", "one two"), ("E", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Words { escape: '\\', variables: variables.into() }
+        Words(variables.into())
     }
 
     #[test]

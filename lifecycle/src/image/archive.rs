@@ -110,7 +110,7 @@ impl Load<'_> {
         for (diff_id, (path, digest)) in diff_ids.iter().zip(layers) {
             if store.layers.get(diff_id).is_none() {
                 let blob = store.content.add(self.open(&path)?, digest.as_deref())?;
-                store.layers.unpack(&store.content, &blob.digest, Some(diff_id))?;
+                store.layers.unpack(&blob.digest, Some(diff_id))?;
             }
         }
         let image = store.add(&text, None)?;

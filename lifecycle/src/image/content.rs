@@ -17,7 +17,7 @@ use crate::tree::{Apply, Root};
 const MAX_TEXT: u64 = 8 << 20;
 
 /// The directory of all blobs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Content {
     blobs: PathBuf,
     temporary: PathBuf,

@@ -38,6 +38,7 @@ pub struct Layer {
 /// The directory of all layers.
 #[derive(Debug)]
 pub struct Layers {
+    content: Content,
     folder: PathBuf,
     trees: PathBuf,
     empty: PathBuf,
@@ -52,7 +53,7 @@ impl Layers {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: &Path, content: Content) -> Result<Self> {
         let [folder, trees, empty] = ["layers", "trees", "empty"].map(|name| root.join(name));
         files::make_dir(&folder, 0o711)?;
         files::make_dir(&empty, 0o755)?;
@@ -76,7 +77,7 @@ impl Layers {
                 root.display()
             );
         }
-        Ok(Self { folder, trees, empty, copied, fresh: Mutex::default() })
+        Ok(Self { content, folder, trees, empty, copied, fresh: Mutex::default() })
     }
 
     /// Docker's name for the way in which layers are put together.
@@ -88,10 +89,10 @@ impl Layers {
     ///
     /// # Errors
     /// When a diff id is none, or a tree cannot be made.
-    pub fn files_of(&self, content: &Content, diff_ids: &[String]) -> Result<Lower> {
+    pub fn files_of(&self, diff_ids: &[String]) -> Result<Lower> {
         let lower = match diff_ids {
             [] => vec![self.empty.clone()],
-            _ if self.copied => vec![self.tree(content, diff_ids)?],
+            _ if self.copied => vec![self.tree(diff_ids)?],
             _ => diff_ids
                 .iter()
                 .rev()
@@ -102,19 +103,19 @@ impl Layers {
     }
 
     /// The tree of these layers, unpacked one after the other if nobody has done so.
-    fn tree(&self, content: &Content, diff_ids: &[String]) -> Result<PathBuf> {
+    fn tree(&self, diff_ids: &[String]) -> Result<PathBuf> {
         let place = self.trees.join(tree_name(diff_ids));
         if place.exists() {
             return Ok(place);
         }
-        let folder = content.folder()?;
+        let folder = self.content.folder()?;
         let aside = folder.path().join("tree");
         files::make_dir(&aside, 0o755)?;
         let root = Root::open(&aside)?;
         for diff_id in diff_ids {
             let blob = self.need(diff_id)?.blob;
             let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
-            let applied = apply.run(&root, decompressed(content.open_blob(&blob)?)?);
+            let applied = apply.run(&root, decompressed(self.content.open_blob(&blob)?)?);
             applied.map_err(|error| error.context(format!("layer {blob}")))?;
         }
         settle(&aside, &place)?;
@@ -125,10 +126,12 @@ impl Layers {
     ///
     /// # Errors
     /// With the path.
-    pub fn keep_trees(&self, content: &Content, kept: &[Vec<String>]) -> Result<()> {
+    pub fn keep_trees(&self, kept: &[Vec<String>]) -> Result<()> {
         let kept: BTreeSet<String> = kept.iter().map(|diff_ids| tree_name(diff_ids)).collect();
         let trees = files::entries(&self.trees).into_iter();
-        trees.filter(|tree| !kept.contains(&files::name_of(tree))).try_for_each(|tree| content.discard(&tree))
+        trees
+            .filter(|tree| !kept.contains(&files::name_of(tree)))
+            .try_for_each(|tree| self.content.discard(&tree))
     }
 
     /// Sees that all layers are on the disk: an image that is written down after that has its files when the machine
@@ -172,22 +175,22 @@ impl Layers {
     ///
     /// # Errors
     /// With the path.
-    pub fn remove(&self, diff_id: &str, content: &Content) -> Result<()> {
-        content.discard(&self.place(diff_id)?)
+    pub fn remove(&self, diff_id: &str) -> Result<()> {
+        self.content.discard(&self.place(diff_id)?)
     }
 
     /// Unpacks a blob that is in the store; with an expected diff id, another one is refused.
     ///
     /// # Errors
     /// When the blob is no layer, or another one.
-    pub fn unpack(&self, content: &Content, blob: &str, expected: Option<&str>) -> Result<Layer> {
+    pub fn unpack(&self, blob: &str, expected: Option<&str>) -> Result<Layer> {
         if let Some(layer) = expected.and_then(|diff_id| self.get(diff_id)) {
             return Ok(layer);
         }
-        let folder = content.folder()?;
+        let folder = self.content.folder()?;
         let aside = folder.path().join("layer");
         files::make_dir(&aside.join("fs"), 0o755)?;
-        let file = content.open_blob(blob)?;
+        let file = self.content.open_blob(blob)?;
         let blob_size = file.metadata().map_or(0, |meta| meta.len());
         let wrong = |error: Error| error.context(format!("layer {blob}"));
         let mut plain = HashReader::<Sha256, _>::new(decompressed(file).map_err(wrong)?);

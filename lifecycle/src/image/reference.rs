@@ -1,11 +1,25 @@
 //! Names of images: `[domain/]path[:tag][@digest]`, with Docker's defaults. Source: distribution/reference.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use crate::error::{Result, bail, error};
+use regex::Regex;
+
+use crate::error::{Result, error};
 
 /// The registry that is meant when none is named.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
+
+/// Names, where the first part is a registry if it looks like one.
+static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
+    let label = "[[:alnum:]][[:alnum:]-]*";
+    let domain = format!(r"localhost|{label}(?:\.{label})+|(?:{label}(?:\.{label})*|\[[[:xdigit:]:]+\]):\d+");
+    let part = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*";
+    let rest = r"(?::(?<tag>\w[\w.-]{0,127}))?(?:@(?<digest>sha256:[0-9a-f]{64}))?";
+    let text = format!("(?-u)^(?:(?<domain>{domain})/)?(?<path>{part}(?:/{part})*){rest}$");
+    #[allow(clippy::expect_used, reason = "a constant, which a test compiles")]
+    Regex::new(&text).expect("the grammar of names")
+});
 
 /// A name with everything in it that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,40 +54,21 @@ impl Reference {
     /// When it is none.
     pub fn parse_exact(text: &str) -> Result<Self> {
         let bad = || error!(invalid, "invalid reference format: {text:?}");
-        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
-        let (name, tag) = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-            _ => (name, None),
-        };
-        if !digest.is_none_or(is_digest) || !tag.is_none_or(is_tag) {
-            return Err(bad());
-        }
-        let (domain, path) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
-                (first, rest.to_owned())
+        let parts = GRAMMAR.captures(text).ok_or_else(bad)?;
+        let part = |name| parts.name(name).map(|part| part.as_str().to_owned());
+        let (tag, digest, mut path) = (part("tag"), part("digest"), part("path").ok_or_else(bad)?);
+        let domain = match part("domain") {
+            Some(domain) if domain != "index.docker.io" => domain,
+            Some(_) => DEFAULT_DOMAIN.to_owned(),
+            None => {
+                path = if path.contains('/') { path } else { format!("library/{path}") };
+                DEFAULT_DOMAIN.to_owned()
             }
-            Some(_) => (DEFAULT_DOMAIN, name.to_owned()),
-            None => (DEFAULT_DOMAIN, format!("library/{name}")),
         };
-        let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
-        if path.chars().any(|c| c.is_ascii_uppercase()) {
-            bail!(invalid, "invalid reference format: repository name ({path}) must be lowercase");
-        }
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let part_is_good = |part: &str| {
-            part.starts_with(plain)
-                && part.ends_with(plain)
-                && part.chars().all(|c| plain(c) || "._-".contains(c))
-        };
-        let domain_is_good = domain.chars().all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
-            && domain
-                .split('.')
-                .all(|label| label.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['));
-        if !path.split('/').all(part_is_good) || !domain_is_good || path.len() + domain.len() > 255 {
+        if path.len() + domain.len() > 255 {
             return Err(bad());
         }
-        let [tag, digest] = [tag, digest].map(|part| part.map(str::to_owned));
-        Ok(Self { domain: domain.to_owned(), path, tag, digest })
+        Ok(Self { domain, path, tag, digest })
     }
 
     /// Domain and path.
@@ -116,11 +111,6 @@ pub fn short(id: &str) -> &str {
 pub fn is_digest(text: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.strip_prefix("sha256:").is_some_and(|hash| hash.len() == 64 && hash.bytes().all(is_digit))
-}
-
-fn is_tag(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    !text.is_empty() && text.len() <= 128 && !text.starts_with(['.', '-']) && text.chars().all(good)
 }
 
 #[cfg(test)]

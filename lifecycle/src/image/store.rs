@@ -76,7 +76,7 @@ impl Store {
             }
         }
         state.names.retain(|_, id| state.images.contains_key(id));
-        let (layers, state) = (Layers::open(root)?, Mutex::new(state));
+        let (layers, state) = (Layers::open(root, content.clone())?, Mutex::new(state));
         Ok(Self { content, layers, images: folder, names, state, leases: Lease::default() })
     }
 
@@ -206,7 +206,7 @@ impl Store {
     /// # Errors
     /// When a diff id is none, or there is no such layer.
     pub fn files_of(&self, diff_ids: &[String]) -> Result<Lower> {
-        self.layers.files_of(&self.content, diff_ids)
+        self.layers.files_of(diff_ids)
     }
 
     /// Forgets an image; its content goes with [`Store::collect`].
@@ -243,7 +243,7 @@ impl Store {
         let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         file.rewind()?;
         let blob = self.content.add(file, None)?;
-        Ok(Some(self.layers.unpack(&self.content, &blob.digest, None)?.diff_id))
+        Ok(Some(self.layers.unpack(&blob.digest, None)?.diff_id))
     }
 
     /// The images that were made from this one here.
@@ -267,11 +267,11 @@ impl Store {
         let layers: BTreeSet<String> = kept.iter().flatten().cloned().collect();
         let mut blobs: BTreeSet<String> = state.images.keys().cloned().collect();
         blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
-        self.layers.keep_trees(&self.content, &kept)?;
+        self.layers.keep_trees(&kept)?;
         let mut removed = Vec::new();
         for diff_id in self.layers.all() {
             if !layers.contains(&diff_id) {
-                self.layers.remove(&diff_id, &self.content)?;
+                self.layers.remove(&diff_id)?;
                 removed.push(diff_id);
             }
         }

@@ -24,12 +24,6 @@ pub struct Credentials {
     pub server: String,
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
-}
-
 impl Credentials {
     /// Understands the header `X-Registry-Auth`.
     ///

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use http_auth::{ChallengeRef, parse_challenges};
 use parking_lot::Mutex;
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use super::Credentials;
-use crate::error::{Error, Result, bail, error};
+use super::{Credentials, MANIFESTS};
+use crate::error::{Error, Kind, Result, bail, error};
 use crate::files;
+use crate::image::Reference;
+use crate::image::content::digest;
 use crate::image::reference::DEFAULT_DOMAIN;
 
 /// The largest manifest, configuration or token.
@@ -88,7 +90,6 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// A registry, as one user sees it.
-#[derive(Debug)]
 pub struct Registry {
     client: Client,
     uploads: Client,
@@ -244,6 +245,36 @@ impl Registry {
         token.map(str::to_owned).ok_or_else(|| denied("the answer has no token"))
     }
 
+    /// A manifest by tag or digest: its digest, and its text.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what its digest says.
+    pub(super) async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
+        let path = format!("/v2/{}/manifests/{wanted}", reference.path);
+        let asking =
+            self.request(Method::GET, &path, |request| Ok(request.header(ACCEPT, MANIFESTS.join(", "))));
+        let answer = asking.await.map_err(|error| match error.kind {
+            Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
+            _ => error,
+        })?;
+        let text = read(answer).await?;
+        if wanted.starts_with("sha256:") {
+            check("the manifest", &text, wanted)?;
+        }
+        Ok((digest(&text), text))
+    }
+
+    /// An image's configuration, by its digest.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what its digest says.
+    pub(super) async fn config(&self, reference: &Reference, wanted: &str) -> Result<Vec<u8>> {
+        let path = format!("/v2/{}/blobs/{wanted}", reference.path);
+        let config = read(self.get(&path).await?).await?;
+        check("a blob", &config, wanted)?;
+        Ok(config)
+    }
+
     /// Whether the registry accepts the credentials.
     ///
     /// # Errors
@@ -271,6 +302,14 @@ pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
         }
     }
     Ok(bytes)
+}
+
+/// Refuses what is not what its digest says.
+pub(super) fn check(what: &str, bytes: &[u8], wanted: &str) -> Result<()> {
+    match digest(bytes) {
+        own if own == wanted => Ok(()),
+        own => Err(error!(invalid, "{what} has digest {own}, expected {wanted}")),
+    }
 }
 
 #[cfg(test)]

@@ -174,9 +174,7 @@ impl Pull<'_> {
         self.say(layer, "Download complete", json!({})).await;
         self.say(layer, "Extracting", json!({"current": layer.size, "total": layer.size})).await;
         let (engine, blob, diff_id) = (self.engine, layer.digest.clone(), diff_id.to_owned());
-        let unpacking = spawn_blocking(move || {
-            engine.images.layers.unpack(&engine.images.content, &blob, Some(&diff_id))
-        });
+        let unpacking = spawn_blocking(move || engine.images.layers.unpack(&blob, Some(&diff_id)));
         unpacking.await??;
         self.say(layer, "Pull complete", json!({})).await;
         Ok(())

@@ -1,4 +1,4 @@
-//! Push: layers that the registry does not have, the configuration, and a manifest.
+//! Push: layers that the registry does not have, the configuration, and a manifest of OCI.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -6,14 +6,14 @@ use std::io::{self, Read, Seek};
 use digest_io::HashWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::task::block_in_place;
 
-use super::Registry;
 use super::client::location;
+use super::{MANIFEST, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -21,11 +21,17 @@ use crate::image::content::{Blob, Format, digest};
 use crate::image::reference::short;
 use crate::image::{Image, Reference};
 
-/// A blob as it is sent.
+/// A blob as it is sent, and the type it has in the manifest.
 struct Upload {
     blob: Blob,
     file: File,
-    format: Format,
+    kind: &'static str,
+}
+
+impl Upload {
+    fn descriptor(&self) -> Value {
+        json!({"mediaType": self.kind, "size": self.blob.size, "digest": self.blob.digest})
+    }
 }
 
 /// Pushes an image under a name; progress goes to `pusher`.
@@ -50,23 +56,27 @@ pub async fn push(
         let say = async |status: &str, detail: Value| {
             pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
         };
-        if has_blob(registry, reference, &upload.blob.digest).await {
+        if registry.has_blob(reference, &upload).await {
             say("Layer already exists", json!({})).await;
         } else {
             say("Pushing", json!({"current": 0, "total": upload.blob.size})).await;
-            send_file(registry, reference, &upload.blob, &upload.file).await?;
+            registry.send(reference, &upload).await?;
             say("Pushed", json!({})).await;
         }
-        layers.push((upload.blob, upload.format));
+        layers.push(upload.descriptor());
     }
     let file = engine.images.content.open_blob(&image.id)?;
-    let config = Blob { digest: image.id.clone(), size: file.metadata()?.len() };
-    if !has_blob(registry, reference, &config.digest).await {
-        send_file(registry, reference, &config, &file).await?;
+    let blob = Blob { digest: image.id.clone(), size: file.metadata()?.len() };
+    let config = Upload { blob, file, kind: "application/vnd.oci.image.config.v1+json" };
+    if !registry.has_blob(reference, &config).await {
+        registry.send(reference, &config).await?;
     }
-    let (kind, text) = manifest(&config, &layers);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
+    });
+    let text = manifest.to_string();
     let path = format!("/v2/{}/manifests/{tag}", reference.path);
-    let adorn = |request: reqwest::RequestBuilder| Ok(request.header(CONTENT_TYPE, kind).body(text.clone()));
+    let adorn = |request: RequestBuilder| Ok(request.header(CONTENT_TYPE, MANIFEST).body(text.clone()));
     registry.request(Method::PUT, &path, adorn).await?;
     let digest = digest(text.as_bytes());
     let named = Reference { tag: None, digest: Some(digest.clone()), ..reference.clone() };
@@ -78,38 +88,10 @@ pub async fn push(
     Ok(())
 }
 
-/// Docker's types, unless a layer needs OCI's.
-fn manifest(config: &Blob, layers: &[(Blob, Format)]) -> (&'static str, String) {
-    let oci = layers.iter().any(|(_, format)| *format == Format::Zstd);
-    let (kind, config_type, gzip) = match oci {
-        true => (
-            "application/vnd.oci.image.manifest.v1+json",
-            "application/vnd.oci.image.config.v1+json",
-            "application/vnd.oci.image.layer.v1.tar+gzip",
-        ),
-        false => (
-            "application/vnd.docker.distribution.manifest.v2+json",
-            "application/vnd.docker.container.image.v1+json",
-            "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        ),
-    };
-    let descriptor =
-        |kind: &str, blob: &Blob| json!({"mediaType": kind, "size": blob.size, "digest": blob.digest});
-    let layer = |(blob, format): &(Blob, Format)| match format {
-        Format::Zstd => descriptor("application/vnd.oci.image.layer.v1.tar+zstd", blob),
-        _ => descriptor(gzip, blob),
-    };
-    let value = json!({
-        "schemaVersion": 2,
-        "mediaType": kind,
-        "config": descriptor(config_type, config),
-        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
-    });
-    (kind, value.to_string())
-}
-
 /// A layer's blob, compressed if it was not.
 fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
+    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     let content = &engine.images.content;
     let mut file = content.open_blob(digest)?;
     let mut start = Vec::new();
@@ -118,33 +100,35 @@ fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
     let format = Format::of(&start);
     if format != Format::Plain {
         let blob = Blob { digest: digest.to_owned(), size: file.metadata()?.len() };
-        return Ok(Upload { blob, file, format });
+        return Ok(Upload { blob, file, kind: if format == Format::Zstd { ZSTD } else { GZIP } });
     }
     let hashing = HashWriter::<Sha256, _>::new(content.spool()?);
     let mut encoder = GzEncoder::new(hashing, Compression::default());
     io::copy(&mut file, &mut encoder)?;
     let (hash, file) = encoder.finish()?.into_parts();
-    Ok(Upload { blob: Blob::new(hash, file.metadata()?.len()), file, format: Format::Gzip })
+    Ok(Upload { blob: Blob::new(hash, file.metadata()?.len()), file, kind: GZIP })
 }
 
-async fn has_blob(registry: &Registry, reference: &Reference, digest: &str) -> bool {
-    let path = format!("/v2/{}/blobs/{digest}", reference.path);
-    // What else is wrong is said by the attempt to send it.
-    registry.request(Method::HEAD, &path, Ok).await.is_ok()
-}
+impl Registry {
+    async fn has_blob(&self, reference: &Reference, upload: &Upload) -> bool {
+        let path = format!("/v2/{}/blobs/{}", reference.path, upload.blob.digest);
+        // What else is wrong is said by the attempt to send it.
+        self.request(Method::HEAD, &path, Ok).await.is_ok()
+    }
 
-async fn send_file(registry: &Registry, reference: &Reference, blob: &Blob, file: &File) -> Result<()> {
-    let start = format!("/v2/{}/blobs/uploads/", reference.path);
-    let answer =
-        registry.request(Method::POST, &start, |request| Ok(request.header(CONTENT_LENGTH, 0))).await?;
-    let mut target =
-        location(&answer).ok_or_else(|| Error::internal("the registry does not say where to upload to"))?;
-    target.query_pairs_mut().append_pair("digest", &blob.digest);
-    let adorn = |request: reqwest::RequestBuilder| {
-        let mut file = file.try_clone()?;
-        file.rewind()?;
-        let request = request.header(CONTENT_TYPE, "application/octet-stream");
-        Ok(request.header(CONTENT_LENGTH, blob.size).body(tokio::fs::File::from_std(file)))
-    };
-    registry.request(Method::PUT, target.as_str(), adorn).await.map(drop)
+    async fn send(&self, reference: &Reference, upload: &Upload) -> Result<()> {
+        let start = format!("/v2/{}/blobs/uploads/", reference.path);
+        let empty = |request: RequestBuilder| Ok(request.header(CONTENT_LENGTH, 0));
+        let answer = self.request(Method::POST, &start, empty).await?;
+        let missing = || Error::internal("the registry does not say where to upload to");
+        let mut target = location(&answer).ok_or_else(missing)?;
+        target.query_pairs_mut().append_pair("digest", &upload.blob.digest);
+        let adorn = |request: RequestBuilder| {
+            let mut file = upload.file.try_clone()?;
+            file.rewind()?;
+            let request = request.header(CONTENT_TYPE, "application/octet-stream");
+            Ok(request.header(CONTENT_LENGTH, upload.blob.size).body(tokio::fs::File::from_std(file)))
+        };
+        self.request(Method::PUT, target.as_str(), adorn).await.map(drop)
+    }
 }

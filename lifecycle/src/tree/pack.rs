@@ -30,6 +30,9 @@ pub enum Source {
     Content,
 }
 
+/// What is said of an entry before it: names and values, as pax has them.
+type Records = Vec<(String, Vec<u8>)>;
+
 /// Writes trees into one archive.
 pub struct Pack<W: Write> {
     builder: Builder<W>,
@@ -100,7 +103,6 @@ impl<W: Write> Pack<W> {
         if self.source == Source::Upper && is_whiteout(&stat) {
             return self.hidden(name);
         }
-        let mut header = header_of(&stat, self.source);
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -108,13 +110,13 @@ impl<W: Write> Pack<W> {
                 let deep = deep && !(self.source == Source::Tree && is_kernels(folder, last, &here, &stat)?);
                 self.directory(&here, &stat, name, deep)
             }
-            libc::S_IFREG => self.file(folder, last, &stat, &mut header, name),
+            libc::S_IFREG => self.file(folder, last, &stat, name),
             libc::S_IFLNK => {
                 let target = readlinkat(folder.as_fd(), last)?;
-                header.set_entry_type(EntryType::Symlink);
-                self.link(&mut header, name, Path::new(&target))
+                self.link(&stat, EntryType::Symlink, name, Path::new(&target))
             }
             kind @ (libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK) => {
+                let mut header = header_of(&stat, self.source);
                 header.set_entry_type(match kind {
                     libc::S_IFIFO => EntryType::Fifo,
                     libc::S_IFCHR => EntryType::Char,
@@ -123,7 +125,7 @@ impl<W: Write> Pack<W> {
                 let number = |value: u64| u32::try_from(value).map_err(io::Error::other);
                 header.set_device_major(number(major(stat.st_rdev))?)?;
                 header.set_device_minor(number(minor(stat.st_rdev))?)?;
-                self.append(&mut header, name, io::empty())
+                self.append(header, name, Records::new(), io::empty())
             }
             // Sockets mean nothing outside of their host.
             _ => Ok(()),
@@ -134,9 +136,8 @@ impl<W: Write> Pack<W> {
         if !name.as_os_str().is_empty() {
             let mut header = header_of(stat, self.source);
             header.set_entry_type(EntryType::Directory);
-            self.xattrs(here)?;
             // With a slash at its end.
-            self.append(&mut header, &name.join(""), io::empty())?;
+            self.append(header, &name.join(""), xattrs(here)?, io::empty())?;
         }
         if !deep {
             return Ok(());
@@ -144,10 +145,8 @@ impl<W: Write> Pack<W> {
         if self.source == Source::Upper && is_opaque(here) {
             self.marker(&name.join(OPAQUE))?;
         }
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(by_descriptor(here))? {
-            names.push(entry?.file_name());
-        }
+        let entries = std::fs::read_dir(by_descriptor(here))?;
+        let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         for entry in names {
             match self.one(here, Path::new(&entry), &name.join(&entry), true) {
@@ -159,24 +158,17 @@ impl<W: Write> Pack<W> {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        folder: &OwnedFd,
-        last: &Path,
-        stat: &FileStat,
-        header: &mut Header,
-        name: &Path,
-    ) -> io::Result<()> {
+    fn file(&mut self, folder: &OwnedFd, last: &Path, stat: &FileStat, name: &Path) -> io::Result<()> {
+        let id = (stat.st_dev, stat.st_ino);
+        if let Some(first) = self.links.get(&id).cloned() {
+            return self.link(stat, EntryType::Link, name, &first);
+        }
         if stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                header.set_entry_type(EntryType::Link);
-                let first = first.clone();
-                return self.link(header, name, &first);
-            }
-            self.links.insert((stat.st_dev, stat.st_ino), name.to_owned());
+            self.links.insert(id, name.to_owned());
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(nix::fcntl::openat(folder.as_fd(), last, flags, Mode::empty())?);
+        let mut header = header_of(stat, self.source);
         // Of what is open: it may have been swapped since.
         let stat = nix::sys::stat::fstat(file.as_fd())?;
         if !is_kind(&stat, libc::S_IFREG) {
@@ -184,56 +176,41 @@ impl<W: Write> Pack<W> {
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         header.set_size(size);
-        self.xattrs(&file)?;
         // It may also shrink or grow while it is read: the entry keeps the size that was announced.
         let content = io::Read::take(io::Read::chain(&file, io::repeat(0)), size);
-        self.append(header, name, content)
+        self.append(header, name, xattrs(&file)?, content)
     }
 
-    fn append(&mut self, header: &mut Header, name: &Path, content: impl io::Read) -> io::Result<()> {
-        match self.literal(header, name)? {
-            true => self.builder.append(header, content),
-            false => self.builder.append_data(header, name, content),
-        }
-    }
-
-    fn link(&mut self, header: &mut Header, name: &Path, target: &Path) -> io::Result<()> {
-        if !self.literal(header, name)? {
-            return self.builder.append_link(header, name, target);
+    fn link(&mut self, stat: &FileStat, kind: EntryType, name: &Path, target: &Path) -> io::Result<()> {
+        let mut header = header_of(stat, self.source);
+        header.set_entry_type(kind);
+        if !is_literal(name) {
+            return self.builder.append_link(&mut header, name, target);
         }
         let target = target.as_os_str().as_bytes();
-        self.long(EntryType::GNULongLink, target)?;
         header.set_link_name_literal(&target[..target.len().min(SHORT)])?;
-        header.set_cksum();
-        self.builder.append(header, io::empty())
+        self.append(header, name, vec![("linkpath".into(), target.to_vec())], io::empty())
     }
 
-    /// Writes a name as it is when it begins with the `/` or `.` that was asked for: clients put another name in its
-    /// place, and the builder would tidy it away.
-    fn literal(&mut self, header: &mut Header, name: &Path) -> io::Result<bool> {
-        let name = name.as_os_str().as_bytes();
-        let Some(gnu) = header.as_gnu_mut().filter(|_| name.starts_with(b"/") || name.starts_with(b"./"))
-        else {
-            return Ok(false);
-        };
-        let short = &name[..name.len().min(SHORT)];
-        gnu.name[..short.len()].copy_from_slice(short);
-        header.set_cksum();
-        self.long(EntryType::GNULongName, name)?;
-        Ok(true)
-    }
-
-    /// What does not fit into the header of the entry that comes next.
-    fn long(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
-        if text.len() <= SHORT {
-            return Ok(());
+    /// Adds an entry, and what does not fit into its header before it.
+    fn append(
+        &mut self,
+        mut header: Header,
+        name: &Path,
+        mut records: Records,
+        content: impl io::Read,
+    ) -> io::Result<()> {
+        let literal = is_literal(name).then(|| name.as_os_str().as_bytes());
+        records.extend(literal.map(|name| ("path".into(), name.to_vec())));
+        if !records.is_empty() {
+            let records = records.iter().map(|(key, value)| (key.as_str(), &value[..]));
+            self.builder.append_pax_extensions(records)?;
         }
-        let mut header = Header::new_gnu();
-        header.set_path("@LongLink")?;
-        header.set_entry_type(kind);
-        header.set_size(text.len() as u64 + 1);
+        let Some(name) = literal else { return self.builder.append_data(&mut header, name, content) };
+        let short = &name[..name.len().min(SHORT)];
+        header.as_old_mut().name[..short.len()].copy_from_slice(short);
         header.set_cksum();
-        self.builder.append(&header, io::Read::chain(text, &[0][..]))
+        self.builder.append(&header, content)
     }
 
     fn hidden(&mut self, name: &Path) -> io::Result<()> {
@@ -249,28 +226,31 @@ impl<W: Write> Pack<W> {
         header.set_size(0);
         self.builder.append_data(&mut header, name, io::empty())
     }
+}
 
-    /// Attributes that belong to a file: capabilities and the user's own.
-    fn xattrs(&mut self, fd: &impl AsFd) -> io::Result<()> {
-        let path = by_descriptor(fd);
-        let names = match xattr::list_deref(&path) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
-            other => other?,
-        };
-        let mut records = Vec::new();
-        for name in names.map(|name| name.to_string_lossy().into_owned()) {
-            let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
-            if (own || name == "security.capability")
-                && let Some(value) = xattr::get_deref(&path, &name)?
-            {
-                records.push((format!("SCHILY.xattr.{name}"), value));
-            }
+/// Whether a name has to stay as it is, with the `/` or `.` that it begins with: clients put another name in the place
+/// of that, and the builder would tidy it away.
+fn is_literal(name: &Path) -> bool {
+    name.starts_with("/") || name.as_os_str().as_bytes().starts_with(b"./")
+}
+
+/// Attributes that belong to a file: capabilities and the user's own.
+fn xattrs(fd: &impl AsFd) -> io::Result<Records> {
+    let path = by_descriptor(fd);
+    let names = match xattr::list_deref(&path) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Records::new()),
+        other => other?,
+    };
+    let mut records = Records::new();
+    for name in names.map(|name| name.to_string_lossy().into_owned()) {
+        let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
+        if (own || name == "security.capability")
+            && let Some(value) = xattr::get_deref(&path, &name)?
+        {
+            records.push((format!("SCHILY.xattr.{name}"), value));
         }
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), &value[..])))
     }
+    Ok(records)
 }
 
 /// Whether a folder of a running container is where the kernel's own files are mounted: nothing to copy.
