@@ -1,6 +1,6 @@
 //! `docker build`: the classic builder of `cortend` with the stock command line.
 
-use super::{Check, engine, hold};
+use super::{engine, hold};
 
 /// A context: files, and what is in them.
 fn context(files: &[(&str, &str)]) -> String {
