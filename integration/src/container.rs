@@ -5,15 +5,17 @@ use crate::proc::Status;
 use crate::report::Report;
 use crate::runtime::{Kind, runtime};
 use crate::{config, rootfs};
+use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
 
 /// The variable by which every process of a container can be found, wherever it hides.
 pub const MARK: &str = "CORTEN_TEST_ID";
@@ -410,7 +412,11 @@ impl Container {
         let pid = Pid::from_raw(self.pid());
         let mut end = None;
         outcome::until(&format!("end of {pid}"), || {
-            end = match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            let status = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => REAPED.lock().unwrap().remove(&pid).ok_or(Errno::ECHILD),
+                status => status,
+            };
+            end = match status.unwrap() {
                 WaitStatus::Exited(_, code) => Some(End::Exited(code)),
                 WaitStatus::Signaled(_, signal, _) => Some(End::Killed(signal as i32)),
                 _ => None,
@@ -477,8 +483,12 @@ impl Running<'_> {
     }
 }
 
+/// How those ended that [`reap_orphans`] has reaped.
+static REAPED: Mutex<BTreeMap<Pid, WaitStatus>> = Mutex::new(BTreeMap::new());
+
 /// Reaps, as a shim does, what runtimes leave to us of processes that entered a container later: a pid
-/// namespace does not end before all its processes are reaped. An init is left to [`Container::wait`].
+/// namespace does not end before all its processes are reaped. The first process of a PID namespace is left to
+/// [`Container::wait`]; one that has joined another's cannot be told from the others, and is kept in [`REAPED`].
 fn reap_orphans() {
     loop {
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -488,7 +498,13 @@ fn reap_orphans() {
             let status = Status::of(pid);
             let inside = status.numbers("NSpid");
             if status.get("State").starts_with('Z') && inside.len() > 1 && inside.last() != Some(&1) {
-                let _ = waitpid(Pid::from_raw(pid.parse().unwrap()), Some(WaitPidFlag::WNOHANG));
+                let pid = Pid::from_raw(pid.parse().unwrap());
+                let mut reaped = REAPED.lock().unwrap();
+                if let Ok(status) = waitpid(pid, Some(WaitPidFlag::WNOHANG))
+                    && status != WaitStatus::StillAlive
+                {
+                    reaped.insert(pid, status);
+                }
             }
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
