@@ -8,7 +8,7 @@ use super::message::{Body, Call, Message, decode, message_length};
 use super::properties::Property;
 use super::value::Value;
 use crate::sys::Errno;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, send, socket};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -52,8 +52,7 @@ impl Bus {
     }
 
     fn open(address: &str, routed: bool) -> io::Result<Self> {
-        let socket = connect(address)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        let socket = connect(address, PATIENCE)?;
         let mut bus = Self { socket, serial: 0, routed, done: Vec::new() };
         bus.authenticate()?;
         if routed {
@@ -381,12 +380,22 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn connect(address: &str) -> io::Result<UnixStream> {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::SocketAddr;
-    match address.strip_prefix('@') {
-        Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
-        None => UnixStream::connect(address),
+/// A connection on which nothing takes longer than `patience`, its making included: whoever listens may be too busy to take
+/// it, and the queue full (unix(7), `SO_SNDTIMEO` in socket(7)).
+fn connect(address: &str, patience: Duration) -> io::Result<UnixStream> {
+    let to = match address.strip_prefix('@') {
+        Some(name) => UnixAddr::new_abstract(name.as_bytes())?,
+        None => UnixAddr::new(address)?,
+    };
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = UnixStream::from(socket);
+    socket.set_write_timeout(Some(patience))?;
+    loop {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &to) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            result => return Ok(result.map(|()| socket)?),
+        }
     }
 }
 
@@ -418,5 +427,17 @@ mod tests {
         ] {
             assert_eq!(socket_of(address).as_deref(), want, "{address}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_to_be_connected() {
+        use nix::sys::socket::{Backlog, bind, listen};
+        let address = format!("@corten-bus-{}", std::process::id());
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new_abstract(&address.as_bytes()[1..]).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let connect = || connect(&address, Duration::from_millis(20));
+        let _first = connect().unwrap();
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
