@@ -393,6 +393,30 @@ fn an_out_of_memory_kill_is_told() {
     assert!(happened > 0 && sandbox.cgroup.oom_kills().unwrap() >= happened);
 }
 
+/// What waits for a process finds its end before the kernel's notice comes, which is held back for some milliseconds: the
+/// kill is told all the same. Here the notices are taken away.
+#[test]
+fn a_kill_whose_notice_is_late_is_told() {
+    if !have(&["memory"]) {
+        return;
+    }
+    let mut sandbox = Sandbox::new(&resources(r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#)).unwrap();
+    let mut watch = sandbox.cgroup.watch_oom().unwrap();
+    sandbox.run("sh", &["-c", "sleep 0.2; x=$(head -c 100000000 /dev/zero | tr '\\0' x)"]);
+    let mut notices = [0; 4096];
+    while sandbox.read("", "cgroup.events").contains("populated 1")
+        || sandbox.cgroup.oom_kills().unwrap() == 0
+    {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut polls = [nix::poll::PollFd::new(watch.as_fd(), nix::poll::PollFlags::POLLIN)];
+    while nix::poll::poll(&mut polls, 200u16).unwrap() == 1 {
+        nix::unistd::read(watch.as_fd(), &mut notices).unwrap();
+    }
+    assert_eq!(watch.read().unwrap(), Oom::Happened);
+    assert_eq!(watch.read().unwrap(), Oom::Nothing);
+}
+
 /// The container's root may move its processes and give out controllers, and not lift its own limits.
 #[test]
 fn an_owner_gets_what_the_kernel_lists() {

@@ -92,7 +92,8 @@ impl OomWatch {
         Ok(Self { dir, notice: Notice::V2(inotify), kills })
     }
 
-    /// Takes the notices that have come, without waiting.
+    /// Takes the notices that have come, without waiting. On v2 the kernel holds notices back for up to 10 ms: there a kill
+    /// is told by its counter, which counts it before the process has ended.
     ///
     /// # Errors
     /// The descriptor or the counter could not be read.
@@ -101,17 +102,23 @@ impl OomWatch {
             Notice::V1(eventfd, _) => eventfd.read().map(drop),
             Notice::V2(inotify) => inotify.read_events().map(drop),
         };
-        match drained {
-            Ok(()) => {}
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Oom::Nothing),
+        let noticed = match drained {
+            Ok(()) => true,
+            Err(Errno::EAGAIN | Errno::EINTR) => false,
             Err(errno) => return Err(self.dir.error("read", "OOM notice", errno)),
-        }
+        };
         let v1 = matches!(self.notice, Notice::V1(..));
+        if v1 && !noticed {
+            return Ok(Oom::Nothing);
+        }
         let Some(kills) = kills(&self.dir, v1)? else { return Ok(Oom::Gone) };
         let more = kills > self.kills;
         self.kills = kills;
         if more || v1 {
             return Ok(Oom::Happened);
+        }
+        if !noticed {
+            return Ok(Oom::Nothing);
         }
         match self.dir.read("cgroup.events") {
             Ok(text) if text.lines().any(|line| line == "populated 1") => Ok(Oom::Nothing),
