@@ -14,8 +14,9 @@
 //! | [`engines`] | what is measured: through containerd and Docker |
 //! | [`shims`] | Corten's shim beside containerd's: SHIM.md |
 //! | [`compare`] | what the floor's containers see beside what Corten's see |
-//! | [`report`], [`targets`], [`plot`] | the tables, RESULTS.md and the picture |
+//! | [`report`], [`targets`], [`calls`], [`plot`] | the tables, RESULTS.md and the picture |
 //! | [`picture`] | a trace of Corten as a picture |
+//! | [`sys`] | system calls that neither the standard library nor nix wraps |
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![deny(unsafe_code)]
 

@@ -1,5 +1,7 @@
-//! Harness for tests of the containerd shim without containerd: it starts a shim as containerd does, speaks
-//! ttrpc to it, takes its events, and can go away like a daemon that is killed.
+//! Harness for tests of the containerd shim. Without containerd ([`Pod`]) it starts a shim as containerd does,
+//! speaks ttrpc to it, takes its events, and can go away like a daemon that is killed; with real engines
+//! ([`engine::Engine`]), which `cortend` is one of, it does what their users do. [`weakened`] shows that the
+//! tests would notice a fault.
 //!
 //! The protocol is coded here a second time, from its description, so that the shim's coding cannot agree
 //! with itself alone.
