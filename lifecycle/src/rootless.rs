@@ -2,7 +2,7 @@
 //!
 //! They are made by `unshare(1)` with the ids of `/etc/subuid` and `/etc/subgid`, and kept by a process that sleeps:
 //! an engine that is started again joins them with `nsenter(1)`, where its containers still are. `slirp4netns` gives
-//! them a way out. What needs the host stays impossible, and is refused: see [`refuse`].
+//! them a way out. What needs the host stays impossible, and is refused.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
