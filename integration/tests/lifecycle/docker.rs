@@ -166,11 +166,6 @@ fn containers_live_and_end() {
             0,
             &["top live"],
         ),
-        (
-            "docker run --rm --network none -v events:/in:ro busybox true && docker events --since 60s --until $(date +%s.%N) -f volume=events --format '{{.Action}} {{.Actor.Attributes.destination}} {{index .Actor.Attributes \"read/write\"}}'; docker volume rm events",
-            0,
-            &["mount /in false\nunmount "],
-        ),
         ("docker kill -s TERM live && docker wait live", 0, &["3"]),
         (
             "docker start live && docker stop -t 5 live && docker inspect -f '{{.State.ExitCode}}' live",

@@ -72,7 +72,7 @@ const CONTAINERS: &[(&str, &str)] = &[
         r#""HostConfig":{"LogConfig":{"Type":"json-file","Config":{"labels":"colour"}}}"#,
         "log opt 'labels' is not offered",
     ),
-    (r#""HostConfig":{"IpcMode":"odd"}"#, "invalid IPC mode"),
+    (r#""HostConfig":{"IpcMode":"container:box"}"#, "invalid IPC mode"),
     (r#""Hostname":"x","HostConfig":{"UTSMode":"host"}"#, "hostname and the UTS mode"),
     (r#""HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}"#, "maximum retry count"),
     (r#""HostConfig":{"MemoryReservation":1000}"#, "Minimum memory reservation"),

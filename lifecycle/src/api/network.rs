@@ -27,7 +27,7 @@ pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Answer> {
 
 /// `DELETE /networks/NAME`
 pub(super) fn remove(engine: &Engine, name: &str) -> Result<Answer> {
-    let network = engine.networks.remove(name)?;
+    let network = engine.networks.remove(engine, name)?;
     network::publish(engine, &network, "destroy", None);
     answer::done()
 }
@@ -106,7 +106,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let mut deleted = Vec::new();
     for network in engine.networks.all() {
         let wanted = filters.old(Some(&network.created)) && filters.labels(&network.labels);
-        if wanted && !used(engine, &network) && engine.networks.remove(&network.name).is_ok() {
+        if wanted && !used(engine, &network) && engine.networks.remove(engine, &network.name).is_ok() {
             network::publish(engine, &network, "destroy", None);
             deleted.push(network.name);
         }

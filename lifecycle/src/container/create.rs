@@ -8,7 +8,7 @@ use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, Netwo
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::record::{MountPoint, Record, State, Status, network_mode};
+use super::record::{MountPoint, Record, Status, network_mode};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, error};
@@ -53,11 +53,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         config,
         host,
         command,
-        mounts: Vec::new(),
-        ports: BTreeMap::new(),
-        state: State::default(),
-        restart_count: 0,
-        stopped_by_user: false,
+        ..Record::default()
     };
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
@@ -121,24 +117,15 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
         let host = &record.host;
         let names = [&host.dns, &host.dns_search, &host.dns_options];
         // All of that is the other's.
-        said::refuse([
-            (
-                said::text(&record.config.hostname).is_some(),
-                "conflicting options: hostname and the network mode",
-            ),
-            (
-                said::publishes(host) || host.publish_all_ports == Some(true),
-                "conflicting options: port publishing and the network mode",
-            ),
-            (
-                names.iter().any(|list| !said::list(list).is_empty()),
-                "conflicting options: dns and the network mode",
-            ),
-            (
-                !said::list(&host.extra_hosts).is_empty(),
-                "conflicting options: custom host-to-IP mapping and the network mode",
-            ),
-        ])?;
+        let conflicts = [
+            (said::text(&record.config.hostname).is_some(), "hostname"),
+            (said::publishes(host) || host.publish_all_ports == Some(true), "port publishing"),
+            (names.iter().any(|list| !said::list(list).is_empty()), "dns"),
+            (!said::list(&host.extra_hosts).is_empty(), "custom host-to-IP mapping"),
+        ];
+        if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
+            bail!(invalid, "conflicting options: {what} and the network mode");
+        }
         let hostname = other.record().config.hostname.clone();
         record.config.hostname = hostname;
         record.host.network_mode = Some(format!("container:{}", other.id));
@@ -153,8 +140,8 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
         return Ok(());
     }
     let network = engine.networks.get(&mode)?;
-    record.networks.entry(network.name.clone()).or_default();
-    record.host.network_mode = Some(if mode == network.id { network.id.clone() } else { mode });
+    record.networks.entry(network.name).or_default();
+    record.host.network_mode = Some(mode);
     for name in record.networks.keys() {
         engine.networks.get(name)?;
     }
@@ -207,25 +194,25 @@ pub struct Removal {
 /// When it runs, or something of it cannot be removed.
 pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
     let status = container.record().state.status;
-    if status.is_active() {
-        if !how.force {
-            let (word, hint) = match status {
-                Status::Paused => ("paused", "unpause the container before removing or force remove"),
-                Status::Restarting => ("restarting", "stop the container before removing or force remove"),
-                _ => ("running", "stop the container before removing or force remove"),
-            };
-            let name = container.record().slash_name();
-            bail!(conflict, "cannot remove container \"{name}\": container is {word}: {hint}");
+    if status.is_active() && !how.force {
+        let word = format!("{status:?}").to_lowercase();
+        let name = container.record().slash_name();
+        let verb = if status == Status::Paused { "unpause" } else { "stop" };
+        bail!(
+            conflict,
+            "cannot remove container \"{name}\": container is {word}: {verb} the container before removing or force remove"
+        );
+    }
+    let _busy = loop {
+        if how.force && container.record().state.status.is_active() {
+            stop::kill_now(container).await?;
         }
-        stop::kill_now(container).await?;
-    }
-    let mut busy = container.busy.lock().await;
-    // Somebody was about to start it.
-    while how.force && !container.is_removed() && container.record().state.status.is_up() {
-        drop(busy);
-        stop::kill_now(container).await?;
-        busy = container.busy.lock().await;
-    }
+        let busy = container.busy.lock().await;
+        // Somebody may have been about to start it.
+        if !how.force || container.is_removed() || !container.record().state.status.is_up() {
+            break busy;
+        }
+    };
     if container.is_removed() {
         bail!(not_found, "No such container: {}", container.id);
     }

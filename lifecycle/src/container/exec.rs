@@ -167,7 +167,7 @@ impl Exec {
         }
         container.ask(&request).await?;
         let start = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
-        match container.shim()?.call(&start).await {
+        match container.call(&start).await {
             Ok(started) => {
                 let mut state = self.state();
                 (state.running, state.pid) = (true, started.pid);
@@ -244,7 +244,7 @@ impl Exec {
         if let Some(name) = said::text(&config.user) {
             let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
             let user = user::find(&root, name, said::list(&record.host.group_add))?;
-            process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
+            process["user"] = json!(user);
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{HostConfig, RestartPolicyNameEnum};
-use shim::proto::task::{StateRequest, WaitRequest};
+use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitRequest};
 use shim::proto::task_types;
 
 use super::record::Status;
-use super::start::{end_task, start_locked};
+use super::start::start_locked;
 use super::{Container, create};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::files;
 use crate::network::{self, Network};
-use crate::task::Client;
 use crate::time::{self, Time};
 
 /// The pause before a restart: the first, and the longest.
@@ -27,11 +26,11 @@ const GOOD_RUN: Duration = Duration::from_secs(10);
 const LOST: i64 = 255;
 
 /// Waits for the container's end beside everything else.
-pub(super) fn watch(container: &Arc<Container>, client: Arc<Client>) {
+pub(super) fn watch(container: &Arc<Container>) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
-        let (code, when) = match client.call(&request).await {
+        let (code, when) = match container.call(&request).await {
             Ok(ended) => {
                 let at = ended.exited_at.and_then(|at| Time::new(at.seconds, at.nanos).ok());
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
@@ -67,7 +66,6 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     for left in networks {
         network::publish(container.engine, &left, "disconnect", Some(&container.id));
     }
-    container.publish_volumes(false);
     if again {
         restart_later(container, pause_after(container, ran));
     } else if container.goes() {
@@ -77,15 +75,11 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
 
 /// Removes what only a running container needs; returns the networks it was in.
 pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
-    if let Ok(client) = container.shim() {
-        end_task(&client, &container.id).await;
-    }
-    container.set_shim(None);
+    let id = || container.id.clone();
+    // As far as they are there.
+    let _task = container.call(&DeleteRequest { id: id(), exec_id: String::new() }).await;
+    let _shim = container.call(&ShutdownRequest { id: id(), now: false }).await;
     let networks = container.engine.networks.disconnect(container).await;
-    let shm = container.run.join("shm");
-    if shm.exists() {
-        let _unmounted = nix::mount::umount2(&shm, nix::mount::MntFlags::MNT_DETACH);
-    }
     container.report(files::remove_dir(&container.run));
     networks
 }
@@ -147,9 +141,8 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
     if state.status == Status::Removing {
         return create::remove_locked(container, false);
     }
-    if let Some(socket) = &state.socket {
-        container.engine.networks.reclaim(&container.record());
-        if adopt(container, socket).await.is_none() {
+    if state.socket.is_some() {
+        if adopt(container).await.is_none() {
             // The machine was restarted, or somebody has killed the shim.
             let code = lost(container).await;
             let container = Arc::clone(container);
@@ -158,7 +151,7 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
         return Ok(());
     }
     // The engine went away in a start, before there was a shim.
-    if container.engine.networks.namespace_of(container).exists() {
+    if container.engine.networks.has(container) {
         clean_up(container).await;
     }
     if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
@@ -187,13 +180,11 @@ async fn lost(container: &Container) -> i64 {
     container.engine.shims.clean_up(&container.id, &bundle).await.map_or(LOST, i64::from)
 }
 
-/// Connects to the shim of a container that was running; `None` when there is none.
-async fn adopt(container: &Arc<Container>, socket: &std::path::Path) -> Option<()> {
-    let client = Client::connect(socket).await.ok()?;
-    container.set_shim(Some(Arc::clone(&client)));
+/// Asks the shim of a container that was running; `None` when there is none.
+async fn adopt(container: &Arc<Container>) -> Option<()> {
     let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
     // A shim without its container: the engine went away in the middle of a start.
-    let state = client.call(&request).await.ok()?;
+    let state = container.call(&request).await.ok()?;
     let status = task_types::Status::try_from(state.status).unwrap_or(task_types::Status::Unknown);
     if status == task_types::Status::Created {
         return None;
@@ -207,7 +198,7 @@ async fn adopt(container: &Arc<Container>, socket: &std::path::Path) -> Option<(
         }
     });
     // The answer for one that has ended comes at once.
-    watch(container, client);
+    watch(container);
     super::health::watch(container);
     Some(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::exec::{Exec, ExecConfig};
 use super::record::{Check, Health, Status};
@@ -84,9 +84,7 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
         while let Some((_, bytes)) = stream.recv().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
-        while exec.is_running() {
-            sleep(Duration::from_millis(5)).await;
-        }
+        // The output ends after the status is known.
         let code = exec.state().exit_code;
         Ok::<_, crate::error::Error>(code.unwrap_or(-1))
     });

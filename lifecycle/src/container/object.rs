@@ -13,7 +13,7 @@ use super::streams::Streams;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
-use crate::task::{Call, Client};
+use crate::task::{self, Call, CallError};
 use crate::tree::{self, Lower};
 
 /// A container.
@@ -35,7 +35,6 @@ pub struct Container {
     /// It is being restarted: its end is not its removal.
     pub stays: AtomicBool,
     record: Mutex<Record>,
-    client: Mutex<Option<Arc<Client>>>,
     changes: watch::Sender<u64>,
     exits: AtomicU64,
     removed: AtomicBool,
@@ -56,7 +55,6 @@ impl Container {
             hurry: Notify::new(),
             stays: AtomicBool::new(false),
             record: Mutex::new(record),
-            client: Mutex::default(),
             changes: watch::Sender::new(0),
             exits: AtomicU64::new(0),
             removed: AtomicBool::new(false),
@@ -130,26 +128,22 @@ impl Container {
         }
     }
 
-    /// The connection to its shim.
+    /// Makes a call to its shim.
     ///
     /// # Errors
-    /// When it is not running.
-    pub fn shim(&self) -> Result<Arc<Client>> {
-        let client = self.client.lock().clone();
-        client.ok_or_else(|| self.not_running())
+    /// [`CallError`].
+    pub async fn call<C: Call>(&self, request: &C) -> Result<C::Answer, CallError> {
+        let socket = self.record().state.socket.clone();
+        let socket = socket.ok_or_else(|| CallError::Gone("there is none".into()))?;
+        task::call(&socket, request).await
     }
 
-    /// Keeps the connection to its shim, or ends it.
-    pub fn set_shim(&self, client: Option<Arc<Client>>) {
-        *self.client.lock() = client;
-    }
-
-    /// Asks its shim.
+    /// [`Self::call`] of what needs a running container.
     ///
     /// # Errors
     /// When it does not run (any more), or the shim refuses.
     pub async fn ask<C: Call>(&self, request: &C) -> Result<C::Answer> {
-        match self.shim()?.call(request).await {
+        match self.call(request).await {
             // The shim has seen its end, and nobody here has heard of it yet.
             Err(error) if error.has_ended() => Err(self.not_running()),
             other => Ok(other?),
@@ -226,21 +220,6 @@ impl Container {
         drop(record);
         attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         self.engine.events.publish("container", action, &self.id, attributes);
-    }
-
-    /// Tells that its volumes are in use from now on, or no longer.
-    pub fn publish_volumes(&self, mounted: bool) {
-        let points = self.record().mounts.clone();
-        for (point, name) in points.iter().filter_map(|point| Some((point, point.volume.as_ref()?))) {
-            let mut attributes = vec![("driver", "local".to_owned()), ("container", self.id.clone())];
-            if mounted {
-                attributes.push(("destination", point.destination.clone()));
-                attributes.push(("read/write", point.writable.to_string()));
-                attributes.push(("propagation", point.propagation.clone()));
-            }
-            let action = if mounted { "mount" } else { "unmount" };
-            self.engine.events.publish("volume", action, name, attributes);
-        }
     }
 
     /// [`Self::update`] where nobody waits for an answer.

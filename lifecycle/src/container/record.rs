@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::NEVER;
 
 /// A container.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Record {
     /// 64 hexadecimal digits.
     pub id: String,

@@ -107,46 +107,28 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     }
     check_words(host)?;
     let policy = host.restart_policy.clone().unwrap_or_default();
-    let retries = policy.maximum_retry_count.unwrap_or(0);
     let counted = policy.name == Some(RestartPolicyNameEnum::ON_FAILURE);
-    let isolated = host.isolation.filter(|isolation| *isolation != HostConfigIsolationEnum::DEFAULT);
-    let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    let retries = policy.maximum_retry_count.unwrap_or(0);
+    let isolations = [None, Some(HostConfigIsolationEnum::EMPTY), Some(HostConfigIsolationEnum::DEFAULT)];
     let networkless = config.network_disabled == Some(true) && host.network_mode.as_deref() != Some("none");
-    let publishes = said::publishes(host) || host.publish_all_ports == Some(true);
+    let quota = host.storage_opt.as_ref().is_some_and(|options| !options.is_empty());
+    let weights = !said::list(&host.blkio_weight_device).is_empty();
+    let requests = !said::list(&host.device_requests).is_empty();
+    let named = host.uts_mode.as_deref() == Some("host") && said::text(&config.hostname).is_some();
+    let comes_back = host.auto_remove == Some(true) && restarts(host);
+    let published = said::publishes(host) || host.publish_all_ports == Some(true);
+    let unpublished = published && crate::rootless::is();
     said::refuse([
         (networkless, "NetworkDisabled: say so with the network mode \"none\""),
-        (
-            isolated.is_some_and(|isolation| isolation != HostConfigIsolationEnum::EMPTY),
-            "invalid isolation: only \"default\" exists on Linux",
-        ),
-        (
-            host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
-            "--storage-opt is not supported: containers have no quota here",
-        ),
-        (
-            !said::list(&host.blkio_weight_device).is_empty(),
-            "--blkio-weight-device is not offered: --blkio-weight is for all devices",
-        ),
-        (
-            !said::list(&host.device_requests).is_empty(),
-            "could not select device driver: device requests (--gpus) are not offered",
-        ),
-        (
-            is_host(&host.uts_mode) && said::text(&config.hostname).is_some(),
-            "conflicting options: hostname and the UTS mode",
-        ),
-        (
-            retries < 0 || retries > 0 && !counted,
-            "invalid restart policy: maximum retry count can only be used with 'on-failure', and cannot be negative",
-        ),
-        (
-            host.auto_remove == Some(true) && restarts(host),
-            "can't create 'AutoRemove' container with restart policy",
-        ),
-        (
-            publishes && crate::rootless::is(),
-            "published ports need an engine that runs as root: this one has a network of its own",
-        ),
+        (!isolations.contains(&host.isolation), "invalid isolation: only \"default\" exists on Linux"),
+        (quota, "--storage-opt is not supported: containers have no quota here"),
+        (weights, "--blkio-weight-device is not offered: --blkio-weight is for all devices"),
+        (requests, "could not select device driver: device requests (--gpus) are not offered"),
+        (named, "conflicting options: hostname and the UTS mode"),
+        (retries < 0, "invalid restart policy: maximum retry count cannot be negative"),
+        (retries > 0 && !counted, "invalid restart policy: maximum retry count is for 'on-failure' only"),
+        (comes_back, "can't create 'AutoRemove' container with restart policy"),
+        (unpublished, "published ports need an engine that runs as root: this one has a network of its own"),
     ])?;
     check_numbers(host)?;
     check_health(&config.healthcheck.clone().unwrap_or_default())?;
@@ -164,7 +146,7 @@ fn check_words(host: &HostConfig) -> Result<()> {
         ("invalid user namespace mode", &host.userns_mode, &["host"]),
         ("invalid UTS mode", &host.uts_mode, &["host"]),
         ("invalid PID mode", &host.pid_mode, &["host", "container:"]),
-        ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private", "shareable", "container:"]),
+        ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private"]),
     ];
     for (what, field, known) in known {
         let is = |text: &str| {
@@ -202,40 +184,26 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
     let range = format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available");
+    let tight = memory > 0 && soft > memory;
+    let swap_alone = memory == 0 && swap > 0;
+    let doubled = nanos > 0 && (period > 0 || quota > 0);
+    let little_swap = memory > 0 && swap > 0 && swap < memory;
+    let odd_swappiness = !(-1..=100).contains(&number(host.memory_swappiness));
+    let odd_period = period != 0 && !(1000..=1_000_000).contains(&period);
+    let odd_score = !(-1000..=1000).contains(&number(host.oom_score_adj));
     said::refuse([
         (memory != 0 && memory < LEAST, "Minimum memory limit allowed is 6MB"),
-        (
-            memory > 0 && swap > 0 && swap < memory,
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        ),
-        (
-            memory == 0 && swap > 0,
-            "You should always set the Memory limit when using Memoryswap limit, see usage",
-        ),
-        (
-            memory > 0 && soft > memory,
-            "Minimum memory limit can not be less than memory reservation limit, see usage",
-        ),
         (soft > 0 && soft < LEAST, "Minimum memory reservation allowed is 6MB"),
-        (
-            !(-1..=100).contains(&number(host.memory_swappiness)),
-            "Invalid value for memory swappiness, valid memory swappiness range is 0-100",
-        ),
-        (
-            nanos > 0 && (period > 0 || quota > 0),
-            "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set",
-        ),
+        (tight, "Minimum memory limit can not be less than memory reservation limit, see usage"),
+        (swap_alone, "You should always set the Memory limit when using Memoryswap limit, see usage"),
+        (little_swap, "Minimum memoryswap limit should be larger than memory limit, see usage"),
+        (odd_swappiness, "Invalid value for memory swappiness, valid memory swappiness range is 0-100"),
+        (doubled, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"),
         (quota > 0 && quota < 1000, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
-        (
-            period != 0 && !(1000..=1_000_000).contains(&period),
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        ),
+        (odd_period, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
         (number(host.cpu_shares) < 0, "invalid CPU shares: value must be a positive integer"),
         (number(host.shm_size) < 0, "SHM size can not be less than 0"),
-        (
-            !(-1000..=1000).contains(&number(host.oom_score_adj)),
-            "Invalid value for oom score adj, range is [-1000, 1000]",
-        ),
+        (odd_score, "Invalid value for oom score adj, range is [-1000, 1000]"),
         (!(0..=most).contains(&nanos), &range),
     ])
 }

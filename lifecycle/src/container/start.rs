@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use shim::proto::runc_options::Options;
-use shim::proto::task::{CreateTaskRequest, DeleteRequest, ShutdownRequest, StartRequest};
+use shim::proto::task::{CreateTaskRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
@@ -16,7 +16,6 @@ use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::files::{self, lossy};
-use crate::task::Client;
 use crate::tree::Lower;
 use crate::{logger, said, time, tree};
 
@@ -50,7 +49,6 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
     let result = try_start(container).await;
     if let Err(error) = &result {
         exit::clean_up(container).await;
-        container.publish_volumes(false);
         container.streams.give_up();
         container.update(|record| {
             record.state.status =
@@ -84,18 +82,16 @@ fn exit_code_of(message: &str) -> i64 {
 async fn try_start(container: &Arc<Container>) -> Result<()> {
     let network = container.engine.networks.connect(container).await?;
     block_in_place(|| prepare(container, network))?;
-    container.publish_volumes(true);
-    let (socket, client) = container.engine.shims.start(&container.id, &container.bundle()).await?;
-    container.set_shim(Some(Arc::clone(&client)));
+    let socket = container.engine.shims.start(&container.id, &container.bundle()).await?;
     // From here on a restarted engine finds the shim.
     container.update(|record| record.state.socket = Some(socket))?;
     let request = create_request(container)?;
-    let created = client.call(&request).await.map_err(explain)?;
+    let created = container.call(&request).await.map_err(explain)?;
     if container.log_socket().exists() {
         container.streams.connect(&container.log_socket()).await?;
     }
     let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
-    client.call(&request).await.map_err(explain)?;
+    container.call(&request).await.map_err(explain)?;
     container.update(|record| {
         record.state = State {
             status: Status::Running,
@@ -108,7 +104,7 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
         };
     })?;
     container.publish("start", &[]);
-    exit::watch(container, client);
+    exit::watch(container);
     super::health::watch(container);
     Ok(())
 }
@@ -149,14 +145,6 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
     let user = user::find(&root, name, said::list(&host.group_add))?;
     drop(root);
     let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
-    let ipc = mode(&host.ipc_mode, "ipc")?;
-    let shm = match &ipc {
-        Some((other, _)) => Some(other.run.join("shm")),
-        None if host.ipc_mode.as_deref() == Some("shareable") => {
-            Some(mount_shm(container, record.shm_size())?)
-        }
-        None => None,
-    };
     let files = match mode(&host.network_mode, "net")? {
         Some((other, _)) => other.folder.clone(),
         None => container.folder.clone(),
@@ -165,26 +153,12 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
     Ok(Surroundings {
         user: Some(user),
         network,
-        ipc: ipc.map(|(_, namespace)| namespace),
         pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
-        shm,
         files,
         hostname: record.config.hostname.clone().filter(|_| own_uts),
         cgroup_parent: container.engine.settings.cgroup_parent.clone(),
         init: if host.init == Some(true) { Some(init_program()?) } else { None },
     })
-}
-
-/// A /dev/shm that other containers may join.
-fn mount_shm(container: &Container, size: i64) -> Result<PathBuf> {
-    use nix::mount::{MsFlags, mount};
-    let path = container.run.join("shm");
-    files::make_dir(&path, 0o1777)?;
-    let options = format!("mode=1777,size={size}");
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
-    mount(Some("shm"), &path, Some("tmpfs"), flags, Some(options.as_str()))
-        .map_err(Error::at("mount", &path))?;
-    Ok(path)
 }
 
 /// A static program that reaps, as the first process of a container.
@@ -260,10 +234,4 @@ fn escaped(path: &Path) -> String {
     bytes
         .map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
-}
-
-/// Ends a task and its shim, as far as they are there.
-pub(super) async fn end_task(client: &Client, id: &str) {
-    let _gone = client.call(&DeleteRequest { id: id.to_owned(), exec_id: String::new() }).await;
-    let _gone = client.call(&ShutdownRequest { id: id.to_owned(), now: false }).await;
 }

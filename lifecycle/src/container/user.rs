@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use crate::error::{Error, Result, error};
 use crate::tree::Root;
 
-/// The numbers of a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The numbers of a user, as the runtime wants them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The user.
     pub uid: u32,
     /// The group.
     pub gid: u32,
     /// All groups.
+    #[serde(rename = "additionalGids")]
     pub groups: Vec<u32>,
 }
 

@@ -8,7 +8,7 @@ use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::store::{BUILT_IN, MTU};
+use super::store::{BUILT_IN, MTU, addresses};
 use super::{Network, Networks, files as names, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
@@ -30,9 +30,10 @@ impl Networks {
             names::write(container)?;
             return Ok(None);
         }
+        let _one_at_a_time = self.busy.lock().await;
         let path = self.namespace_of(container);
         block_in_place(|| namespace::make(&path))?;
-        let published = self.choose_ports(&record)?;
+        let published = ports::choose(&record, ports::taken(container))?;
         container.update(|record| record.ports.clone_from(&published))?;
         // The network of the mode is the first: it has the ports, and the way out.
         let first = self.get(record.network_mode())?.name;
@@ -51,15 +52,14 @@ impl Networks {
         self.namespaces.join(&container.id[..16])
     }
 
-    fn choose_ports(&self, record: &Record) -> Result<ports::Published> {
-        let mut taken = self.ports.lock();
-        let others = taken.keys().cloned().collect();
-        let published = ports::choose(record, &others)?;
-        taken.extend(ports::held(&published, &record.id));
-        Ok(published)
+    /// Whether a container has anything of what [`Networks::connect`] makes.
+    pub fn has(&self, container: &Container) -> bool {
+        let record = container.record();
+        let addressed = record.networks.values().any(|endpoint| endpoint.ip_address.is_some());
+        addressed || !record.ports.is_empty() || self.namespace_of(container).exists()
     }
 
-    /// Makes the container's interface in a network.
+    /// Makes the container's interface in a network; the caller keeps others from it.
     async fn join(
         &self,
         container: &Arc<Container>,
@@ -73,7 +73,7 @@ impl Networks {
         let ipam = endpoint.ipam_config.clone().unwrap_or_default();
         let wanted: Vec<&str> =
             [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().filter_map(said::text).collect();
-        let addresses = self.lease(&network, &container.id, &wanted)?;
+        let addresses = addresses(&network, container, &wanted)?;
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
         for (pool, address) in network.pools.iter().zip(&addresses) {
@@ -100,7 +100,6 @@ impl Networks {
     }
 
     async fn netavark(&self, verb: &'static str, container: &Container, options: Value) -> Result<()> {
-        let _one_at_a_time = self.busy.lock().await;
         files::make_dir(&self.state, 0o700)?;
         netavark::run(verb, &self.namespace_of(container), &self.state, &options).await
     }
@@ -114,7 +113,6 @@ impl Networks {
             }
         }
         namespace::remove(&self.namespace_of(container));
-        self.release(&container.id, None);
         container.change(|record| {
             record.ports.clear();
             record.networks.values_mut().for_each(forget);
@@ -128,10 +126,10 @@ impl Networks {
         let Ok(Some(options)) = files::read_json::<Value>(&path) else { return false };
         // After a restart of the machine the namespace is gone, and the rules with it.
         if self.namespace_of(container).exists() {
+            let _one_at_a_time = self.busy.lock().await;
             container.report(self.netavark("teardown", container, options).await);
         }
         let _gone = std::fs::remove_file(path);
-        self.release(&container.id, Some(&network.id));
         true
     }
 
@@ -162,11 +160,11 @@ impl Networks {
         if !record.state.status.is_up() {
             return Ok(());
         }
-        let number = free_number(container);
-        let joined = self.join(container, &network.name, number, Vec::new()).await;
+        let one_at_a_time = self.busy.lock().await;
+        let joined = self.join(container, &network.name, free_number(&record), Vec::new()).await;
+        drop(one_at_a_time);
         if joined.is_err() {
             self.leave(container, &network).await;
-            self.release(&container.id, Some(&network.id));
             container.update(|record| drop(record.networks.remove(&network.name)))?;
         }
         joined?;
@@ -208,18 +206,6 @@ impl Networks {
         let networks: Vec<String> = container.record().networks.keys().cloned().collect();
         netavark::rename(&self.state, &networks, &container.id, (old, new))
     }
-
-    /// Takes up what a container that was running has in use, after the engine was away.
-    pub fn reclaim(&self, record: &Record) {
-        let mut leases = self.leases.lock();
-        for endpoint in record.networks.values() {
-            let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
-            let id = endpoint.network_id.clone().unwrap_or_default();
-            let addresses = addresses.filter_map(|text| text.parse().ok());
-            leases.extend(addresses.map(|address| ((id.clone(), address), record.id.clone())));
-        }
-        self.ports.lock().extend(ports::held(&record.ports, &record.id));
-    }
 }
 
 /// Tells of something that happened to a network, or to a container in it.
@@ -255,21 +241,17 @@ fn plan_path(container: &Container, network: &str) -> PathBuf {
 }
 
 /// The first number that no interface of a running container has.
-fn free_number(container: &Container) -> usize {
-    let plans = files::entries(&container.folder);
-    let plans = plans.iter().filter(|path| files::name_of(path).starts_with("network-"));
-    let plans: Vec<Value> = plans.filter_map(|path| files::read_json(path).ok().flatten()).collect();
-    let networks =
-        || plans.iter().filter_map(|plan| plan["networks"].as_object()).flat_map(|all| all.values());
-    let taken = |number: &usize| networks().any(|own| own["interface_name"] == format!("eth{number}"));
-    (0..).find(|number| !taken(number)).unwrap_or_default()
+fn free_number(record: &Record) -> usize {
+    let interfaces = std::fs::read_to_string(format!("/proc/{}/net/dev", record.state.pid));
+    let interfaces = interfaces.unwrap_or_default();
+    (0..).find(|number| !interfaces.contains(&format!("eth{number}:"))).unwrap_or_default()
 }
 
 /// What a client may say of a container in a network: the rest is known when it is there.
 ///
 /// # Errors
 /// With a setting that is not offered, or an address that could be another container's at the next start.
-pub fn wanted(network: &str, endpoint: EndpointSettings) -> Result<EndpointSettings> {
+pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointSettings> {
     let ipam = endpoint.ipam_config.clone().unwrap_or_default();
     // Names that are not Docker's own mean something to others.
     let mut options = endpoint.driver_opts.iter().flat_map(|options| options.keys());
@@ -277,22 +259,15 @@ pub fn wanted(network: &str, endpoint: EndpointSettings) -> Result<EndpointSetti
         bail!(invalid, "driver option {option} is not offered in networks");
     }
     let addressed = said::text(&ipam.ipv4_address).or(said::text(&ipam.ipv6_address)).is_some();
+    let fleeting = addressed && BUILT_IN.contains(&network);
     said::refuse([
         (!said::list(&ipam.link_local_ips).is_empty(), "--link-local-ip is not offered in networks"),
         (said::number(endpoint.gw_priority).is_some(), "a gateway's priority is not offered in networks"),
-        (
-            addressed && BUILT_IN.contains(&network),
-            "user specified IP address is supported on user defined networks only",
-        ),
+        (fleeting, "user specified IP address is supported on user defined networks only"),
     ])?;
-    Ok(EndpointSettings {
-        ipam_config: endpoint.ipam_config,
-        aliases: endpoint.aliases,
-        links: endpoint.links,
-        driver_opts: endpoint.driver_opts,
-        mac_address: endpoint.mac_address,
-        ..EndpointSettings::default()
-    })
+    let mac_address = endpoint.mac_address.take();
+    forget(&mut endpoint);
+    Ok(EndpointSettings { mac_address, ..endpoint })
 }
 
 /// The names by which others in a network find a container.
@@ -314,40 +289,34 @@ fn describe(
     number: usize,
     ports: &[Value],
 ) -> Value {
-    let mut options = json!({});
-    if let Some(mtu) = network.options.get(MTU) {
-        options["mtu"] = json!(mtu);
-    }
     // The name itself netavark adds.
     let names = || endpoint.dns_names.iter().flatten();
     let full = names().map(|name| format!("{name}.{}", network.name));
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
-    let own = json!({
-        "static_ips": addresses, "static_mac": endpoint.mac_address, "interface_name": format!("eth{number}"), "aliases": aliases,
-    });
     let subnets: Vec<_> =
         network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
-    let info = json!({
-        "name": network.name,
-        "id": network.id,
-        "driver": "bridge",
-        "network_interface": network.interface,
-        "created": network.created,
-        "subnets": subnets,
-        "ipv6_enabled": network.has_ipv6(),
-        "internal": network.internal,
-        "dns_enabled": network.name != "bridge" && !network.internal,
-        "options": options,
-        "ipam_options": {"driver": "host-local"},
-    });
-    let mut all = json!({
+    json!({
         "container_id": record.id,
         "container_name": record.name,
         "port_mappings": ports,
-        "networks": {},
-        "network_info": {},
-    });
-    all["networks"][&network.name] = own;
-    all["network_info"][&network.name] = info;
-    all
+        "networks": {(network.name.clone()): {
+            "static_ips": addresses,
+            "static_mac": endpoint.mac_address,
+            "interface_name": format!("eth{number}"),
+            "aliases": aliases,
+        }},
+        "network_info": {(network.name.clone()): {
+            "name": network.name,
+            "id": network.id,
+            "driver": "bridge",
+            "network_interface": network.interface,
+            "created": network.created,
+            "subnets": subnets,
+            "ipv6_enabled": network.has_ipv6(),
+            "internal": network.internal,
+            "dns_enabled": network.name != "bridge" && !network.internal,
+            "options": network.options.get(MTU).map_or(json!({}), |mtu| json!({"mtu": mtu})),
+            "ipam_options": {"driver": "host-local"},
+        }},
+    })
 }

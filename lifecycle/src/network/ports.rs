@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use bollard_stubs::models::PortBinding;
 use serde_json::{Value, json};
 
-use crate::container::Record;
+use crate::container::{Container, Record};
 use crate::error::{Error, Result, error};
 
 /// Ports of a container, such as `80/tcp`, and where each is on the host.
@@ -17,8 +17,7 @@ pub(super) type Published = BTreeMap<String, Vec<(String, u16)>>;
 ///
 /// # Errors
 /// When a port is in use or malformed.
-pub(super) fn choose(record: &Record, taken: &BTreeSet<(String, u16)>) -> Result<Published> {
-    let mut taken = taken.clone();
+pub(super) fn choose(record: &Record, mut taken: BTreeSet<(String, u16)>) -> Result<Published> {
     let mut wanted: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
     for (port, bindings) in record.host.port_bindings.iter().flatten() {
         let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
@@ -56,12 +55,11 @@ fn split(port: &str) -> Result<(u16, &str)> {
 }
 
 fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16)>) -> Result<u16> {
-    let free = |number: u16| {
-        !taken.contains(&(kind.to_owned(), number)) && bindable(address, number, kind).is_some()
-    };
+    let free =
+        |number: u16| !taken.contains(&(kind.to_owned(), number)) && bind(address, number, kind).is_ok();
     if matches!(text, "" | "0") {
         // What the kernel gives may still be a container's, as nobody listens for those.
-        let mut offered = (0..64).filter_map(|_| bindable(address, 0, kind));
+        let mut offered = (0..64).filter_map(|_| bind(address, 0, kind).ok());
         return offered
             .find(|number| free(*number))
             .ok_or_else(|| Error::internal("no free port on the host"));
@@ -80,11 +78,7 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
     })
 }
 
-/// The port, when it could be listened on.
-fn bindable(address: Ipv4Addr, number: u16, kind: &str) -> Option<u16> {
-    bind(address, number, kind).ok()
-}
-
+/// The port, when it can be listened on.
 fn bind(address: Ipv4Addr, number: u16, kind: &str) -> io::Result<u16> {
     let bound = match kind {
         "udp" => UdpSocket::bind((address, number)).and_then(|socket| socket.local_addr()),
@@ -93,12 +87,16 @@ fn bind(address: Ipv4Addr, number: u16, kind: &str) -> io::Result<u16> {
     bound.map(|address| address.port())
 }
 
-/// The host's ports that a container has.
-pub(super) fn held(published: &Published, container: &str) -> Vec<((String, u16), String)> {
-    let kind = |port: &String| port.split('/').nth(1).unwrap_or("tcp").to_owned();
-    let all =
-        published.iter().flat_map(|(port, bindings)| bindings.iter().map(move |(_, host)| (port, *host)));
-    all.map(|(port, host)| ((kind(port), host), container.to_owned())).collect()
+/// The host's ports that other containers have: protocol and number.
+pub(super) fn taken(own: &Container) -> BTreeSet<(String, u16)> {
+    let mut taken = BTreeSet::new();
+    for container in own.engine.all_containers().iter().filter(|other| other.id != own.id) {
+        for (port, bindings) in &container.record().ports {
+            let kind = port.split('/').nth(1).unwrap_or("tcp");
+            taken.extend(bindings.iter().map(|(_, host)| (kind.to_owned(), *host)));
+        }
+    }
+    taken
 }
 
 /// As netavark wants them.

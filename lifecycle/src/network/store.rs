@@ -1,6 +1,6 @@
 //! Which networks there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Pool};
+use crate::container::Container;
+use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
 use crate::{files, said, time, volume};
 
@@ -49,7 +51,7 @@ pub(super) const MTU: &str = "com.docker.network.driver.mtu";
 /// The networks that always exist.
 pub const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
 
-/// All networks, and who has which address.
+/// All networks.
 #[derive(Debug)]
 pub struct Networks {
     folder: PathBuf,
@@ -58,11 +60,7 @@ pub struct Networks {
     /// What netavark keeps.
     pub(super) state: PathBuf,
     all: Mutex<BTreeMap<String, Network>>,
-    /// Addresses that are in use: network id, address, container.
-    pub(super) leases: Mutex<BTreeMap<(String, IpAddr), String>>,
-    /// Ports of the host that are in use: protocol and number, container.
-    pub(super) ports: Mutex<BTreeMap<(String, u16), String>>,
-    /// One netavark at a time.
+    /// One container at a time gets addresses and ports, and one netavark makes them.
     pub(super) busy: tokio::sync::Mutex<()>,
 }
 
@@ -79,8 +77,6 @@ impl Networks {
             namespaces: exec.join("n"),
             state: exec.join("netavark"),
             all: Mutex::default(),
-            leases: Mutex::default(),
-            ports: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
         };
         for path in files::entries(&networks.folder) {
@@ -169,48 +165,47 @@ impl Networks {
     ///
     /// # Errors
     /// When containers are in it, or it is one that always exists.
-    pub fn remove(&self, name: &str) -> Result<Network> {
+    pub fn remove(&self, engine: &Engine, name: &str) -> Result<Network> {
         let network = self.get(name)?;
         if BUILT_IN.contains(&network.name.as_str()) {
             bail!(forbidden, "{} is a pre-defined network and cannot be removed", network.name);
         }
-        let leases = self.leases.lock();
-        if leases.keys().any(|(id, _)| *id == network.id) {
+        if !taken(engine, &network, "").is_empty() {
             bail!(forbidden, "error while removing network: network {} has active endpoints", network.name);
         }
-        drop(leases);
         std::fs::remove_file(self.path(&network)).map_err(Error::at("remove network", &network.name))?;
         self.all.lock().remove(&network.name);
         Ok(network)
     }
+}
 
-    /// Takes an address of each pool: the wanted one, or any that is free.
-    ///
-    /// # Errors
-    /// When a wanted one is in use or elsewhere, or there are no more.
-    pub(super) fn lease(&self, network: &Network, container: &str, wanted: &[&str]) -> Result<Vec<IpAddr>> {
-        if let Some(address) = wanted.iter().find(|text| text.contains(':')).filter(|_| !network.has_ipv6()) {
-            bail!(invalid, "network {} has no addresses such as {address}", network.name);
-        }
-        let mut leases = self.leases.lock();
-        let taken = leases.keys().filter(|(id, _)| *id == network.id).map(|(_, ip)| *ip).collect();
-        let of = |pool: &Pool| {
-            let same = |text: &&&str| text.contains(':') == pool.gateway.is_ipv6();
-            pool.choose(&taken, wanted.iter().find(same).copied())
-        };
-        let all: Vec<IpAddr> = network.pools.iter().map(of).collect::<Result<_>>()?;
-        leases.extend(all.iter().map(|address| ((network.id.clone(), *address), container.to_owned())));
-        Ok(all)
-    }
-
-    /// Gives back what a container has in use: in one network, or in all.
-    pub(super) fn release(&self, container: &str, network: Option<&str>) {
-        let mut leases = self.leases.lock();
-        leases.retain(|(id, _), user| user != container || network.is_some_and(|network| network != id));
-        if network.is_none() {
-            self.ports.lock().retain(|_, user| user != container);
+/// The addresses of a network that containers have, but for one of them.
+fn taken(engine: &Engine, network: &Network, but: &str) -> BTreeSet<IpAddr> {
+    let mut taken = BTreeSet::new();
+    for container in engine.all_containers().iter().filter(|other| other.id != but) {
+        if let Some(endpoint) = container.record().networks.get(&network.name) {
+            let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
+            taken.extend(addresses.filter_map(|text| text.parse::<IpAddr>().ok()));
         }
     }
+    taken
+}
+
+/// An address of each pool of a network for a container: the wanted one, or any that is free. The caller keeps others
+/// from choosing until it is written down.
+///
+/// # Errors
+/// When a wanted one is in use or elsewhere, or there are no more.
+pub(super) fn addresses(network: &Network, container: &Container, wanted: &[&str]) -> Result<Vec<IpAddr>> {
+    if let Some(address) = wanted.iter().find(|text| text.contains(':')).filter(|_| !network.has_ipv6()) {
+        bail!(invalid, "network {} has no addresses such as {address}", network.name);
+    }
+    let taken = taken(container.engine, network, &container.id);
+    let of = |pool: &Pool| {
+        let same = |text: &&&str| text.contains(':') == pool.gateway.is_ipv6();
+        pool.choose(&taken, wanted.iter().find(same).copied())
+    };
+    network.pools.iter().map(of).collect()
 }
 
 /// Refuses what a network cannot be.
@@ -224,20 +219,16 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
         );
     }
     let ipam = request.ipam.clone().unwrap_or_default();
-    let swarm = [request.ingress, request.config_only].contains(&Some(true));
+    let scoped = said::text(&request.scope).is_some_and(|scope| scope != "local");
+    let swarm = scoped || [request.ingress, request.config_only].contains(&Some(true));
     let copied = request.config_from.as_ref().is_some_and(|from| said::text(&from.network).is_some());
     let driven = said::text(&ipam.driver).is_some_and(|driver| driver != "default");
     said::refuse([
         (request.enable_ipv4 == Some(false), "a network without IPv4 is not offered"),
-        (
-            swarm || said::text(&request.scope).is_some_and(|scope| scope != "local"),
-            "a network of a swarm is not offered",
-        ),
+        (swarm, "a network of a swarm is not offered"),
         (copied, "a network with the configuration of another one is not offered"),
-        (
-            driven || ipam.options.is_some_and(|options| !options.is_empty()),
-            "another IPAM driver than the default one, or an option of it, is not offered",
-        ),
+        (driven, "another IPAM driver than the default one is not offered"),
+        (ipam.options.is_some_and(|options| !options.is_empty()), "IPAM options are not offered"),
     ])
 }
 

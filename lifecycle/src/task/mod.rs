@@ -7,6 +7,6 @@ mod events;
 mod shim;
 
 pub use call::Call;
-pub use client::{CallError, Client};
+pub use client::{CallError, call};
 pub use events::listen;
 pub use shim::{NAMESPACE, Shims};

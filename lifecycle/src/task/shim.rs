@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -10,7 +9,6 @@ use shim::proto::bootstrap::{BootstrapParams, BootstrapResult};
 use shim::proto::task::DeleteResponse;
 use tokio::process::Command;
 
-use super::Client;
 use crate::error::{Error, Result, bail, error};
 use crate::program;
 
@@ -57,11 +55,11 @@ impl Shims {
         }
     }
 
-    /// Starts a shim for a bundle; returns its socket and a connection.
+    /// Starts a shim for a bundle; returns its socket.
     ///
     /// # Errors
     /// With what the shim says.
-    pub async fn start(&self, id: &str, bundle: &Path) -> Result<(PathBuf, Arc<Client>)> {
+    pub async fn start(&self, id: &str, bundle: &Path) -> Result<PathBuf> {
         let params = BootstrapParams {
             instance_id: id.into(),
             namespace: NAMESPACE.into(),
@@ -76,9 +74,7 @@ impl Shims {
         }
         let result = BootstrapResult::decode(&output.stdout[..])
             .map_err(|error| error!(internal, "the answer of the shim's start: {error}"))?;
-        let socket = PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address));
-        let client = Client::connect(&socket).await.map_err(Error::at("connect to", &socket))?;
-        Ok((socket, client))
+        Ok(PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address)))
     }
 
     /// Removes what a container of a dead shim has left; returns the exit status that it is said to have.

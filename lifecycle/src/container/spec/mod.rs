@@ -32,12 +32,8 @@ pub struct Surroundings {
     pub user: Option<User>,
     /// The network namespace: of the host when empty.
     pub network: Option<PathBuf>,
-    /// The IPC namespace of another container.
-    pub ipc: Option<PathBuf>,
     /// The PID namespace of another container.
     pub pid: Option<PathBuf>,
-    /// The /dev/shm of another container, or one that others may join.
-    pub shm: Option<PathBuf>,
     /// The folder of hostname, hosts and resolv.conf.
     pub files: PathBuf,
     /// The host name, unless it is the host's.
@@ -65,37 +61,37 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
         Some(HostConfigCgroupnsModeEnum::PRIVATE) => true,
         _ => is_unified() && !privileged,
     };
-    let mut spec = json!({
+    let (devices, rules) = devices::all(host)?;
+    let mut resources = resources::all(host)?;
+    resources["devices"] = json!(rules);
+    Ok(without_null(json!({
         "ociVersion": "1.0.2",
         "process": process(record, around)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs.unwrap_or(false)},
+        "hostname": around.hostname,
+        "domainname": said::text(&record.config.domainname).filter(|_| around.hostname.is_some()),
         "mounts": mount::all(record, around, own_cgroup)?,
         "annotations": host.annotations.clone().unwrap_or_default(),
         "linux": {
             "namespaces": namespaces(record, around, own_cgroup),
             "cgroupsPath": cgroups_path(record, around)?,
-            "resources": resources::all(host)?,
+            "resources": resources,
+            "devices": devices,
             "sysctl": sysctls(record)?,
+            "seccomp": security::seccomp(host)?,
             "maskedPaths": security::masked(host),
             "readonlyPaths": security::read_only(host),
         },
-    });
-    if let Some(hostname) = &around.hostname {
-        spec["hostname"] = json!(hostname);
-        if let Some(domain) = said::text(&record.config.domainname) {
-            spec["domainname"] = json!(domain);
-        }
+    })))
+}
+
+/// A configuration without the fields that are not set.
+fn without_null(mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+        fields.values_mut().for_each(|field| *field = without_null(field.take()));
     }
-    if let Some(linux) = spec["linux"].as_object_mut() {
-        linux.retain(|_, value| !value.is_null());
-    }
-    let (devices, rules) = devices::all(host)?;
-    spec["linux"]["devices"] = json!(devices);
-    spec["linux"]["resources"]["devices"] = json!(rules);
-    if let Some(seccomp) = security::seccomp(host)? {
-        spec["linux"]["seccomp"] = seccomp;
-    }
-    Ok(spec)
+    value
 }
 
 fn process(record: &Record, around: &Surroundings) -> Result<Value> {
@@ -109,28 +105,26 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     if !cwd.starts_with('/') {
         bail!(invalid, "the working directory '{cwd}' is invalid, it needs to be an absolute path");
     }
-    let mut process = json!({
+    let size = said::list(&host.console_size);
+    let size = match size {
+        [height, width] if terminal && (*height, *width) != (0, 0) => {
+            json!({"height": height, "width": width})
+        }
+        _ => Value::Null,
+    };
+    Ok(json!({
         "terminal": terminal,
+        "consoleSize": size,
+        "user": around.user,
         "args": args,
         "env": variables(record, around, terminal),
         "cwd": cwd,
         "capabilities": security::capabilities(host)?,
         "noNewPrivileges": security::no_new_privileges(host)?,
+        "apparmorProfile": security::apparmor(host),
         "rlimits": resources::rlimits(host)?,
         "oomScoreAdj": host.oom_score_adj.unwrap_or(0),
-    });
-    if let Some(user) = &around.user {
-        process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
-    }
-    if let Some(profile) = security::apparmor(host) {
-        process["apparmorProfile"] = json!(profile);
-    }
-    if let Some([height, width]) = host.console_size.as_deref().filter(|_| terminal)
-        && (*height, *width) != (0, 0)
-    {
-        process["consoleSize"] = json!({"height": height, "width": width});
-    }
-    Ok(process)
+    }))
 }
 
 /// The environment: defaults, then what image and user say.
@@ -160,7 +154,7 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
         add("pid", around.pid.as_deref());
     }
     if host.ipc_mode.as_deref() != Some("host") {
-        add("ipc", around.ipc.as_deref());
+        add("ipc", None);
     }
     if own_cgroup {
         add("cgroup", None);

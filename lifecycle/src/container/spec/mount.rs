@@ -1,7 +1,5 @@
 //! Mounts: those every container has, the engine's files, and the user's.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::Surroundings;
@@ -28,7 +26,7 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
     }
     all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-    all.extend(shm(record, around).filter(|_| !taken("/dev/shm")));
+    all.extend(shm(record).filter(|_| !taken("/dev/shm")));
     for name in ["resolv.conf", "hostname", "hosts"] {
         let (path, source) = (format!("/etc/{name}"), around.files.join(name));
         if !taken(&path) && source.exists() {
@@ -50,20 +48,16 @@ fn mount(to: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({"destination": to, "type": kind, "source": source, "options": options})
 }
 
-fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
-    let host = PathBuf::from("/dev/shm");
-    let source = match record.host.ipc_mode.as_deref() {
-        Some("none") => return None,
-        Some("host") => Some(&host),
-        _ => around.shm.as_ref(),
-    };
-    Some(match source {
-        Some(source) => mount("/dev/shm", "bind", &source.to_string_lossy(), &["bind", "rw", "rprivate"]),
-        None => {
+fn shm(record: &Record) -> Option<Value> {
+    match record.host.ipc_mode.as_deref() {
+        Some("none") => None,
+        Some("host") => Some(mount("/dev/shm", "bind", "/dev/shm", &["bind", "rw", "rprivate"])),
+        _ => {
             let size = format!("size={}", record.shm_size());
-            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+            let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
+            Some(mount("/dev/shm", "tmpfs", "shm", &options))
         }
-    })
+    }
 }
 
 fn user_mount(point: &MountPoint) -> Result<Value> {
