@@ -3,12 +3,15 @@
 //! Everything that arrives is hostile until its digest is the one that was asked for. Registries on this machine's
 //! loopback may speak without TLS, all others may not.
 
-mod auth;
 mod client;
 mod pull;
 mod push;
 
-pub use auth::Credentials;
+use base64::prelude::*;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
 pub use client::Registry;
 pub use pull::pull;
 pub use push::push;
@@ -23,3 +26,59 @@ const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
+
+/// What a client sends in `X-Registry-Auth`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Credentials {
+    /// The name.
+    #[serde(alias = "Username")]
+    pub username: String,
+    /// The password.
+    #[serde(alias = "Password")]
+    pub password: String,
+    /// A token that stands for both.
+    #[serde(alias = "IdentityToken", rename = "identitytoken")]
+    pub identity_token: String,
+    /// The registry they are for.
+    #[serde(alias = "ServerAddress", rename = "serveraddress")]
+    pub server: String,
+}
+
+impl Credentials {
+    /// Understands the header `X-Registry-Auth`.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn from_header(header: Option<&str>) -> Result<Self> {
+        header.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    /// Understands a header: JSON in base64 of either alphabet, with or without padding.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn read<T: DeserializeOwned + Default>(header: &str) -> Result<T> {
+        let bad = || Error::invalid("invalid X-Registry-Auth or X-Registry-Config header");
+        let text = header.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        serde_json::from_slice(&bytes).map_err(|_| bad())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_understood() {
+        let header = crate::files::base64(br#"{"username":"me","password":"secret"}"#);
+        let credentials = Credentials::from_header(Some(header.trim_end_matches('='))).unwrap();
+        assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
+        assert_eq!(Credentials::from_header(Some("e30=")).unwrap().username, "");
+        assert!(Credentials::from_header(Some("!")).is_err());
+    }
+}

@@ -6,8 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer};
-use super::request::Call;
+use super::{Answer, Call, answer};
 use crate::build::{self, Build, Options};
 use crate::container::{part, spec};
 use crate::engine::Engine;

@@ -6,10 +6,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer};
-use super::hijack::{self, Way};
-use super::inspect;
-use super::request::Call;
+use super::hijack::Way;
+use super::{Answer, Call, answer, hijack, inspect};
 use crate::container::record::Status;
 use crate::container::{self, Container, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 use shim::proto::task::ResizePtyRequest;
 
-use super::answer::{self, Answer};
-use super::hijack::{self, Way};
-use super::request::Call;
+use super::hijack::Way;
+use super::{Answer, Call, answer, hijack};
 use crate::container::{Container, Exec, ExecConfig};
 use crate::error::{Result, error};
 

@@ -11,8 +11,7 @@ use nix::sys::stat::FileStat;
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer};
-use super::request::Call;
+use super::{Answer, Call, answer};
 use crate::container::record::MountPoint;
 use crate::container::{Container, user};
 use crate::error::{Error, Result, bail, error};

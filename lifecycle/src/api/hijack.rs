@@ -12,9 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::sync::Notify;
 
-use super::Version;
-use super::answer::{self, Answer, Pusher};
-use super::request::Call;
+use super::answer::Pusher;
+use super::{Answer, Call, Version, answer};
 use crate::container::{Input, Output, Sides};
 use crate::error::{Error, Result, error};
 use crate::logger::frame;

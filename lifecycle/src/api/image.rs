@@ -1,4 +1,4 @@
-//! `/images/…`
+//! `/images/…`, and `/auth`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,13 +7,12 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer};
-use super::inspect;
-use super::request::Call;
+use super::{Answer, Call, answer, inspect};
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail};
+use crate::error::{Error, Kind, Result, bail};
 use crate::glob;
 use crate::image::{Image, Reference, archive, reference};
+use crate::registry::{self, Credentials, Registry};
 
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
@@ -213,4 +212,46 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         }
     }
     answer::json(&json!({"ImagesDeleted": done, "SpaceReclaimed": freed}))
+}
+
+/// `POST /images/create?fromImage=`
+pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
+    let name = call.text("fromImage").ok_or_else(|| Error::invalid("fromImage is missing"))?;
+    let mut reference = Reference::parse_exact(name)?;
+    match call.text("tag") {
+        Some(digest) if digest.contains(':') => reference.digest = Some(digest.to_owned()),
+        Some(tag) => reference.tag = Some(tag.to_owned()),
+        None => {}
+    }
+    if reference.tag.is_none() && reference.digest.is_none() {
+        bail!(not_implemented, "pulling all tags of a repository is not offered: name one");
+    }
+    let reference = Reference::parse(&reference.to_string())?;
+    call.check_platform()?;
+    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    Ok(answer::progress(
+        |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
+    ))
+}
+
+/// `POST /images/NAME/push`
+pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
+    let reference = call.tagged(name)?;
+    let Ok(image) = engine.images.find(&reference.to_string()) else {
+        bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());
+    };
+    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    Ok(answer::progress(|pusher| async move {
+        let remote = Registry::new(&reference.domain, credentials).await?;
+        registry::push(engine, &remote, &image, &reference, &pusher).await
+    }))
+}
+
+/// `POST /auth`
+pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
+    let credentials: Credentials = call.json().await?;
+    let server = credentials.server.clone();
+    let remote = Registry::new(super::build::domain(&server), credentials).await?;
+    remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
+    answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

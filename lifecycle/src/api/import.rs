@@ -4,8 +4,7 @@ use bollard_stubs::models::ContainerConfig;
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use super::answer::{self, Answer};
-use super::request::Call;
+use super::{Answer, Call, answer};
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;

@@ -10,7 +10,6 @@ mod image;
 mod import;
 mod inspect;
 mod network;
-mod registry;
 pub mod request;
 pub mod server;
 mod stats;
@@ -76,7 +75,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["images", "create"]) if call.text("fromSrc").is_some() => {
             import::import(engine, call).await
         }
-        ("POST", ["images", "create"]) => registry::pull(engine, &call),
+        ("POST", ["images", "create"]) => image::pull(engine, &call),
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
         ("GET", ["images", "search"]) => {
             bail!(unavailable, "search is a service of Docker Hub, which this engine does not use")
@@ -85,7 +84,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("GET", ["images", name @ .., "json"]) => image::inspect(engine, &name.join("/")),
         ("GET", ["images", name @ .., "history"]) => image::history(engine, &name.join("/")),
         ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
-        ("POST", ["images", name @ .., "push"]) => registry::push(engine, &call, &name.join("/")),
+        ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")),
         ("POST", ["images", name @ .., "tag"]) => image::tag(engine, &call, &name.join("/")),
         ("DELETE", ["images", name @ ..]) => image::remove(engine, &call, &name.join("/")),
         ("GET", ["networks"]) => network::list(engine, &call),
@@ -152,7 +151,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["info"]) => system::info(engine),
         ("GET", ["events"]) => system::events(engine, &call),
         ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
-        ("POST", ["auth"]) => registry::log_in(call).await,
+        ("POST", ["auth"]) => image::log_in(call).await,
         ("POST", ["build"]) => build::build(engine, call).await,
         ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
         ("POST", ["commit"]) => import::commit(engine, call).await,

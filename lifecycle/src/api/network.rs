@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer};
-use super::inspect;
-use super::request::Call;
+use super::{Answer, Call, answer, inspect};
 use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::Result;

@@ -16,9 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{self, Answer};
-use super::request::Call;
-use super::{NEWEST, route};
+use super::{Answer, Call, NEWEST, answer, route};
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail};

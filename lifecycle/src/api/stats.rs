@@ -11,8 +11,7 @@ use shim::proto::well_known::Any;
 use shim::proto::{cgroups_v1, cgroups_v2};
 use tokio::process::Command;
 
-use super::answer::{self, Answer};
-use super::request::Call;
+use super::{Answer, Call, answer};
 use crate::container::{Container, part, settings, spec};
 use crate::error::{Error, Result, bail};
 use crate::{program, time};
@@ -61,9 +60,7 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     }
     let container = Arc::clone(container);
     Ok(answer::stream("application/json", |pusher| async move {
-        let mut before = json!({
-            "read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
-        });
+        let mut before = json!({"read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
         if !streaming && !one_shot {
             before = sample(&container).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -85,75 +82,71 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
 }
 
 async fn sample(container: &Container) -> Value {
-    let mut value = json!({
-        "id": container.id, "name": container.record().slash_name(), "read": time::now(),
-        "num_procs": 0, "storage_stats": {}, "pids_stats": {}, "memory_stats": {},
-        "blkio_stats": {}, "networks": {},
-        "cpu_stats": {"cpu_usage": {"total_usage": 0}, "throttling_data": {}},
-    });
     let answer = container.ask(&StatsRequest { id: container.id.clone() }).await;
-    let Some(any) = answer.ok().and_then(|answer| answer.stats) else { return value };
-    if any.type_url.contains("v1.Metrics") {
-        if let Ok(metrics) = cgroups_v1::Metrics::decode(&any.value[..]) {
-            from_v1(&mut value, &metrics);
-        }
-    } else if let Ok(metrics) = cgroups_v2::Metrics::decode(&any.value[..]) {
-        from_v2(&mut value, &metrics);
-    }
+    let mut value = match answer.ok().and_then(|answer| answer.stats) {
+        Some(any) if any.type_url.contains("v1.Metrics") => from_v1(&any.value),
+        Some(any) => from_v2(&any.value),
+        // It does not run.
+        None => json!({"cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}),
+    };
+    (value["id"], value["name"]) = (json!(container.id), json!(container.record().slash_name()));
+    (value["read"], value["networks"]) = (json!(time::now()), networks(container));
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     value["cpu_stats"]["online_cpus"] = json!(cpus);
     value["cpu_stats"]["system_cpu_usage"] = json!(system_cpu());
-    if value["memory_stats"]["limit"].as_u64().is_none_or(|limit| limit == 0 || limit > memory_total()) {
+    if value["memory_stats"]["limit"].as_u64().is_some_and(|limit| limit == 0 || limit > memory_total()) {
         value["memory_stats"]["limit"] = json!(memory_total());
     }
-    value["networks"] = networks(container);
     value
 }
 
-fn from_v1(value: &mut Value, metrics: &cgroups_v1::Metrics) {
-    if let Some(cpu) = &metrics.cpu {
-        let usage = cpu.usage.clone().unwrap_or_default();
-        let throttling = cpu.throttling.clone().unwrap_or_default();
-        value["cpu_stats"] = json!({
+/// The numbers of the first version of control groups; what is not known is zero.
+fn from_v1(metrics: &[u8]) -> Value {
+    let cgroups_v1::Metrics { cpu, memory, pids, blkio, .. } =
+        cgroups_v1::Metrics::decode(metrics).unwrap_or_default();
+    let (cpu, memory) = (cpu.unwrap_or_default(), memory.unwrap_or_default());
+    let (pids, blkio) = (pids.unwrap_or_default(), blkio.unwrap_or_default());
+    let (used, throttling) = (cpu.usage.unwrap_or_default(), cpu.throttling.unwrap_or_default());
+    let usage = memory.usage.unwrap_or_default();
+    let blocks = |entries: &[cgroups_v1::BlkIOEntry]| {
+        let one = |entry: &cgroups_v1::BlkIOEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
+        entries.iter().map(one).collect::<Vec<_>>()
+    };
+    json!({
+        "cpu_stats": {
             "cpu_usage": {
-                "total_usage": usage.total, "percpu_usage": usage.per_cpu,
-                "usage_in_kernelmode": usage.kernel, "usage_in_usermode": usage.user,
+                "total_usage": used.total, "percpu_usage": used.per_cpu,
+                "usage_in_kernelmode": used.kernel, "usage_in_usermode": used.user,
             },
             "throttling_data": {
                 "periods": throttling.periods, "throttled_periods": throttling.throttled_periods,
                 "throttled_time": throttling.throttled_time,
             },
-        });
-    }
-    if let Some(memory) = &metrics.memory {
-        let usage = memory.usage.clone().unwrap_or_default();
-        value["memory_stats"] = json!({
+        },
+        "memory_stats": {
             "usage": usage.usage, "max_usage": usage.max, "limit": usage.limit, "failcnt": usage.failcnt,
             "stats": {
                 "cache": memory.cache, "rss": memory.rss, "mapped_file": memory.mapped_file,
                 "inactive_file": memory.inactive_file, "active_file": memory.active_file,
                 "total_inactive_file": memory.total_inactive_file, "total_cache": memory.total_cache,
             },
-        });
-    }
-    if let Some(pids) = &metrics.pids {
-        value["pids_stats"] = json!({"current": pids.current, "limit": pids.limit});
-    }
-    if let Some(blkio) = &metrics.blkio {
-        let list = |entries: &[cgroups_v1::BlkIOEntry]| {
-            let one = |entry: &cgroups_v1::BlkIOEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
-            entries.iter().map(one).collect::<Vec<_>>()
-        };
-        value["blkio_stats"] = json!({
-            "io_service_bytes_recursive": list(&blkio.io_service_bytes_recursive),
-            "io_serviced_recursive": list(&blkio.io_serviced_recursive),
-        });
-    }
+        },
+        "pids_stats": {"current": pids.current, "limit": pids.limit},
+        "blkio_stats": {
+            "io_service_bytes_recursive": blocks(&blkio.io_service_bytes_recursive),
+            "io_serviced_recursive": blocks(&blkio.io_serviced_recursive),
+        },
+    })
 }
 
-fn from_v2(value: &mut Value, metrics: &cgroups_v2::Metrics) {
-    if let Some(cpu) = &metrics.cpu {
-        value["cpu_stats"] = json!({
+/// The numbers of the second version of control groups; what is not known is zero.
+fn from_v2(metrics: &[u8]) -> Value {
+    let cgroups_v2::Metrics { cpu, memory, pids, .. } =
+        cgroups_v2::Metrics::decode(metrics).unwrap_or_default();
+    let (cpu, memory) = (cpu.unwrap_or_default(), memory.unwrap_or_default());
+    let pids = pids.unwrap_or_default();
+    json!({
+        "cpu_stats": {
             "cpu_usage": {
                 "total_usage": cpu.usage_usec * 1000,
                 "usage_in_kernelmode": cpu.system_usec * 1000,
@@ -163,20 +156,16 @@ fn from_v2(value: &mut Value, metrics: &cgroups_v2::Metrics) {
                 "periods": cpu.nr_periods, "throttled_periods": cpu.nr_throttled,
                 "throttled_time": cpu.throttled_usec * 1000,
             },
-        });
-    }
-    if let Some(memory) = &metrics.memory {
-        value["memory_stats"] = json!({
+        },
+        "memory_stats": {
             "usage": memory.usage, "limit": memory.usage_limit,
             "stats": {
                 "anon": memory.anon, "file": memory.file, "inactive_file": memory.inactive_file,
                 "active_file": memory.active_file, "slab": memory.slab, "pgfault": memory.pgfault,
             },
-        });
-    }
-    if let Some(pids) = &metrics.pids {
-        value["pids_stats"] = json!({"current": pids.current, "limit": pids.limit});
-    }
+        },
+        "pids_stats": {"current": pids.current, "limit": pids.limit},
+    })
 }
 
 /// The time that all processors have worked, in nanoseconds.

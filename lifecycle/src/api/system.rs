@@ -7,9 +7,8 @@ use hyper::header::HeaderValue;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::answer::{self, Answer};
-use super::request::{Call, Filters};
-use super::{NEWEST, OLDEST, inspect, stats, volume};
+use super::request::Filters;
+use super::{Answer, Call, NEWEST, OLDEST, answer, inspect, stats, volume};
 use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::Result;

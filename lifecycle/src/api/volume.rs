@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use bollard_stubs::models::VolumeCreateRequest;
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer};
-use super::request::Call;
-use super::{Version, inspect};
+use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
 use crate::volume::Volume;

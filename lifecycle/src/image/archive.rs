@@ -12,8 +12,8 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use tar::{Builder, Header};
 
+use super::config::{Descriptor, Index, Manifest};
 use super::content::decompressed;
-use super::manifest::{Descriptor, Index, Manifest};
 use super::reference::is_digest;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, bail, error};
@@ -30,6 +30,9 @@ struct Entry {
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
+
+/// A path in an archive, and the digest that the blob there should have.
+type Blob = (String, Option<String>);
 
 /// An image and its names.
 pub type Loaded = (Arc<Image>, Vec<Reference>);
@@ -72,8 +75,8 @@ impl Load<'_> {
     }
 
     fn entry(&self, entry: &Entry) -> Result<Loaded> {
-        let names =
-            entry.repo_tags.iter().flatten().map(|name| Reference::parse(name)).collect::<Result<_>>()?;
+        let names = entry.repo_tags.iter().flatten();
+        let names = names.map(|name| Reference::parse(name)).collect::<Result<_>>()?;
         let layers = entry.layers.iter().map(|path| (path.clone(), None)).collect();
         self.add(&entry.config, layers, names)
     }
@@ -94,12 +97,7 @@ impl Load<'_> {
     }
 
     /// Adds an image of a configuration, layers with the digests they should have, and names.
-    fn add(
-        &self,
-        config: &str,
-        layers: Vec<(String, Option<String>)>,
-        names: Vec<Reference>,
-    ) -> Result<Loaded> {
+    fn add(&self, config: &str, layers: Vec<Blob>, names: Vec<Reference>) -> Result<Loaded> {
         let store = self.store;
         let mut text = Vec::new();
         self.open(config)?.take(MAX_TEXT).read_to_end(&mut text)?;

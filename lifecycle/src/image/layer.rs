@@ -29,8 +29,6 @@ pub struct Layer {
     pub diff_id: String,
     /// The digest of the stream as it arrived.
     pub blob: String,
-    /// Bytes of that stream.
-    pub blob_size: u64,
     /// Bytes of the files in it.
     pub size: u64,
 }
@@ -191,7 +189,6 @@ impl Layers {
         let aside = folder.path().join("layer");
         files::make_dir(&aside.join("fs"), 0o755)?;
         let file = self.content.open_blob(blob)?;
-        let blob_size = file.metadata().map_or(0, |meta| meta.len());
         let wrong = |error: Error| error.context(format!("layer {blob}"));
         let mut plain = HashReader::<Sha256, _>::new(decompressed(file).map_err(wrong)?);
         let apply = Apply { whiteouts: Whiteouts::Overlay, ..Apply::default() };
@@ -206,7 +203,7 @@ impl Layers {
         if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
             bail!(invalid, "layer {blob} unpacks to {diff_id}, expected {expected}");
         }
-        let layer = Layer { diff_id, blob: blob.to_owned(), blob_size, size };
+        let layer = Layer { diff_id, blob: blob.to_owned(), size };
         files::write_json(&aside.join("layer.json"), &layer)?;
         *self.fresh.lock() = true;
         settle(&aside, &self.place(&layer.diff_id)?)?;

@@ -5,7 +5,7 @@
 //! | [`mod@reference`] | names |
 //! | [`content`] | blobs by digest |
 //! | [`layer`] | blobs, unpacked for overlayfs |
-//! | [`config`], [`manifest`] | what an image says of itself |
+//! | [`config`] | what an image says of itself |
 //! | [`store`] | which images there are, what they are called, what may be removed |
 //! | [`archive`] | `save` and `load` |
 
@@ -13,7 +13,6 @@ pub mod archive;
 pub mod config;
 pub mod content;
 pub mod layer;
-pub mod manifest;
 pub mod reference;
 pub mod store;
 

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::{Credentials, MANIFESTS};
@@ -64,10 +63,7 @@ pub(super) fn failed(error: reqwest::Error) -> Error {
     let url = error.url().cloned();
     let server = url.as_ref().map(|url| url.authority().to_owned()).unwrap_or_default();
     if AUTHORITIES.is_empty() && url.is_some_and(|url| url.scheme() == "https") {
-        return error!(
-            internal,
-            "{server}: no certificates of authorities are on this host (apt-get install ca-certificates)"
-        );
+        return error!(internal, "{server}: this host has no certificates (apt-get install ca-certificates)");
     }
     // The innermost cause is the one that says something.
     let mut cause = error.source();
@@ -93,45 +89,27 @@ fn is_loopback(url: &Url) -> bool {
 pub struct Registry {
     client: Client,
     uploads: Client,
-    authority: String,
+    base: Url,
     credentials: Credentials,
     /// The `Authorization` that was accepted last.
     authorization: Mutex<Option<String>>,
-    /// Where it is, once it is known whether it speaks TLS.
-    base: OnceCell<Url>,
 }
 
 impl Registry {
     /// A registry by its name in references.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
-    pub fn new(domain: &str, credentials: Credentials) -> Result<Self> {
+    /// When TLS cannot be set up, or the name is none.
+    pub async fn new(domain: &str, credentials: Credentials) -> Result<Self> {
+        let (client, uploads) = (client(ANSWER_LIMIT)?, client(UPLOAD_LIMIT)?);
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
-        Ok(Self {
-            client: client(ANSWER_LIMIT)?,
-            uploads: client(UPLOAD_LIMIT)?,
-            authority: authority.to_owned(),
-            credentials,
-            authorization: Mutex::default(),
-            base: OnceCell::new(),
-        })
-    }
-
-    /// Where it is: one on this machine may speak without TLS, and is asked whether it does.
-    async fn base(&self) -> Result<&Url> {
-        let find = async || {
-            let url = |scheme| format!("{scheme}://{}/v2/", self.authority).parse::<Url>();
-            let (plain, tls) = (url("http"), url("https"));
-            let tls = tls.map_err(|error| error!(invalid, "registry {}: {error}", self.authority))?;
-            match plain {
-                Ok(plain) if is_loopback(&plain) && self.client.get(tls.clone()).send().await.is_err() => {
-                    Ok(plain)
-                }
-                _ => Ok(tls),
-            }
-        };
-        self.base.get_or_try_init(find).await
+        let url = |scheme| format!("{scheme}://{authority}/v2/").parse::<Url>();
+        let mut base = url("https").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
+        // One on this machine may speak without TLS, and is asked whether it does.
+        if is_loopback(&base) && client.get(base.clone()).send().await.is_err() {
+            base = url("http").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
+        }
+        Ok(Self { client, uploads, base, credentials, authorization: Mutex::default() })
     }
 
     /// Makes a request, and again with what the registry asks for when it asks for something; `adorn` gives each attempt
@@ -145,7 +123,7 @@ impl Registry {
         path: &str,
         adorn: impl Fn(RequestBuilder) -> io::Result<RequestBuilder>,
     ) -> Result<Response> {
-        let base = self.base().await?;
+        let base = &self.base;
         let url = base.join(path).map_err(|error| error!(internal, "{path}: {error}"))?;
         if !is_safe(&url) {
             bail!(internal, "registry {}: it does not use TLS", url.authority());
@@ -154,9 +132,8 @@ impl Registry {
             let client = if method == Method::PUT { &self.uploads } else { &self.client };
             let mut request = adorn(client.request(method.clone(), url.clone()))?;
             // Elsewhere, our authorization is nobody's business.
-            if let Some(value) =
-                self.authorization.lock().as_deref().filter(|_| url.origin() == base.origin())
-            {
+            let authorization = self.authorization.lock().clone();
+            if let Some(value) = authorization.filter(|_| url.origin() == base.origin()) {
                 request = request.header(AUTHORIZATION, value);
             }
             request.send().await.map_err(failed)
@@ -171,8 +148,8 @@ impl Registry {
         if status.is_success() {
             return Ok(answer);
         }
-        let value: Value =
-            serde_json::from_slice(&read(answer).await.unwrap_or_default()).unwrap_or_default();
+        let said = read(answer).await.unwrap_or_default();
+        let value: Value = serde_json::from_slice(&said).unwrap_or_default();
         let first = &value["errors"][0];
         let text = match (first["code"].as_str(), first["message"].as_str()) {
             (Some(code), Some(message)) => format!("{}: {message}", code.to_lowercase().replace('_', " ")),
@@ -225,9 +202,8 @@ impl Registry {
         query.extend(["service", "scope"].iter().filter_map(|key| Some((*key, field(key)?))));
         let Credentials { username, password, identity_token, .. } = &self.credentials;
         let request = if !identity_token.is_empty() {
-            let more =
-                [("grant_type", "refresh_token".to_owned()), ("refresh_token", identity_token.clone())];
-            query.extend(more);
+            query.push(("grant_type", "refresh_token".into()));
+            query.push(("refresh_token", identity_token.clone()));
             self.client.post(url).form(&query)
         } else if username.is_empty() {
             self.client.get(url).query(&query)
@@ -251,9 +227,8 @@ impl Registry {
     /// When there is none, or it is not what its digest says.
     pub(super) async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
         let path = format!("/v2/{}/manifests/{wanted}", reference.path);
-        let asking =
-            self.request(Method::GET, &path, |request| Ok(request.header(ACCEPT, MANIFESTS.join(", "))));
-        let answer = asking.await.map_err(|error| match error.kind {
+        let accept = |request: RequestBuilder| Ok(request.header(ACCEPT, MANIFESTS.join(", ")));
+        let answer = self.request(Method::GET, &path, accept).await.map_err(|error| match error.kind {
             Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
             _ => error,
         })?;
@@ -322,7 +297,7 @@ mod tests {
             Credentials { username: "me".into(), password: "pw".into(), ..Credentials::default() };
         let mut headers = HeaderMap::new();
         headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
-        Registry::new("localhost", credentials)?.authorize(&headers).await
+        Registry::new("localhost", credentials).await?.authorize(&headers).await
     }
 
     #[tokio::test]

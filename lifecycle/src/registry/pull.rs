@@ -4,20 +4,19 @@ use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::header::{LINK, RANGE};
+use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
-use super::client::{failed, read};
+use super::client::failed;
 use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Kind, Result, bail, error};
-use crate::image::config::architecture;
-use crate::image::manifest::{Descriptor, Named};
+use crate::image::config::{Descriptor, Named, architecture};
 use crate::image::reference::{DEFAULT_DOMAIN, short};
 use crate::image::{ConfigFile, Reference};
 
@@ -25,16 +24,7 @@ use crate::image::{ConfigFile, Reference};
 const PARALLEL: usize = 3;
 const ATTEMPTS: usize = 5;
 
-/// How much of a list of tags is read, whatever a registry says comes next.
-const PAGES: usize = 1000;
-
-#[derive(Debug, Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
-}
-
-/// Pulls an image and gives it its name, or all of a repository without a tag; progress goes to `pusher`. What is Docker
-/// Hub's may come from a mirror.
+/// Pulls an image and gives it its name; progress goes to `pusher`. What is Docker Hub's may come from a mirror.
 ///
 /// # Errors
 /// When the registry does not have it, or what it sends is not what it says.
@@ -46,14 +36,14 @@ pub async fn pull(
 ) -> Result<()> {
     let mirrors = engine.settings.mirrors.iter().filter(|_| reference.domain == DEFAULT_DOMAIN);
     for mirror in mirrors {
-        let registry = Registry::new(mirror, Credentials::default())?;
+        let registry = Registry::new(mirror, Credentials::default()).await?;
         // It needs not have everything, nor be there at all.
-        if (Pull { engine, registry, reference, pusher }).all().await.is_ok() {
+        if (Pull { engine, registry, reference, pusher }).run().await.is_ok() {
             return Ok(());
         }
     }
-    let registry = Registry::new(&reference.domain, credentials)?;
-    Pull { engine, registry, reference, pusher }.all().await
+    let registry = Registry::new(&reference.domain, credentials).await?;
+    Pull { engine, registry, reference, pusher }.run().await
 }
 
 /// What is pulled from where.
@@ -65,29 +55,8 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    async fn all(&self) -> Result<()> {
-        if self.reference.tag.is_some() || self.reference.digest.is_some() {
-            return self.one(self.reference).await;
-        }
-        let mut next = Some(format!("/v2/{}/tags/list", self.reference.path));
-        for _ in 0..PAGES {
-            let Some(path) = next.take() else { break };
-            let answer = self.registry.get(&path).await?;
-            let link = answer.headers().get(LINK).and_then(|link| link.to_str().ok());
-            // `</v2/…?n=…&last=…>; rel="next"`
-            next = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
-            let list: TagList = parse("the list of tags", &read(answer).await?)?;
-            for tag in list.tags.into_iter().flatten() {
-                let one = Reference { tag: Some(tag), ..self.reference.clone() };
-                // What the registry calls a tag is one.
-                self.one(&Reference::parse(&one.to_string())?).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn one(&self, reference: &Reference) -> Result<()> {
-        let images = &self.engine.images;
+    async fn run(&self) -> Result<()> {
+        let (images, reference) = (&self.engine.images, self.reference);
         let (tag, digest) = (reference.tag.as_deref(), reference.digest.as_deref());
         let wanted = digest.or(tag).unwrap_or("latest");
         let status = format!("Pulling from {}", reference.path);
@@ -118,11 +87,11 @@ impl Pull<'_> {
         }
         let is_new = !missing.is_empty();
         stream::iter(missing).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-        self.finish(reference, &config, top, is_new).await
+        self.finish(&config, top, is_new).await
     }
 
-    async fn finish(&self, reference: &Reference, config: &[u8], top: String, is_new: bool) -> Result<()> {
-        let images = &self.engine.images;
+    async fn finish(&self, config: &[u8], top: String, is_new: bool) -> Result<()> {
+        let (images, reference) = (&self.engine.images, self.reference);
         let before = images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
         let id = images.add(config, None)?.id.clone();
         if reference.tag.is_some() && reference.digest.is_none() {

@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
-use super::overlay::{OPAQUE, WHITEOUT};
+use super::overlay::WHITEOUT;
 use super::{Root, by_descriptor, clean, is_kind, stat_at};
 use crate::error::{Error, Result, error};
 
@@ -91,12 +91,10 @@ impl Apply {
             return Ok(0);
         };
         let folder = root.make_dirs(path.parent().unwrap_or(Path::new("")), None)?;
-        if self.whiteouts != Whiteouts::Plain && name.as_os_str().as_bytes().starts_with(WHITEOUT.as_bytes())
+        if self.whiteouts != Whiteouts::Plain
+            && let Some(hidden) = name.as_os_str().as_bytes().strip_prefix(WHITEOUT.as_bytes())
         {
-            match self.whiteouts {
-                Whiteouts::Overlay => whiteout(&folder, name)?,
-                _ => done.remove(&folder, path)?,
-            }
+            self.hide(&folder, path, hidden, done)?;
             return Ok(0);
         }
         done.paths.extend((self.whiteouts == Whiteouts::Remove).then(|| path.to_owned()));
@@ -104,6 +102,39 @@ impl Apply {
         let size = self.put(root, &folder, name, entry)?;
         done.times.extend(directory.then(|| (path.to_owned(), modified(entry))));
         Ok(size)
+    }
+
+    /// Does what a whiteout says, whose name is `.wh.` and then `hidden`.
+    fn hide(&self, folder: &OwnedFd, path: &Path, hidden: &[u8], done: &Done) -> io::Result<()> {
+        let overlay = self.whiteouts == Whiteouts::Overlay;
+        let names = match hidden {
+            // All that lower layers have in this directory.
+            b".wh..opq" if overlay => {
+                return xattr::set_deref(by_descriptor(folder), crate::rootless::opaque(), b"y");
+            }
+            b".wh..opq" => {
+                let entries = std::fs::read_dir(by_descriptor(folder))?;
+                entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?
+            }
+            b"" | b"." | b".." => Vec::new(),
+            // Other names with the prefix twice are notes of AUFS.
+            _ if hidden.starts_with(WHITEOUT.as_bytes()) => Vec::new(),
+            _ => vec![OsStr::from_bytes(hidden).to_owned()],
+        };
+        for name in names.iter().map(Path::new) {
+            if overlay {
+                match mknodat(folder.as_fd(), name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
+                    // Hidden below and made again in one layer: what is here counts.
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            } else if !done.paths.contains(&path.with_file_name(name))
+                && let Some(stat) = look(folder, name)?
+            {
+                remove(folder, name, &stat)?;
+            }
+        }
+        Ok(())
     }
 
     fn put<R: Read>(
@@ -199,26 +230,6 @@ struct Done {
     paths: BTreeSet<PathBuf>,
 }
 
-impl Done {
-    /// Does what a whiteout says.
-    fn remove(&self, folder: &OwnedFd, path: &Path) -> io::Result<()> {
-        let hidden = match hidden_name(path.file_name().unwrap_or_default()) {
-            Some(Hidden::Name(name)) => vec![name.to_owned()],
-            Some(Hidden::All) => std::fs::read_dir(by_descriptor(folder))?
-                .map(|entry| entry.map(|entry| entry.file_name()))
-                .collect::<io::Result<_>>()?,
-            None => Vec::new(),
-        };
-        for name in hidden.iter().filter(|name| !self.paths.contains(&path.with_file_name(name))) {
-            let name = Path::new(name);
-            if let Some(stat) = look(folder, name)? {
-                remove(folder, name, &stat)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What a name in a directory is.
 fn look(folder: &OwnedFd, name: &Path) -> io::Result<Option<FileStat>> {
     match stat_at(folder, name) {
@@ -260,39 +271,6 @@ fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> 
         }
     }
     Ok(())
-}
-
-/// What a whiteout is about.
-enum Hidden<'a> {
-    /// One name of lower layers.
-    Name(&'a OsStr),
-    /// All that lower layers have in this directory.
-    All,
-}
-
-fn hidden_name(name: &OsStr) -> Option<Hidden<'_>> {
-    let bytes = name.as_bytes();
-    let hidden = bytes.strip_prefix(WHITEOUT.as_bytes())?;
-    match hidden {
-        _ if bytes == OPAQUE.as_bytes() => Some(Hidden::All),
-        b"" | b"." | b".." => None,
-        // Other names with the prefix twice are notes of AUFS.
-        _ if hidden.starts_with(WHITEOUT.as_bytes()) => None,
-        _ => Some(Hidden::Name(OsStr::from_bytes(hidden))),
-    }
-}
-
-fn whiteout(folder: &OwnedFd, name: &Path) -> io::Result<()> {
-    let hidden = match hidden_name(name.as_os_str()) {
-        Some(Hidden::Name(hidden)) => Path::new(hidden),
-        Some(Hidden::All) => return xattr::set_deref(by_descriptor(folder), crate::rootless::opaque(), b"y"),
-        None => return Ok(()),
-    };
-    match mknodat(folder.as_fd(), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
-        // Hidden below and made again in one layer: what is here counts.
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 #[cfg(test)]
