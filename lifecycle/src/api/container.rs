@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regex::Regex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
@@ -176,6 +177,8 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         serde_json::from_value::<Status>(json!(status))
             .map_err(|_| error!(invalid, "invalid filter 'status={status}'"))?;
     }
+    // Regular expressions, which may begin with the slash that names are written with.
+    let pattern = |text| Regex::new(text).map_err(|_| error!(invalid, "invalid filter 'name={text}'"));
     let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
     let named = |own: &str| names.iter().any(|name| name.is_match(own));
     let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
@@ -184,12 +187,11 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let record = container.record();
         let state = &record.state;
         let up = state.status.is_active();
+        let ended = !up && state.finished != crate::time::NEVER;
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
         (all || limit.is_some() || up)
             && filters.any("status", |status| json!(state.status) == *status)
-            && filters.any("exited", |code| {
-                state.finished != crate::time::NEVER && !up && code.parse() == Ok(state.exit_code)
-            })
+            && filters.any("exited", |code| ended && code.parse() == Ok(state.exit_code))
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
             && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
             && filters.any("health", |wanted| wanted == health)
@@ -210,11 +212,6 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
     answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
-}
-
-/// A name in a filter: a regular expression, which may begin with the slash that names are written with.
-fn pattern(text: &str) -> Result<regex::Regex> {
-    regex::Regex::new(text).map_err(|_| error!(invalid, "invalid filter 'name={text}'"))
 }
 
 fn descends(record: &container::Record, image: &crate::image::Image) -> bool {

@@ -16,7 +16,7 @@ use crate::container::record::MountPoint;
 use crate::container::{Container, user};
 use crate::error::{Error, Result, bail, error};
 use crate::time::{self, Time};
-use crate::tree::{self, Apply, Pack, Root, Source, clean, is_kind};
+use crate::tree::{self, Apply, Change, Pack, Root, Source, clean, is_kind};
 
 /// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
 /// be mounted there, or in its own files.
@@ -42,8 +42,8 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
 
 pub(super) fn changes(container: &Container) -> Result<Answer> {
     let changes = block_in_place(|| tree::changes(&container.overlay()?))?;
-    let rows: Vec<_> =
-        changes.iter().map(|change| json!({"Path": change.path, "Kind": change.kind})).collect();
+    let row = |change: &Change| json!({"Path": change.path, "Kind": change.kind});
+    let rows: Vec<_> = changes.iter().map(row).collect();
     answer::json(&Some(rows).filter(|rows| !rows.is_empty()))
 }
 

@@ -196,8 +196,8 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
 pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "label", "label!", "until"])?;
     let all = filters.boolean("dangling")? == Some(false);
-    let used: BTreeSet<String> =
-        engine.all_containers().iter().map(|container| container.record().image.clone()).collect();
+    let containers = engine.all_containers();
+    let used: BTreeSet<_> = containers.iter().map(|container| container.record().image.clone()).collect();
     let (mut done, mut freed) = (Vec::new(), 0);
     for image in engine.images.all() {
         let wanted = !used.contains(&image.id)

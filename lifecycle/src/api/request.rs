@@ -56,8 +56,8 @@ impl Call {
         let uri = request.uri();
         let parts = uri.path().split('/').filter(|part| !part.is_empty());
         let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(String::from));
-        let mut path: Vec<String> =
-            decoded.collect::<Result<_, _>>().map_err(|_| Error::invalid("malformed path"))?;
+        let path = decoded.collect::<Result<Vec<_>, _>>();
+        let mut path = path.map_err(|_| Error::invalid("malformed path"))?;
         let named = path.first().and_then(|first| first.strip_prefix('v')).and_then(|text| {
             let (major, minor) = text.split_once('.')?;
             Some(Version(major.parse().ok()?, minor.parse().ok()?))
@@ -176,9 +176,8 @@ impl Call {
             return Ok(T::default());
         }
         // Some clients write nothing as `null`.
-        let value: Option<T> =
-            serde_json::from_slice(&bytes).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
-        Ok(value.unwrap_or_default())
+        let value = serde_json::from_slice::<Option<T>>(&bytes);
+        Ok(value.map_err(|error| error!(invalid, "invalid JSON: {error}"))?.unwrap_or_default())
     }
 
     /// The whole body in a file without a name, to be read from its beginning.

@@ -24,6 +24,9 @@ use crate::error::{Error, Result, bail};
 /// How long a client may take to show its certificate.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// Who we say we are.
+const NAME: &str = concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)");
+
 /// Listens on a socket that root and the members of a group may use.
 ///
 /// # Errors
@@ -31,13 +34,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
     let mut patience = 20;
     while UnixStream::connect(socket).await.is_ok() {
-        if patience > 0 {
-            // One that was killed has it until its last thread has ended.
-            patience -= 1;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        if patience == 0 {
+            bail!(conflict, "{} is in use by another engine", socket.display());
         }
-        bail!(conflict, "{} is in use by another engine", socket.display());
+        // One that was killed has it until its last thread has ended.
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let _old = std::fs::remove_file(socket);
     if let Some(folder) = socket.parent() {
@@ -123,9 +125,6 @@ async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer 
     }
     headers.insert("Ostype", HeaderValue::from_static("linux"));
     headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
-    headers.insert(
-        "Server",
-        HeaderValue::from_static(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")),
-    );
+    headers.insert("Server", HeaderValue::from_static(NAME));
     answer
 }

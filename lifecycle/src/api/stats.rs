@@ -35,16 +35,15 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
     let column = titles.iter().position(|title| *title == "PID");
     let column = column.ok_or_else(|| Error::internal("Couldn't find PID field in ps output"))?;
-    let cut = |line: &str| -> Vec<String> {
+    // Blanks in the last column are part of it.
+    let cut = |line: &str| {
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        if words.len() > titles.len() {
-            let last = words.split_off(titles.len() - 1).join(" ");
-            words.push(last);
-        }
+        let last = words.split_off(words.len().min(titles.len() - 1)).join(" ");
+        words.push(last);
         words
     };
     let of_container = |row: &Vec<String>| {
-        row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid))
+        row.get(column).is_some_and(|pid| pid.parse().is_ok_and(|pid| pids.contains(&pid)))
     };
     let rows: Vec<Vec<String>> = lines.map(cut).filter(of_container).collect();
     container.publish("top", &[]);

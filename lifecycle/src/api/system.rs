@@ -20,11 +20,9 @@ use crate::volume::Volume;
 
 pub(super) fn ping() -> Answer {
     let mut answer = answer::text("OK");
-    let headers = answer.headers_mut();
-    headers.insert("Cache-Control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
-    headers.insert("Pragma", HeaderValue::from_static("no-cache"));
-    headers.insert("Builder-Version", HeaderValue::from_static("1"));
-    headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    for (name, value) in [("Cache-Control", "no-cache"), ("Builder-Version", "1"), ("Swarm", "inactive")] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     answer
 }
 
@@ -76,8 +74,8 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
     let (memory, cpu) = (controller("memory"), controller("cpu"));
     let mut security = vec!["name=seccomp,profile=builtin"];
     security.extend(rootless::is().then_some("name=rootless"));
-    let warnings: Vec<_> =
-        (rootless::is() && !rootless::leads_out()).then_some(rootless::NO_WAY_OUT).into_iter().collect();
+    let is_closed = rootless::is() && !rootless::leads_out();
+    let warnings = Vec::from_iter(is_closed.then_some(rootless::NO_WAY_OUT));
     answer::json(&json!({
         "ID": engine.id,
         "Containers": containers.len(),
@@ -139,8 +137,8 @@ pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let (since, until) = (call.time("since")?, call.time("until")?);
     let (past, mut receiver) = engine.events.subscribe();
     Ok(answer::stream("application/json", move |pusher| async move {
-        let wanted =
-            |event: &Event| until.is_none_or(|until| event.time <= until) && event_wanted(&filters, event);
+        let over = |event: &Event| until.is_some_and(|until| event.time > until);
+        let wanted = |event: &Event| !over(event) && event_wanted(&filters, event);
         let past = past.iter().filter(|event| since.is_some_and(|since| event.time >= since));
         for event in past.filter(|event| wanted(event)) {
             if !pusher.json(&event.json()).await {

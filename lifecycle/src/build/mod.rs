@@ -83,12 +83,6 @@ pub struct Build {
     pub exit: Option<i64>,
 }
 
-/// The instructions of one stage, the first of them FROM.
-struct Plan {
-    name: Option<String>,
-    instructions: Vec<Instruction>,
-}
-
 impl Build {
     /// Of a context; progress goes to `progress`.
     pub fn new(engine: &'static Engine, progress: Pusher, options: Options, context: Unpacked) -> Self {
@@ -108,32 +102,30 @@ impl Build {
     ///
     /// # Errors
     /// When an instruction fails, or the client has gone.
-    pub async fn run(&mut self, file: Vec<Instruction>) -> Result<String> {
+    pub async fn run(&mut self, mut file: Vec<Instruction>) -> Result<String> {
         let engine = self.engine;
         let _lease = engine.images.lease();
-        let (global, plans) = self.plan(file)?;
-        let total = global.len() + plans.iter().map(|plan| plan.instructions.len()).sum::<usize>();
-        let mut step = 0;
-        for argument in &global {
-            self.announce(&mut step, total, argument).await?;
-            let words = Words(self.global.clone());
-            let declared = self.declare(argument, &words)?;
-            self.global.extend(declared);
-        }
-        for plan in plans {
-            let mut stage = Stage::default();
-            for instruction in &plan.instructions {
-                self.announce(&mut step, total, instruction).await?;
-                self.instruction(&mut stage, instruction).await?;
+        self.prepare(&mut file)?;
+        let mut stage: Option<Stage> = None;
+        for (index, instruction) in file.iter().enumerate() {
+            self.say(&format!("Step {}/{} : {}\n", index + 1, file.len(), instruction.original)).await?;
+            if instruction.word == "FROM" {
+                self.finish(stage.replace(Stage::default()))?;
             }
-            let image = stage.image.ok_or_else(|| Error::invalid("No image was generated"))?;
-            self.done.push((plan.name, image));
+            match &mut stage {
+                Some(stage) => self.instruction(stage, instruction).await?,
+                // An ARG before the first FROM.
+                None => {
+                    let declared = self.declare(instruction, &Words(self.global.clone()))?;
+                    self.global.extend(declared);
+                }
+            }
         }
+        self.finish(stage)?;
         let known = |name: &str| self.seen.contains(name) || is_predefined(name);
-        let unused: Vec<&str> =
-            self.options.arguments.keys().map(String::as_str).filter(|name| !known(name)).collect();
+        let given = self.options.arguments.keys().map(String::as_str);
+        let unused = given.filter(|name| !known(name)).collect::<Vec<_>>().join(" ");
         if !unused.is_empty() {
-            let unused = unused.join(" ");
             self.say(&format!("[Warning] One or more build-args [{unused}] were not consumed\n")).await?;
         }
         let (_, image) = self.done.last().ok_or_else(|| Error::invalid("No image was generated"))?;
@@ -148,47 +140,39 @@ impl Build {
         Ok(id)
     }
 
-    /// Sorts the instructions: ARGs before the first FROM, and the stages up to the one that is wanted.
-    fn plan(&self, file: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Plan>)> {
-        let (mut global, mut plans): (Vec<Instruction>, Vec<Plan>) = (Vec::new(), Vec::new());
-        for instruction in file {
-            match (instruction.word.as_str(), plans.last_mut()) {
-                ("FROM", _) => {
-                    let name = stage_name(&instruction)?;
-                    plans.push(Plan { name, instructions: vec![instruction] });
-                }
-                (_, Some(plan)) => plan.instructions.push(instruction),
-                ("ARG", None) => global.push(instruction),
-                (_, None) => {
-                    bail!(invalid, "no build stage in current context: FROM must come first");
-                }
-            }
+    /// Takes the image of a stage that is done.
+    fn finish(&mut self, stage: Option<Stage>) -> Result<()> {
+        if let Some(stage) = stage {
+            let image = stage.image.ok_or_else(|| Error::invalid("No image was generated"))?;
+            self.done.push((stage.name, image));
         }
-        if let Some(target) = &self.options.target {
-            let of_name =
-                |plan: &Plan| plan.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(target));
-            let number = target.parse().ok().filter(|number| *number < plans.len());
-            let at = plans
-                .iter()
-                .position(of_name)
-                .or(number)
-                .ok_or_else(|| error!(invalid, "failed to reach build target {target} in Dockerfile"))?;
-            plans.truncate(at + 1);
-        }
-        let last = plans.last_mut().ok_or_else(|| Error::invalid("no build stage in current context"))?;
-        if !self.options.labels.is_empty() {
-            let quote = |text: &str| format!("'{}'", text.replace('\'', "'\"'\"'"));
-            let pairs =
-                self.options.labels.iter().map(|(name, value)| format!("{}={}", quote(name), quote(value)));
-            let line = format!("LABEL {}", pairs.collect::<Vec<_>>().join(" "));
-            last.instructions.push(Instruction::parse(0, &line)?);
-        }
-        Ok((global, plans))
+        Ok(())
     }
 
-    async fn announce(&self, step: &mut usize, total: usize, instruction: &Instruction) -> Result<()> {
-        *step += 1;
-        self.say(&format!("Step {step}/{total} : {}\n", instruction.original)).await
+    /// Checks where stages begin, leaves out what comes after the one that is wanted, and adds the labels that are asked
+    /// for besides.
+    fn prepare(&self, file: &mut Vec<Instruction>) -> Result<()> {
+        if file.iter().find(|one| one.word != "ARG").is_none_or(|one| one.word != "FROM") {
+            bail!(invalid, "no build stage in current context: FROM must come first");
+        }
+        let froms = file.iter().enumerate().filter(|(_, one)| one.word == "FROM");
+        let stages = froms.map(|(at, from)| Ok((at, stage_name(from)?))).collect::<Result<Vec<_>>>()?;
+        if let Some(target) = &self.options.target {
+            let meant =
+                |name: &Option<String>| name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(target));
+            let number = target.parse().ok().filter(|number| *number < stages.len());
+            let number = stages.iter().position(|(_, name)| meant(name)).or(number);
+            let number = number
+                .ok_or_else(|| error!(invalid, "failed to reach build target {target} in Dockerfile"))?;
+            file.truncate(stages.get(number + 1).map_or(file.len(), |(at, _)| *at));
+        }
+        if !self.options.labels.is_empty() {
+            let quote = |text: &String| format!("'{}'", text.replace('\'', "'\"'\"'"));
+            let pair = |(name, value)| format!("{}={}", quote(name), quote(value));
+            let pairs: Vec<_> = self.options.labels.iter().map(pair).collect();
+            file.push(Instruction::parse(0, &format!("LABEL {}", pairs.join(" ")))?);
+        }
+        Ok(())
     }
 
     /// Tells the client.

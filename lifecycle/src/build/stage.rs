@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
 use super::words::Words;
-use super::{Build, settings};
+use super::{Build, settings, stage_name};
 use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
@@ -24,6 +24,8 @@ use crate::tree::{self, Root};
 /// The state of a stage.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
+    /// What it is called.
+    pub(super) name: Option<String>,
     /// The image so far; none at the beginning of `FROM scratch`.
     pub(super) image: Option<Arc<Image>>,
     /// What its containers run.
@@ -168,6 +170,7 @@ impl Build {
 
     async fn from(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&["platform"])?;
+        stage.name = stage_name(instruction)?;
         let words = Words(self.global.clone());
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         if name.is_empty() {

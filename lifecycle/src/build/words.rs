@@ -112,7 +112,7 @@ impl Words {
         Ok(())
     }
 
-    /// `${name}`, with `:-`, `:+`, `:?` and the same without the colon.
+    /// `${name}`, with `:-`, `:+` and the same without the colon.
     fn braces(&self, text: &mut Peekable<Chars<'_>>) -> Result<String> {
         let name = name(text);
         if name.is_empty() {
@@ -122,23 +122,18 @@ impl Words {
         let value = self.0.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
-            Some(c @ ('-' | '+' | '?')) => c,
+            Some(c @ ('-' | '+')) => c,
             Some(c) => return Err(error!(invalid, "unsupported modifier ({c}) in substitution")),
             None => return Err(unclosed("brace")),
         };
         let mut word = Vec::new();
         self.scan(text, Some('}'), &mut word)?;
         let word: String = word.into_iter().map(|(c, _)| c).collect();
-        match (operator, value) {
-            ('-', None) => Ok(word),
-            ('+', value) => Ok(value.map(|_| word).unwrap_or_default()),
-            ('?', None) => Err(error!(
-                invalid,
-                "{name}: {}",
-                if word.is_empty() { "parameter is not allowed to be unset" } else { &word }
-            )),
-            (_, value) => Ok(value.unwrap_or_default()),
-        }
+        Ok(match (operator, value) {
+            ('-', None) | ('+', Some(_)) => word,
+            ('-', Some(value)) => value,
+            _ => String::new(),
+        })
     }
 }
 

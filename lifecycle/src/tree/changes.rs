@@ -31,10 +31,7 @@ pub struct Change {
 /// When a directory cannot be read.
 pub fn changes(files: &Lower) -> Result<Vec<Change>> {
     let Some((upper, _)) = &files.upper else { return Ok(Vec::new()) };
-    let lower = match files.copied {
-        true => files.lower.iter().map(|path| Root::open(path)).collect::<Result<_>>()?,
-        false => vec![mount(&Lower { upper: None, ..files.clone() })?],
-    };
+    let lower = mount(&Lower { upper: None, ..files.clone() })?;
     let mut walk = Walk { upper: Root::open(upper)?, lower, copied: files.copied, found: Vec::new() };
     walk.folder(&mut PathBuf::new(), true)?;
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -43,8 +40,8 @@ pub fn changes(files: &Lower) -> Result<Vec<Change>> {
 
 struct Walk {
     upper: Root,
-    /// The uppermost first.
-    lower: Vec<Root>,
+    /// What was there before.
+    lower: Root,
     copied: bool,
     found: Vec<Change>,
 }
@@ -55,10 +52,11 @@ impl Walk {
         let folder = self.upper.list(at).map_err(Error::at("open", &at))?;
         let existed = existed && !is_opaque(&folder);
         let mut names = names(&folder).map_err(Error::at("read", &at))?;
-        if self.copied && existed {
-            for lower in self.lower.iter().filter_map(|lower| lower.list(at).ok()) {
-                names.extend(self::names(&lower).map_err(Error::at("read", &at))?);
-            }
+        if self.copied
+            && existed
+            && let Ok(lower) = self.lower.list(at)
+        {
+            names.extend(self::names(&lower).map_err(Error::at("read", &at))?);
         }
         let before = self.found.len();
         for name in names {
@@ -77,7 +75,7 @@ impl Walk {
             Err(nix::errno::Errno::ENOENT) => None,
             Err(errno) => return Err(Error::at("look at", &at)(errno)),
         };
-        let before = if existed { self.lower.iter().find_map(|lower| lookup(lower, at)) } else { None };
+        let before = if existed { lookup(&self.lower, at) } else { None };
         let path = Path::new("/").join(&at);
         let Some(stat) = stat else {
             if before.is_some() {
