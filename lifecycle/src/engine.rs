@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::files;
 use crate::image::{Image, Store};
 use crate::network::Networks;
-use crate::task::{self, Shims};
+use crate::task;
 use crate::volume::Volumes;
 
 /// What the engine was started with.
@@ -54,8 +54,6 @@ pub struct Engine {
     pub networks: Networks,
     /// Events.
     pub events: Events,
-    /// Shims.
-    pub shims: Shims,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
@@ -79,18 +77,12 @@ impl Engine {
                 id
             }
         };
-        let shims = Shims {
-            program: settings.shim.clone(),
-            sockets: exec.join("s"),
-            events: exec.join("events.sock"),
-        };
         let engine: &'static Self = Box::leak(Box::new(Self {
             id,
             images: Store::open(root)?,
             volumes: Volumes::open(root)?,
             networks: Networks::open(root, exec)?,
             events: Events::default(),
-            shims,
             containers: Mutex::default(),
             execs: Mutex::default(),
             settings,

@@ -16,6 +16,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -69,10 +70,7 @@ pub fn run(config: &Path) -> Result<()> {
     let _old = std::fs::remove_file(&config.socket);
     let listener = UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
     listener.set_nonblocking(true)?;
-    let log = match &config.log {
-        Some((path, rotation)) => Some(JsonFile::open(path, *rotation)?),
-        None => None,
-    };
+    let log = config.log.map(|(path, rotation)| JsonFile::open(&path, rotation)).transpose()?;
     nix::unistd::write(&ready, b"1")?;
     drop(ready);
     let mut logger = Logger { listener, signals, outputs, clients: Vec::new(), log };
@@ -150,11 +148,10 @@ impl Logger {
             let flags = if client.waiting.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
             polled.push(PollFd::new(client.socket.as_fd(), flags));
         }
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout =
-            timeout.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| PollTimeout::try_from(left).ok()).unwrap_or(PollTimeout::NONE);
         match poll(&mut polled, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -180,16 +177,13 @@ impl Logger {
                     break;
                 }
                 let bytes = match nix::unistd::read(pipe, &mut buffer) {
-                    Ok(0) => {
+                    Err(Errno::EAGAIN) if !to_the_end => break,
+                    Err(Errno::EINTR) => continue,
+                    Ok(0) | Err(Errno::EAGAIN) => {
                         output.pipe = None;
                         break;
                     }
                     Ok(count) => &buffer[..count],
-                    Err(nix::errno::Errno::EAGAIN) if to_the_end => {
-                        output.pipe = None;
-                        break;
-                    }
-                    Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => break,
                     Err(errno) => return Err(errno.into()),
                 };
                 if let Some(log) = &mut self.log {

@@ -10,7 +10,7 @@ use lifecycle::engine::{Engine, Settings};
 use lifecycle::error::{Error, Result};
 use lifecycle::logger;
 use lifecycle::rootless;
-use lifecycle::task::Shims;
+use lifecycle::task;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -94,7 +94,7 @@ fn daemon(mut options: Options) -> Result<()> {
         exec_root,
         cgroup_parent: options.cgroup_parent.take().unwrap_or_else(|| parent.to_owned()),
         mirrors: options.registry_mirror.iter().map(|url| mirror(url)).collect::<Result<_>>()?,
-        shim: options.shim.take().unwrap_or_else(Shims::find),
+        shim: options.shim.take().unwrap_or_else(task::find),
         own: std::env::current_exe().map_err(Error::step("find this program"))?,
     };
     // What it makes is not to depend on who has started it.

@@ -65,7 +65,9 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     });
     // What would fail at the start for sure fails now, before anything is made.
     super::spec::build(&record, &super::spec::Surroundings::default())?;
-    record.mounts = mounts_of(engine, &record)?;
+    let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
+    let volumes = said::list(&record.config.volumes);
+    record.mounts = mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of)?;
     let container = Container::new(engine, record);
     let made = container
         .write_new()
@@ -146,18 +148,6 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
         engine.networks.get(name)?;
     }
     Ok(())
-}
-
-fn mounts_of(engine: &Engine, record: &Record) -> Result<Vec<MountPoint>> {
-    let mut others = Vec::new();
-    for from in record.host.volumes_from.iter().flatten() {
-        let (name, mode) = from.split_once(':').unwrap_or((from, ""));
-        let other = engine.container(name)?;
-        let mounts = other.record().mounts.clone();
-        others.push((mounts, mode.to_owned()));
-    }
-    let image_volumes = record.config.volumes.clone().unwrap_or_default();
-    mounts::resolve(&record.host, &image_volumes, &others, &engine.volumes)
 }
 
 /// Fills empty volumes with what the image has where they are mounted.

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::files;
 use crate::network::{self, Network};
+use crate::task;
 use crate::time::{self, Time};
 
 /// The pause before a restart: the first, and the longest.
@@ -164,20 +165,16 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
 fn wants_to_run(container: &Container) -> bool {
     let record = container.record();
     let policy = record.host.restart_policy.as_ref().and_then(|policy| policy.name);
-    match policy {
-        Some(RestartPolicyNameEnum::ALWAYS) => true,
-        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => !record.stopped_by_user,
-        _ => false,
-    }
+    policy == Some(RestartPolicyNameEnum::ALWAYS)
+        || policy == Some(RestartPolicyNameEnum::UNLESS_STOPPED) && !record.stopped_by_user
 }
 
 /// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
 async fn lost(container: &Container) -> i64 {
-    let bundle = container.bundle();
-    if !bundle.exists() {
-        return LOST;
+    match container.bundle().exists() {
+        true => task::clean_up(container).await.map_or(LOST, i64::from),
+        false => LOST,
     }
-    container.engine.shims.clean_up(&container.id, &bundle).await.map_or(LOST, i64::from)
 }
 
 /// Asks the shim of a container that was running; `None` when there is none.

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use super::exec::{Exec, ExecConfig};
 use super::record::{Check, Health, Status};
 use super::{Container, settings};
-use crate::time;
+use crate::error::Error;
+use crate::{said, time};
 
 /// How much of a check's output is kept, and how many checks.
 const KEPT: (usize, usize) = (4096, 5);
@@ -30,10 +31,8 @@ pub(super) fn initial(config: &ContainerConfig) -> Option<Health> {
 }
 
 fn nanos(value: Option<i64>, default: Duration) -> Duration {
-    value
-        .and_then(|nanos| u64::try_from(nanos).ok())
-        .filter(|nanos| *nanos > 0)
-        .map_or(default, Duration::from_nanos)
+    let nanos = said::number(value).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.map_or(default, Duration::from_nanos)
 }
 
 /// Checks a running container until it ends.
@@ -70,13 +69,8 @@ pub(super) fn watch(container: &Arc<Container>) {
 async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig) -> Check {
     let start = time::now();
     let limit = nanos(check.timeout, Duration::from_secs(30));
-    let config = ExecConfig {
-        attach_stdout: true,
-        attach_stderr: true,
-        cmd: Some(words.to_vec()),
-        user: None,
-        ..ExecConfig::default()
-    };
+    let cmd = Some(words.to_vec());
+    let config = ExecConfig { attach_stdout: true, attach_stderr: true, cmd, ..ExecConfig::default() };
     let mut output = Vec::new();
     let outcome = timeout(limit, async {
         let exec = Exec::new(container, config)?;
@@ -86,7 +80,7 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
         }
         // The output ends after the status is known.
         let code = exec.state().exit_code;
-        Ok::<_, crate::error::Error>(code.unwrap_or(-1))
+        Ok::<_, Error>(code.unwrap_or(-1))
     });
     let (exit_code, text) = match outcome.await {
         Ok(Ok(code)) => (code, None),

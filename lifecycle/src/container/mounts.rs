@@ -13,16 +13,16 @@ use crate::volume::Volumes;
 /// Propagations that a bind mount may have.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
-/// What a container is to have mounted; `others` are the mounts of the containers in `VolumesFrom`, in order. Volumes
-/// that do not exist are made.
+/// What a container is to have mounted; `mounts_of` knows what another container has. Volumes that do not exist are
+/// made.
 ///
 /// # Errors
 /// When a mount makes no sense, or a volume cannot be made.
 pub fn resolve(
     host: &HostConfig,
     image_volumes: &[String],
-    others: &[(Vec<MountPoint>, String)],
     volumes: &Volumes,
+    mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
 ) -> Result<Vec<MountPoint>> {
     let mut points: Vec<MountPoint> = Vec::new();
     let mut add = |point: MountPoint, replace: bool| {
@@ -34,23 +34,24 @@ pub fn resolve(
         }
         Ok(())
     };
-    for (mounts, mode) in others {
-        let read_only = match mode.as_str() {
+    let others = said::list(&host.volumes_from);
+    for other in others {
+        let (name, mode) = other.split_once(':').unwrap_or((other, ""));
+        let read_only = match mode {
             "" | "rw" | "z" | "Z" => false,
             "ro" => true,
-            other => bail!(invalid, "invalid mode for volumes-from: {other}"),
+            _ => bail!(invalid, "invalid mode for volumes-from: {mode}"),
         };
-        for mount in mounts.iter().filter(|mount| mount.kind != "tmpfs") {
+        for mount in mounts_of(name)?.into_iter().filter(|mount| mount.kind != "tmpfs") {
             let writable = mount.writable && !read_only;
-            add(MountPoint { writable, anonymous: false, no_copy: true, ..mount.clone() }, true)?;
+            add(MountPoint { writable, anonymous: false, no_copy: true, ..mount }, true)?;
         }
     }
-    let inherited = others.iter().map(|(mounts, _)| mounts.len()).sum::<usize>();
     for bind in host.binds.iter().flatten() {
-        add(from_bind(bind, volumes)?, inherited > 0)?;
+        add(from_bind(bind, volumes)?, !others.is_empty())?;
     }
     for mount in host.mounts.iter().flatten() {
-        add(from_mount(mount, volumes)?, inherited > 0)?;
+        add(from_mount(mount, volumes)?, !others.is_empty())?;
     }
     for (destination, options) in host.tmpfs.iter().flatten() {
         let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
@@ -205,7 +206,7 @@ mod tests {
             binds: Some(list.iter().map(|b| (*b).to_owned()).collect()),
             ..Default::default()
         };
-        let points = |host: &HostConfig| resolve(host, &["/data/".into()], &[], &volumes);
+        let points = |host: &HostConfig| resolve(host, &["/data/".into()], &volumes, |_| Ok(Vec::new()));
         let found = points(&binds(&["/etc:/a/b:ro,rslave", "named:/a"])).unwrap();
         let short: Vec<_> =
             found.iter().map(|p| (p.kind.as_str(), p.destination.as_str(), p.writable)).collect();

@@ -17,7 +17,7 @@ use super::{Container, create, exit, settings, user};
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::files::{self, lossy};
 use crate::tree::Lower;
-use crate::{logger, said, time, tree};
+use crate::{logger, said, task, time, tree};
 
 /// Starts a container that a user wants to run.
 ///
@@ -68,7 +68,7 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
 }
 
 /// What a shell would say of such an error; clients look for the same words.
-fn exit_code_of(message: &str) -> i64 {
+pub(super) fn exit_code_of(message: &str) -> i64 {
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if has(&["executable file not found", "no such file or directory", "No such file or directory"]) {
         127
@@ -82,7 +82,7 @@ fn exit_code_of(message: &str) -> i64 {
 async fn try_start(container: &Arc<Container>) -> Result<()> {
     let network = container.engine.networks.connect(container).await?;
     block_in_place(|| prepare(container, network))?;
-    let socket = container.engine.shims.start(&container.id, &container.bundle()).await?;
+    let socket = task::start(container).await?;
     // From here on a restarted engine finds the shim.
     container.update(|record| record.state.socket = Some(socket))?;
     let request = create_request(container)?;

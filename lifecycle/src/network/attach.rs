@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::store::{BUILT_IN, MTU, addresses};
-use super::{Network, Networks, files as names, namespace, netavark, ports};
+use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
@@ -89,7 +89,9 @@ impl Networks {
             }
         }
         if network.name != "bridge" {
-            endpoint.dns_names = Some(dns_names(&record, &endpoint));
+            let mut names = dns_names(&record, &endpoint);
+            names.extend(links::aliases(container.engine, &record.id));
+            endpoint.dns_names = Some(names);
         }
         let options = describe(&record, &network, &endpoint, &addresses, number, &ports);
         files::write_json(&plan_path(container, &network.id), &options)?;

@@ -78,31 +78,24 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         }
     }
     servers.extend(own.dns.iter().flatten().cloned());
+    // A resolver on the host's loopback is out of reach.
+    let reached = |line: &str| record.network_mode() == "host" || !line.starts_with("127.");
     let mut text = String::new();
-    for line in host.lines() {
-        let word = line.split_whitespace().next().unwrap_or_default();
-        let keep = match word {
-            // A resolver on the host's loopback is out of reach.
-            "nameserver" => {
-                let loopback =
-                    line.split_whitespace().nth(1).is_some_and(|server| server.starts_with("127."));
-                servers.is_empty() && (!loopback || record.network_mode() == "host")
-            }
-            "search" | "domain" => said::list(&own.dns_search).is_empty(),
-            "options" => said::list(&own.dns_options).is_empty(),
-            _ => false,
+    for (word, own) in [
+        ("nameserver", &servers[..]),
+        ("search", said::list(&own.dns_search)),
+        ("options", said::list(&own.dns_options)),
+    ] {
+        let other_word = if word == "search" { "domain" } else { word };
+        let rest = |line| str::strip_prefix(line, word).or(str::strip_prefix(line, other_word));
+        let hosts = host.lines().filter_map(rest).map(str::trim);
+        let hosts = hosts.filter(|rest| word != "nameserver" || reached(rest));
+        let lines: Vec<String> = match own {
+            [] => hosts.map(str::to_owned).collect(),
+            servers if word == "nameserver" => servers.to_vec(),
+            words => vec![words.join(" ")],
         };
-        if keep {
-            text += &format!("{line}\n");
-        }
-    }
-    for server in servers {
-        text += &format!("nameserver {server}\n");
-    }
-    for (word, list) in [("search", said::list(&own.dns_search)), ("options", said::list(&own.dns_options))] {
-        if !list.is_empty() {
-            text += &format!("{word} {}\n", list.join(" "));
-        }
+        text.extend(lines.iter().map(|line| format!("{word} {line}\n")));
     }
     text
 }

@@ -1,5 +1,5 @@
-//! Links: another container, found by a name of this one's own choice. It is a line in `/etc/hosts`, and no more: the
-//! variables that Docker once set beside it are not, networks of a user's making have names for everybody.
+//! Links: another container, found by a name of this one's own choice. It is a line in `/etc/hosts`, and a name for all
+//! in networks that have names; the variables that Docker once set beside it are not.
 
 use super::files;
 use crate::container::Record;
@@ -46,6 +46,17 @@ pub(super) fn hosts(engine: &Engine, record: &Record) -> String {
         Some(format!("{address}\t{alias} {} {}\n", other.config.hostname.unwrap_or_default(), other.name))
     };
     of(record).filter_map(line).collect()
+}
+
+/// The names that others have for a container.
+pub(super) fn aliases(engine: &Engine, id: &str) -> Vec<String> {
+    let mut aliases = Vec::new();
+    for user in engine.all_containers() {
+        let record = user.record().clone();
+        let is = |other: &str| engine.container(other).is_ok_and(|container| container.id == id);
+        aliases.extend(of(&record).filter(|(other, _)| is(other)).map(|(_, alias)| alias.to_owned()));
+    }
+    aliases
 }
 
 /// Tells those that run and have links where the others are now.

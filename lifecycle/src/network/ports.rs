@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::container::{Container, Record};
 use crate::error::{Error, Result, error};
+use crate::said;
 
 /// Ports of a container, such as `80/tcp`, and where each is on the host.
 pub(super) type Published = BTreeMap<String, Vec<(String, u16)>>;
@@ -32,10 +33,9 @@ pub(super) fn choose(record: &Record, mut taken: BTreeSet<(String, u16)>) -> Res
     for (port, bindings) in wanted {
         let kind = split(&port)?.1;
         for binding in bindings {
-            let ip = binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into());
-            let address: Ipv4Addr = match ip.as_str() {
-                "::" | "[::]" => Ipv4Addr::UNSPECIFIED,
-                other => other
+            let address = match said::text(&binding.host_ip) {
+                None | Some("::" | "[::]") => Ipv4Addr::UNSPECIFIED,
+                Some(ip) => ip
                     .parse()
                     .map_err(|_| error!(invalid, "invalid publish address {ip}: only IPv4 is offered"))?,
             };

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the socket cannot be made.
 pub fn listen(engine: &'static Engine) -> Result<()> {
-    let socket = &engine.shims.events;
+    let socket = &super::shim::events(&engine.settings);
     let _old = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).map_err(Error::at("listen on", socket))?;
     tokio::spawn(async move {

@@ -9,4 +9,4 @@ mod shim;
 pub use call::Call;
 pub use client::{CallError, call};
 pub use events::listen;
-pub use shim::{NAMESPACE, Shims};
+pub use shim::{NAMESPACE, clean_up, find, start};

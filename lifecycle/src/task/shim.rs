@@ -1,6 +1,6 @@
 //! Starting shims, and cleaning up after one that is gone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use shim::proto::bootstrap::{BootstrapParams, BootstrapResult};
 use shim::proto::task::DeleteResponse;
 use tokio::process::Command;
 
+use crate::container::Container;
+use crate::engine::Settings;
 use crate::error::{Error, Result, bail, error};
+use crate::files::lossy;
 use crate::program;
 
 /// The namespace that shims are told: one for all containers of this engine.
@@ -18,75 +21,70 @@ pub const NAMESPACE: &str = "corten";
 /// How long a shim may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How shims are started.
-#[derive(Debug, Clone)]
-pub struct Shims {
-    /// The program.
-    pub program: PathBuf,
-    /// The directory of their sockets.
-    pub sockets: PathBuf,
-    /// Where they send events.
-    pub events: PathBuf,
+/// The shim beside this program, or the one on `PATH`.
+pub fn find() -> PathBuf {
+    let name = "containerd-shim-corten-v2";
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }
 
-impl Shims {
-    /// The shim beside this program, or the one on `PATH`.
-    pub fn find() -> PathBuf {
-        let name = "containerd-shim-corten-v2";
-        let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name));
-        beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
-    }
+/// Where shims send events.
+pub(super) fn events(settings: &Settings) -> PathBuf {
+    settings.exec_root.join("events.sock")
+}
 
-    /// Runs the shim's program for a bundle; what it starts is left alone.
-    async fn run(&self, id: &str, bundle: &Path, action: &str, input: &[u8]) -> Result<Output> {
-        let mut command = Command::new(&self.program);
-        command
-            .args(["-namespace", NAMESPACE, "-publish-binary", ""])
-            .args(["-address", &self.events.to_string_lossy()])
-            .args(["-id", id, "-bundle", &bundle.to_string_lossy(), action])
-            .current_dir(bundle)
-            .env("TTRPC_ADDRESS", &self.events);
-        match tokio::time::timeout(START_LIMIT, program::run(command, input)).await {
-            Ok(output) => output,
-            Err(_) => {
-                let program = self.program.display();
-                Err(error!(internal, "{program} did not end within {START_LIMIT:?}"))
-            }
+/// Runs the shim's program for a container; what it starts is left alone.
+async fn run(container: &Container, action: &str, input: &[u8]) -> Result<Output> {
+    let settings = &container.engine.settings;
+    let (events, bundle) = (events(settings), container.bundle());
+    let mut command = Command::new(&settings.shim);
+    command
+        .args(["-namespace", NAMESPACE, "-publish-binary", ""])
+        .args(["-address", &events.to_string_lossy()])
+        .args(["-id", &container.id, "-bundle", &bundle.to_string_lossy(), action])
+        .current_dir(&bundle)
+        .env("TTRPC_ADDRESS", &events);
+    match tokio::time::timeout(START_LIMIT, program::run(command, input)).await {
+        Ok(output) => output,
+        Err(_) => {
+            let program = settings.shim.display();
+            Err(error!(internal, "{program} did not end within {START_LIMIT:?}"))
         }
     }
+}
 
-    /// Starts a shim for a bundle; returns its socket.
-    ///
-    /// # Errors
-    /// With what the shim says.
-    pub async fn start(&self, id: &str, bundle: &Path) -> Result<PathBuf> {
-        let params = BootstrapParams {
-            instance_id: id.into(),
-            namespace: NAMESPACE.into(),
-            containerd_ttrpc_address: self.events.to_string_lossy().into_owned(),
-            socket_dir: Some(self.sockets.to_string_lossy().into_owned()),
-            ..BootstrapParams::default()
-        };
-        let output = self.run(id, bundle, "start", &params.encode_to_vec()).await?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            bail!(internal, "failed to start shim: {}", text.trim());
-        }
-        let result = BootstrapResult::decode(&output.stdout[..])
-            .map_err(|error| error!(internal, "the answer of the shim's start: {error}"))?;
-        Ok(PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address)))
+/// Starts a shim for a container; returns its socket.
+///
+/// # Errors
+/// With what the shim says.
+pub async fn start(container: &Container) -> Result<PathBuf> {
+    let settings = &container.engine.settings;
+    let params = BootstrapParams {
+        instance_id: container.id.clone(),
+        namespace: NAMESPACE.into(),
+        containerd_ttrpc_address: lossy(&events(settings)),
+        socket_dir: Some(lossy(&settings.exec_root.join("s"))),
+        ..BootstrapParams::default()
+    };
+    let output = run(container, "start", &params.encode_to_vec()).await?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!(internal, "failed to start shim: {}", text.trim());
     }
+    let result = BootstrapResult::decode(&output.stdout[..])
+        .map_err(|error| error!(internal, "the answer of the shim's start: {error}"))?;
+    Ok(PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address)))
+}
 
-    /// Removes what a container of a dead shim has left; returns the exit status that it is said to have.
-    ///
-    /// # Errors
-    /// With what the shim says.
-    pub async fn clean_up(&self, id: &str, bundle: &Path) -> Result<u32> {
-        let output = self.run(id, bundle, "delete", &[]).await?;
-        let answer = DeleteResponse::decode(&output.stdout[..]);
-        match answer {
-            Ok(answer) if output.status.success() => Ok(answer.exit_status),
-            _ => Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        }
+/// Removes what a container of a dead shim has left; returns the exit status that it is said to have.
+///
+/// # Errors
+/// With what the shim says.
+pub async fn clean_up(container: &Container) -> Result<u32> {
+    let output = run(container, "delete", &[]).await?;
+    let answer = DeleteResponse::decode(&output.stdout[..]);
+    match answer {
+        Ok(answer) if output.status.success() => Ok(answer.exit_status),
+        _ => Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
 }

@@ -120,14 +120,13 @@ pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
         None if host.privileged == Some(true) => return Ok(None),
         None | Some("builtin") => seccomp_profiles::profile("default").unwrap_or_default().to_owned(),
         Some(text) if text.trim_start().starts_with('{') => text.to_owned(),
-        Some(name) => match seccomp_profiles::profile(name) {
-            Some(text) => text.to_owned(),
-            None => bail!(
+        Some(name) => seccomp_profiles::profile(name).map(str::to_owned).ok_or_else(|| {
+            let known = seccomp_profiles::PROFILES.join(", ");
+            error!(
                 invalid,
-                "opening seccomp profile ({name}) failed: expected JSON, unconfined, or one of {}",
-                seccomp_profiles::PROFILES.join(", ")
-            ),
-        },
+                "opening seccomp profile ({name}) failed: expected JSON, unconfined, or one of {known}"
+            )
+        })?,
     };
     let bad = |error: &dyn std::fmt::Display| error!(invalid, "decoding seccomp profile failed: {error}");
     let profile = DockerProfile::from_json(&profile).map_err(|error| bad(&error))?;
