@@ -105,6 +105,7 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Runtimes": {"corten": {"path": engine.settings.shim}},
         "DefaultRuntime": "corten",
+        "ExperimentalBuild": false,
         "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false},
         "LiveRestoreEnabled": true,
         "InitBinary": "docker-init",
