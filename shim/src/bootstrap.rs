@@ -276,7 +276,8 @@ fn start_daemon(
     let mut child = command.spawn().map_err(Error::Spawn)?;
     let placed = place(child.id(), options);
     if placed.is_err() {
-        let _killed = child.kill();
+        // Gone when the caller is told that there is none.
+        let _killed = child.kill().and_then(|()| child.wait());
     }
     placed
 }
