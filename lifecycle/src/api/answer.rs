@@ -9,11 +9,12 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode, header};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
 use crate::error::{Error, Kind, Result};
+use crate::image::reference::short;
 
 /// The body of an answer.
 pub type Content = UnsyncBoxBody<Bytes, io::Error>;
@@ -143,6 +144,12 @@ impl Pusher {
         let mut line = serde_json::to_vec(value).unwrap_or_default();
         line.extend_from_slice(b"\r\n");
         self.send(line).await
+    }
+
+    /// Tells how it goes with a layer; whether anybody still wants to know.
+    pub async fn layer(&self, digest: &str, status: &str, detail: Value) -> bool {
+        let line = json!({"status": status, "progressDetail": detail, "id": short(digest)});
+        self.json(&line).await
     }
 
     /// One that sends nothing; it is open as long as this one is.

@@ -98,16 +98,6 @@ fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
     of.map(|container| (container.id[..12].to_owned(), container.record().state.status.is_up())).collect()
 }
 
-/// `GET /images/NAME/json`
-pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Answer> {
-    answer::json(&inspect::image(engine, &*engine.images.find(name)?)?)
-}
-
-/// `GET /images/NAME/history`
-pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
-    answer::json(&inspect::history(engine, &*engine.images.find(name)?))
-}
-
 /// `DELETE /images/NAME`
 pub(super) fn remove(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     answer::json(&untag_or_delete(engine, name, call.flag("force"), !call.flag("noprune"))?)

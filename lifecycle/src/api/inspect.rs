@@ -5,6 +5,7 @@ use std::path::Path;
 use bollard_stubs::models::ContainerConfig;
 use serde_json::{Value, json};
 
+use super::{Answer, answer};
 use crate::container::record::{MountPoint, Record, Status};
 use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
@@ -274,9 +275,10 @@ fn familiar(names: &[Reference]) -> Vec<String> {
 }
 
 /// An image in full.
-pub(super) fn image(engine: &Engine, image: &Image) -> Result<Value> {
+pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
+    let image = engine.images.find(name)?;
     let (tags, digests) = engine.images.names(&image.id);
-    Ok(json!({
+    answer::json(&json!({
         "Id": image.id,
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
@@ -312,7 +314,8 @@ pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
 }
 
 /// A list of what each step of an image has added.
-pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
+pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
+    let image = engine.images.find(name)?;
     let (tags, _) = engine.images.names(&image.id);
     let mut layers = image.config.rootfs.diff_ids.iter();
     let mut rows: Vec<Value> = Vec::new();
@@ -333,5 +336,5 @@ pub(super) fn history(engine: &Engine, image: &Image) -> Vec<Value> {
         last["Tags"] = json!(familiar(&tags));
     }
     rows.reverse();
-    rows
+    answer::json(&rows)
 }

@@ -81,8 +81,8 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
             bail!(unavailable, "search is a service of Docker Hub, which this engine does not use")
         }
         // A name may have slashes.
-        ("GET", ["images", name @ .., "json"]) => image::inspect(engine, &name.join("/")),
-        ("GET", ["images", name @ .., "history"]) => image::history(engine, &name.join("/")),
+        ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/")),
+        ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),
         ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
         ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")),
         ("POST", ["images", name @ .., "tag"]) => image::tag(engine, &call, &name.join("/")),

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
@@ -17,7 +17,7 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Kind, Result, bail, error};
 use crate::image::config::{Descriptor, Named, architecture};
-use crate::image::reference::{DEFAULT_DOMAIN, short};
+use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
 
 /// How many layers are fetched at a time, and how often a download that broke off goes on.
@@ -82,7 +82,9 @@ impl Pull<'_> {
         let mut missing = Vec::new();
         for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
             let is_here = images.layers.get(diff_id).is_some();
-            self.say(layer, if is_here { "Already exists" } else { "Pulling fs layer" }, json!({})).await;
+            self.pusher
+                .layer(&layer.digest, if is_here { "Already exists" } else { "Pulling fs layer" }, json!({}))
+                .await;
             missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
         }
         let is_new = !missing.is_empty();
@@ -111,12 +113,6 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Tells the client of a layer; whether anybody still wants it.
-    async fn say(&self, layer: &Descriptor, status: &str, detail: Value) -> bool {
-        let short = short(&layer.digest);
-        self.pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
-    }
-
     /// Fetches a layer and unpacks it.
     async fn fetch(&self, layer: &Descriptor, diff_id: &str) -> Result<()> {
         if !self.engine.images.content.has(&layer.digest) {
@@ -140,12 +136,14 @@ impl Pull<'_> {
             });
             placing.await??;
         }
-        self.say(layer, "Download complete", json!({})).await;
-        self.say(layer, "Extracting", json!({"current": layer.size, "total": layer.size})).await;
+        self.pusher.layer(&layer.digest, "Download complete", json!({})).await;
+        self.pusher
+            .layer(&layer.digest, "Extracting", json!({"current": layer.size, "total": layer.size}))
+            .await;
         let (engine, blob, diff_id) = (self.engine, layer.digest.clone(), diff_id.to_owned());
         let unpacking = spawn_blocking(move || engine.images.layers.unpack(&blob, Some(&diff_id)));
         unpacking.await??;
-        self.say(layer, "Pull complete", json!({})).await;
+        self.pusher.layer(&layer.digest, "Pull complete", json!({})).await;
         Ok(())
     }
 
@@ -181,7 +179,7 @@ impl Pull<'_> {
             if told.elapsed().as_millis() > 200 {
                 told = Instant::now();
                 let progress = json!({"current": have, "total": layer.size});
-                if !self.say(layer, "Downloading", progress).await {
+                if !self.pusher.layer(&layer.digest, "Downloading", progress).await {
                     bail!(invalid, "the client has gone");
                 }
             }

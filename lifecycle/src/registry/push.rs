@@ -18,7 +18,6 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::content::{Blob, Format, digest};
-use crate::image::reference::short;
 use crate::image::{Image, Reference};
 
 /// A blob as it is sent, and the type it has in the manifest.
@@ -52,10 +51,7 @@ pub async fn push(
     let mut layers = Vec::new();
     for layer in engine.images.layers_of(image)? {
         let upload = block_in_place(|| compressed(engine, &layer.blob))?;
-        let short = short(&layer.diff_id);
-        let say = async |status: &str, detail: Value| {
-            pusher.json(&json!({"status": status, "progressDetail": detail, "id": short})).await
-        };
+        let say = async |status: &str, detail: Value| pusher.layer(&layer.diff_id, status, detail).await;
         if registry.has_blob(reference, &upload).await {
             say("Layer already exists", json!({})).await;
         } else {
