@@ -64,11 +64,8 @@ impl Volumes {
         options: HashMap<String, String>,
     ) -> Result<Volume> {
         if let Some(option) = options.keys().next() {
-            bail!(
-                invalid,
-                "create {}: option {option:?} of driver local is not offered",
-                name.unwrap_or_default()
-            );
+            let name = name.unwrap_or_default();
+            bail!(invalid, "create {name}: option {option:?} of driver local is not offered");
         }
         let anonymous = name.is_none();
         let name = name.map_or_else(|| files::random_hex(32), str::to_owned);

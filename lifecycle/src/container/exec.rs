@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::record::Status;
+use super::start::exit_code_of;
 use super::{Container, Input, Sides, environment, spec, user};
 use crate::error::{Error, Result, bail};
 use crate::files::{self, lossy};
@@ -131,9 +132,7 @@ impl Exec {
         }
         let result = self.try_start(size).await;
         if let Err(error) = &result {
-            let missing = ["executable file not found", "no such file", "No such file"];
-            let code = if missing.iter().any(|words| error.message.contains(words)) { 127 } else { 126 };
-            self.state().exit_code = Some(code);
+            self.state().exit_code = Some(if exit_code_of(&error.message) == 127 { 127 } else { 126 });
             files::remove_dir(&self.folder())?;
         }
         result

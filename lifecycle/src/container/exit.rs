@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::files;
 use crate::network::{self, Network};
+use crate::said;
 use crate::task;
 use crate::time::{self, Time};
 
@@ -48,7 +49,10 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let started = time::parse(&container.record().state.started);
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
-    let again = should_restart(container, code);
+    let again = {
+        let record = container.record();
+        !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count)
+    };
     container.change(|record| {
         container.count_exit();
         let state = &mut record.state;
@@ -85,18 +89,13 @@ pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
     networks
 }
 
-fn should_restart(container: &Container, code: i64) -> bool {
-    let record = container.record();
-    !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count)
-}
-
 /// Whether the policy restarts a container that ended with `code` after so many restarts.
 fn policy_wants(host: &HostConfig, code: i64, count: u32) -> bool {
     let Some(policy) = &host.restart_policy else { return false };
     match policy.name {
         Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => true,
         Some(RestartPolicyNameEnum::ON_FAILURE) => {
-            let most = policy.maximum_retry_count.filter(|most| *most > 0);
+            let most = said::number(policy.maximum_retry_count);
             code != 0 && most.is_none_or(|most| i64::from(count) < most)
         }
         _ => false,

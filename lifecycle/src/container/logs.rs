@@ -75,21 +75,19 @@ pub fn read(container: &Arc<Container>, query: Query) -> Output {
 async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8, Bytes)>) -> Result<()> {
     let follow = query.follow && container.record().state.status.is_up();
     // Before anything is read, so that nothing is missed between.
-    let mut news = match follow {
+    let news = match follow {
         true => streams::notify(&container.log_socket()).await.ok(),
         false => None,
     };
-    let mut state = block_in_place(|| past(&container.log(), &query, &sender))?;
-    while let Some(news_socket) = &mut news {
-        let mut byte = [0; 64];
-        let ended = !matches!(news_socket.read(&mut byte).await, Ok(count) if count > 0);
-        block_in_place(|| state.more(&query, &sender))?;
-        let over = query.until.is_some_and(|until| Time::now() > until);
-        if ended || over || sender.is_closed() {
-            news = None;
+    let mut tail = block_in_place(|| past(&container.log(), &query, &sender))?;
+    let Some(mut news) = news else { return Ok(()) };
+    loop {
+        let ended = !matches!(news.read(&mut [0; 64]).await, Ok(1..));
+        block_in_place(|| tail.more(&query, &sender))?;
+        if ended || sender.is_closed() || query.until.is_some_and(|until| Time::now() > until) {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The end of a log that grows.

@@ -165,6 +165,8 @@ fn not_modified_is_fine(result: Result<()>) -> Result<()> {
 /// # Errors
 /// When it does not run, or is frozen already.
 pub async fn pause(container: &Arc<Container>) -> Result<()> {
+    // While nobody cleans up after it.
+    let _busy = container.busy.lock().await;
     match container.record().state.status {
         Status::Running => {}
         Status::Paused => bail!(conflict, "Container {} is already paused", container.id),
@@ -181,6 +183,7 @@ pub async fn pause(container: &Arc<Container>) -> Result<()> {
 /// # Errors
 /// When it is not frozen.
 pub async fn unpause(container: &Arc<Container>) -> Result<()> {
+    let _busy = container.busy.lock().await;
     if container.record().state.status != Status::Paused {
         bail!(conflict, "Container {} is not paused", container.id);
     }

@@ -95,8 +95,9 @@ impl Networks {
         }
         let options = describe(&record, &network, &endpoint, &addresses, number, &ports);
         files::write_json(&plan_path(container, &network.id), &options)?;
-        self.netavark("setup", container, options).await?;
+        // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
+        self.netavark("setup", container, options).await?;
         publish(container.engine, &network, "connect", Some(&container.id));
         Ok(())
     }

@@ -78,24 +78,25 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         }
     }
     servers.extend(own.dns.iter().flatten().cloned());
-    // A resolver on the host's loopback is out of reach.
-    let reached = |line: &str| record.network_mode() == "host" || !line.starts_with("127.");
-    let mut text = String::new();
-    for (word, own) in [
-        ("nameserver", &servers[..]),
-        ("search", said::list(&own.dns_search)),
-        ("options", said::list(&own.dns_options)),
-    ] {
-        let other_word = if word == "search" { "domain" } else { word };
-        let rest = |line| str::strip_prefix(line, word).or(str::strip_prefix(line, other_word));
-        let hosts = host.lines().filter_map(rest).map(str::trim);
-        let hosts = hosts.filter(|rest| word != "nameserver" || reached(rest));
-        let lines: Vec<String> = match own {
-            [] => hosts.map(str::to_owned).collect(),
-            servers if word == "nameserver" => servers.to_vec(),
-            words => vec![words.join(" ")],
-        };
-        text.extend(lines.iter().map(|line| format!("{word} {line}\n")));
+    let of_host = |word: &&str| -> Vec<String> {
+        host.lines().filter_map(|line| Some(line.strip_prefix(*word)?.trim().to_owned())).collect()
+    };
+    if servers.is_empty() {
+        servers = of_host(&"nameserver");
+        // A resolver on the host's loopback is out of reach.
+        servers.retain(|server| record.network_mode() == "host" || !server.starts_with("127."));
     }
-    text
+    let lines = |own: &Option<Vec<String>>, words: &[&str]| match said::list(own) {
+        [] => words.iter().flat_map(of_host).collect(),
+        own => vec![own.join(" ")],
+    };
+    let all: [(&str, Vec<String>); 3] = [
+        ("nameserver", servers),
+        ("search", lines(&own.dns_search, &["search", "domain"])),
+        ("options", lines(&own.dns_options, &["options"])),
+    ];
+    let line = |(word, own): &(&str, Vec<String>)| -> String {
+        own.iter().map(|text| format!("{word} {text}\n")).collect()
+    };
+    all.iter().map(line).collect()
 }
