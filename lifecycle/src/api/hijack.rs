@@ -10,7 +10,6 @@ use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
-use tokio::sync::Notify;
 
 use super::answer::Pusher;
 use super::{Answer, Call, Version, answer};
@@ -120,9 +119,7 @@ async fn carry(
     let Some((mut output, input)) = sides.await else { return };
     until_read(socket).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
-    let detached = Arc::new(Notify::new());
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };
-    let inward = tokio::spawn(carry_in(reader, input, keys, Arc::clone(&detached)));
     let outward = async {
         while let Some(bytes) = way.next(&mut output).await
             && writer.write_all(&bytes).await.is_ok()
@@ -131,17 +128,12 @@ async fn carry(
     };
     tokio::select! {
         () = outward => {}
-        () = detached.notified() => {}
+        () = carry_in(reader, input, keys) => {}
     }
-    inward.abort();
 }
 
-async fn carry_in(
-    mut reader: ReadHalf<TokioIo<Upgraded>>,
-    mut input: Option<Input>,
-    keys: Vec<u8>,
-    detached: Arc<Notify>,
-) {
+/// Carries input until the keys are pressed: when there is no more before that, the output goes on.
+async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Input>, keys: Vec<u8>) {
     let mut buffer = vec![0; 16 << 10];
     let mut detector = Detector { keys, seen: 0 };
     loop {
@@ -157,13 +149,13 @@ async fn carry_in(
             input = None;
         }
         if over {
-            detached.notify_one();
             return;
         }
     }
     if let Some(input) = input {
         input.finish().await;
     }
+    std::future::pending().await
 }
 
 /// Looks for the keys that end being attached.
