@@ -13,10 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::dockerfile::Instruction;
 use super::words::Words;
-use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::image::content::{decompressed, named};
-use crate::tree::{Apply, Lower, Pack, Root, Source, by_descriptor, clean, is_kind, mount, transfer};
+use crate::tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 use crate::{files, glob};
 
 /// How many links one source may be behind.
@@ -227,21 +226,4 @@ pub(super) fn absolute(config: &ContainerConfig, path: &str) -> Result<String> {
 /// Makes a directory and those above it; those that are made belong to `owner`.
 pub(super) fn make_folder(to: &Root, path: &Path, owner: (u32, u32)) -> Result<()> {
     to.make_dirs(path, Some(owner)).map(drop).map_err(Error::at("make", path))
-}
-
-/// Makes a layer of what `change` does to the files of these layers; `None` when it does nothing.
-///
-/// # Errors
-/// Those of `change`.
-pub(super) fn layer(
-    engine: &Engine,
-    layers: &[String],
-    change: impl FnOnce(&Root) -> Result<()>,
-) -> Result<Option<String>> {
-    let folder = engine.images.content.folder()?;
-    let upper = Some((folder.path().join("upper"), folder.path().join("work")));
-    let tree = Lower { upper, ..engine.images.files_of(layers)? };
-    tree.make()?;
-    change(&mount(&tree)?)?;
-    engine.images.add_tree(&tree)
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result, bail, error};
 use crate::image::Image;
 use crate::image::config::{self, ConfigFile, History};
 use crate::image::reference::short;
-use crate::tree::{self, Root};
+use crate::tree::{self, Lower, Root};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -58,14 +58,8 @@ impl Stage {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn commit(
-        &mut self,
-        engine: &Engine,
-        created_by: String,
-        layer: Option<String>,
-    ) -> Result<()> {
-        let step =
-            History { created_by: Some(created_by), author: self.author.clone(), ..History::default() };
+    pub(super) fn commit(&mut self, engine: &Engine, told: String, layer: Option<String>) -> Result<()> {
+        let step = History { created_by: Some(told), author: self.author.clone(), ..History::default() };
         let base = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
         let config = base.next(self.config.clone(), step, layer);
         self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
@@ -155,7 +149,15 @@ impl Build {
         if self.find_cached(stage, &created_by).await? {
             return Ok(());
         }
-        let layer = block_in_place(|| copy::layer(self.engine, &stage.layers(), change))?;
+        let layer = block_in_place(|| {
+            let images = &self.engine.images;
+            let folder = images.content.folder()?;
+            let upper = Some((folder.path().join("upper"), folder.path().join("work")));
+            let tree = Lower { upper, ..images.files_of(&stage.layers())? };
+            tree.make()?;
+            change(&tree::mount(&tree)?)?;
+            images.add_tree(&tree)
+        })?;
         stage.commit(self.engine, created_by, layer)
     }
 
