@@ -1,4 +1,5 @@
-//! Fields of requests that say nothing: clients leave one out, write `null`, or send it empty, and mean the same.
+//! What requests say. Clients leave a field out, write `null`, or send it empty, and mean the same: nothing. What they say
+//! and cannot have is refused by rules.
 
 use bollard_stubs::models::HostConfig;
 

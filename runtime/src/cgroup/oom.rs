@@ -117,6 +117,7 @@ impl OomWatch {
         if more || v1 {
             return Ok(Oom::Happened);
         }
+        // What is held back will be read when it comes, and whether the cgroup is empty then.
         if !noticed {
             return Ok(Oom::Nothing);
         }

@@ -7,6 +7,7 @@ use super::Error;
 use super::message::{Body, Call, Message, decode, message_length};
 use super::properties::Property;
 use super::value::Value;
+use crate::privilege;
 use crate::sys::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, send, socket};
 use std::io::{self, Read};
@@ -401,7 +402,7 @@ fn connect(address: &str, patience: Duration) -> io::Result<UnixStream> {
 
 /// The user as those outside of this process's user namespace see it.
 fn outer_uid() -> u32 {
-    let uid = nix::unistd::geteuid().as_raw();
+    let uid = privilege::user().as_raw();
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let outer = map.lines().find_map(|line| {
         let mut numbers = line.split_whitespace().map(|word| word.parse::<u32>().ok());
