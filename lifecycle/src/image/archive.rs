@@ -9,12 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::{Deserialize, Serialize};
 use tar::{Builder, Header};
 
-use super::config::{Descriptor, Index, Manifest};
 use super::content::decompressed;
-use super::reference::is_digest;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, bail, error};
 use crate::tree::Root;
@@ -50,8 +49,8 @@ pub fn load(store: &Store, archive: File) -> Result<Vec<Loaded>> {
         return entries.iter().map(|entry| load.entry(entry)).collect();
     }
     if files.root.get(Path::new("index.json"), OFlag::O_PATH).is_ok() {
-        let index: Index = load.read("index.json")?;
-        return index.manifests.iter().map(|manifest| load.oci(manifest)).collect();
+        let index: ImageIndex = load.read("index.json")?;
+        return index.manifests().iter().map(|manifest| load.oci(manifest)).collect();
     }
     Err(Error::invalid("the archive has neither manifest.json nor index.json: it holds no images"))
 }
@@ -82,18 +81,15 @@ impl Load<'_> {
     }
 
     fn oci(&self, found: &Descriptor) -> Result<Loaded> {
-        let blob = |one: &Descriptor| match is_digest(&one.digest) {
-            true => Ok(format!("blobs/{}", one.digest.replace(':', "/"))),
-            false => Err(error!(invalid, "{:?} is not a sha256 digest", one.digest)),
-        };
-        let manifest: Manifest = self.read(&blob(found)?)?;
-        let layer = |layer: &Descriptor| Ok((blob(layer)?, Some(layer.digest.clone())));
-        let layers = manifest.layers.iter().map(layer).collect::<Result<_>>()?;
+        let path = |one: &Descriptor| format!("blobs/{}", one.digest().as_ref().replace(':', "/"));
+        let manifest: ImageManifest = self.read(&path(found))?;
+        let layer = |layer: &Descriptor| (path(layer), Some(layer.digest().to_string()));
+        let layers = manifest.layers().iter().map(layer).collect();
         let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        let name = name.iter().find_map(|key| found.annotations.get(*key));
+        let name = name.iter().find_map(|key| found.annotations().as_ref()?.get(*key));
         // A layout may name a tag only, which is no name of an image.
         let name = name.filter(|name| name.contains(['/', ':'])).and_then(|name| Reference::parse(name).ok());
-        self.add(&blob(&manifest.config)?, layers, name.into_iter().collect())
+        self.add(&path(manifest.config()), layers, name.into_iter().collect())
     }
 
     /// Adds an image of a configuration, layers with the digests they should have, and names.

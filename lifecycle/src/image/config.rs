@@ -1,9 +1,10 @@
-//! What an image says of itself: its configuration (what its containers run, and of which layers it is made), and the
-//! manifests and indexes that refer to it, OCI's and Docker's being the same but for the names of their types.
-
-use std::collections::BTreeMap;
+//! What an image says of itself: its configuration, which is what its containers run, and of which layers it is made.
+//!
+//! That has fields of Docker's own, so that its types are. Manifests and indexes are those of OCI: Docker's are the same
+//! but for the names of their types.
 
 use bollard_stubs::models::ContainerConfig;
+use oci_spec::image::{Descriptor, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, bail, error};
@@ -142,57 +143,8 @@ pub fn check_platform(platform: &str) -> Result<()> {
     }
 }
 
-/// What one refers to.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Descriptor {
-    /// `sha256:…`.
-    pub digest: String,
-    /// In bytes; some say nothing.
-    #[serde(default)]
-    pub size: u64,
-    /// The machine that an image is for.
-    pub platform: Option<Platform>,
-    /// Notes, such as its name.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// A kind of machine, in Go's words.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Platform {
-    architecture: String,
-    os: String,
-}
-
-impl Platform {
-    /// Whether it is this machine's.
-    pub fn is_ours(&self) -> bool {
-        self.os == "linux" && self.architecture == architecture()
-    }
-}
-
-/// One image.
-#[derive(Debug, Deserialize)]
-pub struct Manifest {
-    /// Its configuration.
-    pub config: Descriptor,
-    /// Its layers, the lowest first.
-    pub layers: Vec<Descriptor>,
-}
-
-/// Several images, or one for several kinds of machines.
-#[derive(Debug, Deserialize)]
-pub struct Index {
-    /// Their manifests.
-    pub manifests: Vec<Descriptor>,
-}
-
-/// What a name stands for.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Named {
-    /// Several.
-    Index(Index),
-    /// One.
-    Manifest(Manifest),
+/// Whether an image of an index is for this machine.
+pub fn is_ours(image: &Descriptor) -> bool {
+    let of = |platform: &Platform| (platform.os().to_string(), platform.architecture().to_string());
+    image.platform().as_ref().is_some_and(|its| of(its) == ("linux".to_owned(), architecture().to_owned()))
 }

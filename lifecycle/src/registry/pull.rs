@@ -4,6 +4,7 @@ use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Kind, Result, bail, error};
-use crate::image::config::{Descriptor, Named, architecture};
+use crate::image::config::{architecture, is_ours};
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
 
@@ -46,6 +47,15 @@ pub async fn pull(
     Pull { engine, registry, reference, pusher }.run().await
 }
 
+/// What a name stands for.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    /// Several images, or one for several kinds of machines.
+    Index(ImageIndex),
+    Manifest(ImageManifest),
+}
+
 /// What is pulled from where.
 struct Pull<'a> {
     engine: &'static Engine,
@@ -66,25 +76,23 @@ impl Pull<'_> {
         let manifest = match parse("the manifest", &text)? {
             Named::Manifest(manifest) => manifest,
             Named::Index(index) => {
-                let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(|its| its.is_ours());
-                let found = index.manifests.iter().find(ours).ok_or_else(|| {
+                let found = index.manifests().iter().find(|image| is_ours(image)).ok_or_else(|| {
                     let arch = architecture();
                     error!(not_found, "no matching manifest for linux/{arch} in the manifest list entries")
                 })?;
-                parse("the manifest", &self.registry.manifest(reference, &found.digest).await?.1)?
+                parse("the manifest", &self.registry.manifest(reference, found.digest().as_ref()).await?.1)?
             }
         };
-        let config = self.registry.config(reference, &manifest.config.digest).await?;
+        let config = self.registry.config(reference, manifest.config().digest().as_ref()).await?;
         let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers.len() {
+        if diff_ids.len() != manifest.layers().len() {
             bail!(invalid, "the manifest has another number of layers than the configuration");
         }
         let mut missing = Vec::new();
-        for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+        for (layer, diff_id) in manifest.layers().iter().zip(&diff_ids) {
             let is_here = images.layers.get(diff_id).is_some();
-            self.pusher
-                .layer(&layer.digest, if is_here { "Already exists" } else { "Pulling fs layer" }, json!({}))
-                .await;
+            let status = if is_here { "Already exists" } else { "Pulling fs layer" };
+            self.pusher.layer(layer.digest().as_ref(), status, json!({})).await;
             missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
         }
         let is_new = !missing.is_empty();
@@ -115,8 +123,9 @@ impl Pull<'_> {
 
     /// Fetches a layer and unpacks it.
     async fn fetch(&self, layer: &Descriptor, diff_id: &str) -> Result<()> {
-        if !self.engine.images.content.has(&layer.digest) {
-            let file = self.engine.images.content.spool()?;
+        let (engine, digest) = (self.engine, layer.digest().to_string());
+        if !engine.images.content.has(&digest) {
+            let file = engine.images.content.spool()?;
             let mut result = Ok(());
             for _ in 0..ATTEMPTS {
                 result = self.download(layer, file.try_clone()?.into()).await;
@@ -129,31 +138,31 @@ impl Pull<'_> {
                 }
             }
             result?;
-            let (engine, wanted) = (self.engine, layer.digest.clone());
+            let wanted = digest.clone();
             let placing = spawn_blocking(move || {
                 (&file).rewind()?;
                 engine.images.content.add(file, Some(&wanted))
             });
             placing.await??;
         }
-        self.pusher.layer(&layer.digest, "Download complete", json!({})).await;
-        self.pusher
-            .layer(&layer.digest, "Extracting", json!({"current": layer.size, "total": layer.size}))
-            .await;
-        let (engine, blob, diff_id) = (self.engine, layer.digest.clone(), diff_id.to_owned());
+        self.pusher.layer(&digest, "Download complete", json!({})).await;
+        let progress = json!({"current": layer.size(), "total": layer.size()});
+        self.pusher.layer(&digest, "Extracting", progress).await;
+        let (blob, diff_id) = (digest.clone(), diff_id.to_owned());
         let unpacking = spawn_blocking(move || engine.images.layers.unpack(&blob, Some(&diff_id)));
         unpacking.await??;
-        self.pusher.layer(&layer.digest, "Pull complete", json!({})).await;
+        self.pusher.layer(&digest, "Pull complete", json!({})).await;
         Ok(())
     }
 
     /// Downloads the rest of a blob into a file.
     async fn download(&self, layer: &Descriptor, mut file: tokio::fs::File) -> Result<()> {
+        let (digest, size) = (layer.digest(), layer.size());
         let mut have = file.metadata().await?.len();
-        if layer.size > 0 && have == layer.size {
+        if have == size {
             return Ok(());
         }
-        let path = format!("/v2/{}/blobs/{}", self.reference.path, layer.digest);
+        let path = format!("/v2/{}/blobs/{digest}", self.reference.path);
         let asking = self.registry.request(Method::GET, &path, |request| match have {
             0 => Ok(request),
             _ => Ok(request.header(RANGE, format!("bytes={have}-"))),
@@ -167,28 +176,23 @@ impl Pull<'_> {
         let mut told = Instant::now();
         while let Some(bytes) = answer.chunk().await.map_err(failed)? {
             have += bytes.len() as u64;
-            if layer.size > 0 && have > layer.size {
-                bail!(
-                    invalid,
-                    "layer {}: larger than the {} bytes of the manifest",
-                    layer.digest,
-                    layer.size
-                );
+            if have > size {
+                bail!(invalid, "layer {digest}: larger than the {size} bytes of the manifest");
             }
             file.write_all(&bytes).await?;
             if told.elapsed().as_millis() > 200 {
                 told = Instant::now();
-                let progress = json!({"current": have, "total": layer.size});
-                if !self.pusher.layer(&layer.digest, "Downloading", progress).await {
+                let progress = json!({"current": have, "total": size});
+                if !self.pusher.layer(digest.as_ref(), "Downloading", progress).await {
                     bail!(invalid, "the client has gone");
                 }
             }
         }
         file.flush().await?;
-        match layer.size {
-            size if size == 0 || size == have => Ok(()),
-            size => Err(error!(internal, "layer {}: {have} of {size} bytes arrived", layer.digest)),
+        if have < size {
+            bail!(internal, "layer {digest}: {have} of {size} bytes arrived");
         }
+        Ok(())
     }
 }
 
