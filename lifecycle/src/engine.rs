@@ -1,7 +1,7 @@
 //! The engine: everything there is, and the directories it is in.
 //!
 //! ```text
-//! ROOT/blobs layers images repositories.json …     images
+//! ROOT/blobs layers images.json …                  images
 //! ROOT/containers/ID/{container.json,upper,work,…} containers, their files and logs
 //! ROOT/volumes networks                            volumes and networks
 //! EXEC/c/ID16/{bundle,log.sock,stdin,…}            what is needed while a container runs

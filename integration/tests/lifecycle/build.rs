@@ -38,7 +38,7 @@ LABEL kind=test \"with space\"='a b'
 WORKDIR /srv
 WORKDIR data
 COPY --from=tools /opt/app/word /form ./
-COPY --chown=tester:12 --chmod=640 *.txt owned/
+COPY --chown=tester:12 *.txt owned/
 COPY dir sub/
 ADD inner.tar.gz /unpacked/
 COPY . /all
@@ -80,7 +80,7 @@ CMD /srv/data/word
         (
             "docker run --rm --network none --user 0 --entrypoint sh made:1 -c 'cd /srv/data; cat form; stat -c \"%n %u:%g %a\" owned/*; stat -c \"%u:%g %a\" owned; cat sub/deep/two; cat /unpacked/t/file; stat -c %u:%g /unpacked/t/file; ls -a /all /all/left'".into(),
             0,
-            vec!["exec", "owned/a.txt 1000:12 640", "owned/b.txt 1000:12 640", "1000:12 755", "2\npacked\n5:6", ".dockerignore", "/all/left:\n.\n..\nin\n"],
+            vec!["exec", "owned/a.txt 1000:12 644", "owned/b.txt 1000:12 644", "1000:12 755", "2\npacked\n5:6", ".dockerignore", "/all/left:\n.\n..\nin\n"],
         ),
         ("docker run --rm --network none --entrypoint ls made:1 /all/Dockerfile /all/left/out".into(), 1, vec!["No such file"]),
         (
@@ -152,6 +152,7 @@ fn builds_that_fail_say_why() {
         (of("FROM busybox\nADD git@127.0.0.1:repo /"), 1, vec!["downloading is not offered"]),
         (of("FROM busybox\nCOPY http://127.0.0.1/x /"), 1, vec!["COPY failed"]),
         (of("FROM busybox\nRUN --mount=type=cache,target=/c true"), 1, vec!["BuildKit"]),
+        (of("FROM busybox\nCOPY --chmod=640 file /"), 1, vec!["the --chmod option requires BuildKit"]),
         (of("FROM busybox\nRUN cat <<END\ntext\nEND"), 1, vec!["line 2: here-documents require BuildKit"]),
         (of("FROM busybox\nCOPY --from=3 /x /"), 1, vec!["invalid from flag value 3"]),
         // Refused without anything of the context being wanted: the client is heard out, and sees why.

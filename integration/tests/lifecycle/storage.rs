@@ -6,7 +6,7 @@ use integration::shim::pod::until;
 use integration::skip;
 use nix::sys::signal::Signal;
 
-use super::{Check, engine_with, hold, start};
+use super::{Check, engine, engine_with, hold, start};
 
 /// An overlay, which can be the upper directory of no other.
 const NESTED: &str = "mkdir -p lower upper work data && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work data";
@@ -101,7 +101,27 @@ fn where_there_are_no_overlays_files_are_copied() {
     until("no shim is left", || engine.shims().is_empty());
     // A root keeps the way in which it was begun: where that is not possible, this is said.
     let said = engine.docker_command(
-        "mkdir other && echo '\"btrfs\"' > other/driver.json && cortend -H $PWD/other.sock --root $PWD/other --exec-root /run/other",
+        "mkdir -p data/other/layers && cortend -H $PWD/other.sock --root $PWD/data/other --exec-root /run/other",
     );
-    assert!(said.status == 1 && said.err.contains("storage driver btrfs"), "{}{}", said.out, said.err);
+    assert!(said.status == 1 && said.err.contains("storage driver overlay2"), "{}{}", said.out, said.err);
+}
+
+#[test]
+fn a_folder_that_was_made_again_hides_what_was_in_it() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let checks: &[Check<'_>] = &[
+        (
+            BUILD,
+            1,
+            &["Successfully tagged built", "/gone: No such file", "/again/new", "/copied/a", "/second"],
+        ),
+        (
+            "docker run --name more --network none built sh -c 'rm -r /copied; mkdir /copied; echo b > /copied/b; touch /etc/group'",
+            0,
+            &[],
+        ),
+        ("docker diff more | xargs", 0, &["C /copied D /copied/a A /copied/b C /etc C /etc/group\n"]),
+        ("docker commit more more && docker run --rm --network none more ls /copied | xargs", 0, &["\nb\n"]),
+    ];
+    hold(&engine, checks);
 }

@@ -110,34 +110,22 @@ fn json_of<T: DeserializeOwned + Default>(call: &Call, name: &str) -> Result<T> 
 
 /// The settings of the containers of RUN.
 fn host(call: &Call) -> Result<Value> {
-    let mut host = json!({"NetworkMode": call.text("networkmode").unwrap_or("default")});
-    let numbers = [
-        ("memory", "Memory"),
-        ("memswap", "MemorySwap"),
-        ("cpushares", "CpuShares"),
-        ("cpuperiod", "CpuPeriod"),
-        ("cpuquota", "CpuQuota"),
-        ("shmsize", "ShmSize"),
-    ];
-    for (name, field) in numbers {
-        if let Some(number) = call.number(name)?.filter(|number| *number != 0) {
-            host[field] = json!(number);
-        }
-    }
-    let texts =
-        [("cpusetcpus", "CpusetCpus"), ("cpusetmems", "CpusetMems"), ("cgroupparent", "CgroupParent")];
-    for (name, field) in texts {
-        if let Some(text) = call.text(name) {
-            host[field] = json!(text);
-        }
-    }
-    host["ExtraHosts"] = json!(call.all("extrahosts"));
-    host["SecurityOpt"] = json!(call.all("securityopt"));
+    let host = json!({
+        "NetworkMode": call.text("networkmode").unwrap_or("default"),
+        "Memory": call.number("memory")?,
+        "MemorySwap": call.number("memswap")?,
+        "CpuShares": call.number("cpushares")?,
+        "CpuPeriod": call.number("cpuperiod")?,
+        "CpuQuota": call.number("cpuquota")?,
+        "CpusetCpus": call.text("cpusetcpus"),
+        "CpusetMems": call.text("cpusetmems"),
+        "CgroupParent": call.text("cgroupparent"),
+        "ShmSize": call.number("shmsize")?,
+        "Ulimits": json_of::<Value>(call, "ulimits")?,
+        "ExtraHosts": call.all("extrahosts"),
+        "SecurityOpt": call.all("securityopt"),
+    });
     // Also when there is no RUN.
     spec::check_security(&part(host.clone())?)?;
-    host["Ulimits"] = json_of(call, "ulimits")?;
-    if let Some(fields) = host.as_object_mut() {
-        fields.retain(|_, value| !value.is_null());
-    }
     Ok(host)
 }

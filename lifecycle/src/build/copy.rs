@@ -32,8 +32,6 @@ pub(super) struct Copy {
     pub target: String,
     /// The owner of what is copied, if not root; what is in an archive keeps its own.
     pub owner: Option<(u32, u32)>,
-    /// The mode of what is copied, if not its own.
-    pub mode: Option<u32>,
 }
 
 /// Something that is copied: its path below the root, and what it is.
@@ -51,7 +49,7 @@ impl Copy {
     /// When it says it wrongly, or asks for what is not offered.
     pub(super) fn read(config: &ContainerConfig, instruction: &Instruction, words: &Words) -> Result<Self> {
         let word = &instruction.word;
-        instruction.check_flags(&["chown", "chmod", "from"][..if word == "COPY" { 3 } else { 2 }])?;
+        instruction.check_flags(&["chown", "from"][..if word == "COPY" { 2 } else { 1 }])?;
         let mut sources = instruction.words(words)?;
         let target = sources.pop().filter(|_| !sources.is_empty());
         let target = target.ok_or_else(|| error!(invalid, "{word} requires at least two arguments"))?;
@@ -62,10 +60,6 @@ impl Copy {
                 "ADD {source}: downloading is not offered: fetch it with RUN, or put it into the context"
             );
         }
-        let mode = |text: &str| {
-            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-            mode.ok_or_else(|| error!(invalid, "invalid --chmod {text:?}: expected an octal number"))
-        };
         let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
         let path = absolute(config, &target)?;
         Ok(Self {
@@ -73,7 +67,6 @@ impl Copy {
             sources,
             target: if is_folder && path != "/" { format!("{path}/") } else { path },
             owner: None,
-            mode: instruction.flag("chmod").map(|text| mode(&words.one(text)?)).transpose()?,
         })
     }
 
@@ -146,26 +139,25 @@ impl Copy {
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
         let target = clean(Path::new(&self.target));
         let owner = self.owner.unwrap_or((0, 0));
-        let apply = |below: &Path| {
-            let below = below.to_owned();
-            Apply { owner: Some(owner), mode: self.mode, below, ..Apply::default() }
-        };
         for one in found {
-            if one.archive {
-                make_folder(to, &target, (0, 0))?;
-                let apply = Apply { owner: self.owner, ..apply(&target) };
-                apply.run(to, decompressed(from.file(&one.path)?)?)?;
-            } else if is_kind(&one.stat, libc::S_IFDIR) {
-                make_folder(to, &target, owner)?;
-                transfer(from, &one.path, Path::new(""), to, &apply(&target))?;
+            let is_folder = is_kind(&one.stat, libc::S_IFDIR);
+            let name = one.path.file_name().unwrap_or_default();
+            // The folder it goes to, and its name there; what is in a folder or an archive keeps its own.
+            let (below, name) = if one.archive || is_folder {
+                (target.clone(), Path::new(""))
+            } else if self.target.ends_with('/') || to.folder(&target).is_ok() {
+                (target.clone(), Path::new(name))
             } else {
-                let name = one.path.file_name().unwrap_or_default();
-                let inside = self.target.ends_with('/') || to.folder(&target).is_ok();
-                let place = if inside { target.join(name) } else { target.clone() };
-                let above = place.parent().unwrap_or(Path::new(""));
-                make_folder(to, above, owner)?;
-                let name = Path::new(place.file_name().unwrap_or(name));
-                transfer(from, &one.path, name, to, &apply(above))?;
+                let above = target.parent().unwrap_or(Path::new(""));
+                (above.to_owned(), Path::new(target.file_name().unwrap_or(name)))
+            };
+            make_folder(to, &below, if one.archive { (0, 0) } else { owner })?;
+            if one.archive {
+                let apply = Apply { owner: self.owner, below, ..Apply::default() };
+                apply.run(to, decompressed(from.file(&one.path)?)?)?;
+            } else {
+                let apply = Apply { owner: Some(owner), below, ..Apply::default() };
+                transfer(from, &one.path, name, to, &apply)?;
             }
         }
         Ok(())

@@ -140,7 +140,7 @@ impl Instruction {
             return Ok(());
         };
         Err(Error::invalid(match name.as_str() {
-            "mount" | "network" | "security" | "link" | "parents" => {
+            "chmod" | "link" | "mount" | "network" | "parents" | "security" => {
                 format!("the --{name} option requires BuildKit, which is not part of this engine")
             }
             _ => format!("dockerfile parse error line {}: unknown flag: {name}", self.line),

@@ -190,19 +190,14 @@ impl Build {
     fn declare(&mut self, instruction: &Instruction, words: &Words) -> Result<Vec<(String, String)>> {
         instruction.check_flags(&[])?;
         let mut declared = Vec::new();
-        for word in words::split(&instruction.rest) {
-            let (name, default) =
-                word.split_once('=').map_or((&word[..], None), |(n, value)| (n, Some(value)));
+        for (name, default) in words.assignments(&instruction.rest)? {
             if name.is_empty() {
                 bail!(invalid, "ARG names can not be blank");
             }
-            self.seen.insert(name.to_owned());
-            let given = self.options.arguments.get(name).cloned();
-            let value = match (given, default) {
-                (None, Some(default)) => Some(words.one(default)?),
-                (given, _) => given.or_else(|| self.global.get(name).cloned()),
-            };
-            declared.extend(value.map(|value| (name.to_owned(), value)));
+            self.seen.insert(name.clone());
+            let given = self.options.arguments.get(&name).cloned();
+            let value = given.or(default).or_else(|| self.global.get(&name).cloned());
+            declared.extend(value.map(|value| (name, value)));
         }
         Ok(declared)
     }

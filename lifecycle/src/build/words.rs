@@ -13,8 +13,18 @@ pub(super) struct Words(pub BTreeMap<String, String>);
 /// The character that takes the next one's meaning away.
 const ESCAPE: char = '\\';
 
-/// Characters, and whether each was quoted: a quoted blank does not end a word.
-type Marked = Vec<(char, bool)>;
+/// Where a character of a word is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// It stands there, and may mean something.
+    Plain,
+    /// It is quoted or escaped: a blank does not end a word.
+    Quoted,
+    /// It is from a variable.
+    Inserted,
+}
+
+type Marked = Vec<(char, Mark)>;
 
 impl Words {
     /// One word, whatever blanks are in it.
@@ -22,7 +32,7 @@ impl Words {
     /// # Errors
     /// When a quote or brace is not closed.
     pub(super) fn one(&self, text: &str) -> Result<String> {
-        Ok(self.marked(text)?.into_iter().map(|(c, _)| c).collect())
+        Ok(text_of(&self.marked(text)?))
     }
 
     /// As many words as there are after the variables are in.
@@ -31,8 +41,22 @@ impl Words {
     /// When a quote or brace is not closed.
     pub(super) fn many(&self, text: &str) -> Result<Vec<String>> {
         let marked = self.marked(text)?;
-        let words = marked.split(|(c, quoted)| c.is_whitespace() && !quoted).filter(|word| !word.is_empty());
-        Ok(words.map(|word| word.iter().map(|(c, _)| *c).collect()).collect())
+        let words = marked.split(|(c, mark)| c.is_whitespace() && *mark != Mark::Quoted);
+        Ok(words.filter(|word| !word.is_empty()).map(text_of).collect())
+    }
+
+    /// What ARG declares: names, with values or without. A variable in a value ends no word.
+    ///
+    /// # Errors
+    /// When a quote or brace is not closed.
+    pub(super) fn assignments(&self, text: &str) -> Result<Vec<(String, Option<String>)>> {
+        let marked = self.marked(text)?;
+        let words = marked.split(|(c, mark)| c.is_whitespace() && *mark == Mark::Plain);
+        let assignment = |word: &[(char, Mark)]| {
+            let mut parts = word.splitn(2, |one| *one == ('=', Mark::Plain)).map(text_of);
+            (parts.next().unwrap_or_default(), parts.next())
+        };
+        Ok(words.filter(|word| !word.is_empty()).map(assignment).collect())
     }
 
     /// The pairs of ENV and LABEL: `a=b c="d e"`, or the old `a b c`.
@@ -40,17 +64,17 @@ impl Words {
     /// # Errors
     /// When one has no value.
     pub(super) fn pairs(&self, text: &str) -> Result<Vec<(String, String)>> {
-        let words = split(text);
-        if words.first().is_some_and(|first| !first.contains('='))
+        let all = self.assignments(text)?;
+        if let Some((_, None)) = all.first()
             && let Some((name, value)) = text.trim().split_once(char::is_whitespace)
         {
             return Ok(vec![(self.one(name)?, self.one(value.trim())?)]);
         }
-        let pair = |word: &String| match word.split_once('=') {
-            Some((name, value)) => Ok((self.one(name)?, self.one(value)?)),
-            None => Err(error!(invalid, "can't find = in {word:?}. Must be of the form: name=value")),
+        let pair = |(name, value): (String, Option<String>)| match value {
+            Some(value) => Ok((name, value)),
+            None => Err(error!(invalid, "can't find = in {name:?}. Must be of the form: name=value")),
         };
-        words.iter().map(pair).collect()
+        all.into_iter().map(pair).collect()
     }
 
     fn marked(&self, text: &str) -> Result<Marked> {
@@ -67,14 +91,14 @@ impl Words {
                 '\'' => loop {
                     match text.next() {
                         Some('\'') => break,
-                        Some(c) => into.push((c, true)),
+                        Some(c) => into.push((c, Mark::Quoted)),
                         None => return Err(unclosed("single-quote")),
                     }
                 },
                 '"' => self.double(text, into)?,
-                '$' => self.variable(text, false, into)?,
-                ESCAPE => into.extend(text.next().map(|c| (c, true))),
-                c => into.push((c, false)),
+                '$' => self.variable(text, Mark::Inserted, into)?,
+                ESCAPE => into.extend(text.next().map(|c| (c, Mark::Quoted))),
+                c => into.push((c, Mark::Plain)),
             }
         }
         if end.is_some() { Err(unclosed("brace")) } else { Ok(()) }
@@ -84,31 +108,33 @@ impl Words {
         loop {
             match text.next() {
                 Some('"') => return Ok(()),
-                Some('$') => self.variable(text, true, into)?,
+                Some('$') => self.variable(text, Mark::Quoted, into)?,
                 Some(ESCAPE) => match text.next() {
-                    Some(next) if next == '"' || next == '$' || next == ESCAPE => into.push((next, true)),
-                    Some(next) => into.extend([(ESCAPE, true), (next, true)]),
+                    Some(next) if next == '"' || next == '$' || next == ESCAPE => {
+                        into.push((next, Mark::Quoted))
+                    }
+                    Some(next) => into.extend([ESCAPE, next].map(|c| (c, Mark::Quoted))),
                     None => return Err(unclosed("double-quote")),
                 },
-                Some(c) => into.push((c, true)),
+                Some(c) => into.push((c, Mark::Quoted)),
                 None => return Err(unclosed("double-quote")),
             }
         }
     }
 
     /// What stands after a dollar sign.
-    fn variable(&self, text: &mut Peekable<Chars<'_>>, quoted: bool, into: &mut Marked) -> Result<()> {
+    fn variable(&self, text: &mut Peekable<Chars<'_>>, mark: Mark, into: &mut Marked) -> Result<()> {
         let value = if text.next_if_eq(&'{').is_some() {
             self.braces(text)?
         } else {
             let name = name(text);
             if name.is_empty() {
-                into.push(('$', quoted));
+                into.push(('$', mark));
                 return Ok(());
             }
             self.0.get(&name).cloned().unwrap_or_default()
         };
-        into.extend(value.chars().map(|c| (c, quoted)));
+        into.extend(value.chars().map(|c| (c, mark)));
         Ok(())
     }
 
@@ -128,7 +154,7 @@ impl Words {
         };
         let mut word = Vec::new();
         self.scan(text, Some('}'), &mut word)?;
-        let word: String = word.into_iter().map(|(c, _)| c).collect();
+        let word = text_of(&word);
         Ok(match (operator, value) {
             ('-', None) | ('+', Some(_)) => word,
             ('-', Some(value)) => value,
@@ -153,28 +179,8 @@ fn name(text: &mut Peekable<Chars<'_>>) -> String {
     name
 }
 
-/// Cuts at blanks that are neither quoted nor escaped; quotes and escapes stay.
-pub(super) fn split(text: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match quote {
-            None if c.is_whitespace() => {
-                words.push(std::mem::take(&mut word));
-                continue;
-            }
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if open == c => quote = None,
-            _ => {}
-        }
-        word.push(c);
-        if c == ESCAPE && quote != Some('\'') {
-            word.extend(chars.next());
-        }
-    }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
+fn text_of(marked: &[(char, Mark)]) -> String {
+    marked.iter().map(|(c, _)| *c).collect()
 }
 
 #[cfg(test)]
@@ -218,6 +224,7 @@ mod tests {
         };
         assert_eq!(pairs("a=1 b=\"x y\" c=x\\ y"), own(&[("a", "1"), ("b", "x y"), ("c", "x y")]));
         assert_eq!(pairs("name some value"), own(&[("name", "some value")]));
+        assert_eq!(pairs("a=$A \"b c\"=${B:-d e}"), own(&[("a", "one two"), ("b c", "d e")]));
         assert!(words.pairs("a=1 b").is_err() && words.pairs("a").is_err());
     }
 }

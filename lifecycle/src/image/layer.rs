@@ -18,10 +18,6 @@ use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::tree::{self, Apply, Lower, Root, Whiteouts};
 
-/// Docker's names of the two ways in which layers are put together.
-const OVERLAY: &str = "overlay2";
-const COPY: &str = "vfs";
-
 /// What is known of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Layer {
@@ -53,34 +49,26 @@ impl Layers {
     /// When the directory cannot be made.
     pub fn open(root: &Path, content: Content) -> Result<Self> {
         let [folder, trees, empty] = ["layers", "trees", "empty"].map(|name| root.join(name));
-        files::make_dir(&folder, 0o711)?;
-        files::make_dir(&empty, 0o755)?;
-        let kind = root.join("driver.json");
         // Once for all: what is kept in one way cannot be used in the other.
-        let driver = match files::read_json::<String>(&kind)? {
-            Some(driver) => driver,
-            None => {
-                let driver = if tree::is_possible(root)? { OVERLAY } else { COPY };
-                files::write_json(&kind, &driver)?;
-                driver.to_owned()
-            }
-        };
-        let copied = driver == COPY;
+        let is_possible = tree::is_possible(root)?;
+        let copied = trees.exists() || !is_possible && !folder.exists();
         if copied {
             files::make_dir(&trees, 0o711)?;
-        } else if driver != OVERLAY || !tree::is_possible(root)? {
+        } else if !is_possible {
+            let root = root.display();
             bail!(
                 internal,
-                "{} was made with the storage driver {driver}, which cannot be used here now",
-                root.display()
+                "{root} was made with the storage driver overlay2, which cannot be used here now"
             );
         }
+        files::make_dir(&folder, 0o711)?;
+        files::make_dir(&empty, 0o755)?;
         Ok(Self { content, folder, trees, empty, copied, fresh: Mutex::default() })
     }
 
     /// Docker's name for the way in which layers are put together.
     pub fn driver(&self) -> &'static str {
-        if self.copied { COPY } else { OVERLAY }
+        if self.copied { "vfs" } else { "overlay2" }
     }
 
     /// The files of these layers, the lowest first.

@@ -1,7 +1,7 @@
 //! Which images there are and what they are called.
 //!
-//! On disk: `images/HASH.json` for each image, `repositories.json` for all names. Nothing else is written down: what
-//! neither an image nor a container needs is garbage, and found by looking.
+//! On disk: `images.json`, replaced as a whole. Nothing else is written down: what neither an image nor a container needs
+//! is garbage, and found by looking.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Seek;
@@ -34,7 +34,7 @@ pub struct Image {
     pub parent: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     images: BTreeMap<String, Arc<Image>>,
     /// Full names with a tag or a digest, and the image's id.
@@ -48,8 +48,7 @@ pub struct Store {
     pub content: Content,
     /// Unpacked layers.
     pub layers: Layers,
-    images: PathBuf,
-    names: PathBuf,
+    file: PathBuf,
     state: Mutex<State>,
     leases: Lease,
 }
@@ -64,20 +63,17 @@ impl Store {
     /// When it cannot be made or read.
     pub fn open(root: &Path) -> Result<Self> {
         let content = Content::open(root)?;
-        let (folder, names) = (root.join("images"), root.join("repositories.json"));
-        files::make_dir(&folder, 0o700)?;
-        let mut state = State { names: files::read_json(&names)?.unwrap_or_default(), ..State::default() };
-        for path in files::entries(&folder) {
+        let file = root.join("images.json");
+        let mut state: State = files::read_json(&file)?.unwrap_or_default();
+        let State { images, names } = &mut state;
+        images.retain(|id, image| {
             // A blob that is gone makes the image unusable, not the engine.
-            if let Ok(Some(image)) = files::read_json::<Image>(&path)
-                && let Ok(config) = content.read(&image.id).and_then(|text| ConfigFile::parse(&text))
-            {
-                state.images.insert(image.id.clone(), Arc::new(Image { config, ..image }));
-            }
-        }
-        state.names.retain(|_, id| state.images.contains_key(id));
+            let config = content.read(id).and_then(|text| ConfigFile::parse(&text));
+            config.map(|config| Arc::make_mut(image).config = config).is_ok()
+        });
+        names.retain(|_, id| images.contains_key(id));
         let (layers, state) = (Layers::open(root, content.clone())?, Mutex::new(state));
-        Ok(Self { content, layers, images: folder, names, state, leases: Lease::default() })
+        Ok(Self { content, layers, file, state, leases: Lease::default() })
     }
 
     /// Keeps everything that is in the store until it is dropped.
@@ -97,23 +93,16 @@ impl Store {
             self.layers.need(diff_id)?;
         }
         let id = self.content.add(text, None)?.digest;
-        if let Some(image) = self.state.lock().images.get(&id) {
-            return Ok(Arc::clone(image));
-        }
         self.layers.settle()?;
-        self.put(&mut self.state.lock(), Image { id, config, tagged: None, parent })
-    }
-
-    /// Writes an image down.
-    fn put(&self, state: &mut State, image: Image) -> Result<Arc<Image>> {
-        files::write_json(&self.record_path(&image.id), &image)?;
-        let image = Arc::new(image);
-        state.images.insert(image.id.clone(), Arc::clone(&image));
+        let mut state = self.state.lock();
+        let image = Arc::new(Image { id: id.clone(), config, tagged: None, parent });
+        let image = Arc::clone(state.images.entry(id).or_insert(image));
+        self.write(&state)?;
         Ok(image)
     }
 
-    fn record_path(&self, id: &str) -> PathBuf {
-        self.images.join(format!("{}.json", id.trim_start_matches("sha256:")))
+    fn write(&self, state: &State) -> Result<()> {
+        files::write_json(&self.file, state)
     }
 
     /// Gives an image a name, which another image may lose by that.
@@ -122,12 +111,12 @@ impl Store {
     /// When it cannot be written down.
     pub fn tag(&self, reference: &Reference, id: &str) -> Result<()> {
         let mut state = self.state.lock();
-        let Some(image) = state.images.get(id).cloned() else {
+        let Some(image) = state.images.get_mut(id) else {
             bail!(not_found, "No such image: {id}");
         };
+        Arc::make_mut(image).tagged = Some(time::now());
         state.names.insert(reference.to_string(), id.to_owned());
-        files::write_json(&self.names, &state.names)?;
-        self.put(&mut state, Image { tagged: Some(time::now()), ..(*image).clone() }).map(drop)
+        self.write(&state)
     }
 
     /// Takes a name away.
@@ -137,7 +126,7 @@ impl Store {
     pub fn untag(&self, reference: &Reference) -> Result<()> {
         let mut state = self.state.lock();
         state.names.remove(&reference.to_string());
-        files::write_json(&self.names, &state.names)
+        self.write(&state)
     }
 
     /// All images, the newest first.
@@ -216,9 +205,8 @@ impl Store {
     pub fn forget(&self, id: &str) -> Result<()> {
         let mut state = self.state.lock();
         state.names.retain(|_, named| named != id);
-        files::write_json(&self.names, &state.names)?;
         state.images.remove(id);
-        std::fs::remove_file(self.record_path(id)).map_err(Error::at("remove image", id))
+        self.write(&state)
     }
 
     /// Makes a layer of what was written above others; returns its diff id, or nothing when nothing was.
@@ -226,20 +214,10 @@ impl Store {
     /// # Errors
     /// With the path that cannot be packed.
     pub fn add_tree(&self, tree: &Lower) -> Result<Option<String>> {
-        let Some((upper, _)) = &tree.upper else { return Ok(None) };
-        let root = Root::open(upper)?;
-        let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Upper);
-        if tree.copied {
-            let changes = tree::changes(tree)?;
-            if changes.is_empty() {
-                return Ok(None);
-            }
-            pack.add_changes(&root, &changes)?;
-        } else if files::entries(upper).is_empty() {
-            return Ok(None);
-        } else {
-            pack.add(&root, Path::new(""), Path::new(""))?;
-        }
+        let changes = tree::changes(tree)?;
+        let Some((upper, _)) = tree.upper.as_ref().filter(|_| !changes.is_empty()) else { return Ok(None) };
+        let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Tree);
+        pack.add_changes(&Root::open(upper)?, &changes)?;
         let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         file.rewind()?;
         let blob = self.content.add(file, None)?;

@@ -50,6 +50,7 @@ pub async fn pull(
 /// What a name stands for.
 #[derive(Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 enum Named {
     /// Several images, or one for several kinds of machines.
     Index(ImageIndex),

@@ -40,8 +40,6 @@ pub struct Apply {
     pub whiteouts: Whiteouts,
     /// The owner of everything, instead of those in the stream.
     pub owner: Option<(u32, u32)>,
-    /// The mode of everything, instead of those in the stream.
-    pub mode: Option<u32>,
     /// Refuse to put a directory where something else is, and the other way round.
     pub keep_kinds: bool,
     /// Where below the root the stream's paths begin.
@@ -212,8 +210,7 @@ impl Apply {
         fchownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
         let path = by_descriptor(made);
         if header.entry_type() != EntryType::Symlink {
-            let mode = self.mode.map_or_else(|| header.mode(), Ok)? & 0o7777;
-            std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            std::fs::set_permissions(&path, Permissions::from_mode(header.mode()? & 0o7777))?;
             set_xattrs(entry, &path)?;
         }
         let time = modified(entry);

@@ -86,7 +86,17 @@ impl Root {
     /// # Errors
     /// The errno of openat2(2).
     pub fn stat(&self, path: &Path) -> nix::Result<FileStat> {
-        fstat(self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?)
+        self.look(path).map(|(_, stat)| stat)
+    }
+
+    /// The same, and a descriptor of it, which is not opened for reading.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn look(&self, path: &Path) -> nix::Result<(OwnedFd, FileStat)> {
+        let file = self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let stat = fstat(file.as_fd())?;
+        Ok((file, stat))
     }
 
     /// Where a link inside leads to.

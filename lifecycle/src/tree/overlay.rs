@@ -14,9 +14,8 @@ use super::{Apply, Root, by_descriptor, is_kind, transfer};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// In archives, what the name of a hidden file begins with, and what stands for all that lower directories have.
+/// In archives, what the name of a hidden file begins with.
 pub(super) const WHITEOUT: &str = ".wh.";
-pub(super) const OPAQUE: &str = ".wh..wh..opq";
 
 /// The directories of a file system.
 #[derive(Debug, Clone, Default)]
