@@ -10,31 +10,42 @@
 
 mod jsonfile;
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use shim::sys::inherited_fd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::Receiver;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 pub(crate) use jsonfile::rotated;
 pub use jsonfile::{JsonFile, Rotation};
 
 use crate::error::{Error, Result};
-use crate::{files, sys};
+use crate::files;
 
 /// The first byte of a client that wants all output.
 pub const WATCH: u8 = b'w';
 /// The first byte of a client that wants to know when there is output.
 pub const NOTIFY: u8 = b'n';
 
-/// With more than this waiting for a client, nothing is read from the container.
-const MOST_WAITING: usize = 256 << 10;
+/// How much is read at once, and how many such pieces may wait for a client. There is always room for two more, which
+/// are what both streams end with: while there is not, nothing is read from the container.
+const PIECE: usize = 32 << 10;
+const MOST_WAITING: usize = 8;
+const LAST: usize = 2;
+
+/// The most that a pipe can hold, pipe(7).
+const PIPE: u64 = 1 << 20;
 
 /// How long clients may take for the last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -59,176 +70,154 @@ pub fn frame(stream: u8, bytes: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it cannot begin, or the log cannot be written.
 pub fn run(config: &Path) -> Result<()> {
+    let outputs = [inherited_fd(3)?, inherited_fd(4)?];
+    let ready = inherited_fd(5)?;
     let config: Config =
         files::read_json(config)?.ok_or_else(|| Error::invalid("the logger's configuration is missing"))?;
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.thread_block()?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let outputs = [Output::new(sys::inherited(3)?, 1)?, Output::new(sys::inherited(4)?, 2)?];
-    let ready = sys::inherited(5)?;
-    let _old = std::fs::remove_file(&config.socket);
-    let listener = UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
-    listener.set_nonblocking(true)?;
-    let log = config.log.map(|(path, rotation)| JsonFile::open(&path, rotation)).transpose()?;
-    nix::unistd::write(&ready, b"1")?;
-    drop(ready);
-    let mut logger = Logger { listener, signals, outputs, clients: Vec::new(), log };
-    let result = logger.serve();
-    let _gone = std::fs::remove_file(&config.socket);
+    let socket = config.socket.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result =
+        runtime.map_err(Error::step("start the event loop"))?.block_on(serve(config, outputs, ready));
+    let _gone = std::fs::remove_file(socket);
     result
 }
 
-/// One of the container's two streams.
-struct Output {
-    pipe: Option<OwnedFd>,
-    /// 1 or 2, as in a frame's header.
-    number: u8,
+/// Serves until both streams have ended, or somebody says that it is time.
+async fn serve(config: Config, [out, err]: [OwnedFd; 2], ready: OwnedFd) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let _old = std::fs::remove_file(&config.socket);
+    let listener = net::UnixListener::bind(&config.socket).map_err(Error::at("listen on", &config.socket))?;
+    listener.set_nonblocking(true)?;
+    let waiting = UnixListener::from_std(listener.try_clone()?)?;
+    let mut outputs = [Some(Receiver::from_owned_fd(out)?), Some(Receiver::from_owned_fd(err)?)];
+    let log = config.log.map(|(path, rotation)| JsonFile::open(&path, rotation)).transpose()?;
+    let mut sinks = Sinks { log, clients: Vec::new(), serving: JoinSet::new() };
+    nix::unistd::write(&ready, b"1")?;
+    drop(ready);
+    while outputs.iter().any(Option::is_some) {
+        let piece = tokio::select! {
+            _ = terminate.recv() => break,
+            Ok((socket, _)) = waiting.accept() => {
+                sinks.add(socket.into_std()?);
+                None
+            }
+            piece = next(&mut outputs, &sinks.clients) => Some(piece?),
+        };
+        // Whoever was there before the output sees it.
+        sinks.accept(&listener);
+        if let Some((stream, bytes)) = piece {
+            sinks.take(stream, &bytes)?;
+        }
+    }
+    for (stream, pipe) in (1..).zip(outputs).filter_map(|(stream, output)| Some((stream, output?))) {
+        let mut rest = Vec::new();
+        // To its end, or to where it is empty.
+        let _empty = File::from(pipe.into_nonblocking_fd()?).take(PIPE).read_to_end(&mut rest);
+        sinks.accept(&listener);
+        sinks.take(stream, &rest)?;
+    }
+    sinks.finish().await
 }
 
-impl Output {
-    fn new(pipe: OwnedFd, number: u8) -> io::Result<Self> {
-        use nix::fcntl::{FcntlArg, OFlag, fcntl};
-        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self { pipe: Some(pipe), number })
+/// What comes next of the two streams, once every client has room for it.
+async fn next(outputs: &mut [Option<Receiver>; 2], clients: &[Client]) -> io::Result<(u8, Vec<u8>)> {
+    for client in clients.iter().filter(|client| client.watches) {
+        // One that has gone holds nobody up.
+        let _room = client.pieces.reserve_many(1 + LAST).await;
+    }
+    let [out, err] = outputs;
+    tokio::select! {
+        bytes = read(out) => Ok((1, bytes?)),
+        bytes = read(err) => Ok((2, bytes?)),
     }
 }
 
+/// Reads from a stream; one that has ended is closed.
+async fn read(output: &mut Option<Receiver>) -> io::Result<Vec<u8>> {
+    let Some(pipe) = output else { return std::future::pending().await };
+    let mut bytes = Vec::with_capacity(PIECE);
+    if pipe.read_buf(&mut bytes).await? == 0 {
+        *output = None;
+    }
+    Ok(bytes)
+}
+
+/// Somebody who is connected.
 struct Client {
-    socket: UnixStream,
+    pieces: mpsc::Sender<Bytes>,
     watches: bool,
-    waiting: Vec<u8>,
 }
 
-struct Logger {
-    listener: UnixListener,
-    signals: SignalFd,
-    outputs: [Output; 2],
-    clients: Vec<Client>,
+/// Where the output goes.
+struct Sinks {
     log: Option<JsonFile>,
+    clients: Vec<Client>,
+    serving: JoinSet<()>,
 }
 
-impl Logger {
-    fn serve(&mut self) -> Result<()> {
-        while self.outputs.iter().any(|output| output.pipe.is_some()) {
-            self.wait(None)?;
-            let told_to_end = self.signals.read_signal()?.is_some();
-            // Whoever was there before the output sees it.
-            self.accept();
-            self.read(told_to_end)?;
-            self.clients.retain_mut(Client::send);
+impl Sinks {
+    fn accept(&mut self, listener: &net::UnixListener) {
+        while let Ok((socket, _)) = listener.accept() {
+            self.add(socket);
         }
+    }
+
+    /// Serves a client, if it says what it wants.
+    fn add(&mut self, mut socket: net::UnixStream) {
+        let mut wish = [0];
+        let socket = socket
+            .set_nonblocking(false)
+            .and_then(|()| socket.set_read_timeout(Some(Duration::from_secs(1))))
+            .and_then(|()| socket.read_exact(&mut wish))
+            .and_then(|()| socket.set_nonblocking(true))
+            .and_then(|()| UnixStream::from_std(socket));
+        let Ok(socket) = socket else { return };
+        let watches = wish[0] == WATCH;
+        // Of news, one piece says as much as many.
+        let (pieces, waiting) = mpsc::channel(if watches { MOST_WAITING + LAST } else { 1 });
+        self.serving.spawn(send(socket, waiting));
+        self.clients.push(Client { pieces, watches });
+    }
+
+    /// Writes output to the log, and then passes it on.
+    fn take(&mut self, stream: u8, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Some(log) = &mut self.log {
+            log.add(stream, bytes)?;
+        }
+        let piece = Bytes::from(frame(stream, bytes));
+        self.clients.retain(|client| !client.pieces.is_closed());
+        for client in &self.clients {
+            let piece = if client.watches { piece.clone() } else { Bytes::from_static(&[NOTIFY]) };
+            let _told_already = client.pieces.try_send(piece);
+        }
+        Ok(())
+    }
+
+    /// Ends the log, and waits until the clients have everything.
+    async fn finish(mut self) -> Result<()> {
         if let Some(log) = &mut self.log {
             log.finish()?;
         }
-        self.accept();
-        let deadline = Instant::now() + LAST_WORDS;
-        loop {
-            self.clients.retain_mut(Client::send);
-            self.clients.retain(|client| !client.waiting.is_empty());
-            if self.clients.is_empty() || Instant::now() >= deadline {
-                return Ok(());
-            }
-            self.wait(Some(deadline))?;
-        }
-    }
-
-    /// Waits until something can be done.
-    fn wait(&self, deadline: Option<Instant>) -> Result<()> {
-        let full = self.clients.iter().any(|client| client.waiting.len() >= MOST_WAITING);
-        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if deadline.is_none() {
-            polled.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
-            if !full {
-                let pipes = self.outputs.iter().filter_map(|output| output.pipe.as_ref());
-                polled.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-            }
-        }
-        for client in &self.clients {
-            let flags = if client.waiting.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
-            polled.push(PollFd::new(client.socket.as_fd(), flags));
-        }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| PollTimeout::try_from(left).ok()).unwrap_or(PollTimeout::NONE);
-        match poll(&mut polled, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Ok((mut socket, _)) = self.listener.accept() {
-            let mut wish = [0];
-            let read = socket
-                .set_read_timeout(Some(Duration::from_secs(1)))
-                .and_then(|()| socket.read_exact(&mut wish));
-            if read.and_then(|()| socket.set_nonblocking(true)).is_ok() {
-                self.clients.push(Client { socket, watches: wish[0] == WATCH, waiting: Vec::new() });
-            }
-        }
-    }
-
-    /// Takes what there is; at the end of it all when told to end.
-    fn read(&mut self, to_the_end: bool) -> Result<()> {
-        let mut buffer = vec![0; 32 << 10];
-        for output in &mut self.outputs {
-            while let Some(pipe) = &output.pipe {
-                if !to_the_end && self.clients.iter().any(|client| client.waiting.len() >= MOST_WAITING) {
-                    break;
-                }
-                let bytes = match nix::unistd::read(pipe, &mut buffer) {
-                    Err(Errno::EAGAIN) if !to_the_end => break,
-                    Err(Errno::EINTR) => continue,
-                    Ok(0) | Err(Errno::EAGAIN) => {
-                        output.pipe = None;
-                        break;
-                    }
-                    Ok(count) => &buffer[..count],
-                    Err(errno) => return Err(errno.into()),
-                };
-                if let Some(log) = &mut self.log {
-                    log.add(output.number, bytes)?;
-                }
-                for client in &mut self.clients {
-                    client.take(output.number, bytes);
-                }
-            }
-        }
+        drop(self.clients);
+        let _late = tokio::time::timeout(LAST_WORDS, self.serving.join_all()).await;
         Ok(())
     }
 }
 
-impl Client {
-    fn take(&mut self, stream: u8, bytes: &[u8]) {
-        if !self.watches {
-            if self.waiting.is_empty() {
-                self.waiting.push(NOTIFY);
-            }
-            return;
-        }
-        self.waiting.extend_from_slice(&frame(stream, bytes));
-    }
-
-    /// Sends what the client takes; whether it is still there.
-    fn send(&mut self) -> bool {
-        let mut sent = 0;
-        let alive = loop {
-            if sent == self.waiting.len() {
-                break !self.has_gone();
-            }
-            match self.socket.write(&self.waiting[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break false,
-            }
-        };
-        self.waiting.drain(..sent);
-        alive
-    }
-
-    /// Clients say nothing after their first byte: what can be read is their end.
-    fn has_gone(&mut self) -> bool {
-        matches!(self.socket.read(&mut [0]), Ok(0))
+/// Sends a client what there is for it, as long as it is there.
+async fn send(mut socket: UnixStream, mut pieces: mpsc::Receiver<Bytes>) {
+    let ((mut reader, mut writer), mut byte) = (socket.split(), [0]);
+    let sending = async {
+        while let Some(piece) = pieces.recv().await
+            && writer.write_all(&piece).await.is_ok()
+        {}
+    };
+    tokio::select! {
+        () = sending => {}
+        // Clients say nothing after their first byte: what can be read is their end.
+        _ = reader.read(&mut byte) => {}
     }
 }

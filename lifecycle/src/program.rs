@@ -11,22 +11,10 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When it cannot be started.
-pub async fn run(command: Command, input: &[u8]) -> Result<Output> {
-    finish(command, Stdio::piped(), input).await
-}
-
-/// The same with standard input that is there already.
-///
-/// # Errors
-/// When it cannot be started.
-pub async fn run_with(command: Command, input: impl Into<Stdio>) -> Result<Output> {
-    finish(command, input.into(), &[]).await
-}
-
-async fn finish(mut command: Command, stdin: Stdio, input: &[u8]) -> Result<Output> {
+pub async fn run(mut command: Command, input: &[u8]) -> Result<Output> {
     let program = command.as_std().get_program().to_owned();
     let failed = || Error::at("run", &program);
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed())?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read it will say why.

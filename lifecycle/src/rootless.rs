@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use runtime::state::process_times;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, bail, error};
@@ -53,10 +54,8 @@ struct Holder {
 impl Holder {
     /// A process as it is now; `None` when there is none.
     fn of(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may have anything in it; the time is the twentieth field after it.
-        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned();
-        Some(Self { pid, started })
+        let (started, _) = process_times(i32::try_from(pid).ok()?).ok()?;
+        Some(Self { pid, started: started.to_string() })
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -18,16 +18,4 @@ pub fn unread(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     // SAFETY: the kernel writes one int to where `amount` is.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) })?;
     Ok(amount)
-}
-
-/// Takes over a descriptor that this process was started with.
-///
-/// # Errors
-/// `EBADF` when it is not open.
-pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD takes no argument and changes nothing.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
-    // SAFETY: the descriptor is open, and each number is taken over once, at the start of the program, before
-    // anything else could own it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

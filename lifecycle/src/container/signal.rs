@@ -1,32 +1,14 @@
 //! Signals by name and number.
 
-use nix::sys::signal::Signal;
-
 use crate::error::{Result, error};
 
-/// Understands `KILL`, `SIGKILL`, `9` and `RTMIN+3`.
+/// Understands `KILL`, `SIGKILL`, `9` and `RTMIN+3`, as the runtime does; 0 is none here.
 ///
 /// # Errors
 /// When there is no such signal.
 pub fn parse(text: &str) -> Result<u32> {
-    let bad = || error!(invalid, "invalid signal: {text}");
-    if let Ok(number) = text.parse::<u32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(bad()) };
-    }
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest[1..].parse::<u32>().ok() };
-    if let Some(rest) = name.strip_prefix("RTMIN") {
-        return offset(rest).map(|more| 34 + more).filter(|number| *number <= 64).ok_or_else(bad);
-    }
-    if let Some(rest) = name.strip_prefix("RTMAX") {
-        return offset(rest)
-            .and_then(|less| 64u32.checked_sub(less))
-            .filter(|number| *number >= 34)
-            .ok_or_else(bad);
-    }
-    let signal: Signal = format!("SIG{name}").parse().map_err(|_| bad())?;
-    u32::try_from(signal as i32).map_err(|_| bad())
+    let number = runtime::command::kill::signal(text).ok().and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| *number > 0).ok_or_else(|| error!(invalid, "invalid signal: {text}"))
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! netavark: the program that makes bridges, interfaces, address translation and, with aardvark-dns, names.
 
-use std::fs::File;
-use std::io::{Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -25,6 +22,9 @@ const FOLDERS: [&str; 5] = [
 const PAUSE: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What flock(1) ends with when it has not.
+const BUSY: i32 = 75;
+
 /// A program of netavark's family.
 fn find(name: &str) -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
@@ -42,48 +42,36 @@ pub(super) fn path() -> Result<PathBuf> {
     })
 }
 
-/// The file that netavark reads, locked. The lock is that of the open file, which netavark has as its input: when an
-/// engine is killed, its netavark goes on, and the next engine waits here until that has ended.
-async fn alone(state: &Path) -> Result<File> {
-    let path = state.join("input.json");
-    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(Error::at("open", &path))?;
-    let locked = async {
-        while file.try_lock().is_err() {
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    match tokio::time::timeout(LIMIT, locked).await {
-        Ok(()) => Ok(file),
-        Err(_) => Err(error!(internal, "an earlier netavark has not ended within {LIMIT:?}")),
-    }
-}
-
-/// Runs `netavark setup` or `teardown` for a network namespace.
+/// Runs `netavark setup` or `teardown` for a network namespace, alone: flock(1) has the lock for as long as netavark
+/// runs, whatever becomes of the engine; the next one waits here. Not flock itself: one whose engine was killed too
+/// would run netavark when nobody expects it any more.
 ///
 /// # Errors
 /// With what netavark says.
 pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<()> {
-    let mut command = Command::new(path()?);
-    command.arg("--config").arg(state);
-    if let Some(dns) = find("aardvark-dns") {
-        command.arg("--aardvark-binary").arg(dns);
-    }
-    command.arg(verb).arg(namespace);
-    let input = alone(state).await?;
-    input
-        .set_len(0)
-        .and_then(|()| (&input).write_all(options.to_string().as_bytes()))
-        .and_then(|()| (&input).rewind())
-        .map_err(Error::at("write", state))?;
-    let output = program::run_with(command, input).await?;
-    if output.status.success() {
-        return Ok(());
-    }
+    let (netavark, dns, input) = (path()?, find("aardvark-dns"), options.to_string());
+    let deadline = Instant::now() + LIMIT;
+    let output = loop {
+        let mut command = Command::new("flock");
+        // Without a descriptor for netavark: aardvark-dns would keep it.
+        command.args(["--nonblock", "--close", "--conflict-exit-code", &BUSY.to_string()]);
+        command.arg(state.join("lock")).arg(&netavark).arg("--config").arg(state);
+        command.args(dns.iter().flat_map(|dns| [Path::new("--aardvark-binary"), dns]));
+        command.arg(verb).arg(namespace);
+        let output = program::run(command, input.as_bytes()).await?;
+        if output.status.code() != Some(BUSY) || Instant::now() >= deadline {
+            break output;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
-    Err(error!(internal, "netavark {verb}: {reason}"))
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(BUSY) => Err(error!(internal, "an earlier netavark has not ended within {LIMIT:?}")),
+        _ => Err(error!(internal, "netavark {verb}: {reason}")),
+    }
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for

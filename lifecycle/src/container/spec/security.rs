@@ -1,6 +1,7 @@
 //! Capabilities, seccomp, and what is hidden of /proc and /sys.
 
 use bollard_stubs::models::HostConfig;
+use runtime::plan::capabilities::NAMES;
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile};
 use serde_json::{Value, json};
@@ -12,13 +13,8 @@ const DEFAULT: &str = "\
     CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT \
     KILL AUDIT_WRITE";
 
-/// All capabilities of Linux 5.9 and later.
-const ALL: &str = "\
-    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
-    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT \
-    SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE \
-    AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ \
-    PERFMON BPF CHECKPOINT_RESTORE";
+/// What stands for all capabilities.
+const ALL: &str = "CAP_ALL";
 
 const MASKED: &str = "\
     /proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list \
@@ -47,27 +43,26 @@ fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &str) -> Vec<Str
 /// The names of the capabilities that a container has.
 fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     if host.privileged == Some(true) {
-        return Ok(ALL.split_whitespace().map(|name| format!("CAP_{name}")).collect());
+        return Ok(NAMES.map(str::to_owned).to_vec());
     }
     let known = |name: &String| -> Result<String> {
         let upper = name.to_ascii_uppercase();
-        let short = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
-        match short == "ALL" || ALL.split_whitespace().any(|known| known == short) {
-            true => Ok(short),
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        match full == ALL || NAMES.contains(&full.as_str()) {
+            true => Ok(full),
             false => Err(error!(invalid, "invalid capability: {name:?}")),
         }
     };
     let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let drop = host.cap_drop.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let is_in = |list: &[String], name: &str| list.iter().any(|other| other == name);
-    let base = match (is_in(&add, "ALL"), is_in(&drop, "ALL")) {
-        (true, _) => ALL,
-        (false, true) => "",
-        (false, false) => DEFAULT,
+    let in_base = |name: &str| match (is_in(&add, ALL), is_in(&drop, ALL)) {
+        (true, _) => true,
+        (false, true) => false,
+        (false, false) => DEFAULT.split_whitespace().any(|short| name == format!("CAP_{short}")),
     };
-    let in_base = |name: &str| base.split_whitespace().any(|other| other == name);
     let has = |name: &&str| is_in(&add, name) || in_base(name) && !is_in(&drop, name);
-    Ok(ALL.split_whitespace().filter(has).map(|name| format!("CAP_{name}")).collect())
+    Ok(NAMES.into_iter().filter(has).map(str::to_owned).collect())
 }
 
 /// The capabilities that a container has, in the sets that they are in.
