@@ -2,6 +2,7 @@
 //! and cannot have is refused by rules.
 
 use bollard_stubs::models::HostConfig;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 
@@ -18,6 +19,19 @@ pub fn number(field: Option<i64>) -> Option<i64> {
 /// A list; none is an empty one.
 pub fn list<T>(field: &Option<Vec<T>>) -> &[T] {
     field.as_deref().unwrap_or_default()
+}
+
+/// Gives a field that says nothing another value; in objects, each of their fields.
+pub fn fill(own: &mut Value, from: &Value) {
+    match (own, from) {
+        (Value::Object(own), Value::Object(from)) => {
+            for (name, value) in from {
+                fill(own.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (own, from) if [json!(null), json!(""), json!(0), json!([])].contains(own) => own.clone_from(from),
+        _ => {}
+    }
 }
 
 /// Whether ports are to be published that are named one by one.

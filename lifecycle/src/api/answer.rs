@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
+use crate::container::received;
 use crate::error::{Error, Kind, Result};
 use crate::image::reference::short;
 
@@ -92,9 +93,8 @@ pub fn stream<F: Future<Output = ()> + Send + 'static>(
     kind: &'static str,
     send: impl FnOnce(Pusher) -> F,
 ) -> Answer {
-    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(32);
-    let pieces = stream::poll_fn(move |context| receiver.poll_recv(context));
-    let body = StreamBody::new(pieces.map_ok(Frame::data));
+    let (sender, pieces) = mpsc::channel::<io::Result<Bytes>>(32);
+    let body = StreamBody::new(received(pieces).map_ok(Frame::data));
     tokio::spawn(send(Pusher { sender, silent: false }));
     with(StatusCode::OK, kind, body.boxed_unsync())
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bollard_stubs::models::HealthStatusEnum;
+use futures_util::StreamExt;
 use regex::Regex;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::hijack::Way;
@@ -125,25 +127,12 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
             container::read_log(&container, query)
         });
         let live = if streaming { live(&container, next, stdin).await } else { None };
-        join(past, live)
-    })
-}
-
-/// What was logged, and then what comes.
-fn join(past: Option<Output>, live: Option<Sides>) -> Option<Sides> {
-    let Some(past) = past else { return live };
-    let (now, input) = live.map_or((None, None), |(output, input)| (Some(output), input));
-    let (sender, output) = mpsc::channel(16);
-    tokio::spawn(async move {
-        for mut pieces in [Some(past), now].into_iter().flatten() {
-            while let Some(piece) = pieces.recv().await {
-                if sender.send(piece).await.is_err() {
-                    return;
-                }
-            }
+        match (past, live) {
+            (Some(past), Some((output, input))) => Some((past.chain(output).boxed(), input)),
+            (Some(past), None) => Some((past, None)),
+            (None, live) => live,
         }
-    });
-    Some((output, input))
+    })
 }
 
 /// The streams of a container that runs or is about to.
@@ -188,13 +177,13 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let state = &record.state;
         let up = state.status.is_active();
         let ended = !up && state.finished != crate::time::NEVER;
-        let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
+        let health = state.health.as_ref().and_then(|health| health.status).unwrap_or(HealthStatusEnum::NONE);
         (all || limit.is_some() || up)
             && filters.any("status", |status| json!(state.status) == *status)
             && filters.any("exited", |code| ended && code.parse() == Ok(state.exit_code))
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
             && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
-            && filters.any("health", |wanted| wanted == health)
+            && filters.any("health", |wanted| wanted == health.as_ref())
             && filters.any("ancestor", |image| {
                 engine.images.find(image).is_ok_and(|image| descends(&record, &image))
             })

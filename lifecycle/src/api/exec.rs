@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
 use shim::proto::task::ResizePtyRequest;
@@ -45,19 +46,15 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
         keys: hijack::keys(config.detach_keys.as_deref())?,
     };
     if wish.detach {
-        let (mut output, _) = exec.start(wish.console_size).await?;
-        tokio::spawn(async move { while output.recv().await.is_some() {} });
+        let (output, _) = exec.start(wish.console_size).await?;
+        tokio::spawn(output.for_each(async |_| {}));
         return answer::nothing();
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     hijack::answer(call, way, async move {
         match exec.start(wish.console_size).await {
             Ok(sides) => Some(sides),
-            Err(error) => {
-                let (sender, output) = tokio::sync::mpsc::channel(1);
-                let _nobody = sender.send((1, format!("{error}\r\n").into())).await;
-                Some((output, None))
-            }
+            Err(error) => Some((stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None)),
         }
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use hyper::header;
 use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
@@ -62,7 +63,7 @@ impl Way {
     /// The next bytes for the client; none when the output has ended.
     async fn next(&self, output: &mut Output) -> Option<Bytes> {
         loop {
-            let (stream, bytes) = output.recv().await?;
+            let (stream, bytes) = output.next().await?;
             if if stream == 2 { self.stderr } else { self.stdout } {
                 return Some(if self.raw { bytes } else { frame(stream, &bytes).into() });
             }
@@ -135,7 +136,7 @@ async fn carry(
 /// Carries input until the keys are pressed: when there is no more before that, the output goes on.
 async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Input>, keys: Vec<u8>) {
     let mut buffer = vec![0; 16 << 10];
-    let mut detector = Detector { keys, seen: 0 };
+    let mut detector = Detector { keys, held: Vec::new() };
     loop {
         let count = match reader.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
@@ -161,31 +162,23 @@ async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Inp
 /// Looks for the keys that end being attached.
 struct Detector {
     keys: Vec<u8>,
-    seen: usize,
+    /// The last bytes, while they may still become the keys.
+    held: Vec<u8>,
 }
 
 impl Detector {
-    /// The bytes to pass on, and whether the keys were pressed. Keys that may still become the sequence are held back.
+    /// The bytes to pass on, and whether the keys were pressed.
     fn feed(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
-        if self.keys.is_empty() {
-            return (bytes.to_vec(), false);
+        let mut all = std::mem::take(&mut self.held);
+        all.extend_from_slice(bytes);
+        let (keys, count) = (&self.keys, self.keys.len());
+        if let Some(at) = all.windows(count.max(1)).position(|part| part == keys) {
+            all.truncate(at);
+            return (all, true);
         }
-        let mut passed = Vec::with_capacity(bytes.len());
-        for byte in bytes {
-            if *byte == self.keys[self.seen] {
-                self.seen += 1;
-                if self.seen == self.keys.len() {
-                    return (passed, true);
-                }
-                continue;
-            }
-            passed.extend_from_slice(&self.keys[..self.seen]);
-            self.seen = usize::from(*byte == self.keys[0]);
-            if self.seen == 0 {
-                passed.push(*byte);
-            }
-        }
-        (passed, false)
+        let held = (1..count).rev().find(|part| all.ends_with(&keys[..*part])).unwrap_or(0);
+        self.held = all.split_off(all.len() - held);
+        (all, false)
     }
 }
 
@@ -213,13 +206,13 @@ mod tests {
 
     #[test]
     fn keys_are_found_wherever_they_are_cut() {
-        let mut detector = Detector { keys: DETACH.to_vec(), seen: 0 };
+        let mut detector = Detector { keys: DETACH.to_vec(), held: Vec::new() };
         assert_eq!(detector.feed(b"ab\x10"), (b"ab".to_vec(), false));
         assert_eq!(detector.feed(b"c\x10\x10"), (b"\x10c\x10".to_vec(), false));
         assert_eq!(detector.feed(b"\x11d"), (b"".to_vec(), true));
         assert_eq!(keys(Some("ctrl-a,x")).unwrap(), [1, b'x']);
         assert!(keys(Some("shift-a")).is_err());
-        let mut none = Detector { keys: Vec::new(), seen: 0 };
+        let mut none = Detector { keys: Vec::new(), held: Vec::new() };
         assert_eq!(none.feed(b"\x10\x11"), (b"\x10\x11".to_vec(), false));
     }
 }

@@ -73,7 +73,7 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let own: Option<ContainerConfig> = call.json().await?;
     let own = own.unwrap_or_else(|| container.record().config.clone());
     let changed = change(own, &call.all("changes"))?;
-    let config = settings::merge(changed, &container.record().config);
+    let config = settings::merge(changed, &container.record().config)?;
     let pause = call.flag_or("pause", true) && container.record().state.status == Status::Running;
     let paused = pause && unless_ended(container::pause(&container).await)?;
     let [author, comment] = ["author", "comment"].map(|key| call.text(key).map(str::to_owned));

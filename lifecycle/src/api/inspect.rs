@@ -1,8 +1,9 @@
 //! Containers and images as the API writes them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use bollard_stubs::models::ContainerConfig;
+use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
 use serde_json::{Value, json};
 
 use super::{Answer, answer};
@@ -11,6 +12,7 @@ use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
+use crate::said;
 use crate::time::{self, NEVER, Time};
 
 /// A container in full.
@@ -86,15 +88,6 @@ fn graph_driver(container: &Container) -> Result<Value> {
     Ok(json!({"Name": layers.driver(), "Data": data}))
 }
 
-/// Sets fields that are missing or empty.
-pub(super) fn fill(value: &mut Value, defaults: Value) {
-    for (name, default) in defaults.as_object().into_iter().flatten() {
-        if value[name].is_null() || value[name] == "" {
-            value[name] = default.clone();
-        }
-    }
-}
-
 /// Fields of the host's configuration that clients take for granted.
 fn host(record: &Record) -> Result<Value> {
     let mut host = serde_json::to_value(&record.host)?;
@@ -107,24 +100,19 @@ fn host(record: &Record) -> Result<Value> {
         };
         host["Links"] = json!(links.iter().map(full).collect::<Vec<_>>());
     }
-    fill(&mut host["LogConfig"], json!({"Type": "json-file", "Config": {}}));
-    fill(&mut host["RestartPolicy"], json!({"Name": "no", "MaximumRetryCount": 0}));
     let cgroup = if spec::is_unified() { "private" } else { "host" };
     let defaults = json!({
         "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": cgroup, "Runtime": "corten",
         "PortBindings": {}, "Binds": null, "ContainerIDFile": "", "AutoRemove": false,
         "Privileged": false, "ReadonlyRootfs": false, "Memory": 0, "NanoCpus": 0,
         "CapAdd": null, "CapDrop": null, "DeviceCgroupRules": null, "DeviceRequests": null, "ExtraHosts": null,
-        "GroupAdd": null, "Links": null, "SecurityOpt": null, "VolumesFrom": null, "MemorySwappiness": null,
-        "PidsLimit": null, "MaskedPaths": spec::masked(&record.host), "ReadonlyPaths": spec::read_only(&record.host),
+        "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "GroupAdd": null, "Links": null, "SecurityOpt": null, "VolumesFrom": null, "PidsLimit": null,
+        "MaskedPaths": spec::masked(&record.host), "ReadonlyPaths": spec::read_only(&record.host),
     });
-    fill(&mut host, defaults);
-    // What says nothing, as the command line sends it.
-    for (name, nothing) in [("MemorySwappiness", -1), ("PidsLimit", 0)] {
-        if host[name] == nothing {
-            host[name] = Value::Null;
-        }
-    }
+    said::fill(&mut host, &defaults);
+    // Nothing is -1 here, as the command line sends it.
+    host["MemorySwappiness"] = json!(record.host.memory_swappiness.filter(|share| *share >= 0));
     Ok(host)
 }
 
@@ -136,7 +124,7 @@ fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
         "AttachStderr": false, "User": "", "Domainname": "", "WorkingDir": "", "Labels": {}, "Env": [],
         "Cmd": null, "Entrypoint": null, "Volumes": null, "OnBuild": null,
     });
-    fill(&mut config, defaults);
+    said::fill(&mut config, &defaults);
     Ok(config)
 }
 
@@ -203,7 +191,7 @@ fn ports(record: &Record) -> Vec<Value> {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
     };
-    let exposed = record.config.exposed_ports.iter().flatten();
+    let exposed = record.config.exposed_ports.iter().flatten().collect::<BTreeSet<_>>().into_iter();
     let mut all: Vec<_> =
         exposed.filter(|port| !record.ports.contains_key(*port)).map(|port| private(port)).collect();
     for (port, (ip, public)) in record.ports.iter().flat_map(|(port, on)| on.iter().map(move |on| (port, on)))
@@ -223,9 +211,9 @@ fn status(record: &Record) -> String {
     match state.status {
         Status::Created => "Created".into(),
         Status::Running | Status::Paused => {
-            let health = match &state.health {
-                Some(health) if health.status == "starting" => " (health: starting)".to_owned(),
-                Some(health) => format!(" ({})", health.status),
+            let health = match state.health.as_ref().and_then(|health| health.status) {
+                Some(HealthStatusEnum::STARTING) => " (health: starting)".to_owned(),
+                Some(status) => format!(" ({status})"),
                 None => String::new(),
             };
             let paused = if state.status == Status::Paused { " (Paused)" } else { &health };

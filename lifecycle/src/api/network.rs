@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
 use serde_json::{Value, json};
 
-use super::{Answer, Call, answer, inspect};
+use super::{Answer, Call, answer};
 use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
+use crate::said;
 
 /// `POST /networks/create`
 pub(super) fn create(engine: &Engine, wish: NetworkCreateRequest) -> Result<Answer> {
@@ -154,7 +155,7 @@ pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
             "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
             "MacAddress": "", "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
         });
-        inspect::fill(&mut row, defaults);
+        said::fill(&mut row, &defaults);
         row["NetworkID"] = json!(id);
         all[name] = row;
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
-use prost::Message;
+use runtime::cgroup::stats::{IoEntry, Stats};
 use serde_json::{Value, json};
-use shim::proto::task::{PidsRequest, StatsRequest, UpdateTaskRequest};
+use shim::proto::task::{PidsRequest, UpdateTaskRequest};
 use shim::proto::well_known::Any;
-use shim::proto::{cgroups_v1, cgroups_v2};
 use tokio::process::Command;
+use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer};
 use crate::container::{Container, part, settings, spec};
@@ -61,11 +61,11 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     Ok(answer::stream("application/json", |pusher| async move {
         let mut before = json!({"read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
         if !streaming && !one_shot {
-            before = sample(&container).await;
+            before = block_in_place(|| sample(&container));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         loop {
-            let mut now = sample(&container).await;
+            let mut now = block_in_place(|| sample(&container));
             now["precpu_stats"] = before["cpu_stats"].take();
             now["preread"] = before["read"].take();
             if !pusher.json(&now).await || !streaming || container.is_removed() {
@@ -80,91 +80,44 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     }))
 }
 
-async fn sample(container: &Container) -> Value {
-    let answer = container.ask(&StatsRequest { id: container.id.clone() }).await;
-    let mut value = match answer.ok().and_then(|answer| answer.stats) {
-        Some(any) if any.type_url.contains("v1.Metrics") => from_v1(&any.value),
-        Some(any) => from_v2(&any.value),
-        // It does not run.
-        None => json!({"cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}),
-    };
-    (value["id"], value["name"]) = (json!(container.id), json!(container.record().slash_name()));
-    (value["read"], value["networks"]) = (json!(time::now()), networks(container));
+/// What a container uses now: the counters of its control groups, with nothing in them while it does not run.
+fn sample(container: &Container) -> Value {
+    let pid = container.record().state.pid;
+    let read = || shim::cgroup::of_process(pid).ok()?.stats().ok();
+    let Stats { cpu, memory, pids, io, .. } = if pid == 0 { None } else { read() }.unwrap_or_default();
+    let total = if pid == 0 { 0 } else { memory_total() };
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    value["cpu_stats"]["online_cpus"] = json!(cpus);
-    value["cpu_stats"]["system_cpu_usage"] = json!(system_cpu());
-    if value["memory_stats"]["limit"].as_u64().is_some_and(|limit| limit == 0 || limit > memory_total()) {
-        value["memory_stats"]["limit"] = json!(memory_total());
-    }
-    value
-}
-
-/// The numbers of the first version of control groups; what is not known is zero.
-fn from_v1(metrics: &[u8]) -> Value {
-    let cgroups_v1::Metrics { cpu, memory, pids, blkio, .. } =
-        cgroups_v1::Metrics::decode(metrics).unwrap_or_default();
-    let (cpu, memory) = (cpu.unwrap_or_default(), memory.unwrap_or_default());
-    let (pids, blkio) = (pids.unwrap_or_default(), blkio.unwrap_or_default());
-    let (used, throttling) = (cpu.usage.unwrap_or_default(), cpu.throttling.unwrap_or_default());
-    let usage = memory.usage.unwrap_or_default();
-    let blocks = |entries: &[cgroups_v1::BlkIOEntry]| {
-        let one = |entry: &cgroups_v1::BlkIOEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
-        entries.iter().map(one).collect::<Vec<_>>()
-    };
     json!({
+        "id": container.id, "name": container.record().slash_name(), "read": time::now(),
         "cpu_stats": {
             "cpu_usage": {
-                "total_usage": used.total, "percpu_usage": used.per_cpu,
-                "usage_in_kernelmode": used.kernel, "usage_in_usermode": used.user,
+                "total_usage": cpu.total, "percpu_usage": cpu.percpu,
+                "usage_in_kernelmode": cpu.kernel, "usage_in_usermode": cpu.user,
             },
             "throttling_data": {
-                "periods": throttling.periods, "throttled_periods": throttling.throttled_periods,
-                "throttled_time": throttling.throttled_time,
+                "periods": cpu.periods, "throttled_periods": cpu.throttled_periods,
+                "throttled_time": cpu.throttled_time,
             },
+            "online_cpus": cpus, "system_cpu_usage": system_cpu(),
         },
         "memory_stats": {
-            "usage": usage.usage, "max_usage": usage.max, "limit": usage.limit, "failcnt": usage.failcnt,
-            "stats": {
-                "cache": memory.cache, "rss": memory.rss, "mapped_file": memory.mapped_file,
-                "inactive_file": memory.inactive_file, "active_file": memory.active_file,
-                "total_inactive_file": memory.total_inactive_file, "total_cache": memory.total_cache,
-            },
+            "usage": memory.usage.usage, "max_usage": memory.usage.max_usage, "failcnt": memory.usage.failcnt,
+            // Without a limit it is a number larger than any memory, or 0.
+            "limit": Some(memory.usage.limit).filter(|limit| *limit > 0).map_or(total, |limit| limit.min(total)),
+            "stats": memory.raw,
         },
         "pids_stats": {"current": pids.current, "limit": pids.limit},
         "blkio_stats": {
-            "io_service_bytes_recursive": blocks(&blkio.io_service_bytes_recursive),
-            "io_serviced_recursive": blocks(&blkio.io_serviced_recursive),
+            "io_service_bytes_recursive": blocks(&io.service_bytes),
+            "io_serviced_recursive": blocks(&io.serviced),
         },
+        "networks": networks(container),
     })
 }
 
-/// The numbers of the second version of control groups; what is not known is zero.
-fn from_v2(metrics: &[u8]) -> Value {
-    let cgroups_v2::Metrics { cpu, memory, pids, .. } =
-        cgroups_v2::Metrics::decode(metrics).unwrap_or_default();
-    let (cpu, memory) = (cpu.unwrap_or_default(), memory.unwrap_or_default());
-    let pids = pids.unwrap_or_default();
-    json!({
-        "cpu_stats": {
-            "cpu_usage": {
-                "total_usage": cpu.usage_usec * 1000,
-                "usage_in_kernelmode": cpu.system_usec * 1000,
-                "usage_in_usermode": cpu.user_usec * 1000,
-            },
-            "throttling_data": {
-                "periods": cpu.nr_periods, "throttled_periods": cpu.nr_throttled,
-                "throttled_time": cpu.throttled_usec * 1000,
-            },
-        },
-        "memory_stats": {
-            "usage": memory.usage, "limit": memory.usage_limit,
-            "stats": {
-                "anon": memory.anon, "file": memory.file, "inactive_file": memory.inactive_file,
-                "active_file": memory.active_file, "slab": memory.slab, "pgfault": memory.pgfault,
-            },
-        },
-        "pids_stats": {"current": pids.current, "limit": pids.limit},
-    })
+fn blocks(entries: &[IoEntry]) -> Vec<Value> {
+    let one = |entry: &IoEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
+    entries.iter().map(one).collect()
 }
 
 /// The time that all processors have worked, in nanoseconds.

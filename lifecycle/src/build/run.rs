@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -56,7 +57,7 @@ impl Build {
         container::start(container).await?;
         let mut output = output.await.map_err(|_| Error::internal("the container has no output"))?;
         let following = async {
-            while let Some((stream, bytes)) = output.recv().await {
+            while let Some((stream, bytes)) = output.next().await {
                 let text = String::from_utf8_lossy(&bytes);
                 // As dockerd colours it.
                 let text = if stream == 2 { format!("\u{1b}[91m{text}\u{1b}[0m") } else { text.into_owned() };

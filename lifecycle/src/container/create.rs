@@ -36,7 +36,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let image_name = config.image.clone().unwrap_or_default();
     let _lease = engine.images.lease();
     let image = engine.images.find(&image_name)?;
-    let config = settings::merge(config, &image.config.container());
+    let config = settings::merge(config, &image.config.container())?;
     let command: Vec<String> =
         config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
     if command.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::record::Status;
 use super::start::exit_code_of;
-use super::{Container, Input, Sides, environment, spec, user};
+use super::{Container, Input, Sides, environment, received, spec, user};
 use crate::error::{Error, Result, bail};
 use crate::files::{self, lossy};
 use crate::said;
@@ -187,7 +188,7 @@ impl Exec {
             carrying.spawn(carry(number, pipe, sender.clone()));
         }
         tokio::spawn(Arc::clone(self).finish(carrying, sender));
-        Ok((output, input))
+        Ok((received(output).boxed(), input))
     }
 
     /// Waits for the end, and for the last of the output.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard_stubs::models::{HostConfig, RestartPolicyNameEnum};
+use bollard_stubs::models::{HealthStatusEnum, HostConfig, RestartPolicyNameEnum};
 use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitRequest};
 use shim::proto::task_types;
 
@@ -60,7 +60,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         state.end(code);
         state.finished = time::text(when);
         if let Some(health) = &mut state.health {
-            health.status = "unhealthy".into();
+            health.status = Some(HealthStatusEnum::UNHEALTHY);
         }
         if again {
             record.restart_count += 1;

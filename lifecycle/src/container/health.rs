@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard_stubs::models::{ContainerConfig, HealthConfig};
+use bollard_stubs::models::{ContainerConfig, Health, HealthConfig, HealthStatusEnum, HealthcheckResult};
+use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::exec::{Exec, ExecConfig};
-use super::record::{Check, Health, Status};
+use super::record::Status;
 use super::{Container, settings};
 use crate::error::Error;
 use crate::{said, time};
@@ -27,7 +28,8 @@ fn command(config: &ContainerConfig) -> Option<Vec<String>> {
 
 /// The health of a container that has just been started.
 pub(super) fn initial(config: &ContainerConfig) -> Option<Health> {
-    command(config).map(|_| Health { status: "starting".into(), ..Health::default() })
+    let status = Some(HealthStatusEnum::STARTING);
+    command(config).map(|_| Health { status, failing_streak: Some(0), log: Some(Vec::new()) })
 }
 
 fn nanos(value: Option<i64>, default: Duration) -> Duration {
@@ -46,10 +48,9 @@ pub(super) fn watch(container: &Arc<Container>) {
         loop {
             let in_grace =
                 || time::between(started, time::Time::now()) < nanos(check.start_period, Duration::ZERO);
-            let starting =
-                container.record().state.health.as_ref().is_some_and(|health| health.status == "starting");
+            let status = container.record().state.health.as_ref().and_then(|health| health.status);
             let interval = nanos(check.interval, Duration::from_secs(30));
-            let pause = if starting && in_grace() {
+            let pause = if status == Some(HealthStatusEnum::STARTING) && in_grace() {
                 nanos(check.start_interval, Duration::from_secs(5)).min(interval)
             } else {
                 interval
@@ -66,7 +67,7 @@ pub(super) fn watch(container: &Arc<Container>) {
     });
 }
 
-async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig) -> Check {
+async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig) -> HealthcheckResult {
     let start = time::now();
     let limit = nanos(check.timeout, Duration::from_secs(30));
     let cmd = Some(words.to_vec());
@@ -75,7 +76,7 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
     let outcome = timeout(limit, async {
         let exec = Exec::new(container, config)?;
         let (mut stream, _) = exec.start(None).await?;
-        while let Some((_, bytes)) = stream.recv().await {
+        while let Some((_, bytes)) = stream.next().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
         // The output ends after the status is known.
@@ -88,29 +89,31 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
         Err(_) => (-1, Some(format!("Health check exceeded timeout ({limit:?})"))),
     };
     let output = text.unwrap_or_else(|| String::from_utf8_lossy(&output).into_owned());
-    Check { start, end: time::now(), exit_code, output }
+    let (end, exit_code, output) = (Some(time::now()), Some(exit_code), Some(output));
+    HealthcheckResult { start: Some(start), end, exit_code, output }
 }
 
-fn note(container: &Arc<Container>, check: Check, in_grace: bool, retries: Option<i64>) {
+fn note(container: &Arc<Container>, check: HealthcheckResult, in_grace: bool, retries: Option<i64>) {
     let mut changed = None;
     container.change(|record| {
         let Some(health) = record.state.health.as_mut().filter(|_| record.state.status.is_up()) else {
             return;
         };
-        let before = health.status.clone();
-        if check.exit_code == 0 {
-            health.failing_streak = 0;
-            health.status = "healthy".into();
-        } else if !(in_grace && health.status == "starting") {
-            health.failing_streak += 1;
-            if health.failing_streak >= retries.filter(|retries| *retries > 0).unwrap_or(3) {
-                health.status = "unhealthy".into();
+        let before = health.status;
+        let streak = health.failing_streak.get_or_insert(0);
+        if check.exit_code == Some(0) {
+            *streak = 0;
+            health.status = Some(HealthStatusEnum::HEALTHY);
+        } else if !(in_grace && before == Some(HealthStatusEnum::STARTING)) {
+            *streak += 1;
+            if *streak >= retries.filter(|retries| *retries > 0).unwrap_or(3) {
+                health.status = Some(HealthStatusEnum::UNHEALTHY);
             }
         }
-        health.log.push(check);
-        let surplus = health.log.len().saturating_sub(KEPT.1);
-        health.log.drain(..surplus);
-        changed = Some(health.status.clone()).filter(|now| *now != before);
+        let log = health.log.get_or_insert_default();
+        log.push(check);
+        log.drain(..log.len().saturating_sub(KEPT.1));
+        changed = health.status.filter(|_| health.status != before);
     });
     if let Some(status) = changed {
         container.publish(format!("health_status: {status}"), &[]);

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
-use super::{Container, Output, streams};
+use super::{Container, Output, received, streams};
 use crate::error::Result;
 use crate::logger::rotated;
 use crate::time::{self, Time};
@@ -69,7 +70,7 @@ pub fn read(container: &Arc<Container>, query: Query) -> Output {
     let (sender, receiver) = mpsc::channel(64);
     let container = Arc::clone(container);
     tokio::spawn(async move { container.report(send(&container, query, sender).await) });
-    receiver
+    received(receiver).boxed()
 }
 
 async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8, Bytes)>) -> Result<()> {
@@ -79,84 +80,86 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
         true => streams::notify(&container.log_socket()).await.ok(),
         false => None,
     };
-    let mut tail = block_in_place(|| past(&container.log(), &query, &sender))?;
+    let mut log = Log::new(&container.log());
+    block_in_place(|| past(&mut log, &query, &sender))?;
     let Some(mut news) = news else { return Ok(()) };
     loop {
         let ended = !matches!(news.read(&mut [0; 64]).await, Ok(1..));
-        block_in_place(|| tail.more(&query, &sender))?;
+        block_in_place(|| log.each(&query, |item| sender.blocking_send(item).is_ok()))?;
         if ended || sender.is_closed() || query.until.is_some_and(|until| Time::now() > until) {
             return Ok(());
         }
     }
 }
 
-/// The end of a log that grows.
-struct Tail {
+/// Sends what is there: all, or the last of it.
+fn past(log: &mut Log, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<()> {
+    let Some(most) = query.tail else {
+        return log.each(query, |item| sender.blocking_send(item).is_ok());
+    };
+    let mut last = VecDeque::new();
+    log.each(query, |item| {
+        last.push_back(item);
+        if last.len() > most {
+            last.pop_front();
+        }
+        true
+    })?;
+    // When one is not wanted any more, none is.
+    let _all = last.into_iter().try_for_each(|item| sender.blocking_send(item));
+    Ok(())
+}
+
+/// A log that is read from its beginning, and on as it grows.
+struct Log {
     path: PathBuf,
+    /// What was rotated away before, the oldest last.
+    older: Vec<PathBuf>,
     file: Option<BufReader<File>>,
     /// The beginning of a line that is not complete.
     rest: Vec<u8>,
 }
 
-impl Tail {
-    /// Takes the lines to the end of the file, as long as `emit` wants them; whether it still does.
-    fn lines(&mut self, query: &Query, emit: &mut dyn FnMut((u8, Bytes)) -> bool) -> Result<bool> {
-        let Some(file) = &mut self.file else { return Ok(true) };
-        while file.read_until(b'\n', &mut self.rest)? > 0 && self.rest.ends_with(b"\n") {
-            let item = query.take(&self.rest);
-            self.rest.clear();
-            if item.is_some_and(|item| !emit(item)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+impl Log {
+    fn new(path: &Path) -> Self {
+        let older = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists());
+        Self { path: path.to_owned(), older: older.collect(), file: None, rest: Vec::new() }
     }
 
-    fn open(&mut self, file: File) {
-        self.file = Some(BufReader::with_capacity(64 << 10, file));
-        self.rest.clear();
-    }
-
-    /// Reads on to the end, into the next file when the log was rotated.
-    fn more(&mut self, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<()> {
-        while self.lines(query, &mut |item| sender.blocking_send(item).is_ok())? {
-            let Ok(now) = File::open(&self.path) else { break };
-            let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
-            if self.file.as_ref().is_some_and(|file| inode(file.get_ref()) == inode(&now)) {
+    /// Takes the lines up to the end, as long as `emit` wants them.
+    fn each(&mut self, query: &Query, mut emit: impl FnMut((u8, Bytes)) -> bool) -> Result<()> {
+        while let Some(line) = self.line()? {
+            if query.take(&line).is_some_and(|item| !emit(item)) {
                 break;
             }
-            self.open(now);
         }
         Ok(())
     }
-}
 
-/// Sends what is there, and returns where to go on.
-fn past(path: &Path, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<Tail> {
-    let older = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists());
-    let mut paths: Vec<PathBuf> = older.collect();
-    paths.reverse();
-    paths.push(path.to_owned());
-    let mut last = VecDeque::new();
-    let mut emit = |item: (u8, Bytes)| match query.tail {
-        None => sender.blocking_send(item).is_ok(),
-        Some(most) => {
-            last.push_back(item);
-            if last.len() > most {
-                last.pop_front();
+    /// The next line that is complete, from the next file where one ends.
+    fn line(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(file) = &mut self.file
+                && file.read_until(b'\n', &mut self.rest)? > 0
+                && self.rest.ends_with(b"\n")
+            {
+                return Ok(Some(std::mem::take(&mut self.rest)));
             }
-            true
-        }
-    };
-    let mut tail = Tail { path: path.to_owned(), file: None, rest: Vec::new() };
-    for path in &paths {
-        let Ok(file) = File::open(path) else { continue };
-        tail.open(file);
-        if !tail.lines(query, &mut emit)? {
-            return Ok(tail);
+            let (path, is_last) = match self.older.pop() {
+                Some(path) => (path, false),
+                None => (self.path.clone(), true),
+            };
+            let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
+            let current = self.file.as_ref().map(|file| inode(file.get_ref()));
+            match File::open(path) {
+                Ok(next) if current != Some(inode(&next)) => {
+                    self.file = Some(BufReader::with_capacity(64 << 10, next));
+                    self.rest.clear();
+                }
+                // There is no other (yet).
+                _ if is_last => return Ok(None),
+                _ => {}
+            }
         }
     }
-    // When one is not wanted any more, none is.
-    let _all = last.into_iter().try_for_each(|item| sender.blocking_send(item));
-    Ok(tail)
 }

@@ -5,14 +5,13 @@
 //! | `record` | what is written down |
 //! | `settings`, `environment`, `mounts`, `user`, `spec` | from a request to a config.json |
 //! | `create`, `start`, `stop`, `exit` | a container's life |
-//! | `streams`, `input`, `exec`, `logs`, `health` | what goes in and comes out |
+//! | `streams`, `exec`, `logs`, `health` | what goes in and comes out |
 
 mod create;
 pub mod environment;
 mod exec;
 mod exit;
 mod health;
-mod input;
 mod logs;
 pub mod mounts;
 mod object;
@@ -30,10 +29,9 @@ pub(crate) use create::part;
 pub use create::{Removal, create, remove};
 pub use exec::{Exec, ExecConfig};
 pub use exit::restore_all;
-pub use input::Input;
 pub use logs::{Query, read as read_log};
 pub use object::Container;
 pub use record::{Record, Status};
 pub use start::start;
 pub use stop::{kill, pause, restart, stop, unpause};
-pub use streams::{Output, Sides, watch};
+pub use streams::{Input, Output, Sides, received, watch};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig};
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, Health, HostConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::time::NEVER;
@@ -125,32 +125,6 @@ impl Status {
     pub fn is_active(self) -> bool {
         self.is_up() || self == Self::Restarting
     }
-}
-
-/// What a health check says.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Health {
-    /// `starting`, `healthy` or `unhealthy`.
-    pub status: String,
-    /// Failures in a row.
-    pub failing_streak: i64,
-    /// The last few checks.
-    pub log: Vec<Check>,
-}
-
-/// One check.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Check {
-    /// When it began.
-    pub start: String,
-    /// When it ended.
-    pub end: String,
-    /// Its exit status.
-    pub exit_code: i64,
-    /// The beginning of its output.
-    pub output: String,
 }
 
 /// Something of the host, or a volume, in a container.

@@ -13,59 +13,33 @@ use crate::error::{Result, bail, error};
 use crate::logger::Rotation;
 use crate::said;
 
+/// What is the image's when a request leaves it out; of an object, each part of it.
+const OF_IMAGE: [&str; 7] =
+    ["User", "WorkingDir", "StopSignal", "Shell", "ExposedPorts", "Volumes", "Healthcheck"];
+
 /// The container's configuration: what the request leaves out is the image's.
-pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> ContainerConfig {
-    let text = |own: &mut Option<String>, image: &Option<String>| {
-        if said::text(own).is_none() {
-            own.clone_from(image);
-        }
-    };
-    let none = |words: &Option<Vec<String>>| said::list(words).is_empty();
-    text(&mut config.user, &image.user);
-    text(&mut config.working_dir, &image.working_dir);
-    text(&mut config.stop_signal, &image.stop_signal);
-    config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
-    if none(&config.shell) {
-        config.shell.clone_from(&image.shell);
-    }
-    if none(&config.entrypoint) {
-        if none(&config.cmd) {
+///
+/// # Errors
+/// When they cannot be put together.
+pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> Result<ContainerConfig> {
+    if said::list(&config.entrypoint).is_empty() {
+        if said::list(&config.cmd).is_empty() {
             config.cmd.clone_from(&image.cmd);
         }
         config.entrypoint = config.entrypoint.or_else(|| image.entrypoint.clone());
     } else if config.entrypoint.as_deref() == Some(&[String::new()]) {
         config.entrypoint = None;
     }
+    config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
     environment::inherit(config.env.get_or_insert_default(), image.env.iter().flatten());
     let mut labels = image.labels.clone().unwrap_or_default();
     labels.extend(config.labels.take().unwrap_or_default());
     config.labels = Some(labels);
-    config.exposed_ports = union(config.exposed_ports.take(), image.exposed_ports.as_ref());
-    config.volumes = union(config.volumes.take(), image.volumes.as_ref());
-    config.healthcheck = match (config.healthcheck.take(), &image.healthcheck) {
-        (None, inherited) => inherited.clone(),
-        (Some(mut own), Some(inherited)) => {
-            if none(&own.test) {
-                own.test.clone_from(&inherited.test);
-            }
-            let or = |own, inherited: Option<i64>| said::number(own).or(inherited);
-            own.interval = or(own.interval, inherited.interval);
-            own.timeout = or(own.timeout, inherited.timeout);
-            own.start_period = or(own.start_period, inherited.start_period);
-            own.retries = or(own.retries, inherited.retries);
-            Some(own)
-        }
-        (own, None) => own,
-    };
-    config
-}
-
-fn union(own: Option<Vec<String>>, image: Option<&Vec<String>>) -> Option<Vec<String>> {
-    let mut all: Vec<String> =
-        own.into_iter().flatten().chain(image.into_iter().flatten().cloned()).collect();
-    all.sort();
-    all.dedup();
-    (!all.is_empty()).then_some(all)
+    let (mut own, image) = (serde_json::to_value(config)?, serde_json::to_value(image)?);
+    for name in OF_IMAGE {
+        said::fill(&mut own[name], &image[name]);
+    }
+    Ok(serde_json::from_value(own)?)
 }
 
 /// What shell forms are run by, when SHELL has said nothing.
@@ -281,18 +255,18 @@ mod tests {
             user: Some("web".into()),
             ..Default::default()
         };
-        let plain = merge(ContainerConfig::default(), &image);
+        let plain = merge(ContainerConfig::default(), &image).unwrap();
         assert_eq!(
             (plain.cmd, plain.entrypoint, plain.user),
             (words(&["serve"]), words(&["/entry"]), Some("web".into()))
         );
         let command =
             ContainerConfig { cmd: words(&["other"]), env: words(&["A=own"]), ..Default::default() };
-        let merged = merge(command, &image);
+        let merged = merge(command, &image).unwrap();
         assert_eq!((merged.cmd, merged.entrypoint), (words(&["other"]), words(&["/entry"])));
         assert_eq!(merged.env, words(&["A=own", "B=image"]));
         let entry = ContainerConfig { entrypoint: words(&["sh"]), ..Default::default() };
-        let merged = merge(entry, &image);
+        let merged = merge(entry, &image).unwrap();
         assert_eq!((merged.cmd, merged.entrypoint), (None, words(&["sh"])));
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode};
 use prost::Message;
 use shim::proto::runc_options::Options;
 use shim::proto::task::{CreateTaskRequest, StartRequest};
@@ -227,11 +228,10 @@ fn root_mount(files: &Lower) -> Option<Mount> {
     Some(Mount { r#type: kind.into(), source, target: String::new(), options })
 }
 
+/// What is escaped of a path in a URI.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+
 /// A path in a URI.
-fn escaped(path: &Path) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-    let bytes = path.as_os_str().as_encoded_bytes().iter();
-    bytes
-        .map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+fn escaped(path: &Path) -> PercentEncode<'_> {
+    percent_encode(path.as_os_str().as_encoded_bytes(), ESCAPED)
 }

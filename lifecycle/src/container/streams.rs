@@ -1,25 +1,30 @@
-//! Those who are attached to a container: they may come before it runs, and must then miss nothing of it.
+//! What goes in and out of containers. Those who are attached to one may come before it runs, and must then miss nothing
+//! of it; the way into a process is a FIFO that its shim reads.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use parking_lot::Mutex;
+use shim::proto::task::CloseIORequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Input;
+use super::Container;
 use crate::error::{Error, Result};
 use crate::logger::{NOTIFY, WATCH};
 
 /// Output as it comes: stream 1 or 2, and bytes.
-pub type Output = mpsc::Receiver<(u8, Bytes)>;
+pub type Output = BoxStream<'static, (u8, Bytes)>;
 
 /// Output, and where input goes, if it is wanted.
 pub type Sides = (Output, Option<Input>);
 
 /// Those who wait for a container to run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Streams {
     waiting: Mutex<Vec<oneshot::Sender<Output>>>,
 }
@@ -54,20 +59,21 @@ impl Streams {
 /// # Errors
 /// When the logger is not there.
 pub async fn watch(socket: &Path) -> Result<Output> {
-    let mut socket = subscribe(socket, WATCH).await?;
-    let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(async move {
+    let socket = subscribe(socket, WATCH).await?;
+    let frames = stream::unfold(socket, async |mut socket| {
         let mut header = [0; 8];
-        while socket.read_exact(&mut header).await.is_ok() {
-            let [stream, _, _, _, a, b, c, d] = header;
-            let mut bytes = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
-            let read = socket.read_exact(&mut bytes).await;
-            if read.is_err() || sender.send((stream, bytes.into())).await.is_err() {
-                return;
-            }
-        }
+        socket.read_exact(&mut header).await.ok()?;
+        let [stream, _, _, _, a, b, c, d] = header;
+        let mut bytes = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
+        socket.read_exact(&mut bytes).await.ok()?;
+        Some(((stream, bytes.into()), socket))
     });
-    Ok(receiver)
+    Ok(frames.boxed())
+}
+
+/// What is received.
+pub fn received<T>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
 /// One byte whenever there is more in the log.
@@ -82,4 +88,38 @@ async fn subscribe(socket: &Path, wish: u8) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await.map_err(Error::at("connect to", socket))?;
     stream.write_all(&[wish]).await?;
     Ok(stream)
+}
+
+/// An open standard input.
+pub struct Input {
+    pipe: pipe::Sender,
+    container: Arc<Container>,
+    exec: String,
+    ends: bool,
+}
+
+impl Input {
+    /// Opens the FIFO; with `ends`, the process sees the end of its input when the user's ends.
+    ///
+    /// # Errors
+    /// When the shim does not read it.
+    pub fn open(path: &Path, container: &Arc<Container>, exec: &str, ends: bool) -> Result<Self> {
+        let pipe = pipe::OpenOptions::new().open_sender(path).map_err(Error::at("open", path))?;
+        Ok(Self { pipe, container: Arc::clone(container), exec: exec.to_owned(), ends })
+    }
+
+    /// Writes all of it; whether the process still reads.
+    pub async fn write(&mut self, bytes: &[u8]) -> bool {
+        self.pipe.write_all(bytes).await.is_ok()
+    }
+
+    /// There is no more.
+    pub async fn finish(self) {
+        drop(self.pipe);
+        if self.ends {
+            let request = CloseIORequest { id: self.container.id.clone(), exec_id: self.exec, stdin: true };
+            // It may have ended meanwhile.
+            let _gone = self.container.ask(&request).await;
+        }
+    }
 }

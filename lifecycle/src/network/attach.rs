@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
-use tokio::task::block_in_place;
 
 use super::store::{BUILT_IN, MTU, addresses};
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
@@ -32,7 +31,7 @@ impl Networks {
         }
         let _one_at_a_time = self.busy.lock().await;
         let path = self.namespace_of(container);
-        block_in_place(|| namespace::make(&path))?;
+        namespace::make(&path).await?;
         let published = ports::choose(&record, ports::taken(container))?;
         container.update(|record| record.ports.clone_from(&published))?;
         // The network of the mode is the first: it has the ports, and the way out.

@@ -44,7 +44,6 @@ calls! {
     "Shutdown" ShutdownRequest, STEP => rpc::Status;
     "Start" StartRequest, STEP => task::StartResponse;
     "State" StateRequest, STEP => task::StateResponse;
-    "Stats" StatsRequest, WORD => task::StatsResponse;
     "Update" UpdateTaskRequest, WORD => rpc::Status;
     "Wait" WaitRequest, None => task::WaitResponse;
 }
