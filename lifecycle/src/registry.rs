@@ -45,28 +45,16 @@ pub struct Credentials {
     pub server: String,
 }
 
-impl Credentials {
-    /// Understands the header `X-Registry-Auth`.
-    ///
-    /// # Errors
-    /// When it is something else.
-    pub fn from_header(header: Option<&str>) -> Result<Self> {
-        header.map_or_else(|| Ok(Self::default()), Self::read)
-    }
-
-    /// Understands a header: JSON in base64 of either alphabet, with or without padding.
-    ///
-    /// # Errors
-    /// When it is something else.
-    pub fn read<T: DeserializeOwned + Default>(header: &str) -> Result<T> {
-        let bad = || Error::invalid("invalid X-Registry-Auth or X-Registry-Config header");
-        let text = header.trim_end_matches('=').replace('+', "-").replace('/', "_");
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
-        if bytes.is_empty() {
-            return Ok(T::default());
-        }
-        serde_json::from_slice(&bytes).map_err(|_| bad())
-    }
+/// Understands what clients say in `X-Registry-Auth` and `X-Registry-Config`: JSON in base64 of either alphabet, with or
+/// without padding. A header that is not there says nothing.
+///
+/// # Errors
+/// When it is something else.
+pub fn from_header<T: DeserializeOwned + Default>(header: Option<&str>) -> Result<T> {
+    let bad = || Error::invalid("invalid X-Registry-Auth or X-Registry-Config header");
+    let text = header.unwrap_or_default().trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
+    if bytes.is_empty() { Ok(T::default()) } else { serde_json::from_slice(&bytes).map_err(|_| bad()) }
 }
 
 #[cfg(test)]
@@ -76,9 +64,10 @@ mod tests {
     #[test]
     fn headers_are_understood() {
         let header = crate::files::base64(br#"{"username":"me","password":"secret"}"#);
-        let credentials = Credentials::from_header(Some(header.trim_end_matches('='))).unwrap();
+        let credentials: Credentials = from_header(Some(header.trim_end_matches('='))).unwrap();
         assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
-        assert_eq!(Credentials::from_header(Some("e30=")).unwrap().username, "");
-        assert!(Credentials::from_header(Some("!")).is_err());
+        assert_eq!(from_header::<Credentials>(Some("e30=")).unwrap().username, "");
+        assert_eq!(from_header::<Credentials>(None).unwrap().username, "");
+        assert!(from_header::<Credentials>(Some("!")).is_err());
     }
 }

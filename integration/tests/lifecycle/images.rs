@@ -45,6 +45,16 @@ for tag, entries in (("several", [entry(foreign, "riscv64"), entry(ours, machine
 print("index")
 END"#;
 
+/// Pulls one layer under two names at once, and counts how often the registry was asked for it.
+const AT_ONCE: &str = r#"head -c 8000000 /dev/urandom > large && tar -cf large.tar large && docker import large.tar 127.0.0.1:5000/large/one:1
+docker tag 127.0.0.1:5000/large/one:1 127.0.0.1:5000/large/two:1
+for name in one two; do docker push -q 127.0.0.1:5000/large/$name:1; done
+docker rmi 127.0.0.1:5000/large/one:1 127.0.0.1:5000/large/two:1
+docker pull -q 127.0.0.1:5000/large/one:1 & docker pull -q 127.0.0.1:5000/large/two:1; wait
+layer=$(skopeo inspect --raw --tls-verify=false docker://127.0.0.1:5000/large/one:1 | jq -r '.layers[0].digest')
+docker images --format '{{.Repository}}' | grep -c large/
+echo asked $(grep -c "\"GET /v2/large/.*/blobs/$layer" docker-registry.log)"#;
+
 /// `me` with the password `secret`, as htpasswd writes it.
 const USERS: &str = "me:$2b$04$M0HXBa27b4AYEEfBVWhwzelXBzhR3rokU4SN6c57ZI0LIqWwVlbrC\n";
 
@@ -161,6 +171,7 @@ fn images_go_to_registries_and_come_back() {
             &["1: digest: sha256:"],
         ),
         ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
+        (AT_ONCE, 0, &["\n2\n", "asked 1\n"]),
         ("docker pull 127.0.0.1:5000/me/app:1", 0, &["Image is up to date"]),
         ("docker rmi -f busybox 127.0.0.1:5000/me/app:1 && docker images -aq | wc -l", 0, &["0"]),
         (

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Result, bail, error};
 use crate::image::Reference;
 use crate::image::reference::DEFAULT_DOMAIN;
-use crate::registry::Credentials;
+use crate::registry::{self, Credentials};
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.
 const REFUSED: [(&str, &str); 7] = [
@@ -64,6 +64,7 @@ fn options(call: &Call) -> Result<Options> {
     call.check_platform()?;
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
     let arguments: HashMap<String, Option<String>> = json_of(call, "buildargs")?;
+    let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"))?;
     Ok(Options {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
         // One without a value is one that the client's environment does not have.
@@ -74,13 +75,7 @@ fn options(call: &Call) -> Result<Options> {
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),
         host: host(call)?,
-        credentials: match call.header("x-registry-config") {
-            Some(header) => {
-                let all: HashMap<String, Credentials> = Credentials::read(header)?;
-                all.into_iter().map(|(server, own)| (domain(&server).to_owned(), own)).collect()
-            }
-            None => HashMap::new(),
-        },
+        credentials: credentials.into_iter().map(|(server, own)| (domain(&server).to_owned(), own)).collect(),
     })
 }
 

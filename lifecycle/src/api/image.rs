@@ -218,7 +218,7 @@ pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     }
     let reference = Reference::parse(&reference.to_string())?;
     call.check_platform()?;
-    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    let credentials = registry::from_header(call.header("x-registry-auth"))?;
     Ok(answer::progress(
         |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
     ))
@@ -230,7 +230,7 @@ pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<A
     let Ok(image) = engine.images.find(&reference.to_string()) else {
         bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());
     };
-    let credentials = Credentials::from_header(call.header("x-registry-auth"))?;
+    let credentials = registry::from_header(call.header("x-registry-auth"))?;
     Ok(answer::progress(|pusher| async move {
         let remote = Registry::new(&reference.domain, credentials).await?;
         registry::push(engine, &remote, &image, &reference, &pusher).await

@@ -21,7 +21,8 @@ impl Build {
     pub(super) async fn run_command(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&[])?;
         let command = settings::command(&stage.config, instruction);
-        let told = if instruction.json().is_some() { quoted(&command) } else { command.join(" ") };
+        // As it is written in JSON: no two lists of words look the same.
+        let told = if instruction.json().is_some() { instruction.rest.clone() } else { command.join(" ") };
         let (environment, known) = self.arguments_of(stage);
         let created_by = match known.len() {
             0 => told.clone(),
@@ -90,13 +91,4 @@ impl Build {
         let undeclared = others.filter(|(name, _)| is_predefined(name)).filter(free).map(pair);
         (known.iter().cloned().chain(undeclared).collect(), known)
     }
-}
-
-/// Words such that no two lists of them look the same.
-fn quoted(words: &[String]) -> String {
-    let quote = |word: &String| {
-        let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
-        if plain { word.clone() } else { format!("{word:?}") }
-    };
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::{Deserialize, Serialize};
-use tar::{Builder, Header};
 
 use super::content::decompressed;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, bail, error};
-use crate::tree::Root;
+use crate::tree::{Pack, Root, Source};
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;
@@ -120,7 +119,7 @@ impl Load<'_> {
 /// # Errors
 /// When a layer is missing or writing fails.
 pub fn save(store: &Store, images: &[(Image, Vec<Reference>)], writer: impl Write) -> Result<()> {
-    let mut builder = Builder::new(writer);
+    let mut pack = Pack::new(writer, Source::Tree);
     let mut written = BTreeSet::new();
     let mut entries = Vec::new();
     for (image, names) in images {
@@ -132,36 +131,26 @@ pub fn save(store: &Store, images: &[(Image, Vec<Reference>)], writer: impl Writ
                 // An entry's size stands before its content: one pass to learn it, one to write.
                 let open = || decompressed(store.content.open_blob(&layer.blob)?);
                 let size = io::copy(&mut open()?, &mut io::sink())?;
-                append(&mut builder, &path, size, open()?)?;
+                pack.plain(Path::new(&path), size, open()?)?;
             }
             layers.push(path);
         }
         let config = format!("{hash}.json");
         let text = store.content.read(&image.id)?;
-        append(&mut builder, &config, text.len() as u64, &text[..])?;
+        pack.plain(Path::new(&config), text.len() as u64, &text[..])?;
         let repo_tags = (!names.is_empty()).then(|| names.iter().map(Reference::familiar_full).collect());
         entries.push(Entry { config, repo_tags, layers });
     }
     let text = serde_json::to_vec(&entries)?;
-    append(&mut builder, "manifest.json", text.len() as u64, &text[..])?;
-    Ok(builder.finish()?)
-}
-
-fn append(builder: &mut Builder<impl Write>, path: &str, size: u64, content: impl Read) -> Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    Ok(builder.append_data(&mut header, path, content)?)
+    pack.plain(Path::new("manifest.json"), text.len() as u64, &text[..])?;
+    pack.finish().map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Seek;
-    use tar::EntryType;
+    use tar::{Builder, EntryType, Header};
 
     /// What `load` says to an archive with one entry that leads to `link`.
     fn refusal(store: &Store, kind: EntryType, name: &str, link: &str) -> String {

@@ -3,10 +3,11 @@
 //! Where there are no overlays, a layer is only its blob, and what is unpacked are whole trees: one for each row of
 //! layers that an image or container has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use digest_io::HashReader;
 use parking_lot::Mutex;
@@ -40,7 +41,11 @@ pub struct Layers {
     pub copied: bool,
     /// Some may be in memory only.
     fresh: Mutex<bool>,
+    turns: Mutex<HashMap<String, Turn>>,
 }
+
+/// Held by who fetches a layer; others who want it too wait, and find it here.
+pub type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Layers {
     /// Below `root`.
@@ -63,12 +68,19 @@ impl Layers {
         }
         files::make_dir(&folder, 0o711)?;
         files::make_dir(&empty, 0o755)?;
-        Ok(Self { content, folder, trees, empty, copied, fresh: Mutex::default() })
+        Ok(Self { content, folder, trees, empty, copied, fresh: Mutex::default(), turns: Mutex::default() })
     }
 
     /// Docker's name for the way in which layers are put together.
     pub fn driver(&self) -> &'static str {
         if self.copied { "vfs" } else { "overlay2" }
+    }
+
+    /// The turn to fetch a layer, by the digest of its blob.
+    pub fn turn(&self, blob: &str) -> Turn {
+        let mut turns = self.turns.lock();
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(blob.to_owned()).or_default())
     }
 
     /// The files of these layers, the lowest first.

@@ -125,6 +125,9 @@ impl Pull<'_> {
     /// Fetches a layer and unpacks it.
     async fn fetch(&self, layer: &Descriptor, diff_id: &str) -> Result<()> {
         let (engine, digest) = (self.engine, layer.digest().to_string());
+        // Another pull may be at it: what that brings is ours too.
+        let turn = engine.images.layers.turn(&digest);
+        let _turn = turn.lock().await;
         if !engine.images.content.has(&digest) {
             let file = engine.images.content.spool()?;
             let mut result = Ok(());

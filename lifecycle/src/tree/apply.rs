@@ -153,9 +153,9 @@ impl Apply {
                 return Ok(size);
             }
             EntryType::Link => {
-                let target = self.below.join(clean(&link_target(entry)?));
-                let (from, from_name) = root.parent(&target)?.ok_or(io::ErrorKind::InvalidInput)?;
-                linkat(from.as_fd(), &from_name, at, name, AtFlags::empty())?;
+                let (target, _) = root.look(&self.below.join(clean(&link_target(entry)?)))?;
+                // Through the descriptor, and no further when that is of a symbolic link.
+                linkat(AT_FDCWD, &by_descriptor(&target), at, name, AtFlags::AT_SYMLINK_FOLLOW)?;
                 return Ok(0);
             }
             // Headers that describe other entries.

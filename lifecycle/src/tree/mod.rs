@@ -107,17 +107,6 @@ impl Root {
         readlinkat(self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "").map(PathBuf::from)
     }
 
-    /// The directory that holds `path`, and its name in it; `None` for the root itself.
-    ///
-    /// # Errors
-    /// The errno of openat2(2).
-    pub fn parent(&self, path: &Path) -> nix::Result<Option<(OwnedFd, PathBuf)>> {
-        let clean = clean(path);
-        let Some(name) = clean.file_name() else { return Ok(None) };
-        let folder = clean.parent().unwrap_or(Path::new(""));
-        Ok(Some((self.folder(folder)?, PathBuf::from(name))))
-    }
-
     /// Makes a directory and those above it, which then belong to `owner`, and opens it. Existing ones and links to them
     /// are followed.
     ///

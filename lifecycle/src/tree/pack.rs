@@ -47,12 +47,7 @@ impl<W: Write> Pack<W> {
     /// # Errors
     /// With the path.
     pub fn add(&mut self, root: &Root, path: &Path, name: &Path) -> Result<()> {
-        let packed = match root.parent(path) {
-            Ok(Some((folder, last))) => self.one(&Root::new(folder), &last, name, true),
-            Ok(None) => self.one(root, Path::new(""), name, true),
-            Err(errno) => Err(errno.into()),
-        };
-        packed.map_err(Error::at("pack", path))
+        self.one(root, &clean(path), name, true).map_err(Error::at("pack", path))
     }
 
     /// Adds what was changed in a tree, what is gone as `.wh.` entries: a layer.
@@ -179,11 +174,21 @@ impl<W: Write> Pack<W> {
     fn hidden(&mut self, name: &Path) -> io::Result<()> {
         let mut hidden = OsString::from(WHITEOUT);
         hidden.push(name.file_name().unwrap_or_default());
+        self.plain(&name.with_file_name(hidden), 0, io::empty())
+    }
+
+    /// Adds a file that is in no tree.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    pub fn plain(&mut self, name: &Path, size: u64, content: impl Read) -> io::Result<()> {
         let mut header = Header::new_gnu();
-        header.set_entry_type(EntryType::Regular);
-        header.set_mode(0);
-        header.set_size(0);
-        self.append(header, &name.with_file_name(hidden), Path::new(""), Records::new(), io::empty())
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        self.append(header, name, Path::new(""), Records::new(), content)
     }
 }
 
