@@ -38,7 +38,7 @@ LABEL kind=test \"with space\"='a b'
 WORKDIR /srv
 WORKDIR data
 COPY --from=tools /opt/app/word /form ./
-COPY --chown=tester:12 *.txt owned/
+COPY --chown=${OWNER:-tester}:12 *.txt owned/
 COPY dir sub/
 ADD inner.tar.gz /unpacked/
 COPY . /all

@@ -1,6 +1,6 @@
 //! `/images/…`, and `/auth`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -11,7 +11,8 @@ use super::{Answer, Call, answer, inspect};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail};
 use crate::glob;
-use crate::image::{Image, Reference, archive, reference};
+use crate::image::archive::{self, Loaded};
+use crate::image::{Image, Reference, reference};
 use crate::registry::{self, Credentials, Registry};
 
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
@@ -64,16 +65,14 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
 }
 
 pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> {
-    let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+    let mut images: BTreeMap<String, Loaded> = BTreeMap::new();
     for name in names.iter().flat_map(|names| names.split(',')) {
         let image = engine.images.find(name)?;
         let (tags, _) = engine.images.names(&image.id);
         let reference = Reference::parse(name).ok().filter(|reference| tags.contains(reference));
-        match images.iter_mut().find(|(other, _)| other.id == image.id) {
-            Some((_, references)) => references.extend(reference),
-            None => images.push(((*image).clone(), reference.into_iter().collect())),
-        }
+        images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(reference);
     }
+    let images: Vec<Loaded> = images.into_values().collect();
     Ok(answer::archive(move |writer| {
         let _lease = engine.images.lease();
         archive::save(&engine.images, &images, writer)
@@ -119,9 +118,8 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
         done.push(json!({"Untagged": name}));
         Ok(())
     };
-    let named = Reference::parse(text)
-        .ok()
-        .filter(|reference| !by_id && (tags.contains(reference) || digests.contains(reference)));
+    let is_name = |name: &Reference| !by_id && (tags.contains(name) || digests.contains(name));
+    let named = Reference::parse(text).ok().filter(is_name);
     if let Some(reference) = &named {
         let others = tags.iter().any(|other| other != reference);
         if let Some((user, _)) = users.first().filter(|_| !others && !force) {
@@ -137,22 +135,16 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
         }
     }
     let children = engine.images.children(&image.id);
-    let (running, any) = (users.iter().find(|(_, running)| *running), users.first().filter(|_| !force));
-    let child = children.first().filter(|_| named.is_none());
-    let why = match (running, any, child) {
-        (Some((user, _)), ..) => {
-            format!("(cannot be forced) - image is being used by running container {user}")
-        }
-        (_, Some((user, _)), _) => {
-            format!("(must be forced) - image is being used by stopped container {user}")
-        }
-        _ if by_id && tags.len() > 1 && !force => {
-            "(must be forced) - image is referenced in multiple repositories".into()
-        }
-        (.., Some(child)) => {
-            format!("(cannot be forced) - image has dependent child images ({})", reference::short(child))
-        }
-        _ => String::new(),
+    let why = if let Some((user, _)) = users.iter().find(|(_, running)| *running) {
+        format!("(cannot be forced) - image is being used by running container {user}")
+    } else if let Some((user, _)) = users.first().filter(|_| !force) {
+        format!("(must be forced) - image is being used by stopped container {user}")
+    } else if by_id && tags.len() > 1 && !force {
+        "(must be forced) - image is referenced in multiple repositories".to_owned()
+    } else if let Some(child) = children.first().filter(|_| named.is_none()) {
+        format!("(cannot be forced) - image has dependent child images ({})", reference::short(child))
+    } else {
+        String::new()
     };
     if !why.is_empty() {
         bail!(conflict, "conflict: unable to delete {short} {why}");

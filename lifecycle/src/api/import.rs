@@ -1,6 +1,7 @@
 //! Images made of files: `docker import` and `docker commit`.
 
 use bollard_stubs::models::ContainerConfig;
+use oci_spec::image::History;
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -10,7 +11,7 @@ use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
 use crate::error::{Kind, Result, bail};
 use crate::image::Reference;
-use crate::image::config::{ConfigFile, History};
+use crate::image::config::ConfigFile;
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -31,8 +32,9 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             let images = &engine.images;
             let _lease = images.lease();
             let blob = images.content.add(file, None)?;
-            let layer = images.layers.unpack(&blob.digest, None)?;
-            let step = History { comment, ..History::default() };
+            let layer = images.layers.unpack(&blob, None)?;
+            let mut step = History::default();
+            step.set_comment(comment);
             let image = ConfigFile::ours().next(config, step, Some(layer.diff_id));
             finish(engine, &image, None, reference.as_ref(), "import")
         })?;
@@ -77,7 +79,8 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let pause = call.flag_or("pause", true) && container.record().state.status == Status::Running;
     let paused = pause && unless_ended(container::pause(&container).await)?;
     let [author, comment] = ["author", "comment"].map(|key| call.text(key).map(str::to_owned));
-    let step = History { author, comment, ..History::default() };
+    let mut step = History::default();
+    step.set_author(author).set_comment(comment).set_created_by(Some(container.record().command.join(" ")));
     let result = block_in_place(|| snapshot(&container, config, step, reference.as_ref()));
     if paused {
         unless_ended(container::unpause(&container).await)?;
@@ -100,7 +103,6 @@ fn snapshot(
     let record = container.record().clone();
     let mut base = images.find(&record.image).map_or_else(|_| ConfigFile::ours(), |base| base.config.clone());
     base.rootfs.diff_ids = record.layers;
-    let step = History { created_by: Some(record.command.join(" ")), ..step };
     let image = base.next(config, step, layer);
     finish(container.engine, &image, Some(record.image), reference, "commit")
 }

@@ -271,7 +271,7 @@ pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
         "Parent": image.parent,
-        "Comment": image.config.history.last().and_then(|step| step.comment.as_ref()),
+        "Comment": image.config.history.last().and_then(|step| step.comment().as_ref()),
         "Created": image.config.created.as_deref().unwrap_or(NEVER),
         "Author": image.config.author,
         "Config": config(&image.config.container(), None)?,
@@ -308,15 +308,15 @@ pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
     let mut layers = image.config.rootfs.diff_ids.iter();
     let mut rows: Vec<Value> = Vec::new();
     for step in &image.config.history {
-        let layer = if step.empty_layer { None } else { layers.next() };
+        let layer = if step.empty_layer() == Some(true) { None } else { layers.next() };
         let size = layer.and_then(|id| engine.images.layers.get(id)).map_or(0, |layer| layer.size);
         rows.push(json!({
             "Id": "<missing>",
-            "Created": seconds(step.created.as_ref()),
-            "CreatedBy": step.created_by,
+            "Created": seconds(step.created().as_ref()),
+            "CreatedBy": step.created_by(),
             "Tags": null,
             "Size": size,
-            "Comment": step.comment,
+            "Comment": step.comment(),
         }));
     }
     if let Some(last) = rows.last_mut() {

@@ -74,11 +74,9 @@ pub(super) fn apply(
         }
         _ => return Ok(None),
     };
-    let known: &[&str] = match instruction.word.as_str() {
-        "HEALTHCHECK" => &["interval", "timeout", "start-period", "start-interval", "retries"],
-        _ => &[],
-    };
-    instruction.check_flags(known).map(|()| Some(told))
+    let of_checks = ["interval", "timeout", "start-period", "start-interval", "retries"];
+    instruction.check_flags(if instruction.word == "HEALTHCHECK" { &of_checks } else { &[] })?;
+    Ok(Some(told))
 }
 
 /// Applies the lines of `--change`.
@@ -156,22 +154,17 @@ fn expose(config: &mut ContainerConfig, words: &[String]) -> Result<String> {
 }
 
 fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
-    let (kind, rest) =
-        instruction.rest.split_once(char::is_whitespace).unwrap_or((instruction.rest.as_str(), ""));
-    let rest = rest.trim();
-    match kind.to_ascii_uppercase().as_str() {
-        "NONE" if rest.is_empty() => {
-            return Ok(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() });
+    let (kind, rest) = instruction.rest.split_once(char::is_whitespace).unwrap_or((&instruction.rest, ""));
+    let own = Instruction { rest: rest.trim().to_owned(), ..instruction.clone() };
+    let test = match (kind.to_ascii_uppercase().as_str(), own.json()) {
+        ("NONE", _) if own.rest.is_empty() => vec!["NONE".to_owned()],
+        ("NONE", _) => return Err(Error::invalid("HEALTHCHECK NONE takes no arguments")),
+        ("CMD", _) if own.rest.is_empty() => {
+            return Err(Error::invalid("Missing command after HEALTHCHECK CMD"));
         }
-        "CMD" if !rest.is_empty() => {}
-        "NONE" => return Err(Error::invalid("HEALTHCHECK NONE takes no arguments")),
-        "CMD" => return Err(Error::invalid("Missing command after HEALTHCHECK CMD")),
-        other => return Err(error!(invalid, "Unknown type \"{other}\" in HEALTHCHECK (try CMD)")),
-    }
-    let own = Instruction { rest: rest.to_owned(), ..instruction.clone() };
-    let (kind, words) = match own.json() {
-        Some(words) => ("CMD", words),
-        None => ("CMD-SHELL", vec![own.rest]),
+        ("CMD", Some(words)) => [vec!["CMD".to_owned()], words].concat(),
+        ("CMD", None) => vec!["CMD-SHELL".to_owned(), own.rest],
+        (other, _) => return Err(error!(invalid, "Unknown type \"{other}\" in HEALTHCHECK (try CMD)")),
     };
     let nanos = |flag: &str| {
         let parse = |text: &str| {
@@ -186,7 +179,7 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         _ => Err(error!(invalid, "--retries must be at least 1 (not {text})")),
     };
     Ok(HealthConfig {
-        test: Some([kind.to_owned()].into_iter().chain(words).collect()),
+        test: Some(test),
         interval: nanos("interval")?,
         timeout: nanos("timeout")?,
         start_period: nanos("start-period")?,

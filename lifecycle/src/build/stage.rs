@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
+use oci_spec::image::History;
 use tokio::task::block_in_place;
 
 use super::copy::{self, Copy};
@@ -17,7 +18,7 @@ use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
 use crate::image::Image;
-use crate::image::config::{self, ConfigFile, History};
+use crate::image::config::{self, ConfigFile};
 use crate::image::reference::short;
 use crate::tree::{self, Lower, Root};
 
@@ -59,7 +60,8 @@ impl Stage {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn commit(&mut self, engine: &Engine, told: String, layer: Option<String>) -> Result<()> {
-        let step = History { created_by: Some(told), author: self.author.clone(), ..History::default() };
+        let mut step = History::default();
+        step.set_created_by(Some(told)).set_author(self.author.clone());
         let base = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
         let config = base.next(self.config.clone(), step, layer);
         self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
@@ -76,7 +78,7 @@ impl Stage {
         // As values: sets come back from the disk in another order.
         let own = serde_json::to_value(&self.config).ok();
         let same = |image: &Arc<Image>| {
-            let last = image.config.history.last().and_then(|step| step.created_by.as_deref());
+            let last = image.config.history.last().and_then(|step| step.created_by().as_deref());
             last == Some(created_by)
                 && image.config.author == self.author
                 && serde_json::to_value(image.config.container()).ok() == own
@@ -218,10 +220,11 @@ impl Build {
                 &mounted
             }
         };
+        let owner = instruction.flag("chown").map(|owner| words.one(owner)).transpose()?;
         let (found, digest) = block_in_place(|| -> Result<_> {
-            if let Some(owner) = instruction.flag("chown") {
+            if let Some(owner) = &owner {
                 // A user alone means the group of the same name or number.
-                let owner = if owner.contains(':') { owner.to_owned() } else { format!("{owner}:{owner}") };
+                let owner = if owner.contains(':') { owner.clone() } else { format!("{owner}:{owner}") };
                 let image = tree::mount(&self.engine.images.files_of(&stage.layers())?)?;
                 let user = user::find(&image, &owner, &[])?;
                 copy.owner = Some((user.uid, user.gid));
@@ -230,9 +233,8 @@ impl Build {
             let digest = copy.digest(root, &found)?;
             Ok((found, digest))
         })?;
-        let flags = instruction.flags.iter().filter(|(name, _)| name != "from");
-        let flags: String = flags.map(|(name, value)| format!("--{name}={value} ")).collect();
-        let created_by = stage.note(&format!("{} {flags}{digest} in {} ", copy.word, copy.target));
+        let owner = owner.map(|owner| format!("--chown={owner} ")).unwrap_or_default();
+        let created_by = stage.note(&format!("{} {owner}{digest} in {} ", copy.word, copy.target));
         self.step(stage, created_by, |to| copy.run(root, &found, to)).await
     }
 }

@@ -83,42 +83,36 @@ impl Words {
         Ok(marked)
     }
 
-    /// Reads up to `end`, or to the end of all.
+    /// Reads up to `end`, or to the end of all; up to a double quote, everything is quoted.
     fn scan(&self, text: &mut Peekable<Chars<'_>>, end: Option<char>, into: &mut Marked) -> Result<()> {
+        let quoted = end == Some('"');
         while let Some(c) = text.next() {
             match c {
                 c if Some(c) == end => return Ok(()),
-                '\'' => loop {
+                '\'' if !quoted => loop {
                     match text.next() {
                         Some('\'') => break,
                         Some(c) => into.push((c, Mark::Quoted)),
                         None => return Err(unclosed("single-quote")),
                     }
                 },
-                '"' => self.double(text, into)?,
-                '$' => self.variable(text, Mark::Inserted, into)?,
-                ESCAPE => into.extend(text.next().map(|c| (c, Mark::Quoted))),
-                c => into.push((c, Mark::Plain)),
+                '"' => self.scan(text, Some('"'), into)?,
+                '$' => self.variable(text, if quoted { Mark::Quoted } else { Mark::Inserted }, into)?,
+                ESCAPE => {
+                    let next = text.next();
+                    // Before what means nothing in quotes, it stands for itself there.
+                    if quoted && !next.is_some_and(|c| ['"', '$', ESCAPE].contains(&c)) {
+                        into.push((ESCAPE, Mark::Quoted));
+                    }
+                    into.extend(next.map(|c| (c, Mark::Quoted)));
+                }
+                c => into.push((c, if quoted { Mark::Quoted } else { Mark::Plain })),
             }
         }
-        if end.is_some() { Err(unclosed("brace")) } else { Ok(()) }
-    }
-
-    fn double(&self, text: &mut Peekable<Chars<'_>>, into: &mut Marked) -> Result<()> {
-        loop {
-            match text.next() {
-                Some('"') => return Ok(()),
-                Some('$') => self.variable(text, Mark::Quoted, into)?,
-                Some(ESCAPE) => match text.next() {
-                    Some(next) if next == '"' || next == '$' || next == ESCAPE => {
-                        into.push((next, Mark::Quoted))
-                    }
-                    Some(next) => into.extend([ESCAPE, next].map(|c| (c, Mark::Quoted))),
-                    None => return Err(unclosed("double-quote")),
-                },
-                Some(c) => into.push((c, Mark::Quoted)),
-                None => return Err(unclosed("double-quote")),
-            }
+        match end {
+            None => Ok(()),
+            Some('"') => Err(unclosed("double-quote")),
+            Some(_) => Err(unclosed("brace")),
         }
     }
 

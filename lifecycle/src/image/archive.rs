@@ -103,7 +103,7 @@ impl Load<'_> {
         for (diff_id, (path, digest)) in diff_ids.iter().zip(layers) {
             if store.layers.get(diff_id).is_none() {
                 let blob = store.content.add(self.open(&path)?, digest.as_deref())?;
-                store.layers.unpack(&blob.digest, Some(diff_id))?;
+                store.layers.unpack(&blob, Some(diff_id))?;
             }
         }
         let image = store.add(&text, None)?;
@@ -118,7 +118,7 @@ impl Load<'_> {
 ///
 /// # Errors
 /// When a layer is missing or writing fails.
-pub fn save(store: &Store, images: &[(Image, Vec<Reference>)], writer: impl Write) -> Result<()> {
+pub fn save(store: &Store, images: &[Loaded], writer: impl Write) -> Result<()> {
     let mut pack = Pack::new(writer, Source::Tree);
     let mut written = BTreeSet::new();
     let mut entries = Vec::new();

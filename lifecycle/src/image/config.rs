@@ -1,10 +1,10 @@
 //! What an image says of itself: its configuration, which is what its containers run, and of which layers it is made.
 //!
-//! That has fields of Docker's own, so that its types are. Manifests and indexes are those of OCI: Docker's are the same
-//! but for the names of their types.
+//! It has fields of Docker's own, which OCI's type would drop. The rest, manifests and indexes among it, are OCI's types:
+//! Docker's are the same but for their names.
 
 use bollard_stubs::models::ContainerConfig;
-use oci_spec::image::{Descriptor, Platform};
+use oci_spec::image::{Descriptor, History, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, bail, error};
@@ -55,27 +55,6 @@ impl Default for RootFs {
     }
 }
 
-/// One step in which an image was made.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct History {
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub created: Option<String>,
-    /// By what.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub created_by: Option<String>,
-    /// By whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub author: Option<String>,
-    /// What for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
-    /// It made no layer.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub empty_layer: bool,
-}
-
 fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
@@ -104,12 +83,12 @@ impl ConfigFile {
 
     /// The configuration after one more step, which has made a layer or none.
     #[must_use]
-    pub fn next(mut self, config: ContainerConfig, step: History, layer: Option<String>) -> Self {
-        let created = Some(step.created.unwrap_or_else(time::now));
-        self.created.clone_from(&created);
-        self.author.clone_from(&step.author);
+    pub fn next(mut self, config: ContainerConfig, mut step: History, layer: Option<String>) -> Self {
+        self.created = Some(time::now());
+        self.author.clone_from(step.author());
         self.config = Some(config);
-        self.history.push(History { created, empty_layer: layer.is_none(), ..step });
+        step.set_created(self.created.clone()).set_empty_layer(layer.is_none().then_some(true));
+        self.history.push(step);
         self.rootfs.diff_ids.extend(layer);
         self
     }

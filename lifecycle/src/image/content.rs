@@ -23,22 +23,6 @@ pub struct Content {
     temporary: PathBuf,
 }
 
-/// What is known of a blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blob {
-    /// `sha256:…`.
-    pub digest: String,
-    /// In bytes.
-    pub size: u64,
-}
-
-impl Blob {
-    /// Of what was hashed.
-    pub fn new(hash: Sha256, size: u64) -> Self {
-        Self { digest: named(hash), size }
-    }
-}
-
 /// An archive's files, below a root of their own; they go with it.
 #[derive(Debug)]
 pub struct Unpacked {
@@ -126,22 +110,22 @@ impl Content {
         self.path(digest).is_ok_and(|path| path.exists())
     }
 
-    /// Takes a stream to its end. With an expected digest, another one is refused.
+    /// Takes a stream to its end, and returns its digest. With an expected digest, another one is refused.
     ///
     /// # Errors
     /// When reading or writing fails, or the digest is another.
-    pub fn add(&self, mut stream: impl Read, expected: Option<&str>) -> Result<Blob> {
+    pub fn add(&self, mut stream: impl Read, expected: Option<&str>) -> Result<String> {
         let file = tempfile::NamedTempFile::new_in(&self.temporary)?;
         let mut file = HashWriter::<Sha256, _>::new(file);
-        let size = io::copy(&mut stream, &mut file).map_err(Error::step("store a blob"))?;
+        io::copy(&mut stream, &mut file).map_err(Error::step("store a blob"))?;
         let (hash, file) = file.into_parts();
-        let blob = Blob::new(hash, size);
-        if let Some(expected) = expected.filter(|expected| **expected != blob.digest) {
-            bail!(invalid, "content has digest {}, expected {expected}", blob.digest);
+        let digest = named(hash);
+        if let Some(expected) = expected.filter(|expected| **expected != digest) {
+            bail!(invalid, "content has digest {digest}, expected {expected}");
         }
-        let place = self.path(&blob.digest)?;
+        let place = self.path(&digest)?;
         file.persist(&place).map_err(Error::at("place", &place))?;
-        Ok(blob)
+        Ok(digest)
     }
 
     /// Opens a blob.

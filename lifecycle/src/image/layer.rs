@@ -110,11 +110,11 @@ impl Layers {
         let aside = folder.path().join("tree");
         files::make_dir(&aside, 0o755)?;
         let root = Root::open(&aside)?;
+        let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
         for diff_id in diff_ids {
-            let blob = self.need(diff_id)?.blob;
-            let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
-            let applied = apply.run(&root, decompressed(self.content.open_blob(&blob)?)?);
-            applied.map_err(|error| error.context(format!("layer {blob}")))?;
+            let blob = self.content.open_blob(&self.need(diff_id)?.blob)?;
+            let applied = decompressed(blob).and_then(|plain| apply.run(&root, plain));
+            applied.map_err(|error| error.context(format!("layer {diff_id}")))?;
         }
         settle(&aside, &place)?;
         Ok(place)

@@ -92,7 +92,7 @@ impl Store {
         for diff_id in &config.rootfs.diff_ids {
             self.layers.need(diff_id)?;
         }
-        let id = self.content.add(text, None)?.digest;
+        let id = self.content.add(text, None)?;
         self.layers.settle()?;
         let mut state = self.state.lock();
         let image = Arc::new(Image { id: id.clone(), config, tagged: None, parent });
@@ -221,7 +221,7 @@ impl Store {
         let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         file.rewind()?;
         let blob = self.content.add(file, None)?;
-        Ok(Some(self.layers.unpack(&blob.digest, None)?.diff_id))
+        Ok(Some(self.layers.unpack(&blob, None)?.diff_id))
     }
 
     /// The images that were made from this one here.

@@ -96,12 +96,11 @@ impl Pull<'_> {
             self.pusher.layer(layer.digest().as_ref(), status, json!({})).await;
             missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
         }
-        let is_new = !missing.is_empty();
         stream::iter(missing).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-        self.finish(&config, top, is_new).await
+        self.finish(&config, top).await
     }
 
-    async fn finish(&self, config: &[u8], top: String, is_new: bool) -> Result<()> {
+    async fn finish(&self, config: &[u8], top: String) -> Result<()> {
         let (images, reference) = (&self.engine.images, self.reference);
         let before = images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
         let id = images.add(config, None)?.id.clone();
@@ -112,9 +111,9 @@ impl Pull<'_> {
         images.tag(&by_digest, &id)?;
         let name = reference.familiar_full();
         self.engine.events.publish("image", "pull", &name, [("name", reference.familiar())]);
-        let words = match is_new || before.as_deref() != Some(&id) {
-            true => format!("Status: Downloaded newer image for {name}"),
-            false => format!("Status: Image is up to date for {name}"),
+        let words = match before {
+            Some(before) if before == id => format!("Status: Image is up to date for {name}"),
+            _ => format!("Status: Downloaded newer image for {name}"),
         };
         for status in [format!("Digest: {top}"), words] {
             self.pusher.json(&json!({"status": status})).await;

@@ -17,19 +17,24 @@ use super::{MANIFEST, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::content::{Blob, Format, digest};
+use crate::image::content::{Format, digest, named};
 use crate::image::{Image, Reference};
 
 /// A blob as it is sent, and the type it has in the manifest.
 struct Upload {
-    blob: Blob,
+    digest: String,
+    size: u64,
     file: File,
     kind: &'static str,
 }
 
 impl Upload {
+    fn new(digest: String, file: File, kind: &'static str) -> Result<Self> {
+        Ok(Self { digest, size: file.metadata()?.len(), file, kind })
+    }
+
     fn descriptor(&self) -> Value {
-        json!({"mediaType": self.kind, "size": self.blob.size, "digest": self.blob.digest})
+        json!({"mediaType": self.kind, "size": self.size, "digest": self.digest})
     }
 }
 
@@ -55,15 +60,14 @@ pub async fn push(
         if registry.has_blob(reference, &upload).await {
             say("Layer already exists", json!({})).await;
         } else {
-            say("Pushing", json!({"current": 0, "total": upload.blob.size})).await;
+            say("Pushing", json!({"current": 0, "total": upload.size})).await;
             registry.send(reference, &upload).await?;
             say("Pushed", json!({})).await;
         }
         layers.push(upload.descriptor());
     }
-    let file = engine.images.content.open_blob(&image.id)?;
-    let blob = Blob { digest: image.id.clone(), size: file.metadata()?.len() };
-    let config = Upload { blob, file, kind: "application/vnd.oci.image.config.v1+json" };
+    let config = engine.images.content.open_blob(&image.id)?;
+    let config = Upload::new(image.id.clone(), config, "application/vnd.oci.image.config.v1+json")?;
     if !registry.has_blob(reference, &config).await {
         registry.send(reference, &config).await?;
     }
@@ -95,19 +99,18 @@ fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
     file.rewind()?;
     let format = Format::of(&start);
     if format != Format::Plain {
-        let blob = Blob { digest: digest.to_owned(), size: file.metadata()?.len() };
-        return Ok(Upload { blob, file, kind: if format == Format::Zstd { ZSTD } else { GZIP } });
+        return Upload::new(digest.to_owned(), file, if format == Format::Zstd { ZSTD } else { GZIP });
     }
     let hashing = HashWriter::<Sha256, _>::new(content.spool()?);
     let mut encoder = GzEncoder::new(hashing, Compression::default());
     io::copy(&mut file, &mut encoder)?;
     let (hash, file) = encoder.finish()?.into_parts();
-    Ok(Upload { blob: Blob::new(hash, file.metadata()?.len()), file, kind: GZIP })
+    Upload::new(named(hash), file, GZIP)
 }
 
 impl Registry {
     async fn has_blob(&self, reference: &Reference, upload: &Upload) -> bool {
-        let path = format!("/v2/{}/blobs/{}", reference.path, upload.blob.digest);
+        let path = format!("/v2/{}/blobs/{}", reference.path, upload.digest);
         // What else is wrong is said by the attempt to send it.
         self.request(Method::HEAD, &path, Ok).await.is_ok()
     }
@@ -118,12 +121,12 @@ impl Registry {
         let answer = self.request(Method::POST, &start, empty).await?;
         let missing = || Error::internal("the registry does not say where to upload to");
         let mut target = location(&answer).ok_or_else(missing)?;
-        target.query_pairs_mut().append_pair("digest", &upload.blob.digest);
+        target.query_pairs_mut().append_pair("digest", &upload.digest);
         let adorn = |request: RequestBuilder| {
             let mut file = upload.file.try_clone()?;
             file.rewind()?;
             let request = request.header(CONTENT_TYPE, "application/octet-stream");
-            Ok(request.header(CONTENT_LENGTH, upload.blob.size).body(tokio::fs::File::from_std(file)))
+            Ok(request.header(CONTENT_LENGTH, upload.size).body(tokio::fs::File::from_std(file)))
         };
         self.request(Method::PUT, target.as_str(), adorn).await.map(drop)
     }

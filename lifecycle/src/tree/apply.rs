@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
@@ -126,10 +126,8 @@ impl Apply {
                     Ok(()) | Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(errno.into()),
                 }
-            } else if !done.paths.contains(&path.with_file_name(name))
-                && let Some(stat) = look(folder, name)?
-            {
-                remove(folder, name, &stat)?;
+            } else if !done.paths.contains(&path.with_file_name(name)) {
+                remove(folder, name)?;
             }
         }
         Ok(())
@@ -185,7 +183,10 @@ impl Apply {
 
     /// Removes what is where an entry goes, unless both are directories.
     fn make_room(&self, folder: &OwnedFd, name: &Path, directory: bool) -> io::Result<()> {
-        let Some(stat) = look(folder, name)? else { return Ok(()) };
+        let stat = match stat_at(folder, name) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other?,
+        };
         match (is_kind(&stat, libc::S_IFDIR), directory) {
             (true, true) => Ok(()),
             (true, false) if self.keep_kinds => {
@@ -194,7 +195,7 @@ impl Apply {
             (false, true) if self.keep_kinds && !is_kind(&stat, libc::S_IFLNK) => {
                 Err(io::Error::other("cannot overwrite non-directory with directory"))
             }
-            _ => remove(folder, name, &stat),
+            _ => remove(folder, name),
         }
     }
 
@@ -227,21 +228,14 @@ struct Done {
     paths: BTreeSet<PathBuf>,
 }
 
-/// What a name in a directory is.
-fn look(folder: &OwnedFd, name: &Path) -> io::Result<Option<FileStat>> {
-    match stat_at(folder, name) {
-        Err(Errno::ENOENT) => Ok(None),
-        other => Ok(Some(other?)),
-    }
-}
-
-/// Removes a name from a directory, with all that is below it: links are not followed.
-fn remove(folder: &OwnedFd, name: &Path, stat: &FileStat) -> io::Result<()> {
-    if is_kind(stat, libc::S_IFDIR) {
+/// Removes a name from a directory, with all that is below it: links are not followed. It may be gone already.
+fn remove(folder: &OwnedFd, name: &Path) -> io::Result<()> {
+    match unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
         // The standard library's removal uses descriptors and does not follow links either.
-        return std::fs::remove_dir_all(by_descriptor(folder).join(name));
+        Err(Errno::EISDIR) => std::fs::remove_dir_all(by_descriptor(folder).join(name)),
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
-    Ok(unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir)?)
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {
