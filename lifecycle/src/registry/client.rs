@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_auth::{ChallengeRef, parse_challenges};
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -162,14 +162,6 @@ impl Registry {
         })
     }
 
-    /// [`Self::request`] for what is to be read.
-    ///
-    /// # Errors
-    /// The same.
-    pub(super) async fn get(&self, path: &str) -> Result<Response> {
-        self.request(Method::GET, path, Ok).await
-    }
-
     /// The `Authorization` that a refusal asks for.
     async fn authorize(&self, refusal: &HeaderMap) -> Result<String> {
         let denied = |why: &str| error!(internal, "unauthorized: {why}");
@@ -232,11 +224,7 @@ impl Registry {
             Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
             _ => error,
         })?;
-        let text = read(answer).await?;
-        if wanted.starts_with("sha256:") {
-            check("the manifest", &text, wanted)?;
-        }
-        Ok((digest(&text), text))
+        checked(answer, wanted).await
     }
 
     /// An image's configuration, by its digest.
@@ -245,8 +233,7 @@ impl Registry {
     /// When there is none, or it is not what its digest says.
     pub(super) async fn config(&self, reference: &Reference, wanted: &str) -> Result<Vec<u8>> {
         let path = format!("/v2/{}/blobs/{wanted}", reference.path);
-        let config = read(self.get(&path).await?).await?;
-        check("a blob", &config, wanted)?;
+        let (_, config) = checked(self.request(Method::GET, &path, Ok).await?, wanted).await?;
         Ok(config)
     }
 
@@ -255,20 +242,15 @@ impl Registry {
     /// # Errors
     /// When it does not.
     pub async fn log_in(&self) -> Result<()> {
-        self.get("/v2/").await.map(drop)
+        self.request(Method::GET, "/v2/", Ok).await.map(drop)
     }
-}
-
-/// The `Location` of an answer.
-pub(super) fn location(answer: &Response) -> Option<Url> {
-    answer.url().join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()
 }
 
 /// A whole answer of modest size.
 ///
 /// # Errors
 /// When it is larger or breaks off.
-pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
+async fn read(mut answer: Response) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(more) = answer.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&more);
@@ -279,12 +261,15 @@ pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Refuses what is not what its digest says.
-pub(super) fn check(what: &str, bytes: &[u8], wanted: &str) -> Result<()> {
-    match digest(bytes) {
-        own if own == wanted => Ok(()),
-        own => Err(error!(invalid, "{what} has digest {own}, expected {wanted}")),
+/// A whole answer and its digest, which is the one that was asked for; a tag is none, and has no colon.
+async fn checked(answer: Response, wanted: &str) -> Result<(String, Vec<u8>)> {
+    let path = answer.url().path().to_owned();
+    let text = read(answer).await?;
+    let own = digest(&text);
+    if wanted.contains(':') && own != wanted {
+        bail!(invalid, "{path} has digest {own}, expected {wanted}");
     }
+    Ok((own, text))
 }
 
 #[cfg(test)]

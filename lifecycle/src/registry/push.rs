@@ -6,13 +6,12 @@ use std::io::{self, Read, Seek};
 use digest_io::HashWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::task::block_in_place;
 
-use super::client::location;
 use super::{MANIFEST, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
@@ -119,8 +118,10 @@ impl Registry {
         let start = format!("/v2/{}/blobs/uploads/", reference.path);
         let empty = |request: RequestBuilder| Ok(request.header(CONTENT_LENGTH, 0));
         let answer = self.request(Method::POST, &start, empty).await?;
+        let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let target = target.and_then(|target| answer.url().join(target).ok());
         let missing = || Error::internal("the registry does not say where to upload to");
-        let mut target = location(&answer).ok_or_else(missing)?;
+        let mut target = target.ok_or_else(missing)?;
         target.query_pairs_mut().append_pair("digest", &upload.digest);
         let adorn = |request: RequestBuilder| {
             let mut file = upload.file.try_clone()?;
