@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,9 @@ pub fn changes(files: &Lower) -> Result<Vec<Change>> {
     let Some((upper, _)) = &files.upper else { return Ok(Vec::new()) };
     let lower = mount(&Lower { upper: None, ..files.clone() })?;
     let mut walk = Walk { upper: Root::open(upper)?, lower, found: Vec::new() };
-    walk.folder(&mut PathBuf::new(), Here { existed: true, whole: files.copied })?;
+    let roots = walk.upper.look(Path::new("")).and_then(|now| Ok((now, walk.lower.look(Path::new(""))?)));
+    let ((now, _), (before, _)) = roots.map_err(Error::at("look at", upper))?;
+    walk.folder(&mut PathBuf::new(), &now, Some(&before), files.copied)?;
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(walk.found)
 }
@@ -47,44 +50,39 @@ struct Walk {
     found: Vec<Change>,
 }
 
-/// What is known of a folder.
-#[derive(Clone, Copy)]
-struct Here {
-    /// It was one before.
-    existed: bool,
-    /// All of it is in the upper directory: what is not there is gone, and what is may be as it was.
-    whole: bool,
-}
-
 impl Walk {
-    /// Looks at what is in a folder; whether anything in it was changed.
-    fn folder(&mut self, at: &mut PathBuf, mut here: Here) -> Result<bool> {
-        let folder = self.upper.list(at).map_err(Error::at("open", &at))?;
-        here.whole |= is_opaque(&folder);
-        let mut names = names(&folder).map_err(Error::at("read", &at))?;
-        if here.whole
-            && here.existed
-            && let Ok(lower) = self.lower.list(at)
-        {
-            names.extend(self::names(&lower).map_err(Error::at("read", &at))?);
+    /// Looks at what is in a folder, and in what it was before if it was one; whether anything in it was changed. When it
+    /// is `whole`, what is not there now is gone, and what is may be as it was.
+    fn folder(
+        &mut self,
+        at: &mut PathBuf,
+        now: &OwnedFd,
+        before: Option<&OwnedFd>,
+        whole: bool,
+    ) -> Result<bool> {
+        let whole = whole || is_opaque(now);
+        let mut all = names(now).map_err(Error::at("read", &at))?;
+        if let Some(before) = before.filter(|_| whole) {
+            all.extend(names(before).map_err(Error::at("read", &at))?);
         }
-        let before = self.found.len();
-        for name in names {
+        let count = self.found.len();
+        for name in all {
             at.push(&name);
-            let changed = self.one(at, here);
+            let changed = self.one(at, before.is_some(), whole);
             at.pop();
             changed?;
         }
-        Ok(self.found.len() > before)
+        Ok(self.found.len() > count)
     }
 
-    fn one(&mut self, at: &mut PathBuf, here: Here) -> Result<()> {
+    /// Looks at a path, whose folder was one before when that `existed`.
+    fn one(&mut self, at: &mut PathBuf, existed: bool, whole: bool) -> Result<()> {
         let now = match self.upper.look(at) {
             Ok(now) => Some(now).filter(|(_, stat)| !is_whiteout(stat)),
             Err(Errno::ENOENT) => None,
             Err(errno) => return Err(Error::at("look at", &at)(errno)),
         };
-        let before = if here.existed { self.lower.look(at).ok() } else { None };
+        let before = if existed { self.lower.look(at).ok() } else { None };
         let path = Path::new("/").join(&at);
         let Some((file, stat)) = now else {
             if before.is_some() {
@@ -96,14 +94,13 @@ impl Walk {
             let notes = |own| xattrs(&file).is_ok_and(|now| now == own);
             same(before, &stat) && xattrs(old).is_ok_and(notes)
         };
-        let is_folder = is_kind(&stat, libc::S_IFDIR);
-        let changed = if is_folder {
-            let existed = before.as_ref().is_some_and(|(_, before)| is_kind(before, libc::S_IFDIR));
-            let inside = self.folder(at, Here { existed, ..here })?;
+        let changed = if is_kind(&stat, libc::S_IFDIR) {
+            let old = before.as_ref().filter(|(_, before)| is_kind(before, libc::S_IFDIR));
+            let inside = self.folder(at, &file, old.map(|(old, _)| old), whole)?;
             inside || !before.as_ref().is_some_and(is_same)
         } else {
             // In an overlay it is there because it was changed.
-            !here.whole || !before.as_ref().is_some_and(is_same)
+            !whole || !before.as_ref().is_some_and(is_same)
         };
         if changed {
             let size = if is_kind(&stat, libc::S_IFREG) { stat.st_size } else { 0 };
@@ -114,8 +111,13 @@ impl Walk {
     }
 }
 
-fn names(folder: &OwnedFd) -> std::io::Result<BTreeSet<OsString>> {
-    std::fs::read_dir(by_descriptor(folder))?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+/// The names in a folder; there are none in one that a running container has removed.
+fn names(folder: &OwnedFd) -> io::Result<BTreeSet<OsString>> {
+    let names = std::fs::read_dir(by_descriptor(folder));
+    match names.and_then(|names| names.map(|entry| entry.map(|entry| entry.file_name())).collect()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        other => other,
+    }
 }
 
 /// Whether two files look the same; of folders, their sizes and times say nothing.
@@ -129,8 +131,10 @@ fn same(before: &FileStat, now: &FileStat) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Pack, Source};
     use super::*;
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn a_copy_is_compared_with_what_it_was_made_of() {
@@ -156,5 +160,31 @@ mod tests {
             found.iter().map(|change| (change.path.to_str().unwrap(), change.kind, change.size)).collect();
         let expected = [("/gone", 2, 0), ("/new", 1, 4), ("/noted", 0, 0)];
         assert_eq!(found, expected[..if noted { 3 } else { 2 }]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_meanwhile_is_no_failure() {
+        let outer = tempfile::tempdir().unwrap();
+        let [lower, upper] = ["lower", "upper"].map(|name| outer.path().join(name));
+        fs::create_dir(&lower).unwrap();
+        let files = Lower { lower: vec![lower], upper: Some((upper.clone(), PathBuf::new())), copied: true };
+        files.make().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    fs::create_dir_all(upper.join("a/b/c")).unwrap();
+                    fs::write(upper.join("a/b/file"), "x").unwrap();
+                    fs::remove_dir_all(upper.join("a")).unwrap();
+                }
+            });
+            let look = || {
+                let mut pack = Pack::new(io::sink(), Source::Tree);
+                pack.add_changes(&Root::open(&upper)?, &changes(&files)?)
+            };
+            let looked = (0..2000).try_for_each(|_| look());
+            over.store(true, Ordering::Relaxed);
+            looked.unwrap();
+        });
     }
 }

@@ -61,7 +61,11 @@ impl<W: Write> Pack<W> {
                 2 => self.hidden(&name),
                 _ => self.one(root, &name, &name, false),
             };
-            packed.map_err(Error::at("pack", &change.path))?;
+            match packed {
+                // A running container goes on working.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(Error::at("pack", &change.path))?,
+            }
         }
         Ok(())
     }
