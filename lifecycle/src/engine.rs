@@ -165,6 +165,17 @@ impl Engine {
         self.execs.lock().retain(|_, exec| exec.container.id != id);
     }
 
+    /// The volumes that containers use, and the ids of those.
+    pub fn used_volumes(&self) -> BTreeMap<String, Vec<String>> {
+        let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for container in self.all_containers() {
+            for name in container.record().mounts.iter().filter_map(|mount| mount.volume.clone()) {
+                used.entry(name).or_default().push(container.id.clone());
+            }
+        }
+        used
+    }
+
     /// A name that no container has.
     pub fn free_name(&self) -> String {
         loop {

@@ -19,7 +19,6 @@ fn main() -> ExitCode {
     // A logger is started for each container: it must not pay for anything else.
     let result = match (words.next(), words.next(), words.next()) {
         (Some(word), Some(config), None) if word == "logger" => logger::run(config.as_ref()),
-        (Some(word), None, None) if word == "hold" => rootless::keep(),
         _ => daemon(Options::parse()),
     };
     match result {

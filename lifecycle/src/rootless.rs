@@ -8,7 +8,6 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use runtime::state::process_times;
 use serde::{Deserialize, Serialize};
@@ -17,13 +16,7 @@ use crate::error::{Error, Result, bail, error};
 use crate::files;
 
 /// Whether this process is root in a user namespace only.
-pub fn is() -> bool {
-    static IS: OnceLock<bool> = OnceLock::new();
-    *IS.get_or_init(|| {
-        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        !map.split_whitespace().eq(["0", "0", "4294967295"])
-    })
-}
+pub use runtime::privilege::in_user_namespace as is;
 
 /// The extended attribute with which overlayfs marks a directory that hides all below it.
 pub fn opaque() -> &'static str {
@@ -87,13 +80,14 @@ pub fn enter(exec_root: &Path) -> Result<()> {
     Err(error!(internal, "join the user's namespaces with nsenter: {failed}"))
 }
 
+/// What keeps the namespaces for as long as it is left alone.
+const HOLD: &str = "ip link set lo up && echo ready && exec sleep infinity";
+
 /// Makes the namespaces.
 fn hold(exec_root: &Path) -> Result<Holder> {
-    let own = std::env::current_exe().map_err(Error::step("find this program"))?;
     let mut child = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--map-auto", "--mount", "--net", "--propagation", "slave", "--"])
-        .arg(own)
-        .arg("hold")
+        .args(["--user", "--map-root-user", "--map-auto", "--mount", "--net", "--propagation", "slave"])
+        .args(["--", "sh", "-c", HOLD])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -104,7 +98,7 @@ fn hold(exec_root: &Path) -> Result<Holder> {
     if !matches!(said, Some(Ok(()))) {
         bail!(
             internal,
-            "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, and newuidmap (apt-get install uidmap)"
+            "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, newuidmap and ip (apt-get install uidmap iproute2)"
         );
     }
     let holder = Holder::of(child.id()).ok_or_else(|| Error::internal("the namespaces are gone again"))?;
@@ -148,20 +142,5 @@ fn way_out(exec_root: &Path, pid: u32) -> Result<()> {
             let said = std::fs::read_to_string(&path).unwrap_or_default();
             Err(error!(internal, "slirp4netns: {}", said.trim()))
         }
-    }
-}
-
-/// Keeps the namespaces for as long as it is left alone.
-///
-/// # Errors
-/// When the loopback interface cannot be used.
-pub fn keep() -> Result<()> {
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    if !up.is_ok_and(|status| status.success()) {
-        bail!(internal, "ip link set lo up failed (apt-get install iproute2)");
-    }
-    println!("ready");
-    loop {
-        nix::unistd::pause();
     }
 }

@@ -4,7 +4,7 @@
 use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 
 /// A text, unless it is empty.
 pub fn text(field: &Option<String>) -> Option<&str> {
@@ -34,6 +34,15 @@ pub fn fill(own: &mut Value, from: &Value) {
     }
 }
 
+/// A signal: `KILL`, `SIGKILL`, `9` or `RTMIN+3`, as the runtime understands it; 0 is none here.
+///
+/// # Errors
+/// When there is no such signal.
+pub fn signal(text: &str) -> Result<u32> {
+    let number = runtime::command::kill::signal(text).ok().and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| *number > 0).ok_or_else(|| error!(invalid, "invalid signal: {text}"))
+}
+
 /// Whether ports are to be published that are named one by one.
 pub fn publishes(host: &HostConfig) -> bool {
     host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty())
@@ -47,5 +56,25 @@ pub fn refuse<const N: usize>(rules: [(bool, &str); N]) -> Result<()> {
     match rules.iter().find(|(holds, _)| *holds) {
         Some((_, message)) => Err(Error::invalid(message)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        let numbers = ["9", "KILL", "sigkill", "SIGTERM", "RTMIN", "RTMIN+3", "SIGRTMAX-1"]
+            .map(|text| signal(text).ok());
+        assert_eq!(numbers, [9, 9, 9, 15, 34, 37, 63].map(Some));
+        assert!(["0", "65", "NOPE", "RTMIN+99", ""].iter().all(|text| signal(text).is_err()));
+    }
+
+    #[test]
+    fn what_says_nothing_is_filled() {
+        let mut own = json!({"a": "", "b": 0, "c": "own", "d": {"x": 1}, "e": []});
+        fill(&mut own, &json!({"a": "A", "b": 2, "c": "C", "d": {"x": 7, "y": 8}, "e": ["E"], "f": null}));
+        assert_eq!(own, json!({"a": "A", "b": 2, "c": "own", "d": {"x": 1, "y": 8}, "e": ["E"], "f": null}));
     }
 }

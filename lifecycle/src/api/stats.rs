@@ -171,9 +171,10 @@ pub(super) async fn update(container: &Arc<Container>, body: Value) -> Result<An
     if let Some((name, _)) = given.clone().find(|(name, _)| !known(name)) {
         bail!(invalid, "{name} cannot be changed while a container exists");
     }
+    let limits: Vec<_> = given.filter(|(name, _)| updatable(name)).collect();
     let mut host = serde_json::to_value(container.record().host.clone())?;
-    for (name, value) in given.filter(|(name, _)| updatable(name)) {
-        host[name] = value.clone();
+    for (name, value) in &limits {
+        host[*name] = (*value).clone();
     }
     let mut host: HostConfig = part(host)?;
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;
@@ -182,19 +183,16 @@ pub(super) async fn update(container: &Arc<Container>, body: Value) -> Result<An
     }
     let config = container.record().config.clone();
     settings::check(&config, &host, &Value::Null)?;
-    if container.record().state.status.is_up() {
-        let resources = spec::updated_resources(&host);
-        if resources.as_object().is_some_and(|fields| !fields.is_empty()) {
-            let request = UpdateTaskRequest {
-                id: container.id.clone(),
-                resources: Some(Any {
-                    type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
-                    value: serde_json::to_vec(&resources)?,
-                }),
-                annotations: Default::default(),
-            };
-            container.ask(&request).await?;
-        }
+    if container.record().state.status.is_up() && !limits.is_empty() {
+        let request = UpdateTaskRequest {
+            id: container.id.clone(),
+            resources: Some(Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+                value: serde_json::to_vec(&spec::updated_resources(&host))?,
+            }),
+            annotations: Default::default(),
+        };
+        container.ask(&request).await?;
     }
     container.update(|record| record.host = host)?;
     container.publish("update", &[]);

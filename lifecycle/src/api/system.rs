@@ -184,7 +184,7 @@ pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
         all["Containers"] = containers.iter().map(|container| inspect::row(container, true)).collect();
     }
     if wanted("volume") {
-        let used = volume::used(engine);
+        let used = engine.used_volumes();
         let row = |volume: &Volume| {
             let (size, users) = (volume::size(engine, volume), used.get(&volume.name).map_or(0, Vec::len));
             let mut row = volume::describe(engine, volume);

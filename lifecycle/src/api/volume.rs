@@ -1,7 +1,5 @@
 //! `/volumes/…`
 
-use std::collections::BTreeMap;
-
 use bollard_stubs::models::VolumeCreateRequest;
 use serde_json::{Value, json};
 
@@ -35,21 +33,10 @@ pub(super) fn describe(engine: &Engine, volume: &Volume) -> Value {
     })
 }
 
-/// The volumes that containers use, and the first container of each.
-pub(super) fn used(engine: &Engine) -> BTreeMap<String, Vec<String>> {
-    let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for container in engine.all_containers() {
-        for name in container.record().mounts.iter().filter_map(|mount| mount.volume.clone()) {
-            used.entry(name).or_default().push(container.id.clone());
-        }
-    }
-    used
-}
-
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "driver", "label", "name"])?;
     let dangling = filters.boolean("dangling")?;
-    let used = used(engine);
+    let used = engine.used_volumes();
     let wanted = |volume: &Volume| {
         dangling.is_none_or(|dangling| used.contains_key(&volume.name) != dangling)
             && filters.any("name", |name| volume.name.contains(name.as_str()))
@@ -67,7 +54,7 @@ pub(super) fn size(engine: &Engine, volume: &Volume) -> u64 {
 }
 
 pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer> {
-    if let Some(containers) = used(engine).get(name) {
+    if let Some(containers) = engine.used_volumes().get(name) {
         bail!(conflict, "remove {name}: volume is in use - [{}]", containers.join(", "));
     }
     match engine.volumes.remove(name) {

@@ -8,9 +8,10 @@ use bollard_stubs::models::{ContainerConfig, HealthConfig};
 use super::copy::absolute;
 use super::dockerfile::Instruction;
 use super::words::Words;
+use crate::container::environment;
 use crate::container::settings::shell;
-use crate::container::{environment, signal};
 use crate::error::{Error, Result, bail, error};
+use crate::said;
 use crate::time;
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
@@ -55,7 +56,7 @@ pub(super) fn apply(
         }
         "STOPSIGNAL" => {
             let name = config.stop_signal.insert(words.one(rest)?);
-            signal::parse(name)?;
+            said::signal(name)?;
             format!("STOPSIGNAL {name}")
         }
         "SHELL" => {

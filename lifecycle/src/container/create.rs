@@ -195,7 +195,7 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
     }
     let _busy = loop {
         if how.force && container.record().state.status.is_active() {
-            stop::kill_now(container).await?;
+            stop::end(container, None).await?;
         }
         let busy = container.busy.lock().await;
         // Somebody may have been about to start it.
@@ -223,10 +223,10 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
         container.update(|record| record.state.status = Status::Dead)?;
         return Err(error);
     }
+    container.engine.drop_container(&container.id);
     if volumes {
         remove_anonymous(container);
     }
-    container.engine.drop_container(&container.id);
     container.streams.give_up();
     container.publish("destroy", &[]);
     container.set_removed();
@@ -235,15 +235,9 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
 
 fn remove_anonymous(container: &Container) {
     let (engine, mounts) = (container.engine, container.record().mounts.clone());
+    let used = engine.used_volumes();
     for name in mounts.iter().filter(|mount| mount.anonymous).filter_map(|mount| mount.volume.as_ref()) {
-        let used = engine.all_containers().iter().any(|container| {
-            container
-                .record()
-                .mounts
-                .iter()
-                .any(|mount| mount.volume.as_ref() == Some(name) && !mount.anonymous)
-        });
-        if !used {
+        if !used.contains_key(name) {
             // Somebody may have removed it by hand.
             let _gone = engine.volumes.remove(name);
         }

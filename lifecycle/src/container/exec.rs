@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::{Mutex, MutexGuard};
+use runtime::spec::{ConsoleSize, Process};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
 use shim::proto::well_known::Any;
 use tokio::io::AsyncReadExt;
@@ -221,35 +221,31 @@ impl Exec {
     }
 
     /// The process as the runtime is told of it: the container's own, but for what was asked for.
-    fn process(&self, size: Option<[u32; 2]>) -> Result<Value> {
+    fn process(&self, size: Option<[u32; 2]>) -> Result<Process> {
         let record = self.container.record().clone();
-        let text = std::fs::read(self.container.bundle().join("config.json"))
-            .map_err(Error::step("read the container's configuration"))?;
-        let mut process: Value = serde_json::from_slice::<Value>(&text)?["process"].take();
+        let spec = runtime::spec::load::config(&self.container.bundle().join("config.json"));
+        let mut process = spec.map_err(Error::internal)?.process.unwrap_or_default();
         let config = &self.config;
-        let mut variables: Vec<String> = serde_json::from_value(process["env"].take())?;
-        if config.tty && !variables.iter().any(|variable| variable.starts_with("TERM=")) {
-            variables.push(spec::TERM.into());
+        if config.tty && !process.env.iter().any(|variable| variable.starts_with("TERM=")) {
+            process.env.push(spec::TERM.into());
         }
-        environment::set(&mut variables, config.env.iter().flatten());
-        process["args"] = json!(config.cmd);
-        process["env"] = json!(variables);
-        process["terminal"] = json!(config.tty);
+        environment::set(&mut process.env, config.env.iter().flatten());
+        process.args = said::list(&config.cmd).to_vec();
+        process.terminal = config.tty;
         if let Some(cwd) = said::text(&config.working_dir) {
-            process["cwd"] = json!(cwd);
+            cwd.clone_into(&mut process.cwd);
         }
         if let Some([rows, columns]) = size.or(config.console_size).filter(|_| config.tty) {
-            process["consoleSize"] = json!({"height": rows, "width": columns});
+            process.console_size = Some(ConsoleSize { height: rows.into(), width: columns.into() });
         }
         if let Some(name) = said::text(&config.user) {
             let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
-            let user = user::find(&root, name, said::list(&record.host.group_add))?;
-            process["user"] = json!(user);
+            process.user = user::find(&root, name, said::list(&record.host.group_add))?;
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
-            process["capabilities"] = spec::capabilities(&host)?;
-            process["noNewPrivileges"] = json!(false);
+            process.capabilities = Some(spec::capabilities(&host)?);
+            process.no_new_privileges = false;
         }
         Ok(process)
     }

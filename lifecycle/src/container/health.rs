@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::exec::{Exec, ExecConfig};
 use super::record::Status;
-use super::{Container, settings};
+use super::{Container, settings, stop};
 use crate::error::Error;
 use crate::{said, time};
 
@@ -55,8 +55,7 @@ pub(super) fn watch(container: &Arc<Container>) {
             } else {
                 interval
             };
-            let over = container.wait_until(|container| container.exits() > exits || container.is_removed());
-            if timeout(pause, over).await.is_ok() {
+            if stop::wait_for_exit(&container, exits, pause).await {
                 return;
             }
             if container.record().state.status == Status::Running {

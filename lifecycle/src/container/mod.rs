@@ -18,7 +18,6 @@ mod object;
 mod places;
 pub mod record;
 pub mod settings;
-pub mod signal;
 pub mod spec;
 mod start;
 mod stop;

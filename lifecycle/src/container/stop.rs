@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 
+use super::Container;
 use super::record::Status;
 use super::start;
-use super::{Container, signal};
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::said;
 
@@ -23,19 +23,15 @@ const SIGKILL: u32 = 9;
 /// Sends a signal to the container's first process.
 async fn send(container: &Container, signal: u32) -> Result<()> {
     let request = KillRequest { id: container.id.clone(), signal, ..Default::default() };
-    container.ask(&request).await.map(drop)
+    container.ask(&request).await?;
+    container.publish("kill", &[("signal", signal.to_string())]);
+    Ok(())
 }
 
-/// Waits until the run that was the `exits`th to come has ended.
-async fn wait_for_exit(container: &Container, exits: u64, limit: Option<Duration>) -> bool {
+/// Waits until the run that was the `exits`th to come has ended; whether it has.
+pub(super) async fn wait_for_exit(container: &Container, exits: u64, limit: Duration) -> bool {
     let waiting = container.wait_until(|container| container.exits() > exits || container.is_removed());
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, waiting).await.is_ok(),
-        None => {
-            waiting.await;
-            true
-        }
-    }
+    tokio::time::timeout(limit, waiting).await.is_ok()
 }
 
 /// Sees that a container which is between two runs does not go on by itself; whether it runs after that: the restart
@@ -62,31 +58,25 @@ pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Optio
         return Err(Error::not_modified());
     }
     let word = wish.filter(|word| !word.is_empty()).or(said::text(&config.stop_signal));
-    let number = signal::parse(word.unwrap_or("TERM"))?;
+    let number = said::signal(word.unwrap_or("TERM"))?;
     let patience = timeout.or(config.stop_timeout).unwrap_or(PATIENCE);
     // Without a limit when it is negative.
-    let limit = u64::try_from(patience).ok().map(Duration::from_secs);
+    let limit = u64::try_from(patience).map_or(Duration::MAX, Duration::from_secs);
     end(container, Some((number, limit))).await?;
     container.publish("stop", &[]);
     Ok(())
 }
 
-/// Ends a container at once, for its removal.
+/// Sends a container a first signal, if there is one, and SIGKILL when it has not ended after a time.
 ///
 /// # Errors
 /// When it does not end.
-pub(super) async fn kill_now(container: &Arc<Container>) -> Result<()> {
-    end(container, None).await
-}
-
-/// Sends a container a first signal, if there is one, and SIGKILL when it has not ended after a time.
-async fn end(container: &Arc<Container>, first: Option<(u32, Option<Duration>)>) -> Result<()> {
+pub(super) async fn end(container: &Arc<Container>, first: Option<(u32, Duration)>) -> Result<()> {
     while settle(container).await? {
         let exits = container.exits();
         let gone = match first {
             // Frozen processes see no signal but the last one.
             Some((number, limit)) if send(container, number).await.is_ok() => {
-                container.publish("kill", &[("signal", number.to_string())]);
                 wait_for_exit(container, exits, limit).await
             }
             _ => false,
@@ -104,13 +94,13 @@ async fn end(container: &Arc<Container>, first: Option<(u32, Option<Duration>)>)
 
 async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
     match send(container, SIGKILL).await {
-        Ok(()) => container.publish("kill", &[("signal", SIGKILL.to_string())]),
+        Ok(()) => {}
         // It ended by itself just now.
         Err(_) if !container.record().state.status.is_up() => return Ok(()),
         Err(error) if error.kind == Kind::Conflict => {}
         Err(error) => return Err(error),
     }
-    if wait_for_exit(container, exits, Some(KILL_LIMIT)).await {
+    if wait_for_exit(container, exits, KILL_LIMIT).await {
         return Ok(());
     }
     Err(error!(internal, "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL", container.id))
@@ -121,19 +111,18 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
 /// # Errors
 /// When it does not run.
 pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> {
-    let number = signal::parse(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
+    let number = said::signal(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
     if !container.record().state.status.is_up() {
         bail!(conflict, "Cannot kill container: {}: {}", container.id, container.not_running());
     }
     let exits = container.exits();
-    let own = container.record().config.stop_signal.clone().and_then(|word| signal::parse(&word).ok());
+    let own = container.record().config.stop_signal.clone().and_then(|word| said::signal(&word).ok());
     if number == SIGKILL || number == own.unwrap_or(15) {
         container.update(|record| record.stopped_by_user = true)?;
     }
     send(container, number).await?;
-    container.publish("kill", &[("signal", number.to_string())]);
     if number == SIGKILL {
-        wait_for_exit(container, exits, Some(KILL_LIMIT)).await;
+        wait_for_exit(container, exits, KILL_LIMIT).await;
     }
     Ok(())
 }

@@ -2,22 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use runtime::spec::User;
 
 use crate::error::{Error, Result, error};
 use crate::tree::Root;
-
-/// The numbers of a user, as the runtime wants them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct User {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// All groups.
-    #[serde(rename = "additionalGids")]
-    pub groups: Vec<u32>,
-}
 
 /// Finds `name[:group]`, names or numbers, in an image; `more` are groups to be added.
 ///
@@ -53,7 +41,7 @@ fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<Use
     for name in more {
         groups.insert(group_id(group, name)?);
     }
-    Ok(User { uid, gid, groups: groups.into_iter().collect() })
+    Ok(User { uid, gid, additional_gids: groups.into_iter().collect(), umask: None })
 }
 
 /// The lines of a passwd or group file that have so many fields.
@@ -88,7 +76,8 @@ mod tests {
     fn users_are_found_by_name_and_number() {
         let passwd = "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/false\n";
         let group = "root:x:0:\nwww:x:34:\nlog:x:40:web,other\ndisk:x:6:root\n";
-        let find = |name| resolve(passwd, group, name, &[]).map(|user| (user.uid, user.gid, user.groups));
+        let find =
+            |name| resolve(passwd, group, name, &[]).map(|user| (user.uid, user.gid, user.additional_gids));
         assert_eq!(find("").unwrap(), (0, 0, vec![0, 6]));
         assert_eq!(find("web").unwrap(), (33, 34, vec![34, 40]));
         assert_eq!(find("33").unwrap(), (33, 34, vec![34, 40]));
@@ -98,6 +87,6 @@ mod tests {
         assert!(find("nobody").unwrap_err().message.contains("no matching entries in passwd file"));
         assert!(find("web:nogroup").unwrap_err().message.contains("no matching entries in group file"));
         let more = resolve(passwd, group, "web", &["disk".into(), "99".into()]).unwrap();
-        assert_eq!(more.groups, [6, 34, 40, 99]);
+        assert_eq!(more.additional_gids, [6, 34, 40, 99]);
     }
 }

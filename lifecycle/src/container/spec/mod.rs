@@ -8,12 +8,12 @@ mod security;
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::HostConfigCgroupnsModeEnum;
+use runtime::spec::{Config, User};
 use serde_json::{Value, json};
 
 use super::environment;
 use super::record::Record;
-use super::user::User;
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, error};
 use crate::said;
 
 pub use resources::update as updated_resources;
@@ -53,7 +53,7 @@ pub fn is_unified() -> bool {
 ///
 /// # Errors
 /// When an option of the record cannot be used here.
-pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
+pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
     let host = &record.host;
     let privileged = host.privileged.unwrap_or(false);
     let own_cgroup = match host.cgroupns_mode {
@@ -64,7 +64,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
     let (devices, rules) = devices::all(host)?;
     let mut resources = resources::all(host)?;
     resources["devices"] = json!(rules);
-    Ok(without_null(json!({
+    let config = json!({
         "ociVersion": "1.0.2",
         "process": process(record, around)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs.unwrap_or(false)},
@@ -82,16 +82,8 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Value> {
             "maskedPaths": security::masked(host),
             "readonlyPaths": security::read_only(host),
         },
-    })))
-}
-
-/// A configuration without the fields that are not set.
-fn without_null(mut value: Value) -> Value {
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|_, field| !field.is_null());
-        fields.values_mut().for_each(|field| *field = without_null(field.take()));
-    }
-    value
+    });
+    serde_json::from_value(config).map_err(|error| error!(invalid, "this makes no container: {error}"))
 }
 
 fn process(record: &Record, around: &Surroundings) -> Result<Value> {

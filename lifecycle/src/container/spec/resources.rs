@@ -19,14 +19,14 @@ pub(super) fn all(host: &HostConfig) -> Result<Value> {
         "throttleReadIOPSDevice": throttles(&host.blkio_device_read_iops)?,
         "throttleWriteIOPSDevice": throttles(&host.blkio_device_write_iops)?,
     });
-    Ok(said(resources))
+    Ok(resources)
 }
 
 /// The limits that can also be changed while a container runs.
 pub fn update(host: &HostConfig) -> Value {
     let limit = host.memory.filter(|limit| *limit > 0);
     let nanos = host.nano_cpus.filter(|nanos| *nanos > 0);
-    said(json!({
+    json!({
         "memory": {
             "limit": limit,
             // As much swap as memory, when only the latter is said.
@@ -45,16 +45,7 @@ pub fn update(host: &HostConfig) -> Value {
             "mems": host.cpuset_mems,
         },
         "pids": {"limit": host.pids_limit.filter(|limit| *limit > 0)},
-    }))
-}
-
-/// Without what says nothing.
-fn said(mut value: Value) -> Value {
-    if let Value::Object(fields) = &mut value {
-        fields.values_mut().for_each(|field| *field = said(field.take()));
-        fields.retain(|_, field| ![json!(null), json!(""), json!([]), json!({})].contains(field));
-    }
-    value
+    })
 }
 
 fn throttles(devices: &Option<Vec<ThrottleDevice>>) -> Result<Vec<Value>> {

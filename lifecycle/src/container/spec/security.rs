@@ -2,9 +2,10 @@
 
 use bollard_stubs::models::HostConfig;
 use runtime::plan::capabilities::NAMES;
+use runtime::spec::Capabilities;
 use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Result, bail, error};
 
@@ -66,9 +67,9 @@ fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
 }
 
 /// The capabilities that a container has, in the sets that they are in.
-pub fn capabilities(host: &HostConfig) -> Result<Value> {
-    let names = capability_names(host)?;
-    Ok(json!({"bounding": names, "effective": names, "permitted": names}))
+pub fn capabilities(host: &HostConfig) -> Result<Capabilities> {
+    let names = || capability_names(host);
+    Ok(Capabilities { bounding: names()?, effective: names()?, permitted: names()?, ..Default::default() })
 }
 
 /// The value of a `--security-opt`, `key=value` or `key:value`.
