@@ -88,7 +88,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
 
 fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     let (config, host) = (&record.config, &record.host);
-    let terminal = record.has_terminal();
+    let (terminal, security) = (record.has_terminal(), security::options(host)?);
     let mut args = record.command.clone();
     if around.init.is_some() {
         args.splice(0..0, ["/sbin/docker-init".to_owned(), "--".to_owned()]);
@@ -111,9 +111,9 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
         "args": args,
         "env": variables(record, around, terminal),
         "cwd": cwd,
-        "capabilities": security::capabilities(host)?,
-        "noNewPrivileges": security::no_new_privileges(host)?,
-        "apparmorProfile": security::apparmor(host),
+        "capabilities": capabilities(host)?,
+        "noNewPrivileges": security.no_new_privileges,
+        "apparmorProfile": security.apparmor,
         "rlimits": resources::rlimits(host)?,
         "oomScoreAdj": host.oom_score_adj.unwrap_or(0),
     }))

@@ -7,7 +7,7 @@ use seccomp_profiles::docker::{Host, KernelVersion};
 use seccomp_profiles::{Arch, DockerProfile};
 use serde_json::Value;
 
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, error};
 
 /// What a container may do when nobody says anything.
 const DEFAULT: &str = "\
@@ -72,10 +72,32 @@ pub fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     Ok(Capabilities { bounding: names()?, effective: names()?, permitted: names()?, ..Default::default() })
 }
 
-/// The value of a `--security-opt`, `key=value` or `key:value`.
-fn option<'a>(host: &'a HostConfig, key: &str) -> Option<&'a str> {
-    let options = host.security_opt.iter().flatten();
-    options.filter_map(|text| text.strip_prefix(key)).find_map(|rest| rest.strip_prefix(['=', ':']))
+/// What is said with `--security-opt`, as `key=value` or `key:value`.
+#[derive(Default)]
+pub(super) struct Options<'a> {
+    pub(super) no_new_privileges: bool,
+    pub(super) apparmor: Option<&'a str>,
+    seccomp: Option<&'a str>,
+}
+
+/// The security options of a container.
+///
+/// # Errors
+/// With one that is not known.
+pub(super) fn options(host: &HostConfig) -> Result<Options<'_>> {
+    let mut all = Options::default();
+    for text in host.security_opt.iter().flatten() {
+        let bad = || error!(invalid, "invalid --security-opt: {text:?} is not offered");
+        match text.split_once(['=', ':']).unwrap_or((text, "")) {
+            ("no-new-privileges", "") => all.no_new_privileges = true,
+            ("no-new-privileges", value) => all.no_new_privileges = value.parse().map_err(|_| bad())?,
+            ("apparmor", profile) => all.apparmor = Some(profile).filter(|profile| *profile != "unconfined"),
+            ("seccomp", profile) => all.seccomp = Some(profile),
+            ("label", "disable") | ("disable", "") => {}
+            _ => return Err(bad()),
+        }
+    }
+    Ok(all)
 }
 
 /// Refuses a `--security-opt` that is not known.
@@ -83,35 +105,12 @@ fn option<'a>(host: &'a HostConfig, key: &str) -> Option<&'a str> {
 /// # Errors
 /// With the option.
 pub fn check_security(host: &HostConfig) -> Result<()> {
-    seccomp(host).and(no_new_privileges(host)).map(drop)
-}
-
-pub(super) fn no_new_privileges(host: &HostConfig) -> Result<bool> {
-    for text in host.security_opt.iter().flatten() {
-        let key = text.split(['=', ':']).next().unwrap_or_default();
-        match key {
-            "no-new-privileges" | "seccomp" | "apparmor" => {}
-            "label" | "disable"
-                if text == "label=disable" || text == "label:disable" || text == "disable" => {}
-            _ => bail!(invalid, "invalid --security-opt: {text:?} is not offered"),
-        }
-    }
-    let plain = host.security_opt.iter().flatten().any(|text| text == "no-new-privileges");
-    match option(host, "no-new-privileges") {
-        None => Ok(plain),
-        Some(value) => {
-            value.parse().map_err(|_| error!(invalid, "invalid --security-opt: no-new-privileges={value}"))
-        }
-    }
-}
-
-pub(super) fn apparmor(host: &HostConfig) -> Option<&str> {
-    option(host, "apparmor").filter(|profile| *profile != "unconfined")
+    seccomp(host).map(drop)
 }
 
 /// The seccomp profile, resolved for this host; `None` when there is to be none.
 pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
-    let profile = match option(host, "seccomp") {
+    let profile = match options(host)?.seccomp {
         Some("unconfined") => return Ok(None),
         None if host.privileged == Some(true) => return Ok(None),
         None | Some("builtin") => seccomp_profiles::profile("default").unwrap_or_default().to_owned(),
@@ -162,6 +161,6 @@ mod tests {
         let off = HostConfig { security_opt: Some(vec!["seccomp=unconfined".into()]), ..Default::default() };
         assert_eq!(seccomp(&off).unwrap(), None);
         let bad = HostConfig { security_opt: Some(vec!["colour=red".into()]), ..Default::default() };
-        assert!(no_new_privileges(&bad).is_err());
+        assert!(options(&bad).is_err());
     }
 }
