@@ -1,15 +1,16 @@
 //! Small files that must survive a crash, and names that nobody can guess.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 
 /// Replaces a file as a whole: after a crash it has its old or its new content.
 ///
@@ -65,6 +66,23 @@ pub fn remove_dir(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Locks a file that one process at a time may have locked, until it is closed.
+///
+/// # Errors
+/// When another one has it.
+pub fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::at("make", path))?;
+    // A process that was killed has it until its last thread has ended.
+    for _ in 0..20 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
+        }
+    }
+    Err(error!(conflict, "{} is in use by another engine", path.display()))
 }
 
 /// Makes a FIFO that is ours alone.

@@ -8,6 +8,7 @@ use lifecycle::api::server::{self, Listener};
 use lifecycle::api::tls;
 use lifecycle::engine::{Engine, Settings};
 use lifecycle::error::{Error, Result};
+use lifecycle::files;
 use lifecycle::logger;
 use lifecycle::rootless;
 use lifecycle::task;
@@ -103,7 +104,10 @@ fn daemon(mut options: Options) -> Result<()> {
 }
 
 async fn serve(settings: Settings, options: &Options) -> Result<()> {
-    lifecycle::files::make_dir(&settings.exec_root, 0o711)?;
+    for folder in [&settings.root, &settings.exec_root] {
+        files::make_dir(folder, 0o711)?;
+    }
+    let _alone = files::lock(&settings.root.join("lock"))?;
     let mut listeners = Vec::new();
     for host in &options.host {
         listeners.push(listen(options, host).await?);

@@ -137,12 +137,18 @@ fn over_tcp_both_sides_have_certificates() {
         (docker("other") + " version --format '{{.Server.Version}}'", 1, &["tls"]),
         ("DOCKER_HOST=tcp://127.0.0.1:2376 docker version".into(), 1, &["TLS"]),
         ("busybox wget -qO- http://127.0.0.1:2376/_ping".into(), 1, &[]),
-        ("cortend -H tcp://127.0.0.1:2377".into(), 1, &["TCP needs certificates on both sides"]),
-        ("cortend -H tcp://127.0.0.1:2377 --tlsverify".into(), 1, &["TCP needs certificates on both sides"]),
+        ("cortend --root other -H tcp://127.0.0.1:2377".into(), 1, &["TCP needs certificates on both sides"]),
+        ("cortend --root other -H tcp://127.0.0.1:2377 --tlsverify".into(), 1, &["TCP needs certificates on both sides"]),
         (
-            "cortend -H tcp://127.0.0.1:2377 --tlscacert tls/ca.pem --tlscert tls/server.pem --tlskey tls/server.key".into(),
+            "cortend --root other -H tcp://127.0.0.1:2377 --tlscacert tls/ca.pem --tlscert tls/server.pem --tlskey tls/server.key".into(),
             1,
             &["TCP needs certificates on both sides"],
+        ),
+        // There is one engine for what is in a folder.
+        (
+            "cortend --root data --exec-root other -H unix://$PWD/other.sock".into(),
+            1,
+            &["data/lock is in use by another engine"],
         ),
     ];
     hold(&engine, &checks);

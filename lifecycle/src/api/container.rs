@@ -176,7 +176,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let record = container.record();
         let state = &record.state;
         let up = state.status.is_active();
-        let ended = !up && state.finished != crate::time::NEVER;
+        let ended = !up && state.finished.is_some();
         let health = state.health.as_ref().and_then(|health| health.status).unwrap_or(HealthStatusEnum::NONE);
         (all || limit.is_some() || up)
             && filters.any("status", |status| json!(state.status) == *status)

@@ -39,8 +39,8 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
             "Pid": state.pid,
             "ExitCode": state.exit_code,
             "Error": state.error,
-            "StartedAt": state.started,
-            "FinishedAt": state.finished,
+            "StartedAt": state.started.as_deref().unwrap_or(NEVER),
+            "FinishedAt": state.finished.as_deref().unwrap_or(NEVER),
         },
         "Image": record.image,
         "ResolvConfPath": path("resolv.conf"),
@@ -56,7 +56,7 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "GraphDriver": graph_driver(container)?,
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record.config, Some(&record.image_name))?,
-        "NetworkSettings": super::network::of_container(container.engine, &record),
+        "NetworkSettings": super::network::of_container(container, &record),
     });
     if let Some(health) = &state.health {
         value["State"]["Health"] = json!(health);
@@ -206,8 +206,10 @@ fn ports(record: &Record) -> Vec<Value> {
 /// What people read: `Up 5 minutes (healthy)`.
 fn status(record: &Record) -> String {
     let state = &record.state;
-    let since =
-        |time: &String| words(time::parse(time).map_or(0, |time| time::between(time, Time::now()).as_secs()));
+    let since = |time: &Option<String>| {
+        let time = time.as_deref().and_then(time::parse).unwrap_or_default();
+        words(time::between(time, Time::now()).as_secs())
+    };
     match state.status {
         Status::Created => "Created".into(),
         Status::Running | Status::Paused => {
@@ -222,7 +224,7 @@ fn status(record: &Record) -> String {
         Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished)),
         Status::Removing => "Removal In Progress".into(),
         Status::Dead => "Dead".into(),
-        Status::Exited if state.finished == NEVER => "Exited".into(),
+        Status::Exited if state.finished.is_none() => "Exited".into(),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished)),
     }
 }

@@ -6,7 +6,7 @@ use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, Network
 use serde_json::{Value, json};
 
 use super::{Answer, Call, answer};
-use crate::container::Record;
+use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
@@ -113,8 +113,12 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&json!({"NetworksDeleted": deleted}))
 }
 
+/// What is told of the default network once more, where it was before there were others.
+const TWICE: &str = "EndpointID Gateway IPAddress IPPrefixLen MacAddress GlobalIPv6Address GlobalIPv6PrefixLen \
+                     IPv6Gateway";
+
 /// `NetworkSettings` of a container.
-pub(super) fn of_container(engine: &Engine, record: &Record) -> Value {
+pub(super) fn of_container(container: &Container, record: &Record) -> Value {
     let mut ports = json!({});
     for port in record.config.exposed_ports.iter().flatten().filter(|_| record.state.status.is_up()) {
         ports[port] = Value::Null;
@@ -123,21 +127,11 @@ pub(super) fn of_container(engine: &Engine, record: &Record) -> Value {
         let binding = |(ip, port): &(String, u16)| json!({"HostIp": ip, "HostPort": port.to_string()});
         ports[port] = bindings.iter().map(binding).collect();
     }
-    let sandbox = engine.settings.exec_root.join("n").join(&record.id[..16]);
+    let sandbox = container.engine.networks.namespace_of(container);
     let sandbox = if record.state.status.is_up() && sandbox.exists() { sandbox } else { PathBuf::new() };
-    let networks = endpoints(engine, record);
+    let networks = endpoints(container.engine, record);
     let mut settings = json!({"SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports});
-    // Those of the default network once more, where they were before there were others.
-    for name in [
-        "EndpointID",
-        "Gateway",
-        "IPAddress",
-        "IPPrefixLen",
-        "MacAddress",
-        "GlobalIPv6Address",
-        "GlobalIPv6PrefixLen",
-        "IPv6Gateway",
-    ] {
+    for name in TWICE.split_whitespace() {
         settings[name] = networks["bridge"][name].clone();
     }
     settings["Networks"] = networks;

@@ -32,14 +32,8 @@ const NAME: &str = concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)");
 /// # Errors
 /// When somebody listens there already, or the socket cannot be made.
 pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
-    let mut patience = 20;
-    while UnixStream::connect(socket).await.is_ok() {
-        if patience == 0 {
-            bail!(conflict, "{} is in use by another engine", socket.display());
-        }
-        // One that was killed has it until its last thread has ended.
-        patience -= 1;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    if UnixStream::connect(socket).await.is_ok() {
+        bail!(conflict, "{} is in use by another engine", socket.display());
     }
     let _old = std::fs::remove_file(socket);
     if let Some(folder) = socket.parent() {

@@ -46,7 +46,7 @@ pub(super) fn watch(container: &Arc<Container>) {
 /// Writes the end down and does what follows from it.
 async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let _busy = container.busy.lock().await;
-    let started = time::parse(&container.record().state.started);
+    let started = container.record().state.started.as_deref().and_then(time::parse);
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
     let again = {
@@ -58,7 +58,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
         state.end(code);
-        state.finished = time::text(when);
+        state.finished = Some(time::text(when));
         if let Some(health) = &mut state.health {
             health.status = Some(HealthStatusEnum::UNHEALTHY);
         }
@@ -189,9 +189,7 @@ async fn adopt(container: &Arc<Container>) -> Option<()> {
     container.change(|record| {
         record.state.status = if paused { Status::Paused } else { Status::Running };
         record.state.pid = state.pid;
-        if record.state.started == time::NEVER {
-            record.state.started = time::now();
-        }
+        record.state.started.get_or_insert_with(time::now);
     });
     // The answer for one that has ended comes at once.
     watch(container);

@@ -44,7 +44,8 @@ pub(super) fn watch(container: &Arc<Container>) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let exits = container.exits();
-        let started = time::parse(&container.record().state.started).unwrap_or_else(time::Time::now);
+        let started = container.record().state.started.as_deref().and_then(time::parse);
+        let started = started.unwrap_or_else(time::Time::now);
         loop {
             let in_grace =
                 || time::between(started, time::Time::now()) < nanos(check.start_period, Duration::ZERO);

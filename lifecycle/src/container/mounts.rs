@@ -1,6 +1,6 @@
 //! What is mounted into a container: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bollard_stubs::models::{HostConfig, Mount, MountType};
@@ -24,15 +24,10 @@ pub fn resolve(
     volumes: &Volumes,
     mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
 ) -> Result<Vec<MountPoint>> {
-    let mut points: Vec<MountPoint> = Vec::new();
-    let mut add = |point: MountPoint, replace: bool| {
-        let same = points.iter().position(|other| other.destination == point.destination);
-        match same {
-            Some(at) if replace => points[at] = point,
-            Some(_) => bail!(invalid, "Duplicate mount point: {}", point.destination),
-            None => points.push(point),
-        }
-        Ok(())
+    let mut points: BTreeMap<String, MountPoint> = BTreeMap::new();
+    let mut add = |point: MountPoint, replace: bool| match points.insert(point.destination.clone(), point) {
+        Some(same) if !replace => Err(error!(invalid, "Duplicate mount point: {}", same.destination)),
+        _ => Ok(()),
     };
     let others = said::list(&host.volumes_from);
     for other in others {
@@ -59,13 +54,12 @@ pub fn resolve(
     }
     for path in image_volumes {
         let point = point_at(path)?;
-        if !points.iter().any(|other| other.destination == point.destination) {
-            points.push(of_volume(None, point, volumes)?);
+        if !points.contains_key(&point.destination) {
+            points.insert(point.destination.clone(), of_volume(None, point, volumes)?);
         }
     }
     // What is mounted below another mount has to come after it.
-    points.sort_by_key(|point| Path::new(&point.destination).components().count());
-    Ok(points)
+    Ok(points.into_values().collect())
 }
 
 /// A mount of nothing yet, that may be written to, at an absolute path in the container.

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, Health, HostConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::time::NEVER;
-
 /// A container.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Record {
@@ -47,7 +45,7 @@ pub struct Record {
 }
 
 /// What a container does.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     /// In one word.
     pub status: Status,
@@ -58,9 +56,9 @@ pub struct State {
     /// Why it could not be started.
     pub error: String,
     /// When it was started last.
-    pub started: String,
+    pub started: Option<String>,
     /// When it ended last.
-    pub finished: String,
+    pub finished: Option<String>,
     /// The kernel has killed in it for want of memory.
     pub oom_killed: bool,
     /// The shim's socket.
@@ -68,22 +66,6 @@ pub struct State {
     /// What the health check says, if there is one.
     #[serde(default)]
     pub health: Option<Health>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            status: Status::Created,
-            pid: 0,
-            exit_code: 0,
-            error: String::new(),
-            started: NEVER.into(),
-            finished: NEVER.into(),
-            oom_killed: false,
-            socket: None,
-            health: None,
-        }
-    }
 }
 
 impl State {
@@ -96,10 +78,11 @@ impl State {
 }
 
 /// A container's state in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Never started.
+    #[default]
     Created,
     /// It runs.
     Running,

@@ -139,14 +139,14 @@ fn check_words(host: &HostConfig) -> Result<()> {
 }
 
 fn check_health(health: &HealthConfig) -> Result<()> {
-    let short = |nanos: Option<i64>| said::number(nanos).is_some_and(|nanos| nanos < 1_000_000);
-    said::refuse([
-        (short(health.interval), "Interval in Healthcheck cannot be less than 1ms"),
-        (short(health.timeout), "Timeout in Healthcheck cannot be less than 1ms"),
-        (short(health.start_period), "StartPeriod in Healthcheck cannot be less than 1ms"),
-        (short(health.start_interval), "StartInterval in Healthcheck cannot be less than 1ms"),
-        (health.retries.is_some_and(|count| count < 0), "Retries in Healthcheck cannot be negative"),
-    ])
+    let HealthConfig { interval, timeout, start_period, start_interval, retries, .. } = *health;
+    let times = [interval, timeout, start_period, start_interval];
+    let names = ["Interval", "Timeout", "StartPeriod", "StartInterval"];
+    let short = |nanos: &Option<i64>| said::number(*nanos).is_some_and(|nanos| nanos < 1_000_000);
+    if let Some((_, name)) = times.iter().zip(names).find(|(nanos, _)| short(nanos)) {
+        bail!(invalid, "{name} in Healthcheck cannot be less than 1ms");
+    }
+    said::refuse([(retries.is_some_and(|count| count < 0), "Retries in Healthcheck cannot be negative")])
 }
 
 fn check_numbers(host: &HostConfig) -> Result<()> {

@@ -52,8 +52,8 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
         exit::clean_up(container).await;
         container.streams.give_up();
         container.update(|record| {
-            record.state.status =
-                if record.state.started == time::NEVER { Status::Created } else { Status::Exited };
+            let was_up = record.state.started.is_some();
+            record.state.status = if was_up { Status::Exited } else { Status::Created };
             record.state.end(exit_code_of(&error.message));
             record.state.error.clone_from(&error.message);
         })?;
@@ -97,8 +97,8 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
         record.state = State {
             status: Status::Running,
             pid: created.pid,
-            started: time::now(),
-            finished: std::mem::take(&mut record.state.finished),
+            started: Some(time::now()),
+            finished: record.state.finished.take(),
             socket: record.state.socket.take(),
             health: super::health::initial(&record.config),
             ..State::default()

@@ -131,27 +131,18 @@ fn variables(record: &Record, around: &Surroundings, terminal: bool) -> Vec<Stri
 }
 
 fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<Value> {
+    let of_host = |mode: &Option<String>| mode.as_deref() == Some("host");
     let host = &record.host;
-    let mut all = vec![json!({"type": "mount"})];
-    let mut add = |kind: &str, path: Option<&Path>| {
-        all.push(path.map_or(json!({"type": kind}), |path| json!({"type": kind, "path": path})));
-    };
-    if record.network_mode() != "host" {
-        add("network", around.network.as_deref());
-    }
-    if host.uts_mode.as_deref() != Some("host") {
-        add("uts", None);
-    }
-    if host.pid_mode.as_deref() != Some("host") {
-        add("pid", around.pid.as_deref());
-    }
-    if host.ipc_mode.as_deref() != Some("host") {
-        add("ipc", None);
-    }
-    if own_cgroup {
-        add("cgroup", None);
-    }
-    all
+    let all = [
+        ("mount", true, None),
+        ("network", record.network_mode() != "host", around.network.as_ref()),
+        ("uts", !of_host(&host.uts_mode), None),
+        ("pid", !of_host(&host.pid_mode), around.pid.as_ref()),
+        ("ipc", !of_host(&host.ipc_mode), None),
+        ("cgroup", own_cgroup, None),
+    ];
+    let own = all.iter().filter(|(_, own, _)| *own);
+    own.map(|(kind, _, path)| json!({"type": kind, "path": path})).collect()
 }
 
 /// `None` without privilege, when nobody names a place that the user may write to: it then runs without limits.
