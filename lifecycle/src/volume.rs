@@ -3,25 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use bollard_stubs::models::{Volume, VolumeScopeEnum};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, bail, error};
 use crate::{files, time};
 
-/// A volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    /// Its name.
-    pub name: String,
-    /// When it was made.
-    pub created: String,
-    /// Its labels.
-    #[serde(default)]
-    pub labels: HashMap<String, String>,
-    /// It was made for a container, without a name.
-    #[serde(default)]
-    pub anonymous: bool,
+/// The label of those that were made for a container, without a name; Docker has the same.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// Whether nobody has given a volume its name.
+pub fn is_anonymous(volume: &Volume) -> bool {
+    volume.labels.contains_key(ANONYMOUS)
 }
 
 /// All volumes.
@@ -41,7 +34,9 @@ impl Volumes {
         files::make_dir(&folder, 0o711)?;
         let mut all = BTreeMap::new();
         for path in files::entries(&folder) {
-            if let Some(volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
+            if let Some(mut volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
+                // All of it may have been moved.
+                volume.mountpoint = files::lossy(&path.join("_data"));
                 all.insert(volume.name.clone(), volume);
             }
         }
@@ -49,7 +44,7 @@ impl Volumes {
     }
 
     /// Where a volume's files are.
-    pub fn data(&self, name: &str) -> PathBuf {
+    fn data(&self, name: &str) -> PathBuf {
         self.folder.join(name).join("_data")
     }
 
@@ -60,21 +55,31 @@ impl Volumes {
     pub fn create(
         &self,
         name: Option<&str>,
-        labels: HashMap<String, String>,
+        mut labels: HashMap<String, String>,
         options: HashMap<String, String>,
     ) -> Result<Volume> {
         if let Some(option) = options.keys().next() {
             let name = name.unwrap_or_default();
             bail!(invalid, "create {name}: option {option:?} of driver local is not offered");
         }
-        let anonymous = name.is_none();
+        if name.is_none() {
+            labels.insert(ANONYMOUS.into(), String::new());
+        }
         let name = name.map_or_else(|| files::random_hex(32), str::to_owned);
         check_name(&name)?;
         let mut all = self.all.lock();
         if let Some(volume) = all.get(&name) {
             return Ok(volume.clone());
         }
-        let volume = Volume { name: name.clone(), created: time::now(), labels, anonymous };
+        let volume = Volume {
+            name: name.clone(),
+            driver: "local".into(),
+            mountpoint: files::lossy(&self.data(&name)),
+            created_at: Some(time::now()),
+            labels,
+            scope: Some(VolumeScopeEnum::LOCAL),
+            ..Volume::default()
+        };
         files::make_dir(&self.data(&name), 0o755)?;
         files::write_json(&self.folder.join(&name).join("volume.json"), &volume)?;
         all.insert(name, volume.clone());

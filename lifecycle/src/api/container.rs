@@ -160,8 +160,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         "volume",
     ])?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
-    let created = |name: &str| engine.container(name).map(|other| other.record().created.clone());
-    let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
+    let filters = filters.beside(|name| Ok(Some(engine.container(name)?.record().created.clone())))?;
     for status in filters.get("status") {
         serde_json::from_value::<Status>(json!(status))
             .map_err(|_| error!(invalid, "invalid filter 'status={status}'"))?;
@@ -195,8 +194,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                     || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
             })
             && filters.labels(&record.labels())
-            && before.as_ref().is_none_or(|time| record.created < *time)
-            && since.as_ref().is_none_or(|time| record.created > *time)
+            && filters.in_time(Some(&record.created))
     };
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
@@ -217,7 +215,7 @@ pub(super) async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         let record = container.record().clone();
         let wanted = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead)
             && filters.labels(&record.labels())
-            && filters.old(Some(&record.created));
+            && filters.in_time(Some(&record.created));
         let size = if wanted { container.size().unwrap_or(0) } else { 0 };
         if wanted && container::remove(&container, Removal::default()).await.is_ok() {
             freed += size;

@@ -18,8 +18,7 @@ use crate::registry::{self, Credentials, Registry};
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
     let dangling = filters.boolean("dangling")?;
-    let created = |name: &str| Ok(engine.images.find(name)?.config.created.clone());
-    let (before, since) = (filters.one("before", created)?, filters.one("since", created)?);
+    let filters = filters.beside(|name| Ok(engine.images.find(name)?.config.created.clone()))?;
     // By a pattern with `*` and `?`, of the repository alone or with its tag.
     let asked = |name: &Reference| {
         let names = [name.familiar_full(), name.familiar()];
@@ -28,15 +27,12 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let all = call.flag("all");
     let wanted = |image: &Arc<Image>| {
         let (tags, digests) = engine.images.names(&image.id);
-        let made = &image.config.created;
         let is_step = !engine.images.is_named(&image.id) && !engine.images.children(&image.id).is_empty();
         (all || !is_step)
             && dangling.is_none_or(|dangling| tags.is_empty() == dangling)
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && (tags.iter().chain(&digests).any(&asked) || filters.get("reference").is_empty())
-            && before.as_ref().is_none_or(|time| made < time)
-            && since.as_ref().is_none_or(|time| made > time)
-            && filters.old(made.as_deref())
+            && filters.in_time(image.config.created.as_deref())
     };
     let row = |image: Arc<Image>| {
         let mut row = inspect::image_row(engine, &image);
@@ -184,7 +180,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     for image in engine.images.all() {
         let wanted = !used.contains(&image.id)
             && (all || !engine.images.is_named(&image.id))
-            && filters.old(image.config.created.as_deref())
+            && filters.in_time(image.config.created.as_deref())
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && engine.images.children(&image.id).is_empty();
         let size = engine.images.size(&image.config.rootfs.diff_ids);

@@ -99,7 +99,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("GET", ["volumes"]) => volume::list(engine, &call),
         ("POST", ["volumes", "create"]) => volume::create(engine, call.json().await?),
         ("POST", ["volumes", "prune"]) => volume::prune(engine, &call),
-        ("GET", ["volumes", name]) => answer::json(&volume::describe(engine, &engine.volumes.get(name)?)),
+        ("GET", ["volumes", name]) => answer::json(&engine.volumes.get(name)?),
         ("DELETE", ["volumes", name]) => volume::remove(engine, name, call.flag("force")),
         _ => route_rest(engine, call, &path).await,
     }

@@ -104,7 +104,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let mut deleted = Vec::new();
     for network in engine.networks.all() {
-        let wanted = filters.old(Some(&network.created)) && filters.labels(&network.labels);
+        let wanted = filters.in_time(Some(&network.created)) && filters.labels(&network.labels);
         if wanted && !used(engine, &network) && engine.networks.remove(engine, &network.name).is_ok() {
             network::publish(engine, &network, "destroy", None);
             deleted.push(network.name);

@@ -216,6 +216,7 @@ enum Values {
 pub struct Filters {
     values: HashMap<String, Vec<String>>,
     until: Option<Time>,
+    since: Option<Time>,
 }
 
 impl Filters {
@@ -239,17 +240,26 @@ impl Filters {
         self.get("label").iter().all(has) && !self.get("label!").iter().any(has)
     }
 
-    /// Whether something that was made then is older than `until`, if that is asked for.
-    pub fn old(&self, made: Option<&str>) -> bool {
-        self.until.is_none_or(|until| made.and_then(time::parse).is_some_and(|made| made < until))
-    }
-
-    /// What a filter that names one thing leads to.
+    /// With what `before` and `since` name looked up: `made` says when that was made.
     ///
     /// # Errors
-    /// Those of `find`.
-    pub fn one<T>(&self, name: &str, find: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
-        self.get(name).first().map(|wanted| find(wanted)).transpose()
+    /// Those of `made`.
+    pub fn beside(mut self, made: impl Fn(&str) -> Result<Option<String>>) -> Result<Self> {
+        let named = |filter| -> Result<Option<Time>> {
+            let Some(name) = self.get(filter).first() else { return Ok(None) };
+            Ok(made(name)?.as_deref().and_then(time::parse))
+        };
+        let (before, since) = (named("before")?, named("since")?);
+        self.until = self.until.into_iter().chain(before).min();
+        self.since = since;
+        Ok(self)
+    }
+
+    /// Whether something that was made then is as old and as new as it is asked for.
+    pub fn in_time(&self, made: Option<&str>) -> bool {
+        let made = made.and_then(time::parse);
+        self.until.is_none_or(|until| made.is_some_and(|made| made < until))
+            && self.since.is_none_or(|since| made.is_some_and(|made| made > since))
     }
 
     /// A filter that is true or false.
@@ -265,5 +275,28 @@ impl Filters {
                 _ => Err(error!(invalid, "invalid filter '{name}={value}'")),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_and_since_are_points_in_time_wherever_they_were_written() {
+        let values = HashMap::from([
+            ("before".to_owned(), vec!["new".to_owned()]),
+            ("since".to_owned(), vec!["old".to_owned()]),
+        ]);
+        let made = |name: &str| {
+            let time = if name == "new" { "2026-01-01T12:00:00+02:00" } else { "2026-01-01T08:00:00.5Z" };
+            Ok(Some(time.to_owned()))
+        };
+        let filters = Filters { values, ..Filters::default() }.beside(made).unwrap();
+        assert!(filters.in_time(Some("2026-01-01T09:59:59Z")));
+        for outside in ["2026-01-01T11:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T10:00:00Z"] {
+            assert!(!filters.in_time(Some(outside)), "{outside}");
+        }
+        assert!(!filters.in_time(None));
     }
 }

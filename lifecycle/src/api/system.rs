@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard_stubs::models::Volume;
 use hyper::header::HeaderValue;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,7 +17,6 @@ use crate::events::Event;
 use crate::image::Image;
 use crate::rootless;
 use crate::time::{self, Time};
-use crate::volume::Volume;
 
 pub(super) fn ping() -> Answer {
     let mut answer = answer::text("OK");
@@ -186,8 +186,8 @@ pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
     if wanted("volume") {
         let used = engine.used_volumes();
         let row = |volume: &Volume| {
-            let (size, users) = (volume::size(engine, volume), used.get(&volume.name).map_or(0, Vec::len));
-            let mut row = volume::describe(engine, volume);
+            let (size, users) = (volume::size(volume), used.get(&volume.name).map_or(0, Vec::len));
+            let mut row = json!(volume);
             row["UsageData"] = json!({"Size": size, "RefCount": users});
             row
         };

@@ -1,12 +1,14 @@
 //! `/volumes/…`
 
-use bollard_stubs::models::VolumeCreateRequest;
-use serde_json::{Value, json};
+use std::path::Path;
+
+use bollard_stubs::models::{Volume, VolumeCreateRequest};
+use serde_json::json;
 
 use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
-use crate::volume::Volume;
+use crate::volume::is_anonymous;
 
 /// `POST /volumes/create`
 pub(super) fn create(engine: &Engine, wish: VolumeCreateRequest) -> Result<Answer> {
@@ -17,20 +19,7 @@ pub(super) fn create(engine: &Engine, wish: VolumeCreateRequest) -> Result<Answe
     let (labels, options) = (wish.labels.unwrap_or_default(), wish.driver_opts.unwrap_or_default());
     let volume = engine.volumes.create(name.as_deref(), labels, options)?;
     engine.events.publish("volume", "create", &volume.name, [("driver", "local")]);
-    answer::created(&describe(engine, &volume))
-}
-
-/// A volume as the API writes it.
-pub(super) fn describe(engine: &Engine, volume: &Volume) -> Value {
-    json!({
-        "CreatedAt": volume.created,
-        "Driver": "local",
-        "Labels": volume.labels,
-        "Mountpoint": engine.volumes.data(&volume.name),
-        "Name": volume.name,
-        "Options": null,
-        "Scope": "local",
-    })
+    answer::created(&volume)
 }
 
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
@@ -43,14 +32,13 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
             && filters.any("driver", |driver| driver == "local")
             && filters.labels(&volume.labels)
     };
-    let volumes: Vec<_> =
-        engine.volumes.all().into_iter().filter(wanted).map(|volume| describe(engine, &volume)).collect();
+    let volumes: Vec<_> = engine.volumes.all().into_iter().filter(wanted).collect();
     answer::json(&json!({"Volumes": volumes, "Warnings": null}))
 }
 
 /// Bytes of all files in a volume.
-pub(super) fn size(engine: &Engine, volume: &Volume) -> u64 {
-    inspect::size_of_tree(&engine.volumes.data(&volume.name))
+pub(super) fn size(volume: &Volume) -> u64 {
+    inspect::size_of_tree(Path::new(&volume.mountpoint))
 }
 
 pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer> {
@@ -71,8 +59,8 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let all = call.version < Version(1, 42) || filters.boolean("all")? == Some(true);
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for volume in engine.volumes.all() {
-        let wanted = (all || volume.anonymous) && filters.labels(&volume.labels);
-        let size = if wanted { size(engine, &volume) } else { 0 };
+        let wanted = (all || is_anonymous(&volume)) && filters.labels(&volume.labels);
+        let size = if wanted { size(&volume) } else { 0 };
         if wanted && remove(engine, &volume.name, false).is_ok() {
             freed += size;
             deleted.push(volume.name);

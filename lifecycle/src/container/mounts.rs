@@ -58,7 +58,7 @@ pub fn resolve(
             points.insert(point.destination.clone(), of_volume(None, point, volumes)?);
         }
     }
-    // What is mounted below another mount has to come after it.
+    // By path, so that what is mounted below another mount comes after it.
     Ok(points.into_values().collect())
 }
 
@@ -181,7 +181,7 @@ fn of_volume(name: Option<&str>, point: MountPoint, volumes: &Volumes) -> Result
     let volume = volumes.create(name, HashMap::new(), HashMap::new())?;
     Ok(MountPoint {
         kind: "volume".into(),
-        source: volumes.data(&volume.name).to_string_lossy().into_owned(),
+        source: volume.mountpoint,
         volume: Some(volume.name),
         anonymous: name.is_none(),
         ..point
@@ -204,8 +204,8 @@ mod tests {
         let found = points(&binds(&["/etc:/a/b:ro,rslave", "named:/a"])).unwrap();
         let short: Vec<_> =
             found.iter().map(|p| (p.kind.as_str(), p.destination.as_str(), p.writable)).collect();
-        assert_eq!(short, [("volume", "/a", true), ("volume", "/data", true), ("bind", "/a/b", false)]);
-        assert!(found[1].anonymous && !found[0].anonymous);
+        assert_eq!(short, [("volume", "/a", true), ("bind", "/a/b", false), ("volume", "/data", true)]);
+        assert!(found[2].anonymous && !found[0].anonymous);
         for bad in ["/etc:relative", "/etc:/", "/etc:/x:odd", "a:b:c:d", "../x:/y", "/etc:/data/../.."] {
             assert!(points(&binds(&[bad])).is_err(), "{bad}");
         }
