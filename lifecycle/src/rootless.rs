@@ -116,10 +116,7 @@ const TAP: &str = "tap0";
 
 /// Whether containers have a way out.
 pub fn leads_out() -> bool {
-    let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    interfaces
-        .lines()
-        .any(|line| line.trim_start().strip_prefix(TAP).is_some_and(|rest| rest.starts_with(':')))
+    nix::net::if_::if_nametoindex(TAP).is_ok()
 }
 
 /// Starts slirp4netns for the namespaces that a process keeps, and waits until it is ready.

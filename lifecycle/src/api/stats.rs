@@ -130,9 +130,7 @@ fn system_cpu() -> u64 {
 
 /// The memory of the machine in bytes.
 pub(super) fn memory_total() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total())
 }
 
 /// What has gone through the container's interfaces, as its own network namespace counts it.

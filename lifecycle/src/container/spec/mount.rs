@@ -6,16 +6,21 @@ use super::Surroundings;
 use crate::container::record::{MountPoint, Record};
 use crate::error::{Result, bail};
 
+/// Of /dev/pts, which belongs to the group of terminals.
+const PTS: [&str; 6] = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+
 pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> Result<Vec<Value>> {
     let host = &record.host;
     let privileged = host.privileged.unwrap_or(false);
     let access = if privileged { "rw" } else { "ro" };
     let taken = |path: &str| record.mounts.iter().any(|mount| mount.destination == path);
-    let mut all = vec![mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])];
-    let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
-    all.push(mount("/dev", "tmpfs", "tmpfs", &dev));
-    let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
-    all.push(mount("/dev/pts", "devpts", "devpts", &pts));
+    let plain = ["nosuid", "noexec", "nodev"];
+    let mut all = vec![
+        mount("/proc", "proc", "proc", &plain),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &PTS),
+        mount("/dev/mqueue", "mqueue", "mqueue", &plain),
+    ];
     if record.network_mode() == "host" {
         // A sysfs needs a network namespace of its own; the host's is shown instead.
         all.push(mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", access]));
@@ -25,7 +30,6 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     if record.network_mode() != "host" || own_cgroup {
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
     }
-    all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     all.extend(shm(record).filter(|_| !taken("/dev/shm")));
     for name in ["resolv.conf", "hostname", "hosts"] {
         let (path, source) = (format!("/etc/{name}"), around.files.join(name));
