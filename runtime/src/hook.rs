@@ -106,7 +106,8 @@ impl HookState {
 /// How much of a hook's output is quoted in an error.
 const MAX_OUTPUT: u64 = 4096;
 
-/// Runs hooks one after the other.
+/// Runs hooks one after the other: the host's in the bundle, as runc does, where there still is one; the container's in the
+/// directory that its process is in.
 ///
 /// # Errors
 /// The first one that cannot be run, fails, or takes longer than its timeout.
@@ -115,9 +116,11 @@ pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> 
         return Ok(());
     }
     let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
+    let host = !matches!(kind, "createContainer" | "startContainer");
+    let directory = Some(state.bundle.as_path()).filter(|bundle| host && bundle.is_dir());
     for (index, hook) in hooks.iter().enumerate() {
         let _step = trace::span_of(kind, hook.path.as_bytes());
-        one(hook, &text, &state.output)
+        one(hook, &text, &state.output, directory)
             .map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
     }
     Ok(())
@@ -129,7 +132,7 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &HookState) -> Vec<String> {
     hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
 }
 
-fn one(hook: &Hook, state: &[u8], given: &Output) -> Result<(), String> {
+fn one(hook: &Hook, state: &[u8], given: &Output, directory: Option<&Path>) -> Result<(), String> {
     keep_ended_children();
     // Memory files, not pipes: a hook that does not read, or leaves a child behind, blocks nobody.
     let memory = || memfd_create("hook", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(reason);
@@ -141,6 +144,9 @@ fn one(hook: &Hook, state: &[u8], given: &Output) -> Result<(), String> {
     let mut command = Command::new(&hook.path);
     if let Some((name, arguments)) = hook.args.split_first() {
         command.arg0(name).args(arguments);
+    }
+    if let Some(directory) = directory {
+        command.current_dir(directory);
     }
     command.env_clear();
     for entry in &hook.env {

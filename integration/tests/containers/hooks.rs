@@ -53,6 +53,35 @@ fn every_kind_runs_at_its_time() {
 }
 
 #[test]
+fn the_hosts_run_in_the_bundle_and_the_containers_where_its_process_is() {
+    since!("hooks that run in the bundle", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    let log = c.text_path("hooks.log");
+    fs::write(&log, "").unwrap();
+    for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        c.put(&format!("/hooks/{kind}/-"), host_hook(&format!("echo {kind} $(pwd -P) >> {log}")));
+    }
+    c.mount(json!({ "destination": "/tmp/hooks.log", "type": "bind", "source": log, "options": ["bind"] }));
+    let own = "echo startContainer $(pwd) >> /tmp/hooks.log";
+    c.put("/hooks/startContainer/-", json!({ "path": "/bin/sh", "args": ["sh", "-c", own] }));
+    c.put("/process/cwd", json!("/etc"));
+    c.args(&["/bin/true"]);
+    c.run(&[]).ok();
+    let bundle = fs::canonicalize(c.path("")).unwrap().display().to_string();
+    let told: Vec<(String, String)> = log_of(&c)
+        .iter()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(kind, place)| (kind.to_owned(), place.replace(&bundle, "BUNDLE")))
+        .collect();
+    let place = |kind: &str| told.iter().find(|(own, _)| own == kind).map(|(_, place)| place.as_str());
+    for kind in ["prestart", "createRuntime", "poststart", "poststop"] {
+        assert_eq!(place(kind), Some("BUNDLE"), "{kind}: {told:?}");
+    }
+    assert_eq!(place("createContainer"), Some("BUNDLE/rootfs"), "{told:?}");
+    assert_eq!(place("startContainer"), Some("/etc"), "{told:?}");
+}
+
+#[test]
 fn run_calls_them_all() {
     let mut c = Container::new();
     note_all(&mut c);

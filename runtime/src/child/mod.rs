@@ -178,11 +178,13 @@ fn container(handed: &Handed<'_>, gate: bool) -> Step<std::convert::Infallible> 
     finish(handed, &root, label)
 }
 
-/// Runs the hooks that see the container's mounts, with the caller's file mode mask, as programs of the host.
+/// Runs the hooks that see the container's mounts, with the caller's file mode mask, as programs of the host; in the root
+/// directory, as runc does.
 fn create_container_hooks(handed: &Handed<'_>, root: &rootfs::Root) -> Step<()> {
     if handed.create_container.is_empty() {
         return Ok(());
     }
+    nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     let ours = root.mask.map(nix::sys::stat::umask);
     hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
         .map_err(failure)?;
