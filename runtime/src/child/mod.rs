@@ -3,6 +3,7 @@
 //! A list of steps in execution order on data that the plan has laid out. Decides nothing, knows no state directory
 //! and no control group but the files it was handed. Every failure is one sentence to the parent.
 
+pub mod at_once;
 pub mod console;
 pub mod copy_up;
 pub mod devices;

@@ -1,5 +1,6 @@
 //! The mounts of a container, one after the other: first made, then attached where the path leads inside the root.
 
+use super::at_once::{self, Setting};
 use super::{Handed, OrFail, Step, copy_up, failure, procfs};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
@@ -70,7 +71,8 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
-        let made = one(mount, root, prepared, view).map_err(|failure| Failure {
+        let in_hand = hides_below(plan, mount);
+        let made = one(mount, root, prepared, view, in_hand).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -79,9 +81,14 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
             ),
             ..failure
         })?;
-        covered.note(plan, mount, made, prepared)?;
+        covered.note(mount, made, prepared, in_hand)?;
     }
     Ok(covered)
+}
+
+/// Whether a path is to be hidden or made read-only in what a mount shows.
+fn hides_below(plan: &Plan, mount: &MountPlan) -> bool {
+    plan.masked.iter().chain(&plan.read_only).any(|path| below(path, &mount.destination).is_some())
 }
 
 /// Mounts on which paths are to be hidden or made read-only, by their destinations. Whoever shares the root file system
@@ -91,20 +98,20 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
 pub struct Covered(Vec<(OsString, LazyFd, bool)>);
 
 impl Covered {
-    /// Remembers a mount that was made here, or was `prepared` before.
+    /// Remembers a mount that was made here, or was `prepared` before, if something is hidden in it.
     fn note(
         &mut self,
-        plan: &Plan,
         mount: &MountPlan,
         made: Option<LazyFd>,
         prepared: Option<&Prepared>,
+        hides: bool,
     ) -> Step<()> {
         let destination = mount.destination.as_os_str();
         // What is below it cannot be seen any more.
         self.0.retain(|(other, ..)| below(other, destination).is_none());
         let kernels = |kind: &CString| kind.as_c_str() == c"proc" || kind.as_c_str() == c"sysfs";
         let kernels = matches!(&mount.what, What::FileSystem { kind, .. } if kernels(kind));
-        if !plan.masked.iter().chain(&plan.read_only).any(|path| below(path, destination).is_some()) {
+        if !hides {
             return Ok(());
         }
         let made = match (made, prepared.and_then(|prepared| prepared.mount.as_ref())) {
@@ -140,7 +147,8 @@ fn below<'a>(path: &'a OsStr, directory: &OsStr) -> Option<&'a OsStr> {
     Path::new(path).strip_prefix(directory).ok().map(Path::as_os_str)
 }
 
-/// Mounts one entry below `root`; returns the mount, if one was made for it here.
+/// Mounts one entry below `root`; returns the mount, if one was made for it here. A new file system that nobody has to have
+/// `in_hand` afterwards may be mounted without, by a process that enters the mount point for that.
 ///
 /// # Errors
 /// The mount cannot be made.
@@ -149,6 +157,7 @@ pub fn one(
     root: BorrowedFd<'_>,
     prepared: Option<&Prepared>,
     view: View<'_>,
+    in_hand: bool,
 ) -> Step<Option<LazyFd>> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
@@ -169,13 +178,20 @@ pub fn one(
             Ok(Some(mount))
         }
         What::FileSystem { kind, source, data, copy_up } => {
-            let place = place_for(plan, root, kind.as_bytes())?;
-            // A read-only mount could not be filled.
+            let place = place_for(plan, root, kind.as_bytes(), data)?;
+            let options = settings(data, place.mode.as_deref());
+            let source = source.as_deref();
             let filled = *copy_up && place.existed;
+            let idmap = prepared.and_then(|prepared| prepared.idmap.as_ref());
+            let plain = !in_hand && !filled && idmap.is_none();
+            if plain && at_once::mounted(kind, source, &options, &plan.attributes, place.fd.as_fd()) {
+                return Ok(None);
+            }
+            // A read-only mount could not be filled.
             let attributes = if filled { writable(&plan.attributes) } else { plan.attributes.set };
             let context = context(kind, view.pids)?;
-            let mount = file_system(context.as_fd(), kind, source.as_ref(), data, attributes, place.mode)?;
-            if let Some(namespace) = prepared.and_then(|prepared| prepared.idmap.as_ref()) {
+            let mount = file_system(context.as_fd(), kind, source, &options, attributes)?;
+            if let Some(namespace) = idmap {
                 api::idmap(mount.as_fd(), false, namespace.as_fd()).or_fail(|| "map ids".into())?;
             }
             if filled {
@@ -262,7 +278,12 @@ struct Place {
     mode: Option<CString>,
 }
 
-fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place> {
+fn place_for(
+    plan: &MountPlan,
+    root: BorrowedFd<'_>,
+    kind: &[u8],
+    data: &[(CString, Option<CString>)],
+) -> Step<Place> {
     // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
     let strict = matches!(kind, b"proc" | b"sysfs") && !weak::off("links");
     let found = match strict && !plan.destination_nofollow {
@@ -282,7 +303,7 @@ fn place_for(plan: &MountPlan, root: BorrowedFd<'_>, kind: &[u8]) -> Step<Place>
             .ok_or_else(|| failure("the mount point is gone as soon as it is made"))?;
     }
     let mut mode = None;
-    if kind == b"tmpfs" && existed {
+    if kind == b"tmpfs" && existed && !data.iter().any(|(key, _)| key.as_c_str() == c"mode") {
         let stat = fstat(&fd).or_fail(|| "stat the mount point".into())?;
         mode = CString::new(format!("{:04o}", stat.st_mode & 0o7777)).ok();
     }
@@ -324,24 +345,25 @@ fn context(kind: &CStr, pids: Option<BorrowedFd<'_>>) -> Step<LazyFd> {
     opened.map(LazyFd::from).or_fail(|| format!("mounting {:?}", kind.to_string_lossy()))
 }
 
+/// All options of a file system.
+fn settings<'a>(data: &'a [(CString, Option<CString>)], mode: Option<&'a CStr>) -> Vec<Setting<'a>> {
+    let data = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
+    mode.map(|mode| (c"mode", Some(mode))).into_iter().chain(data).collect()
+}
+
 /// Makes a detached instance of a file system.
 fn file_system(
     context: BorrowedFd<'_>,
     kind: &CStr,
-    source: Option<&CString>,
-    data: &[(CString, Option<CString>)],
+    source: Option<&CStr>,
+    options: &[Setting<'_>],
     attributes: u64,
-    mode: Option<CString>,
 ) -> Step<LazyFd> {
     let what = || format!("mounting {:?}", kind.to_string_lossy());
     if let Some(source) = source {
         api::fsconfig_string(context, c"source", source).or_fail(what)?;
     }
-    let own = |(key, _): &(CString, Option<CString>)| key.as_c_str() == c"mode";
-    if let Some(mode) = mode.filter(|_| !data.iter().any(own)) {
-        api::fsconfig_string(context, c"mode", &mode).or_fail(what)?;
-    }
-    for (key, value) in data {
+    for (key, value) in options {
         let result = match value {
             Some(value) => api::fsconfig_string(context, key, value),
             None => api::fsconfig_flag(context, key),
@@ -429,21 +451,21 @@ fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()>
 /// A `cgroup2` where the host's controllers are in v1 hierarchies: as the kernel shows it to this cgroup namespace.
 fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
     let kind = c"cgroup2";
-    let place = place_for(plan, root, kind.to_bytes())?;
+    let place = place_for(plan, root, kind.to_bytes(), &[])?;
     let context = context(kind, None)?;
     let made = plan.attributes.set;
-    let mount = file_system(context.as_fd(), kind, Some(&c"cgroup".to_owned()), &[], made, None)?;
+    let mount = file_system(context.as_fd(), kind, Some(c"cgroup"), &[], made)?;
     set_attributes(mount.as_fd(), &left(&plan.attributes, made))?;
     api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
     Ok(mount)
 }
 
 fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {
-    let data = [(c"mode".to_owned(), Some(c"755".to_owned()))];
-    let place = place_for(plan, root, b"cgroup")?;
+    let place = place_for(plan, root, b"cgroup", &[])?;
     let first = writable(&plan.attributes);
     let context = context(c"tmpfs", None)?;
-    let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(&c"tmpfs".to_owned()), &data, first, None)?;
+    let options = [(c"mode", Some(c"755"))];
+    let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(c"tmpfs"), &options, first)?;
     api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
     for hierarchy in hierarchies {
         let what = || format!("bind the cgroup of {}", hierarchy.name);

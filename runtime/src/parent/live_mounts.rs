@@ -47,7 +47,7 @@ pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
             let root = container_root()?;
             let mut made: Vec<Option<LazyFd>> = Vec::new();
             for (done, mount) in planned.iter().enumerate() {
-                match mounts::one(mount, root.as_fd(), prepared.get(done), view) {
+                match mounts::one(mount, root.as_fd(), prepared.get(done), view, true) {
                     Ok(mounted) => made.push(mounted),
                     Err(failure) => {
                         for (earlier, mounted) in planned.iter().zip(&made).rev() {
