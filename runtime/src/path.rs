@@ -69,7 +69,11 @@ pub fn make(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<Owne
     }
 }
 
-fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
+/// Makes the last name of `path`, and nothing else.
+///
+/// # Errors
+/// The errno of the lookup; `ENOENT` where its directory is not there, `EEXIST` where it is there itself.
+pub fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
     let bytes = path.as_bytes();
     let slash = bytes.iter().rposition(|byte| *byte == b'/').ok_or(Errno::ENOENT)?;
     let (above, name) = (&bytes[..=slash], OsStr::from_bytes(&bytes[slash + 1..]));
@@ -79,16 +83,25 @@ fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<Own
     let above = CString::new(above).map_err(|_| Errno::EINVAL)?;
     let parent = LazyFd::from(open_in_root(root, &above, libc::O_PATH)?);
     let parent = parent.as_fd();
-    match missing {
-        Missing::Fail => return Err(Errno::ENOENT),
-        Missing::Directory => mkdirat(parent, name, Mode::from_bits_truncate(0o755))?,
-        Missing::File => drop(create_file(parent, name)?),
-    }
-    let made = open_one(parent, name)?;
     // Whoever is faster than this may have put a link there.
-    match file_type(&fstat(&made)?) {
-        SFlag::S_IFLNK => Err(Errno::EEXIST),
-        _ => Ok(made),
+    match missing {
+        Missing::Fail => Err(Errno::ENOENT),
+        Missing::Directory => {
+            mkdirat(parent, name, Mode::from_bits_truncate(0o755))?;
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::ENOTDIR => Errno::EEXIST,
+                errno => errno,
+            })
+        }
+        Missing::File => {
+            create_file(parent, name)?;
+            let made = open_one(parent, name)?;
+            match file_type(&fstat(&made)?) {
+                SFlag::S_IFLNK => Err(Errno::EEXIST),
+                _ => Ok(made),
+            }
+        }
     }
 }
 

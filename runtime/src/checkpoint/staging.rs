@@ -249,7 +249,7 @@ pub(super) fn put(here: BorrowedFd<'_>, name: &str, tree: OwnedFd) -> Step<()> {
         openat(here, name, flags, Mode::from_bits_truncate(0o600)).or_fail(what)?;
     }
     let name = CString::new(OsStr::new(name).as_bytes()).unwrap_or_default();
-    mount::move_mount_to(tree.as_fd(), here, &name).or_fail(what)
+    mount::move_mount_to(tree.as_fd(), here, &name, 0).or_fail(what)
 }
 
 fn open_at(here: BorrowedFd<'_>, name: &str) -> Step<OwnedFd> {

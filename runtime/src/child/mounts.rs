@@ -286,6 +286,12 @@ fn place_for(
 ) -> Step<Place> {
     // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
     let strict = matches!(kind, b"proc" | b"sysfs") && !weak::off("links");
+    if plan.in_fresh
+        && !strict
+        && let Ok(fd) = path::make_last(root, &plan.destination, Missing::Directory)
+    {
+        return Ok(Place { fd: fd.into(), existed: false, mode: None });
+    }
     let found = match strict && !plan.destination_nofollow {
         true => not_through_links(root, &plan.destination)?,
         false => place_if_there(plan, root)?,
@@ -474,7 +480,7 @@ fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarc
         nix::sys::stat::mkdirat(&tmpfs, name.as_c_str(), Mode::from_bits_truncate(0o755)).or_fail(what)?;
         let mount = LazyFd::from(open_source(&hierarchy.source, false, true).or_fail(what)?);
         set_attributes(mount.as_fd(), &plan.attributes)?;
-        api::move_mount_to(mount.as_fd(), tmpfs.as_fd(), &name).or_fail(what)?;
+        api::move_mount_to(mount.as_fd(), tmpfs.as_fd(), &name, 0).or_fail(what)?;
         for link in &hierarchy.links {
             nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
         }

@@ -90,7 +90,7 @@ fn attach(root: &RootPlan) -> Step<OwnedFd> {
     let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
     mount::mount_setattr(tree.as_fd(), false, private).or_fail(what)?;
     // By its name, unless that is a link.
-    if mount::move_mount_to(tree.as_fd(), fd::cwd(), &path).is_err() {
+    if mount::move_mount_to(tree.as_fd(), fd::cwd(), &path, 0).is_err() {
         mount::move_mount(tree.as_fd(), open_directory(&root.path)?.as_fd()).or_fail(what)?;
     }
     Ok(tree)

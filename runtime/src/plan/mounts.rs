@@ -21,6 +21,8 @@ pub struct MountPlan {
     pub attributes: Attributes,
     /// The last part of the destination is not followed when it is a link.
     pub destination_nofollow: bool,
+    /// The destination is right below a tmpfs that was mounted before: as a rule there is nothing yet.
+    pub in_fresh: bool,
     /// The map through which ids are shown.
     pub idmap: Option<Idmap>,
     /// Options that mean nothing for what is no fresh file system, which engines pass through all the same.
@@ -105,7 +107,22 @@ impl Display for Field {
 /// # Errors
 /// A destination or source that is missing, an option that does not fit.
 pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) -> Result<Vec<MountPlan>> {
-    mounts.iter().enumerate().map(|(index, mount)| one(index, mount, bundle, label, userns)).collect()
+    let planned = mounts.iter().enumerate().map(|(index, mount)| one(index, mount, bundle, label, userns));
+    let mut planned = planned.collect::<Result<Vec<MountPlan>>>()?;
+    for position in 1..planned.len() {
+        let (before, rest) = planned.split_at_mut(position);
+        let above = Path::new(&rest[0].destination).parent();
+        rest[0].in_fresh =
+            before.iter().any(|mount| mount.is_empty_tmpfs() && Some(Path::new(&mount.destination)) == above);
+    }
+    Ok(planned)
+}
+
+impl MountPlan {
+    /// Whether it is a tmpfs into which nothing is copied.
+    fn is_empty_tmpfs(&self) -> bool {
+        matches!(&self.what, What::FileSystem { kind, copy_up: false, .. } if kind.as_c_str() == c"tmpfs")
+    }
 }
 
 /// Plans one mount.
@@ -157,6 +174,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
             propagation: options.propagation,
         },
         destination_nofollow: options.destination_nofollow,
+        in_fresh: false,
         idmap,
         ignored,
     })

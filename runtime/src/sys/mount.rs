@@ -60,12 +60,12 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// move_mount(2): attaches the mount `from` on top of `name` in the directory `dir`. Links on the way are followed, the
-/// name itself is not.
+/// name itself with `MOVE_MOUNT_T_SYMLINKS` among the `flags`.
 ///
 /// # Errors
 /// The errno of move_mount(2).
-pub fn move_mount_to(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
+pub fn move_mount_to(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr, flags: u32) -> Result<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | flags;
     // SAFETY: both paths are NUL-terminated and outlive the call.
     check(unsafe {
         libc::syscall(
