@@ -5,9 +5,10 @@ use integration::container::{Container, End, cgroup2_view};
 use integration::runtime::{Kind, runtime};
 use integration::sockets::Receiver;
 use integration::user::{SUBORDINATE, User, user};
-use integration::{config, host, leaks, needs, proc, since};
+use integration::{config, host, leaks, needs, outcome, proc, since};
 use serde_json::json;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 fn single(user: &User) -> Container {
@@ -313,6 +314,34 @@ fn a_runtime_inside_of_a_user_namespace() {
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n", "{output:?}");
     assert!(c.path(name).is_dir(), "the state was not below XDG_RUNTIME_DIR");
+    leaks::assert_none(&c);
+}
+
+/// A user namespace in which each id is itself gives no right over the host either: neither devices nor limits are to be had.
+#[test]
+fn a_runtime_inside_of_a_user_namespace_with_all_ids() {
+    since!("user namespaces with all ids", "runc -", "crun -");
+    let mut c = Container::new();
+    c.args(&["/bin/echo", "ran"]).write_config();
+    let mut inside = std::process::Command::new("unshare")
+        .args(["--user", "--mount", "sh", "-c", "read go && exec \"$@\"", "sh"])
+        .arg(&runtime().path)
+        .arg("--root")
+        .arg(c.path("state"))
+        .args(["run", "--bundle", c.bundle().to_str().unwrap(), &c.id])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    outcome::until("its user namespace", || of(&inside.id().to_string()) != of("self"));
+    for map in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{}/{map}", inside.id()), "0 0 4294967295").unwrap();
+    }
+    inside.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let output = inside.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n", "{output:?}");
     leaks::assert_none(&c);
 }
 
