@@ -4,6 +4,7 @@ use super::namespaces::check_map;
 use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
 use crate::spec;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::fmt::{Display, Formatter};
 use std::path::{Component, Path, PathBuf};
@@ -107,15 +108,17 @@ impl Display for Field {
 /// # Errors
 /// A destination or source that is missing, an option that does not fit.
 pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) -> Result<Vec<MountPlan>> {
-    let planned = mounts.iter().enumerate().map(|(index, mount)| one(index, mount, bundle, label, userns));
-    let mut planned = planned.collect::<Result<Vec<MountPlan>>>()?;
-    for position in 1..planned.len() {
-        let (before, rest) = planned.split_at_mut(position);
-        let above = Path::new(&rest[0].destination).parent();
-        rest[0].in_fresh =
-            before.iter().any(|mount| mount.is_empty_tmpfs() && Some(Path::new(&mount.destination)) == above);
-    }
-    Ok(planned)
+    let mut fresh = BTreeSet::new();
+    let planned = mounts.iter().enumerate().map(|(index, mount)| {
+        let mut planned = one(index, mount, bundle, label, userns)?;
+        let above = Path::new(&planned.destination).parent();
+        planned.in_fresh = above.is_some_and(|above| fresh.contains(above.as_os_str()));
+        if planned.is_empty_tmpfs() {
+            fresh.insert(planned.destination.clone());
+        }
+        Ok(planned)
+    });
+    planned.collect()
 }
 
 impl MountPlan {
@@ -326,6 +329,25 @@ mod tests {
 
     fn planned(mount: &spec::Mount) -> Result<MountPlan> {
         one(3, mount, Path::new("/bundle"), "", false)
+    }
+
+    #[test]
+    fn what_is_right_below_a_tmpfs_is_known() {
+        let at = |destination: &str, kind: &str, options: &[&str]| spec::Mount {
+            destination: destination.to_owned(),
+            ..mount(kind, kind, options)
+        };
+        let mounts = [
+            at("/dev/pts", "devpts", &[]),
+            at("/dev", "tmpfs", &[]),
+            at("/dev/shm", "tmpfs", &[]),
+            at("/dev/shm/a/b", "tmpfs", &[]),
+            at("/filled", "tmpfs", &["tmpcopyup"]),
+            at("/filled/a", "tmpfs", &[]),
+        ];
+        let planned = plan(&mounts, Path::new("/bundle"), "", false).expect("valid");
+        let fresh: Vec<bool> = planned.iter().map(|mount| mount.in_fresh).collect();
+        assert_eq!(fresh, [false, false, true, false, false, false]);
     }
 
     #[test]
