@@ -20,8 +20,8 @@ const BUNDLE: &str = "/bundle";
 
 /// As root, and without privilege and with few capabilities.
 const HOSTS: [Host; 2] = [
-    Host { grantable: !0, last_capability: 40, rootless: false, selinux: true },
-    Host { grantable: 0xff, last_capability: 40, rootless: true, selinux: false },
+    Host { grantable: !0, last_capability: 40, rootless: false, selinux: || true },
+    Host { grantable: 0xff, last_capability: 40, rootless: true, selinux: || false },
 ];
 
 /// Reads JSON as the files of a bundle are read.

@@ -14,6 +14,7 @@ pub use journal::Journal;
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
+use crate::sys::fd::LazyFd;
 use crate::{privilege, weak};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
@@ -315,7 +316,7 @@ impl StateDir {
     pub fn begin(&self, record: &Record) -> Result<Journal> {
         let path = self.path.join(CREATING);
         let file = create(&path).map_err(self.io("create", &path))?;
-        let journal = Journal { path, file };
+        let journal = Journal { path, file: file.into() };
         journal.note(record)?;
         Ok(journal)
     }
@@ -459,7 +460,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    create(path)?.write_all(bytes)
+    (&LazyFd::from(create(path)?)).write_all(bytes)
 }
 
 fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {

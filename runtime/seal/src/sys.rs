@@ -356,7 +356,6 @@ pub(crate) fn overlay(layers: &Text) -> Result<Descriptor> {
             call(libc::SYS_fsconfig, [context.number(), command as usize, key, value, 0])
         };
         set(libc::FSCONFIG_SET_STRING, address(c"lowerdir"), layers.pointer())?;
-        set(libc::FSCONFIG_SET_FLAG, address(c"ro"), 0)?;
         set(libc::FSCONFIG_CMD_CREATE, 0, 0)?;
         let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
         let flags = libc::FSMOUNT_CLOEXEC as usize;

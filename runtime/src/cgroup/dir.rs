@@ -2,6 +2,7 @@
 
 use super::error::{Error, Result};
 use crate::sys::Errno;
+use crate::sys::fd::LazyFd;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString};
@@ -11,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug)]
 pub(super) struct Dir {
     path: String,
-    fd: Option<OwnedFd>,
+    fd: Option<LazyFd>,
 }
 
 impl Dir {
@@ -24,7 +25,7 @@ impl Dir {
     pub(super) fn pin(&mut self) -> std::result::Result<(), Errno> {
         if self.fd.is_none() {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            self.fd = Some(open(self.path.as_str(), flags, Mode::empty())?);
+            self.fd = Some(open(self.path.as_str(), flags, Mode::empty())?.into());
         }
         Ok(())
     }
@@ -55,22 +56,29 @@ impl Dir {
 
     /// Writes a value in one write(2), as cgroup files want it.
     pub(super) fn write(&self, name: &str, value: &str) -> std::result::Result<(), Errno> {
-        let fd = self.open(name, OFlag::O_WRONLY)?;
+        let fd = LazyFd::from(self.open(name, OFlag::O_WRONLY)?);
         write_once(fd.as_fd(), value)
     }
 
     /// Reads a file that has one record: a value, a state.
     pub(super) fn read_value(&self, name: &str) -> std::result::Result<String, Errno> {
-        let fd = self.open(name, OFlag::O_RDONLY)?;
+        let fd = LazyFd::from(self.open(name, OFlag::O_RDONLY)?);
         // Enough for any list of processors.
         let mut buffer = [0u8; 4096];
         let length = read_retry(fd.as_fd(), &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
+    /// Reads a file of one record of any length, which the kernel tells at once as far as there is room (`single_open` of
+    /// seq_file(9)): one that leaves room is whole.
+    pub(super) fn read_record(&self, name: &str) -> std::result::Result<String, Errno> {
+        let fd = LazyFd::from(self.open(name, OFlag::O_RDONLY)?);
+        read_until(fd.as_fd(), |read, room| read < room)
+    }
+
     /// Reads a whole file.
     pub(super) fn read(&self, name: &str) -> std::result::Result<String, Errno> {
-        let fd = self.open(name, OFlag::O_RDONLY)?;
+        let fd = LazyFd::from(self.open(name, OFlag::O_RDONLY)?);
         read_all(fd.as_fd())
     }
 
@@ -119,7 +127,7 @@ impl Dir {
             Some(fd) => openat(fd, name, flags, Mode::empty())?,
             None => return Err(Errno::EBADF),
         };
-        Ok(Self { path: String::new(), fd: Some(fd) })
+        Ok(Self { path: String::new(), fd: Some(fd.into()) })
     }
 
     /// Visits this cgroup and all below it, and leaves those below it, each after what is below that: with the one above
@@ -139,7 +147,7 @@ impl Dir {
         };
         let mut here = match self.open(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Err(errno) if absent(Some(errno)) => return Ok(()),
-            fd => Self { path: String::new(), fd: Some(fd?) },
+            fd => Self { path: String::new(), fd: Some(fd?.into()) },
         };
         visit(&here)?;
         let mut left = names(&here)?;
@@ -194,12 +202,22 @@ pub(super) fn write_once(fd: BorrowedFd<'_>, value: &str) -> std::result::Result
 
 /// Everything that is left to read.
 pub(super) fn read_all(fd: BorrowedFd<'_>) -> std::result::Result<String, Errno> {
+    read_until(fd, |read, _| read == 0)
+}
+
+/// Reads until what was read, of what there was room for, is the end.
+fn read_until(
+    fd: BorrowedFd<'_>,
+    is_end: impl Fn(usize, usize) -> bool,
+) -> std::result::Result<String, Errno> {
     let mut bytes = vec![0u8; 4096];
     let mut length = 0;
     loop {
-        match read_retry(fd, &mut bytes[length..])? {
-            0 => break,
-            read => length += read,
+        let room = bytes.len() - length;
+        let read = read_retry(fd, &mut bytes[length..])?;
+        length += read;
+        if is_end(read, room) {
+            break;
         }
         if length == bytes.len() {
             bytes.resize(length * 2, 0);

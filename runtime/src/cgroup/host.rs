@@ -79,7 +79,7 @@ pub(super) fn own() -> Result<Vec<Hierarchy>> {
 /// The hierarchies that a process is in, with its place in each.
 pub(super) fn of_process(process: &str) -> Result<Vec<Hierarchy>> {
     let dir = Dir::new(format!("/proc/{process}"));
-    let text = dir.read("cgroup").map_err(|errno| dir.error("read", "cgroup", errno))?;
+    let text = dir.read_record("cgroup").map_err(|errno| dir.error("read", "cgroup", errno))?;
     Ok(parse(&text))
 }
 

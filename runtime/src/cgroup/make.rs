@@ -10,6 +10,7 @@ use super::tree::{self, Created, Made};
 use super::{Cgroup, Member, Request, systemd};
 use crate::privilege;
 use crate::spec::Resources;
+use crate::sys::fd::LazyFd;
 use crate::sys::{Errno, bpf};
 use nix::fcntl::OFlag;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -111,7 +112,7 @@ fn on_v1(
             Ok(None) => {}
             Ok(Some((member, join))) => {
                 cgroup.members.push(member);
-                cgroup.joins.extend(join);
+                cgroup.joins.extend(join.map(LazyFd::from));
             }
             Err(error) if may_go_without(request, &error) => refused = Some(error),
             Err(error) => return Err(error),
@@ -304,7 +305,7 @@ impl Cgroup {
 
 /// Attaches the filter of a new cgroup, which has none yet.
 pub(super) fn attach_filter(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
-    let program = load_filter(dir, rules)?;
+    let program = LazyFd::from(load_filter(dir, rules)?);
     let cgroup = target(dir)?;
     bpf::attach_device_filter(cgroup, program.as_fd()).map_err(|errno| filter_error("attach", dir, errno))
 }

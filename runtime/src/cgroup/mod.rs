@@ -50,10 +50,11 @@ pub use oom::{Oom, OomWatch};
 pub use processes::of_process;
 
 use crate::spec::{Device, DeviceRule, Resources};
+use crate::sys::fd::LazyFd;
 use dir::Dir;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use tree::Failure;
 
 /// Who makes and limits the cgroup.
@@ -115,7 +116,7 @@ pub struct Record {
 #[derive(Debug, Default)]
 pub struct Cgroup {
     members: Vec<Member>,
-    joins: Vec<OwnedFd>,
+    joins: Vec<LazyFd>,
     unit: Option<systemd::Unit>,
     devices: Option<Vec<DeviceRule>>,
     replaced: Vec<String>,

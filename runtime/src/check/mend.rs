@@ -210,7 +210,7 @@ mod tests {
     use std::path::Path;
 
     fn found(document: &Value) -> Mended {
-        let host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: false };
+        let host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: || false };
         // The root of this machine is a directory on every machine.
         all(document, &Asked { bundle: Path::new("/"), host: &host, driver: Driver::Disabled })
     }

@@ -56,7 +56,10 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
         }
     }
     nix::sys::stat::umask(Mode::from_bits_truncate(identity.umask));
-    process::set_keep_capabilities(true).or_fail(|| "keep capabilities".into())?;
+    // Only who leaves root for another user loses them (capabilities(7)).
+    if identity.uid != 0 {
+        process::set_keep_capabilities(true).or_fail(|| "keep capabilities".into())?;
+    }
     if !identity.keep_groups && !weak::off("groups") {
         groups(&identity.groups)?;
     }
@@ -69,7 +72,7 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     }
     let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
     set(sets, kept)?;
-    ambient(sets.ambient)
+    ambient(sets)
 }
 
 /// Takes on the sets that were asked for, and `kept` for a while longer.
@@ -117,8 +120,13 @@ fn groups(groups: &[u32]) -> Step<()> {
     }
 }
 
-fn ambient(set: u64) -> Step<()> {
-    capability::clear_ambient().or_fail(|| "process.capabilities.ambient".into())?;
+/// What is not both permitted and inheritable has left the ambient set already (capabilities(7)); `SYS_ADMIN` may still be
+/// permitted.
+fn ambient(sets: &capabilities::Sets) -> Step<()> {
+    let set = sets.ambient;
+    if (sets.permitted | SYS_ADMIN) & sets.inheritable & !set != 0 || weak::off("inheritable") {
+        capability::clear_ambient().or_fail(|| "process.capabilities.ambient".into())?;
+    }
     for number in (0..64).filter(|number| set & (1 << number) != 0) {
         capability::raise_ambient(number).or_fail(|| "process.capabilities.ambient".into())?;
     }

@@ -22,6 +22,7 @@ use crate::lsm::{ExecLabel, Module};
 use crate::plan::{Plan, ProcessPlan};
 use crate::spec::Hook;
 use crate::sys::clone::Forked;
+use crate::sys::fd::LazyFd;
 use crate::sys::{self, Errno, clone, keyring, process};
 use crate::trace::{self, Steps};
 use crate::wire::{Failure, FromChild, Wire};
@@ -204,7 +205,7 @@ pub fn reset_signals(proc: BorrowedFd<'_>) -> Step<()> {
 
 /// `SigIgn` of proc_pid_status(5).
 fn ignored_signals(proc: BorrowedFd<'_>) -> Option<u64> {
-    let file = path::open_in_proc(proc, c"self/status", libc::O_RDONLY).ok()?;
+    let file = LazyFd::from(path::open_in_proc(proc, c"self/status", libc::O_RDONLY).ok()?);
     let mut buffer = [0; 4096];
     let length = nix::unistd::read(&file, &mut buffer).ok()?;
     let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
@@ -223,7 +224,8 @@ fn name_and_settings(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     }
     for sysctl in &plan.sysctl {
         let what = || format!("write {:?} to /proc/{}", sysctl.value, sysctl.file.to_string_lossy());
-        let file = path::open_in_proc(handed.proc, &sysctl.file, libc::O_WRONLY).or_fail(what)?;
+        let file =
+            path::open_in_proc(handed.proc, &sysctl.file, libc::O_WRONLY).map(LazyFd::from).or_fail(what)?;
         nix::unistd::write(&file, sysctl.value.as_bytes()).or_fail(what)?;
     }
     Ok(())
@@ -251,7 +253,11 @@ fn finish(
         identity::limits(process_plan, 0)?;
     }
     identity::scheduling(process_plan)?;
-    program::enter_directory(&process_plan.cwd)?;
+    // In the root directory it is already, and there it can be nowhere else.
+    let elsewhere = process_plan.cwd.as_c_str() != c"/";
+    if elsewhere {
+        program::enter_directory(&process_plan.cwd)?;
+    }
     let mut env = process_plan.env.clone();
     program::add_home(&mut env, process_plan.identity.uid, root.path_root());
     if let Some(label) = label {
@@ -262,12 +268,14 @@ fn finish(
         clone::setns(pids, libc::CLONE_NEWPID).or_fail(|| "join the pid namespace".into())?;
     }
     identity::become_user(&process_plan.identity, handed.filter.is_some())?;
-    program::verify_directory(&process_plan.cwd)?;
+    if elsewhere {
+        program::verify_directory(&process_plan.cwd)?;
+    }
     steps.then("find the program, close descriptors");
     let program = program::find(&process_plan.args, &env)?;
     let argv = process::StringArray::new(process_plan.args.clone());
     let envp = process::StringArray::new(env);
-    program::close_descriptors(handed.preserve_fds)?;
+    program::preserve_descriptors(handed.preserve_fds)?;
     drop(steps);
     let ended = close_all_but_the_last(handed)
         .and_then(|()| appear(handed))

@@ -235,6 +235,11 @@ fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd) -> Step<()> {
         SFlag::S_IFDIR => Missing::Directory,
         _ => Missing::File,
     };
+    attach(plan, root, mount, missing)
+}
+
+/// Attaches a copy of something of the host's, with the attributes that are asked for.
+fn attach(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd, missing: Missing) -> Step<()> {
     let place = destination(plan, root, missing)?;
     set_attributes(mount.as_fd(), &plan.attributes)?;
     api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
@@ -448,7 +453,7 @@ fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()>
         CgroupView::None => Err(failure("there are no control groups to mount")),
         CgroupView::Unified(source) => {
             let mount = open_source(source, false, true).or_fail(|| format!("bind {}", source.display()))?;
-            bind(plan, root, &LazyFd::from(mount))
+            attach(plan, root, &LazyFd::from(mount), Missing::Directory)
         }
         CgroupView::Hierarchies(hierarchies) => legacy_cgroups(plan, root, hierarchies),
     }

@@ -3,15 +3,15 @@
 use super::{OrFail, Step, failure};
 use crate::path;
 use crate::plan::environment;
-use crate::sys::{self, Errno, fd};
+use crate::sys::fd::{self, LazyFd};
+use crate::sys::{self, Errno};
 use crate::weak;
 use crate::wire::Failure;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{SFlag, stat};
+use nix::sys::stat::{SFlag, fstat, stat};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::{CStr, CString};
-use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Enters the working directory, while this process still may.
 ///
@@ -60,11 +60,10 @@ pub fn add_home(env: &mut Vec<CString>, uid: u32, root: BorrowedFd<'_>) {
 fn home_of(uid: u32, root: BorrowedFd<'_>) -> Option<String> {
     const MAX: u64 = 1 << 20;
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut file = std::fs::File::from(path::open_in_root(root, c"/etc/passwd", flags).ok()?);
+    let file = LazyFd::from(path::open_in_root(root, c"/etc/passwd", flags).ok()?);
     // An image may have put a FIFO or a device there.
-    let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX)).unwrap_or(0) + 1);
-    file.by_ref().take(MAX).read_to_end(&mut bytes).ok()?;
+    let stat = fstat(&file).ok().filter(|stat| path::file_type(stat) == SFlag::S_IFREG)?;
+    let bytes = fd::read_whole(file.as_fd(), u64::try_from(stat.st_size).unwrap_or(0), MAX).ok()?;
     bytes.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = std::str::from_utf8(line).ok()?.split(':');
         let id: u32 = fields.nth(2)?.parse().ok()?;
@@ -137,10 +136,7 @@ fn refused(name: &CStr, path: &CStr, errno: Errno) -> Failure {
 /// # Errors
 /// One to preserve is not open.
 pub fn close_descriptors(preserve: u32) -> Step<()> {
-    for number in 3..3 + preserve {
-        fd::set_cloexec(i32::try_from(number).unwrap_or(i32::MAX), false)
-            .or_fail(|| format!("--preserve-fds: descriptor {number}"))?;
-    }
+    preserve_descriptors(preserve)?;
     if weak::off("descriptors") {
         return Ok(());
     }
@@ -148,6 +144,17 @@ pub fn close_descriptors(preserve: u32) -> Step<()> {
         Err(Errno::ENOSYS | Errno::EINVAL) => close_listed(3 + preserve),
         result => result.or_fail(|| "close inherited descriptors".into()),
     }
+}
+
+/// Has this many descriptors after standard I/O stay open through execve(2).
+///
+/// # Errors
+/// One is not open.
+pub fn preserve_descriptors(preserve: u32) -> Step<()> {
+    (3..3 + preserve).try_for_each(|number| {
+        fd::set_cloexec(i32::try_from(number).unwrap_or(i32::MAX), false)
+            .or_fail(|| format!("--preserve-fds: descriptor {number}"))
+    })
 }
 
 /// [`close_descriptors`] before Linux 5.11.

@@ -2,7 +2,8 @@
 
 use super::{OrFail, Step};
 use crate::path;
-use crate::sys::{Errno, fd, mount, tty};
+use crate::sys::fd::{self, LazyFd};
+use crate::sys::{Errno, mount, tty};
 use crate::weak;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
@@ -42,7 +43,7 @@ pub fn attach(terminal: Option<OwnedFd>, controlling: bool) -> Step<()> {
 }
 
 fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
-    let mut null: Option<OwnedFd> = None;
+    let mut null: Option<LazyFd> = None;
     for (number, fd) in fd::standard_streams().into_iter().enumerate() {
         let stat = fstat(fd).or_fail(|| format!("stat descriptor {number}"))?;
         if !is_null(&stat) {
@@ -53,7 +54,8 @@ fn inherited(device: Option<NullDevice<'_>>, uid: u32) -> Step<()> {
         }
         let Some(device) = device else { continue };
         if null.is_none() {
-            null = open_null(device).or_fail(|| "open /dev/null in the container".into())?;
+            let opened = open_null(device).or_fail(|| "open /dev/null in the container".into())?;
+            null = opened.map(LazyFd::from);
         }
         let Some(null) = &null else { continue };
         match number {

@@ -43,7 +43,9 @@ pub const CREATE: Command = Command {
     ],
     run: |context, parsed| {
         let options = options("create", context, parsed, false, true)?;
-        create(&options, &context.log).map_err(|error| failed("create", error))?;
+        let created = create(&options, &context.log).map_err(|error| failed("create", error))?;
+        // What it holds open, and its lock, go with this process, which ends here.
+        std::mem::forget(created);
         Ok(0)
     },
     enters: true,

@@ -18,9 +18,12 @@ use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
 use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
-use crate::sys::{self, pidfd};
+use crate::sys::fd::LazyFd;
+use crate::sys::{self, Errno, pidfd};
 use crate::trace::{self, Steps};
 use crate::wire::Wire;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::ffi::CString;
@@ -142,7 +145,7 @@ pub fn host() -> Result<Host> {
         grantable: permitted,
         last_capability: sys::process::last_capability(),
         rootless: !privilege::over_the_host(),
-        selinux: Module::Selinux.enabled(),
+        selinux: || Module::Selinux.enabled(),
     })
 }
 
@@ -161,6 +164,10 @@ fn whole(bundle: &Path) -> std::io::Result<PathBuf> {
 /// # Errors
 /// One sentence; nothing is left behind.
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
+    if !options.attached {
+        // This process is about to end.
+        sys::fd::leave_open();
+    }
     let bundle = whole(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
     let mut steps = Steps::begin("read config.json");
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
@@ -365,16 +372,17 @@ impl<'a> Making<'a> {
         let (plan, options) = (self.plan, self.options);
         let cgroup = undo.cgroup.as_ref().ok_or_else(|| Error::Other("no cgroup".into()))?;
         let proc = path::verified_proc().or_error(|| "open /proc, which must be a procfs".into())?;
+        let proc = LazyFd::from(proc);
         let joins = spawn::open_namespaces(&plan.namespaces)?;
         spawn::refuse_own(plan, &joins)?;
         let socket = options.console_socket.as_deref().filter(|_| plan.process.terminal);
         let console_socket = socket.map(|path| output::connect("--console-socket", path)).transpose()?;
         let fifo = match options.attached {
             true => None,
-            false => Some(self.dir.make_fifo()?),
+            false => Some(LazyFd::from(self.dir.make_fifo()?)),
         };
         let cgroup_files: Vec<BorrowedFd<'_>> = cgroup.join_files().collect();
-        let (parent_wire, child_wire) = Wire::pair().or_error(|| "create a socket pair".into())?;
+        let (child_wire, parent_wire) = Wire::pair().or_error(|| "create a socket pair".into())?;
         let handed = Handed {
             plan,
             wire: &child_wire,
@@ -488,13 +496,10 @@ pub(crate) fn cgroup_owner(plan: &Plan, config: &Config) -> Option<u32> {
 /// A process that lowers its own score needs a privilege it may not have; its parent does it.
 fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
-    match std::fs::write(&path, score.to_string()) {
-        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(Error::Other(format!(
-            "process.oomScoreAdj: write {score} to {path}: {}",
-            sys::reason(sys::errno_of(&error))
-        ))),
-        Ok(()) => Ok(()),
+    let file = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map(LazyFd::from);
+    match file.and_then(|file| nix::unistd::write(&file, score.to_string().as_bytes())) {
+        Err(Errno::EACCES | Errno::EPERM) if rootless => Ok(()),
+        result => result.map(drop).or_error(|| format!("process.oomScoreAdj: write {score} to {path}")),
     }
 }
 

@@ -48,8 +48,8 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     // The kernel has taken another file for the one that this program runs from: there is nothing to look at.
-    if let Some(number) = seal::mount() {
-        keep(fd::inherited(number));
+    if let Some(mount) = fd::of_the_seal() {
+        keep(Some(mount));
         return Ok(());
     }
     let path = std::fs::read_link(SELF).map_err(file_error("read link", SELF))?;

@@ -21,7 +21,7 @@ const CRUNS: [(&str, &str); 5] = [
 /// # Errors
 /// The annotation names another option.
 pub fn mount_label(config: &Config, label: &str, host: &Host) -> Result<String> {
-    if !host.selinux || label.is_empty() {
+    if label.is_empty() || !(host.selinux)() {
         return Ok(String::new());
     }
     match config.annotations.get(MOUNT_CONTEXT).map_or("context", String::as_str) {
@@ -44,7 +44,7 @@ pub fn foreign(config: &Config) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
 
-    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: true };
+    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: || true };
 
     fn config(name: &str, value: &str) -> Config {
         serde_json::from_value(serde_json::json!({"ociVersion": "1.3.0", "annotations": { name: value }}))
@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(label("rootcontext").as_deref(), Ok("rootcontext=u:r:t:s0:c1,c2"));
         assert_eq!(mount_label(&config("x", "y"), "u:r:t", &HOST).as_deref(), Ok("context=u:r:t"));
         assert_eq!(mount_label(&config("x", "y"), "", &HOST).as_deref(), Ok(""));
-        assert_eq!(mount_label(&config("x", "y"), "u", &Host { selinux: false, ..HOST }).as_deref(), Ok(""));
+        assert_eq!(
+            mount_label(&config("x", "y"), "u", &Host { selinux: || false, ..HOST }).as_deref(),
+            Ok("")
+        );
         let error = label("seclabel").map_err(|error| error.to_string());
         assert!(error.is_err_and(|text| text.starts_with("annotations[\"run.oci.mount_context_type\"]: ")));
     }

@@ -146,7 +146,7 @@ fn exact(name: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: false };
+    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: || false };
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()

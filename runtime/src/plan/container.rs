@@ -102,7 +102,7 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         warnings.push("mounts: there is no mount namespace, and they are ignored".to_owned());
     }
     let userns = namespaces.separate(libc::CLONE_NEWUSER);
-    if !host.selinux && !linux.mount_label.is_empty() {
+    if !linux.mount_label.is_empty() && !(host.selinux)() {
         warnings.push(
             "linux.mountLabel: SELinux is not enabled on this host, and the label is ignored".to_owned(),
         );
@@ -303,7 +303,7 @@ fn net_devices(linux: &spec::Linux, namespaces: &Namespaces, host: &Host) -> Res
 mod tests {
     use super::*;
 
-    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: false };
+    const HOST: Host = Host { grantable: !0, last_capability: 40, rootless: false, selinux: || false };
 
     fn config(change: impl FnOnce(&mut serde_json::Value)) -> spec::Config {
         let mut json = serde_json::json!({

@@ -53,7 +53,7 @@ impl PlanError {
 pub type Result<T> = std::result::Result<T, PlanError>;
 
 /// Facts of this host and this process that decide what can be planned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Host {
     /// The capabilities that this process may hand on: its permitted set.
     pub grantable: u64,
@@ -61,8 +61,8 @@ pub struct Host {
     pub last_capability: u32,
     /// Whether this process lacks privilege over the host: another user than root, or root of a user namespace.
     pub rootless: bool,
-    /// Whether SELinux is enabled; where it is not, a mount label means nothing.
-    pub selinux: bool,
+    /// Whether SELinux is enabled; where it is not, a mount label means nothing. Only asked where there is one.
+    pub selinux: fn() -> bool,
 }
 
 /// A string for a system call; one with a NUL byte inside cannot be passed.

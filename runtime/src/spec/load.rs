@@ -2,10 +2,12 @@
 
 use super::model::{Config, Process};
 use super::objects::Objects;
+use crate::sys::fd::{self, LazyFd};
 use seccomp_profiles::DockerProfile;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// The largest config.json that is read, in bytes. The largest one known in the field (a mount for each of 100,000
@@ -140,20 +142,24 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     if meta.len() > MAX_CONFIG {
         return Err(LoadError::TooLarge { path: path.to_owned(), size: meta.len() });
     }
-    let bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-    bounded(path, &file, bytes)
+    let file = LazyFd::from(file);
+    let bytes = fd::read_whole(file.as_fd(), meta.len(), MAX_CONFIG + 1);
+    let bytes =
+        bytes.map_err(|errno| LoadError::Io { what: "read", path: path.to_owned(), source: errno.into() });
+    checked(path, bytes?)
 }
 
 /// Reads at most [`MAX_CONFIG`] bytes from whatever the caller named, until they end.
 fn stream(path: &Path) -> Result<Vec<u8>, LoadError> {
     let file =
         File::open(path).map_err(|source| LoadError::Io { what: "open", path: path.to_owned(), source })?;
-    bounded(path, &file, Vec::new())
-}
-
-fn bounded(path: &Path, file: &File, mut bytes: Vec<u8>) -> Result<Vec<u8>, LoadError> {
+    let mut bytes = Vec::new();
     let read = file.take(MAX_CONFIG + 1).read_to_end(&mut bytes);
     read.map_err(|source| LoadError::Io { what: "read", path: path.to_owned(), source })?;
+    checked(path, bytes)
+}
+
+fn checked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, LoadError> {
     if bytes.len() as u64 > MAX_CONFIG {
         return Err(LoadError::TooLarge { path: path.to_owned(), size: bytes.len() as u64 });
     }

@@ -1,9 +1,10 @@
 //! The first process of a container: whether it is still the one that a record means.
 
 use super::{Record, Result, StateError};
+use crate::sys::fd::LazyFd;
 use crate::sys::{Errno, pidfd};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -69,7 +70,8 @@ fn is_another(record: &Record) -> bool {
 /// It cannot be read: there is no such process, or no `/proc`.
 pub fn process_times(pid: i32) -> io::Result<(u64, bool)> {
     let mut buffer = [0; 1024];
-    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    let file = LazyFd::from(File::open(format!("/proc/{pid}/stat"))?);
+    let length = nix::unistd::read(&file, &mut buffer)?;
     let times = parse_times(buffer.get(..length).unwrap_or_default());
     times.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }

@@ -1,7 +1,7 @@
 //! What is noted of a container while it is made, for whoever has to clean up after a runtime that was killed.
 
 use super::{Record, Result, StateError, to_json};
-use std::fs::File;
+use crate::sys::fd::LazyFd;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct Journal {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) file: LazyFd,
 }
 
 impl Journal {

@@ -39,6 +39,12 @@ pub fn inherited(fd: RawFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes ownership of the mount that this program was moved to in place ([`seal::mount`]), if it was.
+pub fn of_the_seal() -> Option<OwnedFd> {
+    // SAFETY: it was opened by the program's first step, is open, and belongs to who asks first: no other gets it.
+    seal::mount().map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Whether a descriptor is open and was passed to this program by its caller: what is opened here is close-on-exec, and
 /// what came through execve(2) is not.
 #[must_use]
@@ -133,6 +139,33 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
     }
 }
 
+/// Reads a whole regular file that had `size` bytes a moment ago, but no more than `most`.
+///
+/// # Errors
+/// The errno of read(2).
+pub fn read_whole(file: BorrowedFd<'_>, size: u64, most: u64) -> Result<Vec<u8>> {
+    let number = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let (most, mut length) = (number(most), 0);
+    let mut bytes = vec![0; number(size).saturating_add(1).min(most)];
+    while length < bytes.len() {
+        match nix::unistd::read(file, &mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        // As long as it was, and there was room for more: this is its end, which need not be asked for.
+        if length == number(size) {
+            break;
+        }
+        if length == bytes.len() {
+            bytes.resize(length.saturating_mul(2).min(most), 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// `AT_FDCWD` as a descriptor to borrow: paths relative to the working directory.
 pub fn cwd() -> BorrowedFd<'static> {
     // SAFETY: AT_FDCWD is not a descriptor but a value every *at call accepts in its place; it is never closed.
@@ -158,19 +191,22 @@ pub fn close_copy(fd: BorrowedFd<'_>) {
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 
-/// A descriptor of a process that is about to close everything at once: not closed by itself as long as there is room
-/// for more. Closing one by one was every fifth call of a container's start.
+/// A descriptor of a process that is about to close everything at once, by its end or because it becomes another program:
+/// not closed by itself as long as there is room for more. Closing one by one was every fifth call of a container's start.
 #[derive(Debug)]
 pub struct LazyFd(std::mem::ManuallyDrop<OwnedFd>);
 
 /// Descriptors below this number are left open; 0: none.
 static LEFT_OPEN: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
 
-/// From now on this process, a child that becomes another program, leaves its [`LazyFd`]s open: up to a few hundred, or
-/// half of what `RLIMIT_NOFILE` allows.
+/// From now on this process, and each that it forks, leaves its [`LazyFd`]s open: up to a few hundred, or half of what
+/// `RLIMIT_NOFILE` allows.
 pub fn leave_open() {
     use nix::sys::resource::{Resource, getrlimit};
     const MOST: u64 = 400;
+    if LEFT_OPEN.load(std::sync::atomic::Ordering::Relaxed) != 0 {
+        return;
+    }
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| (soft / 2).min(MOST));
     LEFT_OPEN.store(i32::try_from(limit).unwrap_or(0), std::sync::atomic::Ordering::Relaxed);
 }
@@ -178,6 +214,22 @@ pub fn leave_open() {
 impl From<OwnedFd> for LazyFd {
     fn from(fd: OwnedFd) -> Self {
         Self(std::mem::ManuallyDrop::new(fd))
+    }
+}
+
+impl From<std::fs::File> for LazyFd {
+    fn from(file: std::fs::File) -> Self {
+        OwnedFd::from(file).into()
+    }
+}
+
+impl std::io::Write for &LazyFd {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(nix::unistd::write(self, bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -246,8 +246,15 @@ pub unsafe fn begin(argv: *const *const libc::c_char) {
         // SAFETY: a static path. It gets the lowest number that is free, and is to stay open.
         unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
     }
-    // SAFETY: ignoring a signal runs no code.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    notice_only(libc::SIGPIPE);
+}
+
+/// Has a signal do nothing. Not by ignoring it, which each process made from here on would have to undo: a handler goes
+/// with `CLONE_CLEAR_SIGHAND`, and with execve(2).
+fn notice_only(signal: libc::c_int) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing. The C library has it set with SA_RESTART: no call is interrupted by it.
+    unsafe { libc::signal(signal, nothing as *const () as libc::sighandler_t) };
 }
 
 /// Children that end wait to be waited for, whatever the caller does with its own: `SIGCHLD` stays ignored through
@@ -259,8 +266,7 @@ pub fn keep_ended_children() {
 
 /// A file that may not grow is an error (`RLIMIT_FSIZE` in getrlimit(2)), not a death that leaves half a container.
 pub fn survive_file_size_limit() {
-    // SAFETY: ignoring a signal runs no code.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    notice_only(libc::SIGXFSZ);
 }
 
 /// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed). Looked up
