@@ -301,7 +301,7 @@ static void masked_paths(void) {
   for (size_t i = 0; i < COUNT(DIRECTORIES); i++) {
     if (covered) {
       if (mount(covered, DIRECTORIES[i], 0, MS_BIND, 0) && errno != ENOENT) TRY(-1);
-    } else if (!mount("tmpfs", DIRECTORIES[i], "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1")) {
+    } else if (!mount("tmpfs", DIRECTORIES[i], "tmpfs", MS_RDONLY, "nr_inodes=1")) {
       covered = DIRECTORIES[i];
     }
   }

@@ -69,20 +69,27 @@ pub fn make(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<Owne
     }
 }
 
-/// Makes the last name of `path`, and nothing else.
+fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
+    let (above, name) = split_last(path).ok_or(Errno::ENOENT)?;
+    let above = CString::new(above.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let parent = LazyFd::from(open_in_root(root, &above, libc::O_PATH)?);
+    make_one(parent.as_fd(), name, missing)
+}
+
+/// The directory of a path, with the slash at its end, and its last name; `None` where that is none.
+#[must_use]
+pub fn split_last(path: &OsStr) -> Option<(&OsStr, &OsStr)> {
+    let bytes = path.as_bytes();
+    let (above, name) = bytes.split_at(bytes.iter().rposition(|byte| *byte == b'/')? + 1);
+    let is_name = !matches!(name, b"" | b"." | b"..");
+    is_name.then_some((OsStr::from_bytes(above), OsStr::from_bytes(name)))
+}
+
+/// Makes `name` in a directory, and opens it.
 ///
 /// # Errors
-/// The errno of the lookup; `ENOENT` where its directory is not there, `EEXIST` where it is there itself.
-pub fn make_last(root: BorrowedFd<'_>, path: &OsStr, missing: Missing) -> Result<OwnedFd> {
-    let bytes = path.as_bytes();
-    let slash = bytes.iter().rposition(|byte| *byte == b'/').ok_or(Errno::ENOENT)?;
-    let (above, name) = (&bytes[..=slash], OsStr::from_bytes(&bytes[slash + 1..]));
-    if matches!(name.as_bytes(), b"" | b"." | b"..") {
-        return Err(Errno::ENOENT);
-    }
-    let above = CString::new(above).map_err(|_| Errno::EINVAL)?;
-    let parent = LazyFd::from(open_in_root(root, &above, libc::O_PATH)?);
-    let parent = parent.as_fd();
+/// The errno of mkdirat(2) or openat(2); `EEXIST` where there is something of that name.
+pub fn make_one(parent: BorrowedFd<'_>, name: &OsStr, missing: Missing) -> Result<OwnedFd> {
     // Whoever is faster than this may have put a link there.
     match missing {
         Missing::Fail => Err(Errno::ENOENT),

@@ -1,14 +1,14 @@
 //! What this process may do on its host.
 
+use crate::sys::process;
 use nix::sys::stat::stat;
 use nix::unistd::Uid;
 use std::sync::OnceLock;
 
-/// The effective user of this program. Looked up once: only its children become others, who never ask.
+/// The effective user of this program: only its children become others, who never ask.
 #[must_use]
 pub fn user() -> Uid {
-    static ANSWER: OnceLock<Uid> = OnceLock::new();
-    *ANSWER.get_or_init(nix::unistd::geteuid)
+    process::executing_user()
 }
 
 /// Whether this process is root, and not of a user namespace of its own.

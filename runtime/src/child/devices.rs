@@ -1,17 +1,18 @@
 //! `/dev`: nodes, links, and the place of the terminal multiplexer.
 
+use super::mounts::Above;
 use super::{OrFail, Step, failure};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::plan::devices::DeviceNode;
-use crate::sys::mount;
-use crate::sys::{Errno, fd};
+use crate::sys::fd::{self, LazyFd};
+use crate::sys::{Errno, mount};
 use crate::weak;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Links that every container has (config-linux.md, "Dev symbolic links").
@@ -22,12 +23,12 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Fills `/dev` and returns it.
+/// Fills `/dev` and returns it. It may have been opened for the last mounts already.
 ///
 /// # Errors
 /// A node or link cannot be made.
-pub fn make(plan: &Plan, root: BorrowedFd<'_>) -> Step<OwnedFd> {
-    let dev = path::resolve(root, OsStr::new("/dev"), Missing::Directory).or_fail(|| "create /dev".into())?;
+pub fn make(plan: &Plan, root: BorrowedFd<'_>, above: &mut Above) -> Step<LazyFd> {
+    let dev = above.take(root, OsStr::new("/dev/")).or_fail(|| "create /dev".into())?;
     for node in &plan.devices {
         let what = || format!("create device {}", node.path.to_string_lossy());
         match node

@@ -74,10 +74,11 @@ impl Covers {
     }
 }
 
-/// A detached file system that is an empty directory, and stays one: it has no room for another file.
+/// A detached file system that is an empty directory, read-only and without room for another file.
 pub(super) fn empty_directory() -> Result<OwnedFd, Errno> {
     let context = LazyFd::from(mount::fsopen(c"tmpfs")?);
     mount::fsconfig_string(context.as_fd(), c"source", c"tmpfs")?;
+    mount::fsconfig_flag(context.as_fd(), c"ro")?;
     mount::fsconfig_string(context.as_fd(), c"nr_inodes", c"1")?;
     mount::fsconfig_create(context.as_fd())?;
     mount::fsmount(context.as_fd(), libc::MOUNT_ATTR_RDONLY)

@@ -199,18 +199,21 @@ fn create_container_hooks(handed: &Handed<'_>, root: &rootfs::Root) -> Step<()> 
 /// # Errors
 /// The signal mask cannot be set.
 pub fn reset_signals(proc: BorrowedFd<'_>) -> Step<()> {
-    let ignored = ignored_signals(proc).unwrap_or(!0);
-    process::reset_signals(ignored).or_fail(|| "reset signals".into())
+    let (blocked, ignored) = held_signals(proc).unwrap_or((!0, !0));
+    process::reset_signals(blocked, ignored).or_fail(|| "reset signals".into())
 }
 
-/// `SigIgn` of proc_pid_status(5).
-fn ignored_signals(proc: BorrowedFd<'_>) -> Option<u64> {
+/// `SigBlk` and `SigIgn` of proc_pid_status(5).
+fn held_signals(proc: BorrowedFd<'_>) -> Option<(u64, u64)> {
     let file = LazyFd::from(path::open_in_proc(proc, c"self/status", libc::O_RDONLY).ok()?);
     let mut buffer = [0; 4096];
     let length = nix::unistd::read(&file, &mut buffer).ok()?;
     let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
-    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
+    let mask = |name| {
+        let mask = text.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    Some((mask("SigBlk:")?, mask("SigIgn:")?))
 }
 
 /// Host name, domain name, kernel settings.

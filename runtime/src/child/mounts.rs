@@ -61,18 +61,48 @@ pub struct View<'a> {
     pub pids: Option<BorrowedFd<'a>>,
 }
 
+/// The directory in which mount points were made last, as long as nothing was mounted since but on those: who opened it
+/// again would find the same one.
+#[derive(Debug, Default)]
+pub struct Above(Option<(OsString, LazyFd)>);
+
+impl Above {
+    /// Gives the directory at `path`, which ends with a slash, away.
+    ///
+    /// # Errors
+    /// The errno of the lookup.
+    pub fn take(&mut self, root: BorrowedFd<'_>, path: &OsStr) -> Result<LazyFd, Errno> {
+        match self.0.take().filter(|(kept, _)| kept == path) {
+            Some((_, fd)) => Ok(fd),
+            None => path::resolve(root, path, Missing::Directory).map(LazyFd::from),
+        }
+    }
+
+    /// Makes a mount point that is not there.
+    fn make(&mut self, root: BorrowedFd<'_>, destination: &OsStr) -> Result<LazyFd, Errno> {
+        let (path, name) = path::split_last(destination).ok_or(Errno::ENOENT)?;
+        let directory = self.take(root, path)?;
+        let made = path::make_one(directory.as_fd(), name, Missing::Directory).map(LazyFd::from);
+        self.0 = Some((path.to_owned(), directory));
+        made
+    }
+}
+
 /// Mounts everything.
 ///
 /// # Errors
 /// The first mount that cannot be made, by its position and destination.
-pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Covered> {
-    let mut covered = Covered::default();
+pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<(Covered, Above)> {
+    let (mut covered, mut above) = (Covered::default(), Above::default());
     let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids };
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
         let in_hand = hides_below(plan, mount);
-        let made = one(mount, root, prepared, view, in_hand).map_err(|failure| Failure {
+        if !mount.in_fresh {
+            above = Above::default();
+        }
+        let made = one(mount, root, prepared, view, in_hand, &mut above).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -83,7 +113,7 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<Cov
         })?;
         covered.note(mount, made, prepared, in_hand)?;
     }
-    Ok(covered)
+    Ok((covered, above))
 }
 
 /// Whether a path is to be hidden or made read-only in what a mount shows.
@@ -158,6 +188,7 @@ pub fn one(
     prepared: Option<&Prepared>,
     view: View<'_>,
     in_hand: bool,
+    above: &mut Above,
 ) -> Step<Option<LazyFd>> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
@@ -178,7 +209,7 @@ pub fn one(
             Ok(Some(mount))
         }
         What::FileSystem { kind, source, data, copy_up } => {
-            let place = place_for(plan, root, kind.as_bytes(), data)?;
+            let place = place_for(plan, root, kind.as_bytes(), data, above)?;
             let options = settings(data, place.mode.as_deref());
             let source = source.as_deref();
             let filled = *copy_up && place.existed;
@@ -288,14 +319,15 @@ fn place_for(
     root: BorrowedFd<'_>,
     kind: &[u8],
     data: &[(CString, Option<CString>)],
+    above: &mut Above,
 ) -> Step<Place> {
     // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
     let strict = matches!(kind, b"proc" | b"sysfs") && !weak::off("links");
     if plan.in_fresh
         && !strict
-        && let Ok(fd) = path::make_last(root, &plan.destination, Missing::Directory)
+        && let Ok(fd) = above.make(root, &plan.destination)
     {
-        return Ok(Place { fd: fd.into(), existed: false, mode: None });
+        return Ok(Place { fd, existed: false, mode: None });
     }
     let found = match strict && !plan.destination_nofollow {
         true => not_through_links(root, &plan.destination)?,
@@ -462,7 +494,7 @@ fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()>
 /// A `cgroup2` where the host's controllers are in v1 hierarchies: as the kernel shows it to this cgroup namespace.
 fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
     let kind = c"cgroup2";
-    let place = place_for(plan, root, kind.to_bytes(), &[])?;
+    let place = place_for(plan, root, kind.to_bytes(), &[], &mut Above::default())?;
     let context = context(kind, None)?;
     let made = plan.attributes.set;
     let mount = file_system(context.as_fd(), kind, Some(c"cgroup"), &[], made)?;
@@ -472,7 +504,7 @@ fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
 }
 
 fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {
-    let place = place_for(plan, root, b"cgroup", &[])?;
+    let place = place_for(plan, root, b"cgroup", &[], &mut Above::default())?;
     let first = writable(&plan.attributes);
     let context = context(c"tmpfs", None)?;
     let options = [(c"mode", Some(c"755"))];

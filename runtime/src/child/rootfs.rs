@@ -4,8 +4,9 @@ use super::mounts::{self, Covered};
 use super::{Handed, OrFail, Step, devices, failure};
 use crate::path::{self, Missing};
 use crate::plan::{Plan, RootPlan};
+use crate::sys::Errno;
+use crate::sys::fd::{self, LazyFd};
 use crate::sys::mount::{self, Attributes};
-use crate::sys::{Errno, fd};
 use crate::weak;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -21,7 +22,7 @@ pub struct Root {
     /// The root directory: on the root mount once that is attached.
     pub fd: OwnedFd,
     /// Its `/dev`, where that is ours to fill.
-    pub dev: Option<OwnedFd>,
+    pub dev: Option<LazyFd>,
     /// What masks lie on.
     pub covered: Covered,
     /// The caller's file mode mask, where this process has given it up: programs of the host get it back.
@@ -44,9 +45,9 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
     // Names, modes and owners are given: nothing of the caller's mask in between.
     let mask = nix::sys::stat::umask(Mode::empty());
     let fd = attach(&plan.root)?;
-    let covered = mounts::apply(plan, fd.as_fd(), handed)?;
+    let (covered, mut above) = mounts::apply(plan, fd.as_fd(), handed)?;
     let dev = match plan.own_dev {
-        true => Some(devices::make(plan, fd.as_fd())?),
+        true => Some(devices::make(plan, fd.as_fd(), &mut above)?),
         false => None,
     };
     let cwd = OsStr::from_bytes(plan.process.cwd.to_bytes());
@@ -132,15 +133,18 @@ pub fn enter(plan: &Plan, root: &Root, no_pivot: bool) -> Step<()> {
     };
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     mount::pivot_here().or_fail(|| "pivot_root".into())?;
-    if let Some(old) = old {
-        nix::unistd::fchdir(&old).or_fail(|| "enter the old root".into())?;
+    if let Some(old) = &old {
+        nix::unistd::fchdir(old).or_fail(|| "enter the old root".into())?;
         // Unmounting the old root must not unmount the host's.
         set_propagation(Path::new("."), libc::MS_SLAVE | libc::MS_REC)
             .or_fail(|| "cut the old root off".into())?;
     }
     // The old root lies on the new one now, and umount2(2) takes what lies on top (pivot_root(2), NOTES).
     umount2(".", MntFlags::MNT_DETACH).or_fail(|| "unmount the old root".into())?;
-    nix::unistd::chdir("/").or_fail(|| "enter the new root".into())?;
+    // Who has not left it is in the new root already.
+    if old.is_some() {
+        nix::unistd::chdir("/").or_fail(|| "enter the new root".into())?;
+    }
     if let Some(propagation) = plan.root.propagation {
         set_propagation(Path::new("/"), propagation).or_fail(|| "linux.rootfsPropagation".into())?;
     }

@@ -5,7 +5,7 @@
 
 use super::error::{Error, OrError, Result};
 use super::sources;
-use crate::child::mounts::{self, CgroupView, Prepared, View};
+use crate::child::mounts::{self, Above, CgroupView, Prepared, View};
 use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{self};
 use crate::spec::Mount;
@@ -47,7 +47,8 @@ pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
             let root = container_root()?;
             let mut made: Vec<Option<LazyFd>> = Vec::new();
             for (done, mount) in planned.iter().enumerate() {
-                match mounts::one(mount, root.as_fd(), prepared.get(done), view, true) {
+                let above = &mut Above::default();
+                match mounts::one(mount, root.as_fd(), prepared.get(done), view, true, above) {
                     Ok(mounted) => made.push(mounted),
                     Err(failure) => {
                         for (earlier, mounted) in planned.iter().zip(&made).rev() {

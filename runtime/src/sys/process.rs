@@ -108,12 +108,12 @@ pub fn set_personality(persona: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_personality, libc::c_ulong::from(persona)) }).map(drop)
 }
 
-/// Undoes what this program, or its caller, did to signals: nothing blocked, nothing ignored (Rust's run-time ignores
-/// `SIGPIPE`, and execve(2) would pass that on). Bit N-1 of `ignored` is signal N.
+/// Undoes what this program, or its caller, did to signals: nothing blocked, nothing ignored (execve(2) would pass both on).
+/// Bit N-1 of the masks is signal N.
 ///
 /// # Errors
 /// The errno of sigprocmask(2).
-pub fn reset_signals(ignored: u64) -> Result<()> {
+pub fn reset_signals(blocked: u64, ignored: u64) -> Result<()> {
     // struct sigaction as the kernel has it, all zero: SIG_DFL, without flags or mask.
     const DEFAULT: [u64; 4] = [0; 4];
     for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
@@ -122,7 +122,10 @@ pub fn reset_signals(ignored: u64) -> Result<()> {
         // SAFETY: reads a static structure that is as long as the kernel's on every architecture, and runs no code.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), none, set_size) };
     }
-    nix::sys::signal::SigSet::empty().thread_set_mask()
+    match blocked {
+        0 => Ok(()),
+        _ => nix::sys::signal::SigSet::empty().thread_set_mask(),
+    }
 }
 
 /// setsid(2): a new session without a controlling terminal.
@@ -189,6 +192,14 @@ pub fn execute_sealed(argv: &StringArray) {
     // SAFETY: the arguments end with a null pointer and own the NUL-terminated strings they point to; so does what the C
     // library has as the environment, which nobody changes.
     let _errno = unsafe { seal::again(argv.pointers.as_ptr(), environ) };
+}
+
+/// The effective user that this program was executed as (`AT_EUID` of getauxval(3)).
+#[must_use]
+pub fn executing_user() -> nix::unistd::Uid {
+    // SAFETY: no pointers. The value is there on every kernel, and is a user id.
+    let user = unsafe { libc::getauxval(libc::AT_EUID) };
+    nix::unistd::Uid::from_raw(u32::try_from(user).unwrap_or(u32::MAX))
 }
 
 /// What this program was executed as (`AT_EXECFN` of getauxval(3)).

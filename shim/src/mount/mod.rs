@@ -207,7 +207,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// Attaches a detached mount.
 fn attach(mount: impl AsFd, target: &Path) -> io::Result<()> {
-    Ok(move_mount_to(mount.as_fd(), cwd(), &c_path(target)?)?)
+    Ok(move_mount_to(mount.as_fd(), cwd(), &c_path(target)?, 0)?)
 }
 
 impl Mount {
