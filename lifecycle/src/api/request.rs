@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use super::{NEWEST, Version};
@@ -146,16 +146,17 @@ impl Call {
     pub fn filters(&self, known: &[&str]) -> Result<Filters> {
         let text = self.text("filters").unwrap_or("{}");
         let bad = || error!(invalid, "invalid filter: {text}");
-        let given: HashMap<String, Option<Values>> = serde_json::from_str(text).map_err(|_| bad())?;
+        let given: HashMap<String, Value> = serde_json::from_str(text).map_err(|_| bad())?;
         let mut filters = Filters::default();
         for (name, values) in given {
             if !known.contains(&name.as_str()) {
                 bail!(invalid, "invalid filter '{name}'");
             }
             let values = match values {
-                Some(Values::Set(values)) => values.into_keys().collect(),
-                Some(Values::List(values)) => values,
-                None => Vec::new(),
+                Value::Null => Vec::new(),
+                // As the names of something that is true.
+                Value::Object(set) => set.into_iter().map(|(value, _)| value).collect(),
+                list => serde_json::from_value(list).map_err(|_| bad())?,
             };
             filters.values.insert(name, values);
         }
@@ -199,16 +200,6 @@ impl Call {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
     }
-}
-
-/// The values of a filter, as clients write them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Values {
-    /// One after the other.
-    List(Vec<String>),
-    /// As the names of something that is true.
-    Set(HashMap<String, IgnoredAny>),
 }
 
 /// The filters of a list.
