@@ -116,6 +116,7 @@ async fn serve(config: Config, [out, err]: [OwnedFd; 2], ready: OwnedFd) -> Resu
         sinks.accept(&listener);
         sinks.take(stream, &rest)?;
     }
+    sinks.accept(&listener);
     sinks.finish().await
 }
 
