@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, error};
+use crate::tree;
 
 /// Replaces a file as a whole: after a crash it has its old or its new content.
 ///
@@ -62,7 +63,8 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
 /// # Errors
 /// With the path.
 pub fn remove_dir(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    match File::open(folder).and_then(|folder| tree::remove(&folder, Path::new(name))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", path)(error)),
         _ => Ok(()),
     }

@@ -249,12 +249,14 @@ fn words(seconds: u64) -> String {
 
 /// Bytes of all files below a directory of ours; links are not followed.
 pub(super) fn size_of_tree(path: &Path) -> u64 {
-    let mut total = 0;
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(meta) if meta.is_dir() => total += size_of_tree(&entry.path()),
-            Ok(meta) if meta.is_file() => total += meta.len(),
-            _ => {}
+    let (mut total, mut left) = (0, vec![path.to_owned()]);
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => left.push(entry.path()),
+                Ok(meta) if meta.is_file() => total += meta.len(),
+                _ => {}
+            }
         }
     }
     total

@@ -7,7 +7,7 @@ use globset::GlobMatcher;
 
 use crate::error::{Error, Result, error};
 use crate::tree::{Root, by_descriptor, clean, is_kind};
-use crate::{files, glob};
+use crate::{files, glob, tree};
 
 /// The Dockerfile of a context, after which everything is removed that `.dockerignore` leaves out.
 ///
@@ -39,8 +39,7 @@ fn prune(context: &Root, rules: &Rules, folder: &Path) -> Result<bool> {
                 continue;
             }
         }
-        let removed = if is_folder { std::fs::remove_dir_all(&entry) } else { std::fs::remove_file(&entry) };
-        removed.map_err(Error::at("leave out", &path))?;
+        tree::remove(&here, name).map_err(Error::at("leave out", &path))?;
     }
     Ok(stays)
 }

@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
 use tar::{Archive, Entry, EntryType};
 
 use super::overlay::WHITEOUT;
-use super::{Root, by_descriptor, clean, is_kind, stat_at};
+use super::{Root, by_descriptor, clean, is_kind, remove, stat_at, within_reach};
 use crate::error::{Error, Result, error};
 
 /// What a name that begins with `.wh.` means.
@@ -61,6 +61,7 @@ impl Apply {
         for entry in archive.entries().map_err(bad)? {
             let mut entry = entry.map_err(bad)?;
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
+            within_reach(&path).map_err(Error::at("unpack", &path))?;
             let size = self.entry(root, &path, &mut entry, &mut done);
             bytes += size.map_err(Error::at("unpack", &path))?;
         }
@@ -226,16 +227,6 @@ struct Done {
     times: Vec<(PathBuf, TimeSpec)>,
     /// What this layer has put here: whiteouts are about lower ones.
     paths: BTreeSet<PathBuf>,
-}
-
-/// Removes a name from a directory, with all that is below it: links are not followed. It may be gone already.
-fn remove(folder: &OwnedFd, name: &Path) -> io::Result<()> {
-    match unlinkat(folder.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
-        // The standard library's removal uses descriptors and does not follow links either.
-        Err(Errno::EISDIR) => std::fs::remove_dir_all(by_descriptor(folder).join(name)),
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {

@@ -14,7 +14,7 @@ use nix::sys::stat::FileStat;
 
 use super::overlay::{is_opaque, is_whiteout};
 use super::pack::xattrs;
-use super::{Lower, Root, by_descriptor, is_kind, mount};
+use super::{Lower, Root, by_descriptor, is_kind, mount, within_reach};
 use crate::error::{Error, Result};
 
 /// One thing that was changed.
@@ -60,6 +60,7 @@ impl Walk {
         before: Option<&OwnedFd>,
         whole: bool,
     ) -> Result<bool> {
+        within_reach(at).map_err(Error::at("look at", &at))?;
         let whole = whole || is_opaque(now);
         let mut all = names(now).map_err(Error::at("read", &at))?;
         if let Some(before) = before.filter(|_| whole) {

@@ -6,11 +6,13 @@ mod apply;
 mod changes;
 mod overlay;
 mod pack;
+mod remove;
 
 pub use apply::{Apply, Whiteouts};
 pub use changes::{Change, changes};
 pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
+pub use remove::remove;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -167,6 +169,17 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// How many folders may lie in one another: a tree is gone through with some stack and descriptors for each.
+const DEEPEST: usize = 256;
+
+/// Refuses what lies too deep.
+fn within_reach(path: &Path) -> io::Result<()> {
+    match path.components().count() > DEEPEST {
+        true => Err(io::Error::other(format!("it is more than {DEEPEST} folders deep"))),
+        false => Ok(()),
     }
 }
 

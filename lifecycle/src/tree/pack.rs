@@ -14,7 +14,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::WHITEOUT;
-use super::{Apply, Change, Root, by_descriptor, clean};
+use super::{Apply, Change, Root, by_descriptor, clean, within_reach};
 use crate::error::{Error, Result};
 
 /// What the files are.
@@ -83,6 +83,7 @@ impl<W: Write> Pack<W> {
     /// Adds what is at a path, with all below it when it is `deep`. It is read through its descriptor: what a running
     /// container puts in its place meanwhile is not seen.
     fn one(&mut self, root: &Root, path: &Path, name: &Path, deep: bool) -> io::Result<()> {
+        within_reach(name)?;
         let (file, stat) = root.look(path)?;
         let mut header = header_of(&stat, self.source);
         match stat.st_mode & libc::S_IFMT {
