@@ -248,8 +248,8 @@ fn words(seconds: u64) -> String {
 }
 
 /// Bytes of all files below a directory of ours; links are not followed.
-pub(super) fn size_of_tree(path: &Path) -> u64 {
-    let (mut total, mut left) = (0, vec![path.to_owned()]);
+pub(super) fn size_of_tree(path: impl AsRef<Path>) -> u64 {
+    let (mut total, mut left) = (0, vec![path.as_ref().to_owned()]);
     while let Some(folder) = left.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             match entry.metadata() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
-use super::{Answer, Call, NEWEST, OLDEST, answer, inspect, stats, volume};
+use super::{Answer, Call, NEWEST, OLDEST, answer, inspect, stats};
 use crate::container::Status;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -186,7 +186,8 @@ pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
     if wanted("volume") {
         let used = engine.used_volumes();
         let row = |volume: &Volume| {
-            let (size, users) = (volume::size(volume), used.get(&volume.name).map_or(0, Vec::len));
+            let (size, users) =
+                (inspect::size_of_tree(&volume.mountpoint), used.get(&volume.name).map_or(0, Vec::len));
             let mut row = json!(volume);
             row["UsageData"] = json!({"Size": size, "RefCount": users});
             row

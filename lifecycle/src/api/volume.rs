@@ -1,7 +1,5 @@
 //! `/volumes/…`
 
-use std::path::Path;
-
 use bollard_stubs::models::{Volume, VolumeCreateRequest};
 use serde_json::json;
 
@@ -36,11 +34,6 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&json!({"Volumes": volumes, "Warnings": null}))
 }
 
-/// Bytes of all files in a volume.
-pub(super) fn size(volume: &Volume) -> u64 {
-    inspect::size_of_tree(Path::new(&volume.mountpoint))
-}
-
 pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer> {
     if let Some(containers) = engine.used_volumes().get(name) {
         bail!(conflict, "remove {name}: volume is in use - [{}]", containers.join(", "));
@@ -60,7 +53,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for volume in engine.volumes.all() {
         let wanted = (all || is_anonymous(&volume)) && filters.labels(&volume.labels);
-        let size = if wanted { size(&volume) } else { 0 };
+        let size = if wanted { inspect::size_of_tree(&volume.mountpoint) } else { 0 };
         if wanted && remove(engine, &volume.name, false).is_ok() {
             freed += size;
             deleted.push(volume.name);

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 use super::{Container, Output, received, streams};
 use crate::error::Result;
-use crate::logger::rotated;
+use crate::logger::{NOTIFY, rotated};
 use crate::time::{self, Time};
 
 /// What of a log is wanted.
@@ -77,7 +77,7 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
     let follow = query.follow && container.record().state.status.is_up();
     // Before anything is read, so that nothing is missed between.
     let news = match follow {
-        true => streams::notify(&container.log_socket()).await.ok(),
+        true => streams::subscribe(&container.log_socket(), NOTIFY).await.ok(),
         false => None,
     };
     let mut log = Log::new(&container.log());

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Container;
 use crate::error::{Error, Result};
-use crate::logger::{NOTIFY, WATCH};
+use crate::logger::WATCH;
 
 /// Output as it comes: stream 1 or 2, and bytes.
 pub type Output = BoxStream<'static, (u8, Bytes)>;
@@ -76,15 +76,11 @@ pub fn received<T>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
     stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
-/// One byte whenever there is more in the log.
+/// A connection to a logger that is asked for one thing.
 ///
 /// # Errors
 /// When the logger is not there.
-pub(super) async fn notify(socket: &Path) -> Result<UnixStream> {
-    subscribe(socket, NOTIFY).await
-}
-
-async fn subscribe(socket: &Path, wish: u8) -> Result<UnixStream> {
+pub(super) async fn subscribe(socket: &Path, wish: u8) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await.map_err(Error::at("connect to", socket))?;
     stream.write_all(&[wish]).await?;
     Ok(stream)

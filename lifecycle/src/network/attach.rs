@@ -96,14 +96,9 @@ impl Networks {
         files::write_json(&plan_path(container, &network.id), &options)?;
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
-        self.netavark("setup", container, options).await?;
+        netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
         publish(container.engine, &network, "connect", Some(&container.id));
         Ok(())
-    }
-
-    async fn netavark(&self, verb: &'static str, container: &Container, options: Value) -> Result<()> {
-        files::make_dir(&self.state, 0o700)?;
-        netavark::run(verb, &self.namespace_of(container), &self.state, &options).await
     }
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
@@ -129,7 +124,8 @@ impl Networks {
         // After a restart of the machine the namespace is gone, and the rules with it.
         if self.namespace_of(container).exists() {
             let _one_at_a_time = self.busy.lock().await;
-            container.report(self.netavark("teardown", container, options).await);
+            let namespace = self.namespace_of(container);
+            container.report(netavark::run("teardown", &namespace, &self.state, &options).await);
         }
         let _gone = std::fs::remove_file(path);
         true

@@ -49,6 +49,7 @@ pub(super) fn path() -> Result<PathBuf> {
 /// # Errors
 /// With what netavark says.
 pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Value) -> Result<()> {
+    files::make_dir(state, 0o700)?;
     let (netavark, dns, input) = (path()?, find("aardvark-dns"), options.to_string());
     let deadline = Instant::now() + LIMIT;
     let output = loop {
