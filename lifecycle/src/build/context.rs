@@ -1,15 +1,16 @@
-//! The context of a build: what the client sent, unpacked where nothing outside can be reached, without what
-//! `.dockerignore` leaves out.
+//! The context of a build: what the client sent, unpacked where nothing outside can be reached.
+//!
+//! Clients leave out what `.dockerignore` says, but for that file itself and the Dockerfile, which a build needs.
 
 use std::path::Path;
 
 use globset::GlobMatcher;
 
 use crate::error::{Error, Result, error};
-use crate::tree::{Root, by_descriptor, clean, is_kind};
-use crate::{files, glob, tree};
+use crate::glob;
+use crate::tree::{self, Root, clean};
 
-/// The Dockerfile of a context, after which everything is removed that `.dockerignore` leaves out.
+/// The Dockerfile of a context, from which it is removed then if `.dockerignore` leaves it out, as is that file.
 ///
 /// # Errors
 /// When there is none.
@@ -17,38 +18,20 @@ pub fn dockerfile(context: &Root, name: &str) -> Result<String> {
     let path = clean(Path::new(name));
     let text = context.text(&path.to_string_lossy())?;
     let text = text.ok_or_else(|| error!(not_found, "Cannot locate specified Dockerfile: {name}"))?;
-    if let Some(rules) = context.text(".dockerignore")? {
-        prune(context, &Rules::new(&rules), Path::new(""))?;
+    let rules = Rules::new(&context.text(".dockerignore")?.unwrap_or_default());
+    for path in [path.as_path(), Path::new(".dockerignore")] {
+        if rules.leave_out(&path.to_string_lossy()) {
+            let folder = context.folder(path.parent().unwrap_or(Path::new("")));
+            let name = Path::new(path.file_name().unwrap_or_default());
+            let removed = folder.map_err(Into::into).and_then(|folder| tree::remove(&folder, name));
+            removed.map_err(Error::at("leave out", path))?;
+        }
     }
     Ok(text)
 }
 
-/// Removes what is left out below a folder; whether anything stays in it.
-fn prune(context: &Root, rules: &Rules, folder: &Path) -> Result<bool> {
-    let here = context.list(folder).map_err(Error::at("open", folder))?;
-    let mut stays = false;
-    for entry in files::entries(&by_descriptor(&here)) {
-        let name = Path::new(entry.file_name().unwrap_or_default());
-        let path = folder.join(name);
-        let is_folder = is_kind(&context.stat(&path)?, libc::S_IFDIR);
-        let out = rules.leave_out(&path.to_string_lossy());
-        if !out || is_folder && rules.has_exceptions {
-            let kept = !is_folder || prune(context, rules, &path)?;
-            if kept || !out {
-                stays = true;
-                continue;
-            }
-        }
-        tree::remove(&here, name).map_err(Error::at("leave out", &path))?;
-    }
-    Ok(stays)
-}
-
 /// The lines of a `.dockerignore`: patterns, and whether each takes back what others leave out.
-struct Rules {
-    lines: Vec<(GlobMatcher, bool)>,
-    has_exceptions: bool,
-}
+struct Rules(Vec<(GlobMatcher, bool)>);
 
 impl Rules {
     fn new(text: &str) -> Self {
@@ -59,9 +42,7 @@ impl Rules {
             let pattern = pattern.to_str().filter(|pattern| !pattern.is_empty()).and_then(glob::compile);
             pattern.map(|pattern| (pattern, back))
         };
-        let lines: Vec<_> = lines.filter_map(rule).collect();
-        let has_exceptions = lines.iter().any(|(_, back)| *back);
-        Self { lines, has_exceptions }
+        Self(lines.filter_map(rule).collect())
     }
 
     /// Whether a path is left out: the last line that is about it, or about a folder it is in, counts.
@@ -70,7 +51,7 @@ impl Rules {
             let folders = path.char_indices().filter(|(_, c)| *c == '/').map(|(at, _)| &path[..at]);
             folders.chain([path]).any(|part| pattern.is_match(part))
         };
-        let last = self.lines.iter().rev().find(|(pattern, _)| about(pattern));
+        let last = self.0.iter().rev().find(|(pattern, _)| about(pattern));
         last.is_some_and(|(_, back)| !back)
     }
 }
@@ -88,6 +69,5 @@ mod tests {
         for path in ["a/b.log", "x/tmp", "docs/README.md", "a"] {
             assert!(!rules.leave_out(path), "{path}");
         }
-        assert!(rules.has_exceptions);
     }
 }
