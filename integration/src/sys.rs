@@ -1,5 +1,6 @@
 //! System calls that neither the standard library nor nix wraps. The crate's only unsafe code.
 
+use nix::fcntl::{FcntlArg, fcntl};
 use std::ffi::CString;
 use std::io;
 use std::mem;
@@ -265,16 +266,17 @@ pub fn go_on_to_next_call(pid: i32, signal: i32) -> io::Result<()> {
 
 /// Makes the child of `command` inherit the descriptors as 3, 4 and so on.
 pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
-    // SAFETY: only fcntl and dup2 run between fork and exec; the vector was allocated before and is not
-    // changed.
+    // Out of each other's way: one that has the number of another would be lost.
+    const APART: libc::c_int = 500;
+    let apart = |fd: OwnedFd| fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(APART)).unwrap();
+    let apart: Vec<RawFd> = fds.into_iter().map(apart).collect();
+    // SAFETY: the numbers were just made, and nobody else knows of them.
+    let fds: Vec<OwnedFd> = apart.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+    // SAFETY: only dup2 runs between fork and exec; the vector was allocated before and is not changed.
     unsafe {
         command.pre_exec(move || {
             for (target, fd) in (3..).zip(&fds) {
-                if fd.as_raw_fd() == target {
-                    check(libc::c_long::from(libc::fcntl(target, libc::F_SETFD, 0)))?;
-                } else {
-                    check(libc::c_long::from(libc::dup2(fd.as_raw_fd(), target)))?;
-                }
+                check(libc::c_long::from(libc::dup2(fd.as_raw_fd(), target)))?;
             }
             Ok(())
         });
