@@ -18,7 +18,7 @@ in one, each hierarchy of version 1 in eight. What Corten makes beyond them:
 - it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`, `rename`).
 
 Where the machine has version 2 alone that is less than the target ([RESULTS-v2.md](RESULTS-v2.md)). The hierarchies of version
-1 are as many calls more to Corten as they are to the floor, which they take to where there is no room for a configuration:
+1 are no more calls to Corten than to the floor, which they take to where there is no room for a configuration: there
 each wants a directory made, its `tasks` opened and written to, and a directory, a copy, its attributes and a mount to be
 seen by the container; one more wants its processors written, and another a line for each device.
 
