@@ -26,7 +26,7 @@ pub fn remove(folder: &impl AsFd, name: &Path) -> io::Result<()> {
     if !is_left(unlinkat(folder, name, UnlinkatFlags::NoRemoveDir), Errno::EISDIR)? {
         return Ok(());
     }
-    let top = open(folder, name)?;
+    let Some(top) = open(folder, name)? else { return Ok(()) };
     loop {
         clear(&top, &top, OPEN)?;
         if !is_left(unlinkat(folder, name, UnlinkatFlags::RemoveDir), Errno::ENOTEMPTY)? {
@@ -46,15 +46,20 @@ fn clear(top: &OwnedFd, folder: &OwnedFd, deep: usize) -> io::Result<()> {
             renameat(folder, name.as_os_str(), top, files::random_hex(16).as_str())?;
             continue;
         }
-        clear(top, &open(folder, Path::new(&name))?, deep - 1)?;
+        let Some(below) = open(folder, Path::new(&name))? else { continue };
+        clear(top, &below, deep - 1)?;
         is_left(unlinkat(folder, name.as_os_str(), UnlinkatFlags::RemoveDir), Errno::ENOENT)?;
     }
     Ok(())
 }
 
-fn open(folder: &impl AsFd, name: &Path) -> nix::Result<OwnedFd> {
+/// Opens a folder; `None` when somebody else has removed it.
+fn open(folder: &impl AsFd, name: &Path) -> nix::Result<Option<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(folder, name, flags, Mode::empty())
+    match openat(folder, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// Whether something is left, for the reason that was to be expected.
@@ -84,11 +89,11 @@ mod tests {
             Lower { lower: vec![lower.clone()], upper: Some((upper.clone(), PathBuf::new())), copied: true };
         files.make().unwrap();
         let top = nix::fcntl::open(outer.path(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
-        let mut here = open(&top, Path::new("upper")).unwrap();
+        let mut here = open(&top, Path::new("upper")).unwrap().unwrap();
         for _ in 0..DEPTH {
             mkdirat(&here, "d", Mode::S_IRWXU).unwrap();
             std::fs::write(by_descriptor(&here).join("file"), "x").unwrap();
-            here = open(&here, Path::new("d")).unwrap();
+            here = open(&here, Path::new("d")).unwrap().unwrap();
         }
         // On a thread with as little stack as one of the engine's.
         let work = move || {

@@ -340,7 +340,7 @@ pub(crate) fn own_path(path: &mut Text) -> Result<()> {
     Ok(())
 }
 
-/// Mounts an overlay of these layers, read-only, attached nowhere.
+/// Mounts an overlay of these layers, attached nowhere. Without an upper layer the kernel makes it read-only, and keeps it so.
 ///
 /// # Errors
 /// errno(3).

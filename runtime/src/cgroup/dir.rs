@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use crate::sys::Errno;
-use crate::sys::fd::LazyFd;
+use crate::sys::fd::{LazyFd, read_until};
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString};
@@ -73,7 +73,7 @@ impl Dir {
     /// seq_file(9)): one that leaves room is whole.
     pub(super) fn read_record(&self, name: &str) -> std::result::Result<String, Errno> {
         let fd = LazyFd::from(self.open(name, OFlag::O_RDONLY)?);
-        read_until(fd.as_fd(), |read, room| read < room)
+        read_until(fd.as_fd(), 4096, usize::MAX, |_, room| room > 0).map(text)
     }
 
     /// Reads a whole file.
@@ -202,30 +202,12 @@ pub(super) fn write_once(fd: BorrowedFd<'_>, value: &str) -> std::result::Result
 
 /// Everything that is left to read.
 pub(super) fn read_all(fd: BorrowedFd<'_>) -> std::result::Result<String, Errno> {
-    read_until(fd, |read, _| read == 0)
+    read_until(fd, 4096, usize::MAX, |_, _| false).map(text)
 }
 
-/// Reads until what was read, of what there was room for, is the end.
-fn read_until(
-    fd: BorrowedFd<'_>,
-    is_end: impl Fn(usize, usize) -> bool,
-) -> std::result::Result<String, Errno> {
-    let mut bytes = vec![0u8; 4096];
-    let mut length = 0;
-    loop {
-        let room = bytes.len() - length;
-        let read = read_retry(fd, &mut bytes[length..])?;
-        length += read;
-        if is_end(read, room) {
-            break;
-        }
-        if length == bytes.len() {
-            bytes.resize(length * 2, 0);
-        }
-    }
-    bytes.truncate(length);
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+/// What was read, as text.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn read_retry(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> std::result::Result<usize, Errno> {

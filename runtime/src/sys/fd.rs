@@ -145,17 +145,31 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
 /// The errno of read(2).
 pub fn read_whole(file: BorrowedFd<'_>, size: u64, most: u64) -> Result<Vec<u8>> {
     let number = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-    let (most, mut length) = (number(most), 0);
-    let mut bytes = vec![0; number(size).saturating_add(1).min(most)];
+    let (size, most) = (number(size), number(most));
+    // As long as it was, and there was room for more: this is its end, which need not be asked for.
+    read_until(file, size.saturating_add(1).min(most), most, |length, room| length == size && room > 0)
+}
+
+/// Reads a file to its end, to `most` bytes, or to where `is_end` says so, which is told how many bytes there are and for how
+/// many more there was room. There is `room` to begin with.
+///
+/// # Errors
+/// The errno of read(2).
+pub fn read_until(
+    file: BorrowedFd<'_>,
+    room: usize,
+    most: usize,
+    is_end: impl Fn(usize, usize) -> bool,
+) -> Result<Vec<u8>> {
+    let (mut bytes, mut length) = (vec![0; room], 0);
     while length < bytes.len() {
         match nix::unistd::read(file, &mut bytes[length..]) {
             Ok(0) => break,
             Ok(count) => length += count,
-            Err(Errno::EINTR) => {}
+            Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
         }
-        // As long as it was, and there was room for more: this is its end, which need not be asked for.
-        if length == number(size) {
+        if is_end(length, bytes.len() - length) {
             break;
         }
         if length == bytes.len() {
