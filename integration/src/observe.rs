@@ -30,6 +30,8 @@ pub struct Cost {
     pub faults: u64,
     /// The most memory that one of them had resident at a time, in kB.
     pub peak: u64,
+    /// The most that one of them had of its own in the end, in kB: nothing of its program's file.
+    pub private: u64,
 }
 
 impl Cost {
@@ -44,6 +46,7 @@ impl Cost {
         }
         self.faults += other.faults;
         self.peak = self.peak.max(other.peak);
+        self.private = self.private.max(other.private);
     }
 }
 
@@ -67,6 +70,11 @@ impl Observed {
     /// The most memory that one process had.
     pub fn peak(&self) -> u64 {
         self.program.peak.max(self.children.peak)
+    }
+
+    /// The most memory of its own that one process had in the end.
+    pub fn private(&self) -> u64 {
+        self.program.private.max(self.children.private)
     }
 }
 
@@ -175,9 +183,12 @@ impl Session {
         if task.over {
             return;
         }
-        let peak = Status::of(&pid.to_string()).get("VmHWM").split_whitespace().next().map(str::to_owned);
-        let peak = peak.and_then(|number| number.parse().ok()).unwrap_or_default();
-        task.cost.peak = task.cost.peak.max(peak);
+        let status = Status::of(&pid.to_string());
+        let kilobytes = |name| {
+            status.get(name).split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        task.cost.peak = task.cost.peak.max(kilobytes("VmHWM"));
+        task.cost.private = task.cost.private.max(kilobytes("RssAnon"));
         task.cost.faults = faults(pid).unwrap_or(task.cost.faults);
     }
 
