@@ -2,7 +2,7 @@
 # Runs every fuzz target for some seconds with libFuzzer, starting from its corpus; ends with status 1 when one of them
 # has found something. What is found is one file: put it into the target's corpus, where the tests of the crate run it.
 #
-#   integration/fuzz.sh SECONDS              every target that long (19 of them: 60 seconds are 19 minutes)
+#   integration/fuzz.sh SECONDS              every target that long (21 of them: 60 seconds are 21 minutes)
 #   integration/fuzz.sh SECONDS CRATE TARGET one target, e.g. runtime config
 #
 # Coverage comes from flags of the stable compiler, so neither cargo-fuzz nor a nightly compiler is needed; where there are
@@ -21,7 +21,7 @@ export RUSTFLAGS="--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 [ -z "${SANITIZER:-}" ] || export RUSTC_BOOTSTRAP=1 RUSTFLAGS="$RUSTFLAGS -Zsanitizer=$SANITIZER"
 host=$(rustc --print host-tuple)
 status=0
-for crate in ${2:-runtime shim seccomp-profiles}; do
+for crate in ${2:-runtime shim seccomp-profiles lifecycle/tree}; do
   cargo build --quiet --release --target "$host" --manifest-path "$crate/fuzz/Cargo.toml"
   for source in "$crate"/fuzz/fuzz_targets/${3:-*}.rs; do
     name=$(basename "$source" .rs)

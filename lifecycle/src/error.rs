@@ -107,6 +107,15 @@ macro_rules! internal {
 // What is passed on without more words.
 internal! { io::Error nix::errno::Errno serde_json::Error }
 
+impl From<tree::Error> for Error {
+    fn from(error: tree::Error) -> Self {
+        match error {
+            tree::Error::Archive(_) => Self::invalid(error),
+            other => Self::internal(other),
+        }
+    }
+}
+
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::internal(format!("a task of the engine broke off: {error}"))

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, error};
-use crate::tree;
 
 /// Replaces a file as a whole: after a crash it has its old or its new content.
 ///

@@ -20,7 +20,6 @@
 //! | [`task`] | shims |
 //! | [`logger`] | the process that writes a container's log |
 //! | [`rootless`] | the engine of a user without privilege |
-//! | [`tree`] | files of images and containers: nothing outside of one can be reached through it |
 //! | [`events`], [`error`], [`time`], [`files`], [`names`], [`glob`], [`program`], [`said`] | what all of them need |
 //! | [`sys`] | every unsafe line |
 #![deny(unsafe_code)]
@@ -45,5 +44,4 @@ pub mod said;
 pub mod sys;
 pub mod task;
 pub mod time;
-pub mod tree;
 pub mod volume;

@@ -18,11 +18,6 @@ use crate::files;
 /// Whether this process is root in a user namespace only.
 pub use runtime::privilege::in_user_namespace as is;
 
-/// The extended attribute with which overlayfs marks a directory that hides all below it.
-pub fn opaque() -> &'static str {
-    if is() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
-}
-
 /// A directory of this user's, by the variable of the XDG base directory specification.
 ///
 /// # Errors

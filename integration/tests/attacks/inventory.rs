@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "<!-- unsafe: begin -->\n";
 const END: &str = "<!-- unsafe: end -->\n";
-const CRATES: [&str; 5] = ["runtime", "runtime/seal", "shim", "seccomp-profiles", "lifecycle"];
+const CRATES: [&str; 6] =
+    ["runtime", "runtime/seal", "shim", "seccomp-profiles", "lifecycle", "lifecycle/tree"];
 
 /// The Rust sources below a directory, in order.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -16,7 +16,7 @@ use crate::container::record::MountPoint;
 use crate::container::{Container, user};
 use crate::error::{Error, Result, bail, error};
 use crate::time::{self, Time};
-use crate::tree::{self, Apply, Change, Pack, Root, Source, clean, is_kind};
+use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 
 /// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
 /// be mounted there, or in its own files.
@@ -41,7 +41,7 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
 }
 
 pub(super) fn changes(container: &Container) -> Result<Answer> {
-    let changes = block_in_place(|| tree::changes(&container.overlay()?))?;
+    let changes = block_in_place(|| Ok::<_, Error>(tree::changes(&container.overlay()?)?))?;
     let row = |change: &Change| json!({"Path": change.path, "Kind": change.kind});
     let rows: Vec<_> = changes.iter().map(row).collect();
     answer::json(&Some(rows).filter(|rows| !rows.is_empty()))
@@ -53,7 +53,8 @@ fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static
         let (root, path, name) = root()?;
         let mut pack = Pack::new(writer, Source::Tree);
         pack.add(&root, &path, &name)?;
-        pack.finish().map(drop)
+        pack.finish()?;
+        Ok(())
     })
 }
 
@@ -174,7 +175,7 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
         let folder = folder(container, &root, &inside, &text)?;
         let stream = crate::image::content::decompressed(file)?;
         let apply = Apply { keep_kinds, owner, ..Apply::default() };
-        apply.run(&folder, stream).map_err(|error| Error::invalid(error.message))
+        apply.run(&folder, stream).map_err(Error::invalid)
     })?;
     container.publish("extract-to-dir", &[]);
     answer::nothing()

@@ -8,7 +8,7 @@ use globset::GlobMatcher;
 
 use crate::error::{Error, Result, error};
 use crate::glob;
-use crate::tree::{self, Root, clean};
+use tree::{Root, clean};
 
 /// The Dockerfile of a context, from which it is removed then if `.dockerignore` leaves it out, as is that file.
 ///

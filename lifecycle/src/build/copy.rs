@@ -15,8 +15,8 @@ use super::dockerfile::Instruction;
 use super::words::Words;
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::image::content::{decompressed, named};
-use crate::tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 use crate::{files, glob};
+use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
 /// How many links one source may be behind.
 const LINKS: usize = 40;
@@ -195,15 +195,13 @@ fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
 
 /// Whether a file is a tar archive, compressed or not.
 fn is_archive(from: &Root, path: &Path) -> Result<bool> {
-    let stream = match decompressed(from.file(path)?) {
-        Ok(stream) => stream,
+    match decompressed(from.file(path)?) {
+        Ok(stream) => Ok(tree::is_archive(stream)),
         Err(error) if error.kind == Kind::NotImplemented => {
-            return Err(error.context(format!("ADD {}", path.display())));
+            Err(error.context(format!("ADD {}", path.display())))
         }
-        Err(_) => return Ok(false),
-    };
-    let mut archive = tar::Archive::new(stream);
-    Ok(archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_)))))
+        Err(_) => Ok(false),
+    }
 }
 
 /// A path as seen from the working directory.

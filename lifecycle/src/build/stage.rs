@@ -20,7 +20,7 @@ use crate::error::{Error, Result, bail, error};
 use crate::image::Image;
 use crate::image::config::{self, ConfigFile};
 use crate::image::reference::short;
-use crate::tree::{self, Lower, Root};
+use tree::{Lower, Root};
 
 /// The state of a stage.
 #[derive(Debug, Default)]

@@ -12,8 +12,8 @@ use super::record::{MountPoint, Record, Status, network_mode};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, error};
-use crate::tree::{self, Apply, Root};
 use crate::{files, network, said, time, volume};
+use tree::{Apply, Root};
 
 /// Makes a container of a request's body.
 ///

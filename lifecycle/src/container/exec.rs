@@ -22,7 +22,7 @@ use super::{Container, Input, Sides, environment, received, spec, user};
 use crate::error::{Error, Result, bail};
 use crate::files::{self, lossy};
 use crate::said;
-use crate::tree::Root;
+use tree::Root;
 
 /// How long it is remembered that a process has ended, as by dockerd: clients ask for the exit status later.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -174,7 +174,7 @@ impl Exec {
             }
             Err(error) => {
                 self.delete().await;
-                return Err(Error::invalid(error));
+                return Err(Error::invalid(Error::from(error)));
             }
         }
         container.publish(format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);

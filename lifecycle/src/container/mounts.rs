@@ -68,7 +68,7 @@ fn point_at(text: &str) -> Result<MountPoint> {
     if !path.is_absolute() {
         bail!(invalid, "invalid mount config: mount path must be absolute: {text:?}");
     }
-    let clean = Path::new("/").join(crate::tree::clean(path));
+    let clean = Path::new("/").join(tree::clean(path));
     if clean == Path::new("/") {
         bail!(invalid, "invalid specification: destination can't be '/'");
     }

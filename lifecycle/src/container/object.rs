@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::task::{self, Call, CallError};
-use crate::tree::{self, Lower};
+use tree::Lower;
 
 /// A container.
 pub struct Container {
@@ -134,7 +134,8 @@ impl Container {
     /// [`CallError`].
     pub async fn call<C: Call>(&self, request: &C) -> Result<C::Answer, CallError> {
         let socket = self.record().state.socket.clone();
-        let socket = socket.ok_or_else(|| CallError::Gone("there is none".into()))?;
+        let socket =
+            socket.ok_or_else(|| CallError::from(std::io::Error::from(std::io::ErrorKind::NotConnected)))?;
         task::call(&socket, request).await
     }
 
@@ -145,7 +146,7 @@ impl Container {
     pub async fn ask<C: Call>(&self, request: &C) -> Result<C::Answer> {
         match self.call(request).await {
             // The shim has seen its end, and nobody here has heard of it yet.
-            Err(error) if error.has_ended() => Err(self.not_running()),
+            Err(error) if task::has_ended(&error) => Err(self.not_running()),
             other => Ok(other?),
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Container;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::tree::{self, Lower, Root};
+use tree::{Lower, Root};
 
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
@@ -33,7 +33,7 @@ pub(super) fn make(container: &Container) -> Result<()> {
             fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
         }
     }
-    container.overlay()?.make()
+    Ok(container.overlay()?.make()?)
 }
 
 /// Makes a folder and those above it, as they are in the image; whether that is possible.

@@ -17,8 +17,8 @@ use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::files::{self, lossy};
-use crate::tree::Lower;
-use crate::{logger, said, task, time, tree};
+use crate::{logger, said, task, time};
+use tree::Lower;
 
 /// Starts a container that a user wants to run.
 ///
@@ -110,8 +110,8 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
     Ok(())
 }
 
-fn explain(error: crate::task::CallError) -> Error {
-    error!(internal, "failed to create task for container: {error}")
+fn explain(error: task::CallError) -> Error {
+    error!(internal, "failed to create task for container: {}", Error::from(error).message)
 }
 
 /// Everything the shim needs to find.

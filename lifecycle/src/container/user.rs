@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use runtime::spec::User;
 
 use crate::error::{Error, Result, error};
-use crate::tree::Root;
+use tree::Root;
 
 /// Finds `name[:group]`, names or numbers, in an image; `more` are groups to be added.
 ///

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::content::decompressed;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, bail, error};
-use crate::tree::{Pack, Root, Source};
+use tree::{Pack, Root, Source};
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;
@@ -143,7 +143,8 @@ pub fn save(store: &Store, images: &[Loaded], writer: impl Write) -> Result<()> 
     }
     let text = serde_json::to_vec(&entries)?;
     pack.plain(Path::new("manifest.json"), text.len() as u64, &text[..])?;
-    pack.finish().map(drop)
+    pack.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::reference::is_digest;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
-use crate::tree::{Apply, Root};
+use tree::{Apply, Holes, Root};
 
 /// The largest blob that is read into memory as a whole.
 const MAX_TEXT: u64 = 8 << 20;
@@ -81,7 +81,7 @@ impl Content {
         let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let apply = Apply { owner: Some(owner), ..Apply::default() };
         let unpacked = apply.run(&root, decompressed(archive)?);
-        unpacked.map_err(|error| Error::invalid(error.message))?;
+        unpacked.map_err(Error::invalid)?;
         Ok(Unpacked { root, _folder: folder })
     }
 
@@ -116,9 +116,10 @@ impl Content {
     /// When reading or writing fails, or the digest is another.
     pub fn add(&self, mut stream: impl Read, expected: Option<&str>) -> Result<String> {
         let file = tempfile::NamedTempFile::new_in(&self.temporary)?;
-        let mut file = HashWriter::<Sha256, _>::new(file);
-        io::copy(&mut stream, &mut file).map_err(Error::step("store a blob"))?;
-        let (hash, file) = file.into_parts();
+        let mut writer = HashWriter::<Sha256, _>::new(Holes::new(file.as_file()));
+        io::copy(&mut stream, &mut writer).map_err(Error::step("store a blob"))?;
+        let (hash, holes) = writer.into_parts();
+        holes.finish()?;
         let digest = named(hash);
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             bail!(invalid, "content has digest {digest}, expected {expected}");

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use sha2::Sha256;
 use super::content::{self, Content, decompressed, digest};
 use crate::error::{Error, Result, bail, error};
 use crate::files;
-use crate::tree::{self, Apply, Lower, Root, Whiteouts};
+use tree::{Apply, Lower, Root, Whiteouts};
 
 /// What is known of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,7 +112,7 @@ impl Layers {
         let apply = Apply { whiteouts: Whiteouts::Remove, ..Apply::default() };
         for diff_id in diff_ids {
             let blob = self.content.open_blob(&self.need(diff_id)?.blob)?;
-            let applied = decompressed(blob).and_then(|plain| apply.run(&root, plain));
+            let applied = decompressed(blob).and_then(|plain| Ok(apply.run(&root, plain)?));
             applied.map_err(|error| error.context(format!("layer {diff_id}")))?;
         }
         settle(&aside, &place)?;
@@ -193,10 +192,10 @@ impl Layers {
         let mut plain = HashReader::<Sha256, _>::new(decompressed(file).map_err(wrong)?);
         let apply = Apply { whiteouts: Whiteouts::Overlay, ..Apply::default() };
         let size = match self.copied {
-            true => size_of(&mut plain),
+            true => tree::size_of(&mut plain),
             false => Root::open(&aside.join("fs")).and_then(|root| apply.run(&root, &mut plain)),
         };
-        let size = size.map_err(wrong)?;
+        let size = size.map_err(|error| wrong(error.into()))?;
         // Padding after the archive's end is part of what is digested.
         std::io::copy(&mut plain, &mut std::io::sink())?;
         let diff_id = content::named(plain.into_hasher());
@@ -221,14 +220,4 @@ fn settle(aside: &Path, place: &Path) -> Result<()> {
 
 fn tree_name(diff_ids: &[String]) -> String {
     digest(diff_ids.join(" ").as_bytes()).trim_start_matches("sha256:").to_owned()
-}
-
-/// Bytes of the files in an archive, which is read to its end.
-fn size_of(stream: impl Read) -> Result<u64> {
-    let bad = |error| error!(invalid, "read the archive: {error}");
-    let mut size = 0;
-    for entry in tar::Archive::new(stream).entries().map_err(bad)? {
-        size += entry.map_err(bad)?.size();
-    }
-    Ok(size)
 }

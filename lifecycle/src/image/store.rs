@@ -18,7 +18,7 @@ use super::reference::Reference;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::time;
-use crate::tree::{self, Lower, Pack, Root, Source};
+use tree::{Holes, Lower, Pack, Root, Source};
 
 /// An image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -216,9 +216,10 @@ impl Store {
     pub fn add_tree(&self, tree: &Lower) -> Result<Option<String>> {
         let changes = tree::changes(tree)?;
         let Some((upper, _)) = tree.upper.as_ref().filter(|_| !changes.is_empty()) else { return Ok(None) };
-        let mut pack = Pack::new(std::io::BufWriter::new(self.content.spool()?), Source::Tree);
+        let mut file = self.content.spool()?;
+        let mut pack = Pack::new(std::io::BufWriter::new(Holes::new(&file)), Source::Tree);
         pack.add_changes(&Root::open(upper)?, &changes)?;
-        let mut file = pack.finish()?.into_inner().map_err(|error| Error::internal(error.to_string()))?;
+        pack.finish()?.into_inner().map_err(Error::internal)?.finish()?;
         file.rewind()?;
         let blob = self.content.add(file, None)?;
         Ok(Some(self.layers.unpack(&blob, None)?.diff_id))

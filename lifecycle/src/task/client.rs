@@ -1,120 +1,111 @@
-//! Calls to a shim.
+//! Calls to a shim: what each is called, what is answered, and how long that may take.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use prost::Message;
-use shim::proto::ttrpc::{KeyValue, Request, Response};
-use shim::ttrpc::frame::{self, Decoder, Kind};
+use shim::proto::{rpc, task};
+pub use shim::ttrpc::client::Error as CallError;
+use shim::ttrpc::client::{request, response};
+use shim::ttrpc::frame::Decoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::NAMESPACE;
-use super::call::Call;
 use crate::error::Error;
 
-/// Why a call brought no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CallError {
-    /// The shim is gone, or the connection to it.
-    #[error("the container's shim is gone: {0}")]
-    Gone(String),
-    /// The shim refused; the number is one of gRPC's codes.
-    #[error("{1}")]
-    Refused(i32, String),
-    /// Nothing came in time.
-    #[error("the container's shim did not answer within {0:?}")]
-    TimedOut(Duration),
+/// A request of the task service.
+pub trait Call: Message {
+    /// Its name.
+    const METHOD: &str;
+    /// What is answered.
+    type Answer: Message + Default;
 }
 
-impl CallError {
-    /// What was asked about is not there (any more), or its shim is not.
-    pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Refused(5, _) | Self::Gone(_))
+macro_rules! calls {
+    ($($method:literal $request:ident => $answer:path;)*) => {
+        $(impl Call for task::$request {
+            const METHOD: &str = $method;
+            type Answer = $answer;
+        })*
+    };
+}
+
+calls! {
+    "CloseIO" CloseIORequest => rpc::Status;
+    "Create" CreateTaskRequest => task::CreateTaskResponse;
+    "Delete" DeleteRequest => task::DeleteResponse;
+    "Exec" ExecProcessRequest => rpc::Status;
+    "Kill" KillRequest => rpc::Status;
+    "Pause" PauseRequest => rpc::Status;
+    "Pids" PidsRequest => task::PidsResponse;
+    "ResizePty" ResizePtyRequest => rpc::Status;
+    "Resume" ResumeRequest => rpc::Status;
+    "Shutdown" ShutdownRequest => rpc::Status;
+    "Start" StartRequest => task::StartResponse;
+    "State" StateRequest => task::StateResponse;
+    "Update" UpdateTaskRequest => rpc::Status;
+    "Wait" WaitRequest => task::WaitResponse;
+}
+
+/// The one call that takes as long as the process.
+const WAIT: &str = "Wait";
+
+/// How long the shim may take for any other.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Whether the process or its shim is not there any more.
+pub fn has_ended(error: &CallError) -> bool {
+    match error {
+        CallError::Refused(status) => status.code == 5,
+        CallError::Connection(_) | CallError::Malformed(_) => true,
+        CallError::TimedOut(_) => false,
     }
 }
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(5, text) => Self::not_found(text),
-            CallError::Refused(9, text) => Self::conflict(text),
-            other => Self::internal(other),
+            CallError::Refused(status) => match status.code {
+                5 => Self::not_found(status.message),
+                9 => Self::conflict(status.message),
+                _ => Self::internal(status.message),
+            },
+            other => Self::internal(format!("the container's shim: {other}")),
         }
     }
 }
 
-/// Makes a call of the task service at a shim's socket. One without a limit lasts as long as the shim lives.
+/// Makes one call, over a connection of its own: one that waits holds up nobody.
 ///
 /// # Errors
-/// [`CallError`].
-pub async fn call<C: Call>(socket: &Path, request: &C) -> Result<C::Answer, CallError> {
-    let request = Request {
-        service: "containerd.task.v3.Task".into(),
-        method: C::METHOD.into(),
-        payload: request.encode_to_vec(),
-        timeout_nano: C::LIMIT.and_then(|limit| i64::try_from(limit.as_nanos()).ok()).unwrap_or(0),
-        metadata: vec![KeyValue { key: "containerd-namespace-ttrpc".into(), value: NAMESPACE.into() }],
+/// [`CallError`]
+pub async fn call<C: Call>(socket: &Path, call: &C) -> Result<C::Answer, CallError> {
+    let limit = Some(LIMIT).filter(|_| C::METHOD != WAIT);
+    let payload = call.encode_to_vec();
+    let frame = request(1, "containerd.task.v3.Task", C::METHOD, payload, NAMESPACE, limit);
+    let answer = match limit {
+        Some(limit) => tokio::time::timeout(limit, exchange(socket, &frame))
+            .await
+            .unwrap_or(Err(CallError::TimedOut(limit))),
+        None => exchange(socket, &frame).await,
     };
-    let answer = match C::LIMIT {
-        Some(limit) => match tokio::time::timeout(limit, exchange(socket, &request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::TimedOut(limit)),
-        },
-        None => exchange(socket, &request).await,
-    };
-    C::Answer::decode(&answer?[..]).map_err(malformed)
+    Ok(C::Answer::decode(&answer?[..])?)
 }
 
-/// One request and its answer, on a connection of their own.
-async fn exchange(socket: &Path, request: &Request) -> Result<Vec<u8>, CallError> {
-    let gone = |error: io::Error| CallError::Gone(error.to_string());
-    let mut stream = UnixStream::connect(socket).await.map_err(gone)?;
-    let mut bytes = Vec::new();
-    frame::encode(1, Kind::Request, &request.encode_to_vec(), &mut bytes);
-    stream.write_all(&bytes).await.map_err(gone)?;
+async fn exchange(socket: &Path, request: &[u8]) -> Result<Vec<u8>, CallError> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(request).await?;
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 16 << 10];
     loop {
-        match stream.read(&mut buffer).await.map_err(gone)? {
-            0 => return Err(CallError::Gone("the connection has ended".into())),
+        match stream.read(&mut buffer).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             count => decoder.push(&buffer[..count]),
         }
         if let Some(frame) = decoder.next_frame() {
-            return answer(frame.message);
+            return response(frame.message);
         }
-    }
-}
-
-fn answer(message: Result<Vec<u8>, usize>) -> Result<Vec<u8>, CallError> {
-    let message =
-        message.map_err(|size| CallError::Gone(format!("an answer of {size} bytes is too large")))?;
-    let response = Response::decode(&message[..]).map_err(malformed)?;
-    match response.status.filter(|status| status.code != 0) {
-        Some(status) => Err(CallError::Refused(status.code, status.message)),
-        None => Ok(response.payload),
-    }
-}
-
-fn malformed(error: prost::DecodeError) -> CallError {
-    CallError::Gone(format!("its answer is malformed: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use shim::proto::task::PauseRequest;
-
-    #[tokio::test]
-    async fn a_shim_that_goes_away_meanwhile_has_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("shim.sock");
-        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let request = PauseRequest { id: "x".into() };
-        let asked = call(&socket, &request);
-        let (answer, ()) = tokio::join!(asked, async { drop((listener.accept().await.unwrap(), listener)) });
-        assert!(answer.is_err_and(|error| error.has_ended()));
-        assert!(call(&socket, &request).await.is_err_and(|error| error.has_ended()));
     }
 }

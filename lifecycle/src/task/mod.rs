@@ -1,12 +1,10 @@
 //! The task API as its caller sees it: shims are started, asked, and reconnected to. A container has a shim of its
 //! own, which is its processes' parent and outlives this program.
 
-mod call;
 mod client;
 mod events;
 mod shim;
 
-pub use call::Call;
-pub use client::{CallError, call};
+pub use client::{Call, CallError, call, has_ended};
 pub use events::listen;
 pub use shim::{NAMESPACE, clean_up, find, start};

@@ -1,5 +1,5 @@
 //! Unpacking a tar stream into a [`Root`]. The stream is hostile: its paths, links and whiteouts stay inside, its
-//! size may be limited by the caller, and attributes that would steer an overlay are not taken from it.
+//! holes take no room and little time, and attributes that would steer an overlay are not taken from it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,11 +15,11 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
+use runtime::privilege::in_user_namespace;
 use tar::{Archive, Entry, EntryType};
 
-use super::overlay::WHITEOUT;
-use super::{Root, by_descriptor, clean, is_kind, remove, stat_at, within_reach};
-use crate::error::{Error, Result, error};
+use super::overlay::{WHITEOUT, opaque};
+use super::{Error, Holes, Result, Root, by_descriptor, clean, is_kind, remove, stat_at, within_reach};
 
 /// What a name that begins with `.wh.` means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct Apply {
     pub below: PathBuf,
 }
 
+/// How many bytes the sparse files of an archive may have: they take time, however short the archive is.
+const MOST_SPARSE: u64 = 1 << 40;
+
 /// Extended attributes that are the host's business.
 const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
@@ -55,11 +58,10 @@ impl Apply {
     /// # Errors
     /// With the path of the entry that failed.
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
-        let bad = |error: io::Error| error!(invalid, "read the archive: {error}");
         let (mut bytes, mut done) = (0, Done::default());
         let mut archive = Archive::new(stream);
-        for entry in archive.entries().map_err(bad)? {
-            let mut entry = entry.map_err(bad)?;
+        for entry in archive.entries().map_err(Error::Archive)? {
+            let mut entry = entry.map_err(Error::Archive)?;
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
             within_reach(&path).map_err(Error::at("unpack", &path))?;
             let size = self.entry(root, &path, &mut entry, &mut done);
@@ -96,6 +98,12 @@ impl Apply {
             self.hide(&folder, path, hidden, done)?;
             return Ok(0);
         }
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            done.sparse = done.sparse.saturating_add(entry.size());
+            if done.sparse > MOST_SPARSE {
+                return Err(io::Error::other("the sparse files of the archive have more than 1 TiB"));
+            }
+        }
         done.paths.extend((self.whiteouts == Whiteouts::Remove).then(|| path.to_owned()));
         self.make_room(&folder, name, directory)?;
         let size = self.put(root, &folder, name, entry)?;
@@ -109,7 +117,7 @@ impl Apply {
         let names = match hidden {
             // All that lower layers have in this directory.
             b".wh..opq" if overlay => {
-                return xattr::set_deref(by_descriptor(folder), crate::rootless::opaque(), b"y");
+                return xattr::set_deref(by_descriptor(folder), opaque(), b"y");
             }
             b".wh..opq" => {
                 let entries = std::fs::read_dir(by_descriptor(folder))?;
@@ -146,8 +154,10 @@ impl Apply {
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-                let mut file = File::from(openat(at, name, flags | OFlag::O_CLOEXEC, own)?);
-                let size = io::copy(entry, &mut file)?;
+                let file = File::from(openat(at, name, flags | OFlag::O_CLOEXEC, own)?);
+                let mut holes = Holes::new(&file);
+                let size = io::copy(entry, &mut holes)?;
+                holes.finish()?;
                 self.finish(entry, &file.into())?;
                 return Ok(size);
             }
@@ -171,7 +181,7 @@ impl Apply {
                     .map(|number| number.unwrap_or(0).into());
                 match mknodat(at, name, kind, own, makedev(major, minor)) {
                     // Only the host's root makes devices; a container gets its own ones anyway.
-                    Err(Errno::EPERM) if crate::rootless::is() => return Ok(0),
+                    Err(Errno::EPERM) if in_user_namespace() => return Ok(0),
                     other => other?,
                 }
             }
@@ -220,6 +230,24 @@ impl Apply {
     }
 }
 
+/// Bytes of the files in an archive, which is read to its end.
+///
+/// # Errors
+/// When it is none.
+pub fn size_of(stream: impl Read) -> Result<u64> {
+    let mut size = 0;
+    for entry in Archive::new(stream).entries().map_err(Error::Archive)? {
+        size += entry.map_err(Error::Archive)?.size();
+    }
+    Ok(size)
+}
+
+/// Whether a stream is an archive that has anything in it.
+pub fn is_archive(stream: impl Read) -> bool {
+    let mut archive = Archive::new(stream);
+    archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
+}
+
 /// What a stream has done so far.
 #[derive(Default)]
 struct Done {
@@ -227,6 +255,8 @@ struct Done {
     times: Vec<(PathBuf, TimeSpec)>,
     /// What this layer has put here: whiteouts are about lower ones.
     paths: BTreeSet<PathBuf>,
+    /// Bytes of sparse files, with their holes.
+    sparse: u64,
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {
@@ -242,7 +272,13 @@ fn link_target<R: Read>(entry: &Entry<'_, R>) -> io::Result<PathBuf> {
 fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
-        let name = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."));
+        let key = extension.key().unwrap_or_default();
+        if key.starts_with("GNU.sparse.") {
+            return Err(io::Error::other(
+                "sparse files are not offered in pax's way (tar --format=gnu makes others)",
+            ));
+        }
+        let name = key.strip_prefix("SCHILY.xattr.");
         let Some(name) = name.filter(|name| !KEPT_OUT.iter().any(|prefix| name.starts_with(prefix))) else {
             continue;
         };

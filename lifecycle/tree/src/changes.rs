@@ -14,8 +14,7 @@ use nix::sys::stat::FileStat;
 
 use super::overlay::{is_opaque, is_whiteout};
 use super::pack::xattrs;
-use super::{Lower, Root, by_descriptor, is_kind, mount, within_reach};
-use crate::error::{Error, Result};
+use super::{Error, Lower, Result, Root, by_descriptor, is_kind, mount, within_reach};
 
 /// One thing that was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

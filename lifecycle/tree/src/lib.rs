@@ -1,15 +1,35 @@
-//! A directory tree of which nothing outside can be reached: every path is resolved by the kernel below one
-//! descriptor (`openat2(2)`, `RESOLVE_IN_ROOT`), so a link in a layer, or one that a running container swaps in, ends
-//! inside it (CVE-2018-15664, CVE-2019-14271, CVE-2021-30465 are of this kind).
+//! The files of images and containers: a directory tree of which nothing outside can be reached. Every path is resolved by
+//! the kernel below one descriptor (`openat2(2)`, `RESOLVE_IN_ROOT`), so a link in a layer, or one that a running container
+//! swaps in, ends inside it (CVE-2018-15664, CVE-2019-14271, CVE-2021-30465 are of this kind).
+//!
+//! This is where the engine meets what a stranger has packed, or what a container does to its files while they are read.
+//! It knows nothing of images, containers or requests, and never resolves a path of theirs as text.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`Root`] | opening what is inside |
+//! | `apply` | archives that become files |
+//! | `holes` | files whose zeros take no room |
+//! | `pack` | files that become an archive |
+//! | `overlay` | layers on one another, or copies where the kernel makes no overlays |
+//! | `changes` | what is different above the layers |
+//! | `remove` | the end of a tree, however deep it is |
+#![forbid(unsafe_code)]
 
 mod apply;
 mod changes;
+mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod holes;
 mod overlay;
 mod pack;
 mod remove;
 
-pub use apply::{Apply, Whiteouts};
+pub use apply::{Apply, Whiteouts, is_archive, size_of};
 pub use changes::{Change, changes};
+pub use error::{Error, Result};
+pub use holes::Holes;
 pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
 pub use remove::remove;
@@ -23,8 +43,6 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchownat};
-
-use crate::error::{Error, Result};
 
 /// The longest file that is read as a whole, such as /etc/passwd of an image.
 const MAX_TEXT: u64 = 1 << 20;

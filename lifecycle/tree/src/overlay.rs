@@ -1,18 +1,19 @@
 //! The file system of layers and what is written above them: an overlay, mounted where nobody sees it, or a copy where
 //! the kernel makes no overlays.
 
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::FileStat;
+use runtime::privilege::in_user_namespace;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
 
-use super::{Apply, Root, by_descriptor, is_kind, transfer};
-use crate::error::{Error, Result};
-use crate::files;
+use super::{Apply, Error, Result, Root, by_descriptor, is_kind, transfer};
 
 /// In archives, what the name of a hidden file begins with.
 pub(super) const WHITEOUT: &str = ".wh.";
@@ -35,9 +36,9 @@ impl Lower {
     /// With the path that cannot be made.
     pub fn make(&self) -> Result<()> {
         let Some((upper, work)) = &self.upper else { return Ok(()) };
-        files::make_dir(upper, 0o755)?;
+        make_dir(upper, 0o755)?;
         if !self.copied {
-            return files::make_dir(work, 0o700);
+            return make_dir(work, 0o700);
         }
         let to = Root::open(upper)?;
         for from in self.lower.iter().rev() {
@@ -47,15 +48,19 @@ impl Lower {
     }
 }
 
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::at("make", path))
+}
+
 /// Whether overlays can be written to below a directory: some file systems cannot be their upper one (another overlay,
 /// for instance), and some kernels give them to root alone.
 ///
 /// # Errors
 /// When not even directories can be made there.
 pub fn is_possible(below: &Path) -> Result<bool> {
-    let folder = below.join(files::random_hex(8));
-    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| folder.join(name));
-    files::make_dir(&lower.join("folder"), 0o755)?;
+    let folder = tempfile::tempdir_in(below).map_err(Error::at("make a folder in", below))?;
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| folder.path().join(name));
+    make_dir(&lower.join("folder"), 0o755)?;
     let overlay = Lower { lower: vec![lower], upper: Some((upper.clone(), work)), copied: false };
     overlay.make()?;
     // What a container does: with the marks for what is removed, and for a directory that was made again.
@@ -64,7 +69,6 @@ pub fn is_possible(below: &Path) -> Result<bool> {
         std::fs::remove_dir(&inside).and_then(|()| std::fs::create_dir(&inside)).is_ok()
     });
     let marked = Root::open(&upper.join("folder")).is_ok_and(|folder| is_opaque(&folder));
-    files::remove_dir(&folder)?;
     Ok(works && marked)
 }
 
@@ -78,7 +82,7 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
         (None, [only]) => return Root::open(only),
         _ => {}
     }
-    mount_overlay(overlay).map(Root::new).map_err(Error::step("mount the container's file system"))
+    mount_overlay(overlay).map(Root::new).map_err(|errno| Error::Mount(errno.into()))
 }
 
 fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
@@ -95,7 +99,7 @@ fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
         set("upperdir", upper)?;
         set("workdir", work)?;
     }
-    if crate::rootless::is() {
+    if in_user_namespace() {
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
     fsconfig_create(context.as_fd())?;
@@ -107,8 +111,13 @@ pub(super) fn is_whiteout(stat: &FileStat) -> bool {
     is_kind(stat, libc::S_IFCHR) && stat.st_rdev == 0
 }
 
+/// The extended attribute with which overlayfs marks a directory that hides all below it.
+pub(super) fn opaque() -> &'static str {
+    if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+}
+
 /// Whether a directory hides all that lower ones have in it.
 pub(super) fn is_opaque(folder: &impl AsFd) -> bool {
-    let value = xattr::get_deref(by_descriptor(folder), crate::rootless::opaque());
+    let value = xattr::get_deref(by_descriptor(folder), opaque());
     value.is_ok_and(|value| value.as_deref() == Some(b"y"))
 }

@@ -14,8 +14,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::WHITEOUT;
-use super::{Apply, Change, Root, by_descriptor, clean, within_reach};
-use crate::error::{Error, Result};
+use super::{Apply, Change, Error, Result, Root, by_descriptor, clean, within_reach};
 
 /// What the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +74,8 @@ impl<W: Write> Pack<W> {
     /// # Errors
     /// When the end cannot be written.
     pub fn finish(self) -> Result<W> {
-        let mut writer = self.builder.into_inner()?;
-        writer.flush()?;
+        let mut writer = self.builder.into_inner().map_err(Error::Write)?;
+        writer.flush().map_err(Error::Write)?;
         Ok(writer)
     }
 
@@ -231,7 +230,7 @@ fn is_kernels(above: &Root, name: &Path, here: &OwnedFd, stat: &FileStat) -> io:
 /// # Errors
 /// With the path that failed.
 pub fn transfer(from: &Root, path: &Path, name: &Path, to: &Root, apply: &Apply) -> Result<()> {
-    let (reader, writer) = std::io::pipe()?;
+    let (reader, writer) = std::io::pipe().map_err(Error::Write)?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || {
             let mut pack = Pack::new(std::io::BufWriter::with_capacity(64 << 10, writer), Source::Tree);
@@ -239,7 +238,8 @@ pub fn transfer(from: &Root, path: &Path, name: &Path, to: &Root, apply: &Apply)
             pack.finish().map(drop)
         });
         let applied = apply.run(to, reader);
-        let packed = packing.join().unwrap_or_else(|_| Err(Error::internal("packing broke off")));
+        let packed =
+            packing.join().unwrap_or_else(|_| Err(Error::Write(io::Error::other("packing broke off"))));
         // A packer whose stream is not taken to its end has a failure that says less.
         applied.and(packed)
     })

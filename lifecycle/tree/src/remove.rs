@@ -3,6 +3,7 @@
 //! A container may make folders in folders as long as it likes: more than a process has descriptors for, or a thread
 //! stack. What lies deeper than a little is moved up first. Links are never followed.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,7 +14,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::by_descriptor;
-use crate::files;
 
 /// How many folders are open at a time.
 const OPEN: usize = 64;
@@ -43,7 +43,9 @@ fn clear(top: &OwnedFd, folder: &OwnedFd, deep: usize) -> io::Result<()> {
             continue;
         }
         if deep == 0 {
-            renameat(folder, name.as_os_str(), top, files::random_hex(16).as_str())?;
+            // A name that whoever fills the tree does not know.
+            let aside = format!("{:016x}", RandomState::new().hash_one(deep));
+            renameat(folder, name.as_os_str(), top, aside.as_str())?;
             continue;
         }
         let Some(below) = open(folder, Path::new(&name))? else { continue };
@@ -74,7 +76,7 @@ fn is_left(removed: nix::Result<()>, reason: Errno) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Lower, Pack, Root, Source, changes};
+    use crate::{Lower, Pack, Root, Source, changes};
     use nix::sys::stat::mkdirat;
     use std::path::PathBuf;
 
@@ -97,16 +99,18 @@ mod tests {
         }
         // On a thread with as little stack as one of the engine's.
         let work = move || {
-            let refused = changes(&files).unwrap_err().message;
+            let refused = changes(&files).unwrap_err().to_string();
             assert!(refused.contains("folders deep"), "{refused}");
             let root = Root::open(&upper).unwrap();
             let refused = Pack::new(io::sink(), Source::Tree).add(&root, Path::new(""), Path::new(""));
-            assert!(refused.unwrap_err().message.contains("folders deep"));
+            assert!(refused.unwrap_err().to_string().contains("folders deep"));
             for name in ["upper", "link", "none"] {
                 remove(&top, Path::new(name)).unwrap();
             }
         };
         std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
-        assert_eq!(files::entries(outer.path()), [lower]);
+        let left: Vec<_> =
+            std::fs::read_dir(outer.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [lower]);
     }
 }

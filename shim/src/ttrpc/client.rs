@@ -60,17 +60,7 @@ impl Client {
     ) -> Result<Vec<u8>, Error> {
         let stream = self.next_stream;
         self.next_stream = stream.wrapping_add(2);
-        let metadata =
-            vec![KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace.to_owned() }];
-        let request = Request {
-            service: service.to_owned(),
-            method: method.to_owned(),
-            payload,
-            timeout_nano: i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX),
-            metadata,
-        };
-        let mut bytes = Vec::new();
-        frame::encode(stream, Kind::Request, &request.encode_to_vec(), &mut bytes);
+        let bytes = request(stream, service, method, payload, namespace, Some(timeout));
         match clock::within(timeout, self.exchange(stream, &bytes)).await {
             Some(result) => result,
             None => Err(Error::TimedOut(timeout)),
@@ -87,12 +77,7 @@ impl Client {
                 if frame.stream != stream || frame.kind != Kind::Response {
                     continue;
                 }
-                let message = frame.message.map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-                let response = Response::decode(&message[..])?;
-                return match response.status.filter(|status| status.code != 0) {
-                    Some(status) => Err(Error::Refused(status)),
-                    None => Ok(response.payload),
-                };
+                return response(frame.message);
             }
             let mut bytes = [0; 1024];
             let count = self.socket.read_with(|fd| Ok(nix::unistd::read(fd, &mut bytes)?)).await?;
@@ -101,6 +86,42 @@ impl Client {
             }
             self.decoder.push(&bytes[..count]);
         }
+    }
+}
+
+/// The frame of a call, for whoever has a connection of another kind. Without a limit the server waits as long as it
+/// takes.
+pub fn request(
+    stream: u32,
+    service: &str,
+    method: &str,
+    payload: Vec<u8>,
+    namespace: &str,
+    limit: Option<Duration>,
+) -> Vec<u8> {
+    let nanos = |limit: Duration| i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
+    let request = Request {
+        service: service.to_owned(),
+        method: method.to_owned(),
+        payload,
+        timeout_nano: limit.map_or(0, nanos),
+        metadata: vec![KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace.to_owned() }],
+    };
+    let mut bytes = Vec::new();
+    frame::encode(stream, Kind::Request, &request.encode_to_vec(), &mut bytes);
+    bytes
+}
+
+/// What the message of an answer says: what was asked for, or why not.
+///
+/// # Errors
+/// [`Error::Refused`], or what is wrong with the message.
+pub fn response(message: Result<Vec<u8>, usize>) -> Result<Vec<u8>, Error> {
+    let message = message.map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let response = Response::decode(&message[..])?;
+    match response.status.filter(|status| status.code != 0) {
+        Some(status) => Err(Error::Refused(status)),
+        None => Ok(response.payload),
     }
 }
 

@@ -81,7 +81,7 @@ fn whiteouts_become_those_of_overlayfs() {
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
     let opaque = Root::open(&root.path().join("o")).unwrap();
-    assert!(crate::tree::overlay::is_opaque(&opaque));
+    assert!(crate::overlay::is_opaque(&opaque));
 }
 
 #[test]
@@ -124,4 +124,40 @@ fn modes_and_times_are_those_of_the_stream() {
         assert!(*kind == EntryType::Symlink || mode == 0o2640, "{kind:?} {mode:o}");
     }
     assert_ne!(fs::symlink_metadata(root.path().join("victim")).unwrap().mtime(), 1000);
+}
+
+/// An archive of `tar`, with a file `file` of so many bytes whose last is no zero.
+fn sparse(format: &str, size: u64) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = File::create(folder.path().join("file")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"start", 0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b".", size - 1).unwrap();
+    let mut tar = std::process::Command::new("tar");
+    let tar = tar.arg(format!("--format={format}")).args(["-S", "-c", "file"]).current_dir(folder.path());
+    let made = tar.output().unwrap();
+    assert!(made.status.success() && made.stdout.len() < 1 << 16, "{made:?}");
+    made.stdout
+}
+
+#[test]
+fn sparse_files_stay_so() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |stream: &[u8]| Apply::default().run(&Root::open(root.path()).unwrap(), stream);
+    let size = 1 << 28;
+    assert_eq!(run(&sparse("gnu", size)).unwrap(), size);
+    let meta = fs::metadata(root.path().join("file")).unwrap();
+    assert!(meta.len() == size && meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+    let mut start = [0; 6];
+    std::os::unix::fs::FileExt::read_exact_at(
+        &fs::File::open(root.path().join("file")).unwrap(),
+        &mut start,
+        0,
+    )
+    .unwrap();
+    assert_eq!(&start, b"start\0");
+    // What is not understood is not taken for content, and a short archive is not a long work.
+    let refused = run(&sparse("pax", size)).unwrap_err().to_string();
+    assert!(refused.contains("pax"), "{refused}");
+    let refused = run(&sparse("gnu", 2 << 40)).unwrap_err().to_string();
+    assert!(refused.contains("1 TiB"), "{refused}");
 }
