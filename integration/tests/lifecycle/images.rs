@@ -55,6 +55,49 @@ layer=$(skopeo inspect --raw --tls-verify=false docker://127.0.0.1:5000/large/on
 docker images --format '{{.Repository}}' | grep -c large/
 echo asked $(grep -c "\"GET /v2/large/.*/blobs/$layer" docker-registry.log)"#;
 
+/// An index of the first version of registries, which says what it was asked for, and wants to know who asks for what
+/// is private.
+const INDEX_OF_NAMES: &str = r#"cat >index.py <<'END'
+import http.server, json, urllib.parse
+class Index(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        url = urllib.parse.urlparse(self.path)
+        asked = dict(urllib.parse.parse_qsl(url.query))
+        known = self.headers.get("Authorization") == "Basic bWU6c2VjcmV0"
+        status = 404 if url.path != "/v1/search" else 401 if asked["q"] == "private" and not known else 200
+        rows = [{"name": asked["q"] + str(stars), "description": "of " + asked["n"], "star_count": stars,
+                 "is_official": stars > 5, "is_automated": True} for stars in (9, 4)] if status == 200 else []
+        text = "<html>" if asked.get("q") == "odd" else json.dumps({"num_results": len(rows), "results": rows})
+        self.send_response(status)
+        self.send_header("WWW-Authenticate", 'Basic realm="index"')
+        self.end_headers()
+        self.wfile.write(text.encode())
+http.server.ThreadingHTTPServer(("127.0.0.1", 5002), Index).serve_forever()
+END
+python3 index.py >/dev/null 2>&1 &
+until busybox wget -qO- '127.0.0.1:5002/v1/search?q=x&n=1'; do sleep 0.1; done"#;
+
+#[test]
+fn indexes_are_searched() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let search = "docker search --format '{{.Name}} {{.Description}} {{.StarCount}}{{.IsOfficial}}'";
+    let of = |rest: &str| format!("{search} {rest}");
+    let log_in = r#"echo '{"auths":{"127.0.0.1:5002":{"auth":"bWU6c2VjcmV0"}}}' >config.json; "#;
+    let checks: &[(String, i32, &[&str])] = &[
+        (INDEX_OF_NAMES.into(), 0, &[]),
+        (of("127.0.0.1:5002/a/thing"), 0, &["a/thing9 of 25 9[OK]\na/thing4 of 25 4\n"]),
+        (of("--limit 7 127.0.0.1:5002/thing"), 0, &["thing9 of 7"]),
+        (of("-f stars=5 127.0.0.1:5002/thing | xargs"), 0, &["thing9 of 25 9[OK]\n"]),
+        (of("-f is-official=false -f stars=4 127.0.0.1:5002/thing | xargs"), 0, &["thing4 of 25 4\n"]),
+        (of("-f is-automated=true 127.0.0.1:5002/thing | wc -l"), 0, &["0\n"]),
+        (of("127.0.0.1:5002/odd"), 1, &["127.0.0.1:5002: it cannot be searched"]),
+        (of("127.0.0.1:5003/thing"), 1, &["127.0.0.1:5003: Connection refused"]),
+        (of("127.0.0.1:5002/private"), 1, &["authentication required"]),
+        (format!("{log_in}{}", of("127.0.0.1:5002/private")), 0, &["private9"]),
+    ];
+    hold(&engine, checks);
+}
+
 /// `me` with the password `secret`, as htpasswd writes it.
 const USERS: &str = "me:$2b$04$M0HXBa27b4AYEEfBVWhwzelXBzhR3rokU4SN6c57ZI0LIqWwVlbrC\n";
 

@@ -129,7 +129,10 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     // Of networks and volumes.
     ("POST", "/volumes/create", r#"{"Name":"v1","Driver":"nfs"}"#, &[" 404", "plugin"]),
     // Of images and the engine.
-    ("GET", "/images/search?term=x", "", &[" 503", "Docker Hub"]),
+    ("GET", "/images/search?term=x&limit=101", "", &[" 400", "outside the range of [1, 100]"]),
+    ("GET", "/images/search?term=http://x/y", "", &[" 400", "should not have a scheme"]),
+    ("GET", "/images/search?term=x&filters=%7B%22stars%22:%5B%22x%22%5D%7D", "", &[" 400", "stars=x"]),
+    ("GET", "/images/search?term=x&filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &[" 400", "invalid filter"]),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 501", "downloading is not offered"]),
     ("GET", "/distribution/busybox/json", "", &[" 501", "not offered: use skopeo inspect"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),

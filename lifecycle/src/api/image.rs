@@ -9,11 +9,14 @@ use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer, inspect};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result, bail};
+use crate::error::{Error, Kind, Result, bail, error};
 use crate::glob;
 use crate::image::archive::{self, Loaded};
 use crate::image::{Image, Reference, reference};
 use crate::registry::{self, Credentials, Registry};
+
+/// Where Docker Hub is searched.
+const DOCKER_HUB: &str = "index.docker.io";
 
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
@@ -223,6 +226,39 @@ pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<A
         let remote = Registry::new(&reference.domain, credentials).await?;
         registry::push(engine, &remote, &image, &reference, &pusher).await
     }))
+}
+
+/// `GET /images/search`
+pub(super) async fn search(call: &Call) -> Result<Answer> {
+    let filters = call.filters(&["is-automated", "is-official", "stars"])?;
+    let (automated, official) = (filters.boolean("is-automated")?, filters.boolean("is-official")?);
+    let stars = |text: &String| text.parse().map_err(|_| error!(invalid, "invalid filter 'stars={text}'"));
+    let stars = filters.get("stars").iter().map(stars).collect::<Result<Vec<i64>>>()?;
+    let limit = call.number("limit")?.filter(|limit| *limit != 0).unwrap_or(25);
+    if !(1..=100).contains(&limit) {
+        bail!(invalid, "Limit {limit} is outside the range of [1, 100]");
+    }
+    let term = call.text("term").unwrap_or_default();
+    if term.contains("://") {
+        bail!(invalid, "invalid repository name: repository name ({term}) should not have a scheme");
+    }
+    let (index, wanted) = match term.split_once('/') {
+        Some(("docker.io" | DOCKER_HUB | "library", wanted)) => (DOCKER_HUB, wanted),
+        Some((index, wanted)) if index.contains(['.', ':']) || index == "localhost" => (index, wanted),
+        _ => (DOCKER_HUB, term),
+    };
+    let credentials = registry::from_header(call.header("x-registry-auth"))?;
+    let mut found = Registry::new(index, credentials).await?.search(wanted, limit).await?;
+    found.retain_mut(|one| {
+        // As dockerd: whatever an index says, nothing counts as automated any more.
+        if let Some(field) = one.get_mut("is_automated") {
+            *field = json!(false);
+        }
+        automated != Some(true)
+            && official.is_none_or(|official| one["is_official"] == official)
+            && stars.iter().all(|stars| one["star_count"].as_i64() >= Some(*stars))
+    });
+    answer::json(&found)
 }
 
 /// `POST /auth`

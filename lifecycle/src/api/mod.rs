@@ -77,9 +77,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         }
         ("POST", ["images", "create"]) => image::pull(engine, &call),
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
-        ("GET", ["images", "search"]) => {
-            bail!(unavailable, "search is a service of Docker Hub, which this engine does not use")
-        }
+        ("GET", ["images", "search"]) => image::search(&call).await,
         // A name may have slashes.
         ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/")),
         ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),

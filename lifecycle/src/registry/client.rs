@@ -237,6 +237,18 @@ impl Registry {
         Ok(config)
     }
 
+    /// What an index of the first version of registries finds, as it says it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn search(&self, term: &str, limit: i64) -> Result<Vec<Value>> {
+        let query = [("q", term), ("n", &limit.to_string())];
+        let answer = self.request(Method::GET, "/v1/search", |request| Ok(request.query(&query))).await?;
+        let found: Value = serde_json::from_slice(&read(answer).await?)
+            .map_err(|error| error!(internal, "{}: it cannot be searched: {error}", self.base.authority()))?;
+        Ok(found["results"].as_array().cloned().unwrap_or_default())
+    }
+
     /// Whether the registry accepts the credentials.
     ///
     /// # Errors
