@@ -34,6 +34,8 @@ pub struct Settings {
     pub cgroup_parent: String,
     /// Registries that have what is Docker Hub's, by host and port.
     pub mirrors: Vec<String>,
+    /// Registries that may do without TLS, by host and port or by network.
+    pub insecure: Vec<String>,
     /// The shim.
     pub shim: PathBuf,
     /// This program, which is the logger too.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use ipnet::IpNet;
 use lifecycle::api::server::{self, Listener};
 use lifecycle::api::tls;
 use lifecycle::engine::{Engine, Settings};
@@ -65,6 +66,10 @@ struct Options {
     /// A registry that is asked before Docker Hub; may be given several times
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
+    /// A registry, or a network of them, that may do without TLS, as those on this machine may; where there is TLS, the
+    /// certificate has to be valid all the same; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]|CIDR")]
+    insecure_registry: Vec<String>,
     /// The shim [default: beside this program, or on PATH]
     #[arg(long, value_name = "PROGRAM")]
     shim: Option<PathBuf>,
@@ -94,6 +99,7 @@ fn daemon(mut options: Options) -> Result<()> {
         exec_root,
         cgroup_parent: options.cgroup_parent.take().unwrap_or_else(|| parent.to_owned()),
         mirrors: options.registry_mirror.iter().map(|url| mirror(url)).collect::<Result<_>>()?,
+        insecure: insecure(&options.insecure_registry)?,
         shim: options.shim.take().unwrap_or_else(task::find),
         own: std::env::current_exe().map_err(Error::step("find this program"))?,
     };
@@ -129,14 +135,24 @@ async fn serve(settings: Settings, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The host and port of a mirror; without TLS it has to be on this machine.
+/// The host and port of a mirror; without TLS it has to be insecure.
 fn mirror(url: &str) -> Result<String> {
+    host(url).ok_or_else(|| Error::invalid(format!("--registry-mirror {url}: expected https://host[:port]")))
+}
+
+/// The host and port in a URL without a path.
+fn host(url: &str) -> Option<String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
     let host = rest.trim_end_matches('/');
-    match host.is_empty() || host.contains('/') {
-        true => Err(Error::invalid(format!("--registry-mirror {url}: expected https://host[:port]"))),
-        false => Ok(host.to_owned()),
-    }
+    (!host.is_empty() && !host.contains('/')).then(|| host.to_lowercase())
+}
+
+/// The networks and hosts of insecure registries, this machine among them.
+fn insecure(named: &[String]) -> Result<Vec<String>> {
+    let bad = |text| Error::invalid(format!("--insecure-registry {text}: expected host[:port] or a network"));
+    let network = |text: &str| Some(text.parse::<IpNet>().ok()?.trunc().to_string());
+    let all = ["127.0.0.0/8", "::1/128"].into_iter().chain(named.iter().map(String::as_str));
+    all.map(|text| network(text).or_else(|| host(text)).ok_or_else(|| bad(text))).collect()
 }
 
 /// The path in `unix:///path` or `/path`.

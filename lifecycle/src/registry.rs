@@ -1,7 +1,7 @@
 //! Registries: pull and push, by the OCI distribution specification.
 //!
 //! Everything that arrives is hostile until its digest is the one that was asked for. Registries on this machine's
-//! loopback may speak without TLS, all others may not.
+//! loopback, and those that cortend is told of, may speak without TLS, all others may not.
 
 mod client;
 mod pull;

@@ -12,7 +12,7 @@ use super::{Check, engine, hold};
 pub(super) fn registry(engine: &mut Engine, more: &str) {
     let dir = engine.directory.display();
     let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:5000\n{more}"
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {dir}/registry\n  delete:\n    enabled: true\nhttp:\n  addr: :5000\n{more}"
     );
     let file = engine.directory.join("registry.yml");
     std::fs::write(&file, config).unwrap();
@@ -135,6 +135,44 @@ fn registries_ask_who_it_is() {
             1,
             &["auth"],
         ),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn registries_without_tls_are_those_that_are_named() {
+    if Release::Distribution.find("docker-registry").is_none() {
+        return integration::skip::say("needs docker-registry");
+    }
+    let named = ["--insecure-registry", "192.0.2.0/25", "--insecure-registry", "http://R.test:5000"];
+    let Some(mut engine) = super::engine_with(&named, |_| {}) else {
+        return integration::skip::say("needs docker");
+    };
+    registry(&mut engine, "");
+    let there = "for n in 1 129; do ip addr add 192.0.2.$n/32 dev lo; done
+        echo 192.0.2.129 r.test s.test >hosts && mount --bind hosts /etc/hosts
+        until busybox wget -qO- http://192.0.2.1:5000/v2/; do sleep 0.1; done";
+    let of = |name| format!("docker tag busybox {name}:5000/a && docker push {name}:5000/a");
+    let and_back = |name| format!("{} && docker rmi {name}:5000/a && docker pull {name}:5000/a", of(name));
+    // Whom no authority knows.
+    let own = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=r -addext subjectAltName=IP:192.0.2.1 -keyout key -out cert
+        openssl s_server -accept 5003 -key key -cert cert -www >/dev/null 2>&1 &
+        until echo | openssl s_client -connect 192.0.2.1:5003; do sleep 0.1; done; docker pull 192.0.2.1:5003/a";
+    let checks: &[(String, i32, &[&str])] = &[
+        (there.into(), 0, &[]),
+        (
+            "docker info --format '{{json .RegistryConfig}}'".into(),
+            0,
+            &[r#"["127.0.0.0/8","::1/128","192.0.2.0/25"]"#, r#""r.test:5000":{"#, r#""Secure":false"#],
+        ),
+        (and_back("192.0.2.1"), 0, &["Pushed", "Downloaded newer image"]),
+        (and_back("r.test"), 0, &["Layer already exists", "Downloaded newer image"]),
+        // Only by addresses, and with the port.
+        (of("192.0.2.129"), 1, &["192.0.2.129:5000: it does not use TLS, which cortend --insecure"]),
+        (of("s.test"), 1, &["s.test:5000: it does not use TLS"]),
+        ("docker pull r.test/a".into(), 1, &["r.test: Connection refused"]),
+        (own.into(), 1, &["invalid peer certificate"]),
+        ("cortend --insecure-registry 10.0.0.0/33".into(), 1, &["expected host[:port] or a network"]),
     ];
     hold(&engine, checks);
 }

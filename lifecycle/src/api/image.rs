@@ -223,13 +223,13 @@ pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<A
     };
     let credentials = registry::from_header(call.header("x-registry-auth"))?;
     Ok(answer::progress(|pusher| async move {
-        let remote = Registry::new(&reference.domain, credentials).await?;
+        let remote = Registry::new(&engine.settings.insecure, &reference.domain, credentials).await?;
         registry::push(engine, &remote, &image, &reference, &pusher).await
     }))
 }
 
 /// `GET /images/search`
-pub(super) async fn search(call: &Call) -> Result<Answer> {
+pub(super) async fn search(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["is-automated", "is-official", "stars"])?;
     let (automated, official) = (filters.boolean("is-automated")?, filters.boolean("is-official")?);
     let stars = |text: &String| text.parse().map_err(|_| error!(invalid, "invalid filter 'stars={text}'"));
@@ -248,7 +248,8 @@ pub(super) async fn search(call: &Call) -> Result<Answer> {
         _ => (DOCKER_HUB, term),
     };
     let credentials = registry::from_header(call.header("x-registry-auth"))?;
-    let mut found = Registry::new(index, credentials).await?.search(wanted, limit).await?;
+    let remote = Registry::new(&engine.settings.insecure, index, credentials).await?;
+    let mut found = remote.search(wanted, limit).await?;
     found.retain_mut(|one| {
         // As dockerd: whatever an index says, nothing counts as automated any more.
         if let Some(field) = one.get_mut("is_automated") {
@@ -262,10 +263,11 @@ pub(super) async fn search(call: &Call) -> Result<Answer> {
 }
 
 /// `POST /auth`
-pub(super) async fn log_in(mut call: Call) -> Result<Answer> {
+pub(super) async fn log_in(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let credentials: Credentials = call.json().await?;
     let server = credentials.server.clone();
-    let remote = Registry::new(super::build::domain(&server), credentials).await?;
+    let domain = super::build::domain(&server);
+    let remote = Registry::new(&engine.settings.insecure, domain, credentials).await?;
     remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

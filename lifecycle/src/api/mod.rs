@@ -77,7 +77,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         }
         ("POST", ["images", "create"]) => image::pull(engine, &call),
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
-        ("GET", ["images", "search"]) => image::search(&call).await,
+        ("GET", ["images", "search"]) => image::search(engine, &call).await,
         // A name may have slashes.
         ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/")),
         ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),
@@ -149,7 +149,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["info"]) => system::info(engine),
         ("GET", ["events"]) => system::events(engine, &call),
         ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
-        ("POST", ["auth"]) => image::log_in(call).await,
+        ("POST", ["auth"]) => image::log_in(engine, call).await,
         ("POST", ["build"]) => build::build(engine, call).await,
         ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
         ("POST", ["commit"]) => import::commit(engine, call).await,

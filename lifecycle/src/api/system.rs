@@ -1,17 +1,18 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::Volume;
 use hyper::header::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, answer, inspect, stats};
 use crate::container::Status;
-use crate::engine::Engine;
+use crate::engine::{Engine, Settings};
 use crate::error::Result;
 use crate::events::Event;
 use crate::image::Image;
@@ -60,6 +61,14 @@ fn os_name() -> String {
     name.map_or_else(|| "Linux".into(), |name| name.trim_matches('"').to_owned())
 }
 
+/// How registries are spoken to.
+fn registries(settings: &Settings) -> Value {
+    let (networks, hosts): (Vec<_>, Vec<_>) = settings.insecure.iter().partition(|own| own.contains('/'));
+    let index = |host| (host, json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}));
+    let indexes: BTreeMap<_, _> = hosts.into_iter().map(index).collect();
+    json!({"InsecureRegistryCIDRs": networks, "IndexConfigs": indexes, "Mirrors": settings.mirrors})
+}
+
 pub(super) fn info(engine: &Engine) -> Result<Answer> {
     let containers = engine.all_containers();
     let count = |wanted: &[Status]| {
@@ -98,7 +107,7 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": engine.settings.mirrors},
+        "RegistryConfig": registries(&engine.settings),
         "NCPU": cpus,
         "MemTotal": stats::memory_total(),
         "Name": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

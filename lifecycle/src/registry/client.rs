@@ -2,10 +2,12 @@
 
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use http_auth::{ChallengeRef, parse_challenges};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
@@ -41,10 +43,10 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
 });
 
 /// A client that is led to safe places only, and waits so long for more of an answer.
-fn client(limit: Duration) -> Result<Client> {
+fn client(limit: Duration, insecure: &'static [String]) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
         all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
-        [.., from] if !is_safe(attempt.url()) => {
+        [.., from] if !is_safe(attempt.url(), insecure) => {
             let text = format!("{from} leads to {}, which is not followed", attempt.url());
             attempt.error(text)
         }
@@ -70,19 +72,29 @@ pub(super) fn failed(error: reqwest::Error) -> Error {
     while let Some(inner) = cause.and_then(|cause| cause.source()) {
         cause = Some(inner);
     }
-    error!(internal, "{server}: {}", cause.map_or_else(|| error.to_string(), ToString::to_string))
+    match cause.map_or_else(|| error.to_string(), ToString::to_string) {
+        // What is no TLS at all, in the words of rustls.
+        text if text.ends_with("InvalidContentType") => {
+            error!(internal, "{server}: it does not use TLS, which cortend --insecure-registry would allow")
+        }
+        text => error!(internal, "{server}: {text}"),
+    }
 }
 
-/// Only servers on this machine may speak without TLS.
-fn is_safe(url: &Url) -> bool {
-    url.scheme() == "https" || is_loopback(url)
+/// Only servers that are named as insecure may speak without TLS.
+fn is_safe(url: &Url, insecure: &[String]) -> bool {
+    url.scheme() == "https" || is_insecure(url, insecure)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether one of the names, which are those of hosts, with their port if they have one, and of networks, is a server's.
+fn is_insecure(url: &Url, insecure: &[String]) -> bool {
     let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        || host == "[::1]"
+    // URLs leave out the usual port, references do not.
+    let full = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_in = |network: IpNet| address.as_ref().is_ok_and(|address| network.contains(address));
+    let is_its = |own: &String| own == url.authority() || *own == full || own.parse().is_ok_and(is_in);
+    host == "localhost" || insecure.iter().any(is_its)
 }
 
 /// A registry, as one user sees it.
@@ -90,26 +102,28 @@ pub struct Registry {
     client: Client,
     uploads: Client,
     base: Url,
+    insecure: &'static [String],
     credentials: Credentials,
     /// The `Authorization` that was accepted last.
     authorization: Mutex<Option<String>>,
 }
 
 impl Registry {
-    /// A registry by its name in references.
+    /// A registry by its name in references; those that are `insecure` may speak without TLS, and are asked whether they do.
     ///
     /// # Errors
     /// When TLS cannot be set up, or the name is none.
-    pub async fn new(domain: &str, credentials: Credentials) -> Result<Self> {
-        let (client, uploads) = (client(ANSWER_LIMIT)?, client(UPLOAD_LIMIT)?);
+    pub async fn new(insecure: &'static [String], domain: &str, credentials: Credentials) -> Result<Self> {
+        let (client, uploads) = (client(ANSWER_LIMIT, insecure)?, client(UPLOAD_LIMIT, insecure)?);
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         let url = |scheme| format!("{scheme}://{authority}/v2/").parse::<Url>();
         let mut base = url("https").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
-        // One on this machine may speak without TLS, and is asked whether it does.
-        if is_loopback(&base) && client.get(base.clone()).send().await.is_err() {
+        // One whose certificate is not valid does use TLS.
+        let has_none = |error| !failed(error).message.contains("invalid peer certificate");
+        if is_insecure(&base, insecure) && client.get(base.clone()).send().await.is_err_and(has_none) {
             base = url("http").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
         }
-        Ok(Self { client, uploads, base, credentials, authorization: Mutex::default() })
+        Ok(Self { client, uploads, base, insecure, credentials, authorization: Mutex::default() })
     }
 
     /// Makes a request, and again with what the registry asks for when it asks for something; `adorn` gives each attempt
@@ -125,7 +139,7 @@ impl Registry {
     ) -> Result<Response> {
         let base = &self.base;
         let url = base.join(path).map_err(|error| error!(internal, "{path}: {error}"))?;
-        if !is_safe(&url) {
+        if !is_safe(&url, self.insecure) {
             bail!(internal, "registry {}: it does not use TLS", url.authority());
         }
         let attempt = async || {
@@ -187,7 +201,7 @@ impl Registry {
         };
         let realm = field("realm").ok_or_else(|| denied("the registry names no realm"))?;
         let url: Url = realm.parse().map_err(|error| error!(internal, "{realm}: {error}"))?;
-        if !is_safe(&url) {
+        if !is_safe(&url, self.insecure) {
             bail!(internal, "{realm}: tokens are not asked for without TLS");
         }
         let mut query = vec![("client_id", "corten".to_owned())];
@@ -294,7 +308,40 @@ mod tests {
             Credentials { username: "me".into(), password: "pw".into(), ..Credentials::default() };
         let mut headers = HeaderMap::new();
         headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
-        Registry::new("localhost", credentials).await?.authorize(&headers).await
+        let insecure = vec!["127.0.0.0/8".into()].leak();
+        Registry::new(insecure, "localhost", credentials).await?.authorize(&headers).await
+    }
+
+    #[test]
+    fn insecure_are_those_that_are_named() {
+        let named = ["127.0.0.0/8", "10.1.0.0/16", "fd00::/8", "a.test", "b.test:5000", "c.test:80"];
+        let named = named.map(str::to_owned);
+        let is = |url: &str| is_safe(&url.parse().unwrap(), &named);
+        let safe = [
+            "https://x.test",
+            "http://localhost:1",
+            "http://127.1.2.3",
+            "http://10.1.2.3:5000",
+            "http://[fd00::1]:1",
+            "http://a.test",
+            "http://A.test:80",
+            "http://b.test:5000",
+            "http://c.test",
+            "http://c.test:80",
+        ];
+        let others = [
+            "http://x.test",
+            "http://10.2.2.3",
+            "http://a.test:5000",
+            "http://b.test",
+            "http://b.test:80",
+            "http://c.test:81",
+            "http://b.test:5000@x.test",
+            "http://[fe80::1]",
+            "http://10.1.test",
+            "http://a.test.x",
+        ];
+        assert_eq!((safe.map(is), others.map(is)), ([true; 10], [false; 10]));
     }
 
     #[tokio::test]

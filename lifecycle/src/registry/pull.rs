@@ -36,14 +36,15 @@ pub async fn pull(
     pusher: &Pusher,
 ) -> Result<()> {
     let mirrors = engine.settings.mirrors.iter().filter(|_| reference.domain == DEFAULT_DOMAIN);
+    let insecure = &engine.settings.insecure;
     for mirror in mirrors {
-        let registry = Registry::new(mirror, Credentials::default()).await?;
+        let registry = Registry::new(insecure, mirror, Credentials::default()).await?;
         // It needs not have everything, nor be there at all.
         if (Pull { engine, registry, reference, pusher }).run().await.is_ok() {
             return Ok(());
         }
     }
-    let registry = Registry::new(&reference.domain, credentials).await?;
+    let registry = Registry::new(insecure, &reference.domain, credentials).await?;
     Pull { engine, registry, reference, pusher }.run().await
 }
 
