@@ -122,7 +122,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/containers/box/rename", "", &[" 400", "names may be empty"]),
     ("GET", "/containers/box/archive?path=/nosuch", "", &[" 404", "Could not find the file"]),
     ("GET", "/containers/json?filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &[" 400", "invalid filter"]),
-    ("GET", "/containers/json?filters=%7B%22publish%22:%5B%2280%22%5D%7D", "", &[" 400", "'publish'"]),
+    ("GET", "/containers/json?filters=%7B%22expose%22:%5B%2280:80%22%5D%7D", "", &[" 400", "expose=80:80"]),
     ("POST", "/containers/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", "", &[" 400", "until=x"]),
     ("DELETE", "/containers/box?link=1", "", &[" 501", "docker rm --link is not offered"]),
     ("POST", "/exec/gone/start", "{}", &[" 404", "No such exec instance"]),

@@ -1,5 +1,6 @@
 //! `/containers/…`
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bollard_stubs::models::HealthStatusEnum;
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::hijack::Way;
+use super::request::Filters;
 use super::{Answer, Call, answer, hijack, inspect};
 use crate::container::record::Status;
 use crate::container::{self, Container, Input, Output, Query, Removal, Sides, settings};
@@ -156,8 +158,8 @@ async fn live(
 /// `GET /containers/json`
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&[
-        "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
-        "volume",
+        "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish",
+        "since", "status", "volume",
     ])?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let filters = filters.beside(|name| Ok(Some(engine.container(name)?.record().created.clone())))?;
@@ -169,6 +171,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let pattern = |text| Regex::new(text).map_err(|_| error!(invalid, "invalid filter 'name={text}'"));
     let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
     let named = |own: &str| names.iter().any(|name| name.is_match(own));
+    let (published, exposed) = (ports(&filters, "publish")?, ports(&filters, "expose")?);
     let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
@@ -193,12 +196,40 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 record.networks.contains_key(network)
                     || engine.networks.get(network).is_ok_and(|n| record.networks.contains_key(&n.name))
             })
+            // Either of both is enough, as for dockerd.
+            && (published.is_empty() && exposed.is_empty()
+                || inspect::ports(&record).iter().any(|port| {
+                    within(&published, port, "PublicPort") || within(&exposed, port, "PrivatePort")
+                }))
             && filters.labels(&record.labels())
             && filters.in_time(Some(&record.created))
     };
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
     answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
+}
+
+/// Ports and their protocol.
+type Ports = (RangeInclusive<u64>, String);
+
+/// What a filter says of ports: `80`, `80/udp`, `80-90/tcp`.
+fn ports(filters: &Filters, name: &str) -> Result<Vec<Ports>> {
+    let parse = |text: &str| {
+        let (numbers, kind) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+        let range = first.parse().ok()?..=last.parse().ok()?;
+        (!range.is_empty()).then(|| (range, kind.to_lowercase()))
+    };
+    let parse = |text: &String| parse(text).ok_or_else(|| error!(invalid, "invalid filter '{name}={text}'"));
+    filters.get(name).iter().map(parse).collect()
+}
+
+/// Whether a port of a row is among them.
+fn within(ports: &[Ports], row: &Value, name: &str) -> bool {
+    let is = |(range, kind): &Ports| {
+        row["Type"] == *kind && row[name].as_u64().is_some_and(|n| range.contains(&n))
+    };
+    ports.iter().any(is)
 }
 
 fn descends(record: &container::Record, image: &crate::image::Image) -> bool {

@@ -186,7 +186,8 @@ fn command(words: &[String]) -> String {
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-fn ports(record: &Record) -> Vec<Value> {
+/// What is exposed, and what is published where.
+pub(super) fn ports(record: &Record) -> Vec<Value> {
     let private = |port: &str| {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
