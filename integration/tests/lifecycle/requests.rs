@@ -27,6 +27,10 @@ const CONTAINERS: &[(&str, &str)] = &[
     (r#""HostConfig":{"Mounts":[{"Type":"npipe","Target":"/x"}]}"#, "not offered"),
     (r#""HostConfig":{"Mounts":[{"Type":"cluster","Target":"/x"}]}"#, "not offered"),
     (
+        r#""HostConfig":{"Mounts":[{"Type":"image","Source":"busybox","Target":"/x"}]}"#,
+        r#"type \"image\" is not offered"#,
+    ),
+    (
         r#""HostConfig":{"Mounts":[{"Type":"tmpfs","Source":"/a","Target":"/x"}]}"#,
         "Source must not be specified",
     ),
@@ -94,6 +98,9 @@ const NETWORKS: &[(&str, &str)] = &[
     (r#""Options":{"com.docker.network.bridge.name":"a/b"}"#, "name of an interface"),
 ];
 
+/// What is said of platforms that are not this machine's.
+const OTHER_PLATFORM: &[&str] = &[" 404", "/x is not that of this machine"];
+
 /// What else is refused: method, path, body, and the status and words of the answer.
 const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     // Of containers.
@@ -133,6 +140,22 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("GET", "/images/search?term=http://x/y", "", &[" 400", "should not have a scheme"]),
     ("GET", "/images/search?term=x&filters=%7B%22stars%22:%5B%22x%22%5D%7D", "", &[" 400", "stars=x"]),
     ("GET", "/images/search?term=x&filters=%7B%22odd%22:%5B%22x%22%5D%7D", "", &[" 400", "invalid filter"]),
+    (
+        "GET",
+        "/images/busybox/json?platform=%7B%22os%22:%22linux%22,%22architecture%22:%22x%22%7D",
+        "",
+        OTHER_PLATFORM,
+    ),
+    ("GET", "/images/busybox/history?platform=linux/x", "", OTHER_PLATFORM),
+    ("GET", "/images/get?names=busybox&platform=linux/x", "", OTHER_PLATFORM),
+    (
+        "DELETE",
+        "/images/busybox?platforms=%7B%22os%22:%22x%22,%22architecture%22:%22x%22%7D",
+        "",
+        OTHER_PLATFORM,
+    ),
+    ("POST", "/images/busybox/push?platform=linux/x", "", OTHER_PLATFORM),
+    ("POST", "/images/load?platform=linux/x", "x", OTHER_PLATFORM),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 501", "downloading is not offered"]),
     ("GET", "/distribution/busybox/json", "", &[" 501", "not offered: use skopeo inspect"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),
@@ -181,6 +204,35 @@ fn what_few_clients_say_is_done() {
             &["33 77"],
         ),
         ("docker rm -f box", 0, &[]),
+        (
+            "a=$(docker version -f '{{.Server.Arch}}'); for p in linux/$a linux %7B%22os%22:%22linux%22,%22architecture%22:%22$a%22%7D; do curl -s -o /dev/null -w '%{http_code} ' --unix-socket ${DOCKER_HOST#unix://} http://x/v1.49/images/busybox/json?platform=$p; done",
+            0,
+            &["200 200 200"],
+        ),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn versions_differ() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let get = |path: &str| format!("curl -s --unix-socket ${{DOCKER_HOST#unix://}} http://x/{path}");
+    let checks: &[(String, i32, &[&str])] = &[
+        (get("v1.52/info"), 0, &["1.52 is too new. Maximum supported API version is 1.51"]),
+        (get("v1.23/info"), 0, &["1.23 is too old. Minimum supported API version is 1.24"]),
+        (get("v1.49/info | grep -c BridgeNfIptables"), 0, &["1\n"]),
+        (get("v1.51/info | grep -c BridgeNfIptables"), 1, &["0\n"]),
+        (
+            "docker create --name box --network none -h box busybox && docker commit box made && docker create --network none made".into(),
+            0,
+            &[],
+        ),
+        (
+            get(r#"images/made/json | jq -c '.Config | [has("Hostname"), has("Tty"), has("Cmd")]'"#),
+            0,
+            &["[false,false,true]"],
+        ),
+        (get("images/json | jq -c '[.[] | [.RepoTags[0], .Containers]] | sort'"), 0, &[r#"[["busybox:latest",1],["made:latest",1]]"#]),
     ];
     hold(&engine, checks);
 }

@@ -49,6 +49,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 
 pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
+    call.check_platform()?;
     Ok(answer::progress(|pusher| async move {
         for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
             if names.is_empty() {
@@ -91,7 +92,7 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
 }
 
 /// The containers that were made from an image.
-fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
+pub(super) fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
     let of = engine.all_containers().into_iter().filter(|container| container.record().image == id);
     of.map(|container| (container.id[..12].to_owned(), container.record().state.status.is_up())).collect()
 }
@@ -217,6 +218,7 @@ pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
 
 /// `POST /images/NAME/push`
 pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
+    call.check_platform()?;
     let reference = call.tagged(name)?;
     let Ok(image) = engine.images.find(&reference.to_string()) else {
         bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());

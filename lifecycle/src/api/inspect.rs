@@ -116,6 +116,11 @@ fn host(record: &Record) -> Result<Value> {
     Ok(host)
 }
 
+/// What is not told of images, though those that are made from containers have it.
+const OF_CONTAINERS: &str = "Hostname Domainname AttachStdin AttachStdout AttachStderr Tty OpenStdin StdinOnce \
+                             Image NetworkDisabled MacAddress StopTimeout";
+
+/// The configuration of a container, or of an image, which is made from none.
 fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
     let mut config = serde_json::to_value(config)?;
     config["Image"] = json!(image);
@@ -125,6 +130,9 @@ fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
         "Cmd": null, "Entrypoint": null, "Volumes": null, "OnBuild": null,
     });
     said::fill(&mut config, &defaults);
+    if let (None, Value::Object(fields)) = (image, &mut config) {
+        fields.retain(|name, _| !OF_CONTAINERS.split_whitespace().any(|own| own == name));
+    }
     Ok(config)
 }
 
@@ -302,7 +310,7 @@ pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
         "Size": engine.images.size(&image.config.rootfs.diff_ids),
         "SharedSize": -1,
         "Labels": image.config.container().labels,
-        "Containers": -1,
+        "Containers": super::image::users(engine, &image.id).len(),
     })
 }
 

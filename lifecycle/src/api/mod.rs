@@ -20,6 +20,7 @@ mod volume;
 use std::fmt;
 use std::sync::Arc;
 
+use hyper::Method;
 use serde_json::json;
 
 use crate::container::{self as containers, Container, Removal};
@@ -39,7 +40,7 @@ impl fmt::Display for Version {
 }
 
 /// The newest and the oldest version that is spoken.
-pub const NEWEST: Version = Version(1, 47);
+pub const NEWEST: Version = Version(1, 51);
 const OLDEST: Version = Version(1, 24);
 
 /// Answers a request.
@@ -50,6 +51,10 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     }
     if version < OLDEST {
         bail!(invalid, "client version {version} is too old. Minimum supported API version is {OLDEST}");
+    }
+    // Who sends a body is told after it: a client that is still writing would not see the answer.
+    if method == Method::GET || method == Method::DELETE {
+        call.check_platform()?;
     }
     let path = std::mem::take(&mut call.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -146,7 +151,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
     match (method.as_str(), path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
         ("GET", ["version"]) => system::version(),
-        ("GET", ["info"]) => system::info(engine),
+        ("GET", ["info"]) => system::info(engine, call.version),
         ("GET", ["events"]) => system::events(engine, &call),
         ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
         ("POST", ["auth"]) => image::log_in(engine, call).await,

@@ -145,7 +145,7 @@ pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
         let id = engine.networks.get(name).map(|network| network.id).unwrap_or_default();
         let mut row = json!(endpoint);
         let defaults = json!({
-            "IPAMConfig": null, "Links": null, "Aliases": null, "DNSNames": null, "DriverOpts": null,
+            "IPAMConfig": null, "Links": null, "Aliases": null, "DNSNames": null, "DriverOpts": null, "GwPriority": 0,
             "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
             "MacAddress": "", "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
         });

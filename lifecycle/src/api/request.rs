@@ -10,6 +10,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
+use oci_spec::image::Platform;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -131,12 +132,17 @@ impl Call {
         Reference::parse(&reference.to_string())
     }
 
-    /// Refuses another platform than this machine's.
+    /// Refuses other platforms than this machine's, which clients name, such as `linux/amd64`, or send as JSON.
     ///
     /// # Errors
-    /// With its name.
+    /// With the name.
     pub fn check_platform(&self) -> Result<()> {
-        self.text("platform").map_or(Ok(()), config::check_platform)
+        let all = ["platform", "platforms"].into_iter().flat_map(|key| self.all(key));
+        let name = |text: String| match serde_json::from_str::<Platform>(&text) {
+            Ok(platform) => format!("{}/{}", platform.os(), platform.architecture()),
+            Err(_) => text,
+        };
+        all.filter(|text| !text.is_empty()).map(name).try_for_each(|name| config::check_platform(&name))
     }
 
     /// The filters of a list: names and their values.

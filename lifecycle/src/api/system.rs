@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
-use super::{Answer, Call, NEWEST, OLDEST, answer, inspect, stats};
+use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
 use crate::container::Status;
 use crate::engine::{Engine, Settings};
 use crate::error::Result;
@@ -69,7 +69,7 @@ fn registries(settings: &Settings) -> Value {
     json!({"InsecureRegistryCIDRs": networks, "IndexConfigs": indexes, "Mirrors": settings.mirrors})
 }
 
-pub(super) fn info(engine: &Engine) -> Result<Answer> {
+pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
     let containers = engine.all_containers();
     let count = |wanted: &[Status]| {
         containers.iter().filter(|container| wanted.contains(&container.record().state.status)).count()
@@ -85,7 +85,7 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
     security.extend(rootless::is().then_some("name=rootless"));
     let is_closed = rootless::is() && !rootless::leads_out();
     let warnings = Vec::from_iter(is_closed.then_some(rootless::NO_WAY_OUT));
-    answer::json(&json!({
+    let mut info = json!({
         "ID": engine.id,
         "Containers": containers.len(),
         "ContainersRunning": count(&[Status::Running, Status::Restarting]),
@@ -97,7 +97,7 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"], "Authorization": null},
         "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
-        "Debug": false, "IPv4Forwarding": true, "BridgeNfIptables": true, "BridgeNfIp6tables": true,
+        "Debug": false, "IPv4Forwarding": true,
         "SystemTime": time::now(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
@@ -120,7 +120,14 @@ pub(super) fn info(engine: &Engine) -> Result<Answer> {
         "InitBinary": "docker-init",
         "SecurityOptions": security,
         "Warnings": warnings,
-    }))
+    });
+    if version < Version(1, 50) {
+        // Old clients warn of what is not there.
+        for name in ["BridgeNfIptables", "BridgeNfIp6tables"] {
+            info[name] = json!(true);
+        }
+    }
+    answer::json(&info)
 }
 
 fn event_wanted(filters: &Filters, event: &Event) -> bool {
@@ -182,7 +189,6 @@ pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
     if wanted("image") {
         let row = |image: &Arc<Image>| {
             let mut row = inspect::image_row(engine, image);
-            row["Containers"] = json!(containers.iter().filter(|one| one.record().image == image.id).count());
             row["SharedSize"] = json!(0);
             row
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bollard_stubs::models::{HostConfig, Mount, MountType};
+use serde_json::json;
 
 use super::record::MountPoint;
 use crate::error::{Result, bail, error};
@@ -158,7 +159,9 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             options.extend(said::number(wish.mode).map(|mode| format!("mode={mode:o}")));
             Ok(MountPoint { kind: "tmpfs".into(), options, ..point })
         }
-        other => bail!(invalid, "mount type {other:?} is not offered: expected bind, volume or tmpfs"),
+        other => {
+            bail!(invalid, "mount type {} is not offered: expected bind, volume or tmpfs", json!(other))
+        }
     }
 }
 
