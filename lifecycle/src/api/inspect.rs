@@ -301,13 +301,16 @@ pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
 /// An image as a row of a list.
 pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
     let (tags, digests) = engine.images.names(&image.id);
+    let size = engine.images.size(&image.config.rootfs.diff_ids);
     json!({
         "Id": image.id,
         "ParentId": image.parent.clone().unwrap_or_default(),
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
         "Created": seconds(image.config.created.as_ref()),
-        "Size": engine.images.size(&image.config.rootfs.diff_ids),
+        "Size": size,
+        // What clients before 1.44 make the sizes of `docker system df -v` from.
+        "VirtualSize": size,
         "SharedSize": -1,
         "Labels": image.config.container().labels,
         "Containers": super::image::users(engine, &image.id).len(),
