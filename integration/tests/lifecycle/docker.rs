@@ -283,6 +283,12 @@ fn files_go_in_and_out() {
             &[" file\n", "into\nmore"],
         ),
         ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
+        // Neither the layer nor its files have what is only zeros.
+        (
+            "docker run --name holes --network none busybox dd if=/dev/null of=/holes bs=1M seek=128 && docker commit holes holes && docker run --rm --network none holes stat -c %s /holes && docker rm holes && [ $(du -sm data | cut -f1) -lt 64 ]",
+            0,
+            &["134217728"],
+        ),
         (
             "docker commit -m note -c 'CMD cat /new/file' box made:1 && docker run --rm --network none made:1",
             0,
