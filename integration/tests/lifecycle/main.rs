@@ -2,6 +2,7 @@
 
 mod build;
 mod clients;
+mod configs;
 mod crashes;
 mod docker;
 mod images;

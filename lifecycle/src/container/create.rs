@@ -57,10 +57,9 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     };
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
-    let of_host = record.network_mode() == "host" || record.host.uts_mode.as_deref() == Some("host");
     record.config.hostname = Some(match said::text(&record.config.hostname) {
         Some(own) => own.to_owned(),
-        None if of_host => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+        None if record.network_mode() == "host" => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
         None => record.id[..12].to_owned(),
     });
     // What would fail at the start for sure fails now, before anything is made.

@@ -244,7 +244,7 @@ impl Exec {
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
-            process.capabilities = Some(spec::capabilities(&host)?);
+            process.capabilities = Some(spec::capabilities(&host, true)?);
             process.no_new_privileges = false;
         }
         Ok(process)

@@ -55,9 +55,8 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
     Ok((devices, rules))
 }
 
-/// Docker's rules: nodes may be made, a few devices used.
-const DEFAULTS: &str =
-    "c *:* m,b *:* m,c 1:3 rwm,c 1:5 rwm,c 1:7 rwm,c 1:8 rwm,c 1:9 rwm,c 5:0 rwm,c 5:2 rwm,c 136:* rwm";
+/// Docker's rules, beside those that the runtime gives every container.
+const DEFAULTS: &str = "c 1:3 rwm,c 1:5 rwm,c 1:8 rwm,c 1:9 rwm,c 5:0 rwm,c 5:1 rwm";
 
 fn parse_rule(text: &str) -> Option<Value> {
     let words: Vec<&str> = text.split(' ').collect();

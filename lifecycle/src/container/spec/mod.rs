@@ -109,9 +109,9 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
         "consoleSize": size,
         "user": around.user,
         "args": args,
-        "env": variables(record, around, terminal),
+        "env": variables(record, terminal),
         "cwd": cwd,
-        "capabilities": capabilities(host)?,
+        "capabilities": capabilities(host, around.user.as_ref().is_none_or(|user| user.uid == 0))?,
         "noNewPrivileges": security.no_new_privileges,
         "apparmorProfile": security.apparmor,
         "rlimits": resources::rlimits(host)?,
@@ -120,9 +120,9 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
 }
 
 /// The environment: defaults, then what image and user say.
-fn variables(record: &Record, around: &Surroundings, terminal: bool) -> Vec<String> {
+fn variables(record: &Record, terminal: bool) -> Vec<String> {
     let mut all = vec![PATH.to_owned()];
-    all.extend(around.hostname.iter().map(|name| format!("HOSTNAME={name}")));
+    all.extend(record.config.hostname.iter().map(|name| format!("HOSTNAME={name}")));
     if terminal {
         all.push(TERM.into());
     }

@@ -21,20 +21,21 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
         mount("/dev/pts", "devpts", "devpts", &PTS),
         mount("/dev/mqueue", "mqueue", "mqueue", &plain),
     ];
-    if record.network_mode() == "host" {
-        // A sysfs needs a network namespace of its own; the host's is shown instead.
-        all.push(mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", access]));
-    } else {
-        all.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]));
-    }
-    if record.network_mode() != "host" || own_cgroup {
+    // In a network namespace that is not the user's own, the kernel makes no sysfs; the host's is shown instead.
+    let bound = record.network_mode() == "host" && crate::rootless::is();
+    all.push(match bound {
+        true => mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", access]),
+        false => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+    });
+    if !bound || own_cgroup {
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
     }
     all.extend(shm(record).filter(|_| !taken("/dev/shm")));
     for name in ["resolv.conf", "hostname", "hosts"] {
         let (path, source) = (format!("/etc/{name}"), around.files.join(name));
         if !taken(&path) && source.exists() {
-            all.push(mount(&path, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]));
+            let access = if host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
+            all.push(mount(&path, "bind", &source.to_string_lossy(), &["rbind", "rprivate", access]));
         }
     }
     if let Some(init) = &around.init {
@@ -55,7 +56,7 @@ fn mount(to: &str, kind: &str, source: &str, options: &[&str]) -> Value {
 fn shm(record: &Record) -> Option<Value> {
     match record.host.ipc_mode.as_deref() {
         Some("none") => None,
-        Some("host") => Some(mount("/dev/shm", "bind", "/dev/shm", &["bind", "rw", "rprivate"])),
+        Some("host") => Some(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rw", "rprivate"])),
         _ => {
             let size = format!("size={}", record.shm_size());
             let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];

@@ -1,5 +1,7 @@
 //! Capabilities, seccomp, and what is hidden of /proc and /sys.
 
+use std::path::Path;
+
 use bollard_stubs::models::HostConfig;
 use runtime::plan::capabilities::NAMES;
 use runtime::spec::Capabilities;
@@ -8,6 +10,7 @@ use seccomp_profiles::{Arch, DockerProfile};
 use serde_json::Value;
 
 use crate::error::{Error, Result, error};
+use crate::files;
 
 /// What a container may do when nobody says anything.
 const DEFAULT: &str = "\
@@ -19,25 +22,29 @@ const ALL: &str = "CAP_ALL";
 
 const MASKED: &str = "\
     /proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list \
-    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware";
+    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/devices/virtual/powercap /sys/firmware";
 
 const READ_ONLY: &str = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger";
 
 /// The paths that a container sees nothing of.
 pub fn masked(host: &HostConfig) -> Vec<String> {
-    paths(host, host.masked_paths.as_ref(), MASKED)
+    // Temperatures tell of what others compute (GHSA-6fw5-f8r9-fgfm).
+    let heat = files::entries(Path::new("/sys/devices/system/cpu")).into_iter();
+    let heat = heat.map(|cpu| cpu.join("thermal_throttle")).filter(|path| path.exists());
+    let all = MASKED.split_whitespace().map(str::to_owned).chain(heat.map(|path| files::lossy(&path)));
+    paths(host, host.masked_paths.as_ref(), all)
 }
 
 /// The paths that it may not write to.
 pub fn read_only(host: &HostConfig) -> Vec<String> {
-    paths(host, host.readonly_paths.as_ref(), READ_ONLY)
+    paths(host, host.readonly_paths.as_ref(), READ_ONLY.split_whitespace().map(str::to_owned))
 }
 
-fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: &str) -> Vec<String> {
+fn paths(host: &HostConfig, own: Option<&Vec<String>>, default: impl Iterator<Item = String>) -> Vec<String> {
     match own {
         Some(own) => own.clone(),
         None if host.privileged == Some(true) => Vec::new(),
-        None => default.split_whitespace().map(str::to_owned).collect(),
+        None => default.collect(),
     }
 }
 
@@ -66,10 +73,11 @@ fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     Ok(NAMES.into_iter().filter(has).map(str::to_owned).collect())
 }
 
-/// The capabilities that a container has, in the sets that they are in.
-pub fn capabilities(host: &HostConfig) -> Result<Capabilities> {
+/// The capabilities that a container has, in the sets that they are in: another user than root gets them by files alone.
+pub fn capabilities(host: &HostConfig, is_root: bool) -> Result<Capabilities> {
     let names = || capability_names(host);
-    Ok(Capabilities { bounding: names()?, effective: names()?, permitted: names()?, ..Default::default() })
+    let own = || if is_root { names() } else { Ok(Vec::new()) };
+    Ok(Capabilities { bounding: names()?, effective: own()?, permitted: own()?, ..Default::default() })
 }
 
 /// What is said with `--security-opt`, as `key=value` or `key:value`.
