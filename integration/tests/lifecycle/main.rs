@@ -6,6 +6,7 @@ mod configs;
 mod crashes;
 mod docker;
 mod images;
+mod pulls;
 mod requests;
 mod rootless;
 mod storage;
@@ -45,6 +46,12 @@ fn start(engine: &mut Engine, more: &[&str]) {
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     engine.daemon("cortend", &[&["cortend"], &own[..], &more].concat());
     until("cortend answers", || engine.docker_command("docker version").status == 0);
+}
+
+/// Starts a server in Python: the distribution's, as a wrapper around another would go by another name.
+fn python(engine: &mut Engine, name: &str, words: &[&str]) {
+    let _before = symlink("/usr/bin/python3", engine.directory.join("bin/python3"));
+    engine.daemon(name, &[&["python3"], words].concat());
 }
 
 /// Whether containers can have networks here.

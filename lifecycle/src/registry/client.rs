@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_auth::{ChallengeRef, parse_challenges};
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -61,7 +62,7 @@ fn client(limit: Duration, insecure: &'static [String]) -> Result<Client> {
 }
 
 /// What a request failed of, with the server's name.
-pub(super) fn failed(error: reqwest::Error) -> Error {
+fn failed(error: reqwest::Error) -> Error {
     let url = error.url().cloned();
     let server = url.as_ref().map(|url| url.authority().to_owned()).unwrap_or_default();
     if AUTHORITIES.is_empty() && url.is_some_and(|url| url.scheme() == "https") {
@@ -79,6 +80,12 @@ pub(super) fn failed(error: reqwest::Error) -> Error {
         }
         text => error!(internal, "{server}: {text}"),
     }
+}
+
+/// The next piece of an answer.
+pub(super) async fn piece(answer: &mut Response) -> Result<Option<Bytes>> {
+    let next = answer.chunk().await;
+    next.map_err(|error| failed(error.with_url(answer.url().clone())))
 }
 
 /// Only servers that are named as insecure may speak without TLS.
@@ -278,7 +285,7 @@ impl Registry {
 /// When it is larger or breaks off.
 async fn read(mut answer: Response) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    while let Some(more) = answer.chunk().await.map_err(failed)? {
+    while let Some(more) = piece(&mut answer).await? {
         bytes.extend_from_slice(&more);
         if bytes.len() > MOST {
             bail!(internal, "read the answer: it has more than {MOST} bytes");

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
-use super::client::failed;
+use super::client::piece;
 use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
@@ -129,10 +129,10 @@ impl Pull<'_> {
         let turn = engine.images.layers.turn(&digest);
         let _turn = turn.lock().await;
         if !engine.images.content.has(&digest) {
-            let file = engine.images.content.spool()?;
+            let mut file = tokio::fs::File::from_std(engine.images.content.spool()?);
             let mut result = Ok(());
             for _ in 0..ATTEMPTS {
-                result = self.download(layer, file.try_clone()?.into()).await;
+                result = self.download(layer, &mut file).await;
                 match &result {
                     // What has arrived is kept, and the next attempt goes on from there.
                     Err(error) if error.kind == Kind::Internal => {
@@ -142,9 +142,9 @@ impl Pull<'_> {
                 }
             }
             result?;
-            let wanted = digest.clone();
+            let (wanted, mut file) = (digest.clone(), file.into_std().await);
             let placing = spawn_blocking(move || {
-                (&file).rewind()?;
+                file.rewind()?;
                 engine.images.content.add(file, Some(&wanted))
             });
             placing.await??;
@@ -160,9 +160,10 @@ impl Pull<'_> {
     }
 
     /// Downloads the rest of a blob into a file.
-    async fn download(&self, layer: &Descriptor, mut file: tokio::fs::File) -> Result<()> {
+    async fn download(&self, layer: &Descriptor, file: &mut tokio::fs::File) -> Result<()> {
         let (digest, size) = (layer.digest(), layer.size());
-        let mut have = file.metadata().await?.len();
+        // After all that an attempt before has given to be written.
+        let mut have = file.seek(SeekFrom::End(0)).await?;
         if have == size {
             return Ok(());
         }
@@ -178,7 +179,7 @@ impl Pull<'_> {
         }
         file.seek(SeekFrom::Start(have)).await?;
         let mut told = Instant::now();
-        while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+        while let Some(bytes) = piece(&mut answer).await? {
             have += bytes.len() as u64;
             if have > size {
                 bail!(invalid, "layer {digest}: larger than the {size} bytes of the manifest");
