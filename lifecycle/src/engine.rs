@@ -68,7 +68,7 @@ impl Engine {
     pub async fn open(settings: Settings) -> Result<&'static Self> {
         let (root, exec) = (&settings.root, &settings.exec_root);
         files::make_dir(&root.join("containers"), 0o711)?;
-        files::make_dir(&exec.join("c"), 0o711)?;
+        files::make_closed_dir(&exec.join("c"))?;
         files::make_dir(&exec.join("s"), 0o700)?;
         let id_file = root.join("id.json");
         let id = match files::read_json::<String>(&id_file)? {

@@ -57,6 +57,15 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::at("make", path))
 }
 
+/// Makes a directory, and closes it for everybody else: files of images below it may give rights to who runs them.
+///
+/// # Errors
+/// With the path.
+pub fn make_closed_dir(path: &Path) -> Result<()> {
+    make_dir(path, 0o700)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::at("close", path))
+}
+
 /// Removes a directory and all in it; none is fine.
 ///
 /// # Errors

@@ -110,9 +110,9 @@ fn daemon(mut options: Options) -> Result<()> {
 }
 
 async fn serve(settings: Settings, options: &Options) -> Result<()> {
-    for folder in [&settings.root, &settings.exec_root] {
-        files::make_dir(folder, 0o711)?;
-    }
+    // The socket may be in this one.
+    files::make_dir(&settings.exec_root, 0o711)?;
+    files::make_closed_dir(&settings.root)?;
     let _alone = files::lock(&settings.root.join("lock"))?;
     let mut listeners = Vec::new();
     for host in &options.host {
