@@ -5,6 +5,7 @@ mod clients;
 mod configs;
 mod crashes;
 mod docker;
+mod hostile;
 mod images;
 mod pulls;
 mod requests;

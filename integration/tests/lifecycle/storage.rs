@@ -9,10 +9,10 @@ use nix::sys::signal::Signal;
 use super::{Check, engine, engine_with, hold, start};
 
 /// An overlay, which can be the upper directory of no other.
-const NESTED: &str = "mkdir -p lower upper work data && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work data";
+pub(super) const NESTED: &str = "mkdir -p lower upper work data && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work data";
 
 /// Whether an overlay on it is refused.
-const REFUSED: &str = "cd data && mkdir -p try/l try/u try/w try/m && ! mount -t overlay overlay -o lowerdir=try/l,upperdir=try/u,workdir=try/w try/m && rm -r try";
+pub(super) const REFUSED: &str = "cd data && mkdir -p try/l try/u try/w try/m && ! mount -t overlay overlay -o lowerdir=try/l,upperdir=try/u,workdir=try/w try/m && rm -r try";
 
 const BUILD: &str = r#"mkdir ctx && echo one > ctx/a && cat > ctx/Dockerfile <<'END'
 FROM busybox AS first

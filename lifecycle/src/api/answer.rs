@@ -78,13 +78,19 @@ pub fn done() -> Result<Answer> {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// A message as one line: names that come with an image are not to speak to a terminal.
+fn line(message: &str) -> String {
+    let one = |one: char| if one.is_control() { one.escape_default().to_string() } else { one.to_string() };
+    message.chars().map(one).collect()
+}
+
 /// An error as Docker writes it.
 pub fn error(error: &Error) -> Answer {
     let status = StatusCode::from_u16(error.kind as u16).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if error.kind == Kind::NotModified {
         return empty(status);
     }
-    let text = format!("{}\n", json!({"message": error.message}));
+    let text = format!("{}\n", json!({"message": line(&error.message)}));
     with(status, "application/json", whole(text))
 }
 
@@ -160,11 +166,12 @@ impl Pusher {
 
     /// Says that it failed, as streams of progress do; `code` is the exit status of what did.
     pub async fn fail(&self, error: &Error, code: Option<i64>) {
-        let mut detail = json!({"message": error.message});
+        let message = line(&error.message);
+        let mut detail = json!({"message": message});
         if let Some(code) = code {
             detail["code"] = json!(code);
         }
-        self.json(&json!({"errorDetail": detail, "error": error.message})).await;
+        self.json(&json!({"errorDetail": detail, "error": message})).await;
     }
 
     /// Waits until nobody listens any more.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,9 +66,17 @@ impl Load<'_> {
         file.map_err(|error| error!(invalid, "the archive has no {path}: {error}"))
     }
 
+    fn text(&self, path: &str) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        self.open(path)?.take(MAX_TEXT + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MAX_TEXT {
+            bail!(invalid, "{path} in the archive: it has more than {MAX_TEXT} bytes");
+        }
+        Ok(text)
+    }
+
     fn read<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T> {
-        let text = self.open(path)?.take(MAX_TEXT);
-        serde_json::from_reader(BufReader::new(text))
+        serde_json::from_slice(&self.text(path)?)
             .map_err(|error| error!(invalid, "{path} in the archive: {error}"))
     }
 
@@ -94,8 +102,7 @@ impl Load<'_> {
     /// Adds an image of a configuration, layers with the digests they should have, and names.
     fn add(&self, config: &str, layers: Vec<Blob>, names: Vec<Reference>) -> Result<Loaded> {
         let store = self.store;
-        let mut text = Vec::new();
-        self.open(config)?.take(MAX_TEXT).read_to_end(&mut text)?;
+        let text = self.text(config)?;
         let diff_ids = ConfigFile::parse(&text)?.rootfs.diff_ids;
         if diff_ids.len() != layers.len() {
             bail!(invalid, "invalid manifest, layers length mismatch");
