@@ -15,7 +15,7 @@ use super::{engine, engine_with, python};
 /// `MARK` is the name of what must not be anywhere.
 const MAKE: &str = r#"
 import copy, gzip, hashlib, io, json, os, random, sys
-from tarfile import BLKTYPE, CHRTYPE, DIRTYPE, FIFOTYPE, GNU_FORMAT, LNKTYPE, PAX_FORMAT, REGTYPE, SYMTYPE, TarInfo
+from tarfile import BLKTYPE, CHRTYPE, DIRTYPE, FIFOTYPE, GNUTYPE_LONGNAME, GNU_FORMAT, LNKTYPE, PAX_FORMAT, REGTYPE, SYMTYPE, XHDTYPE, TarInfo
 MARK, UP = sys.argv[1], "../../../../../../../../../../"
 ODD = "a\n\x1b[2Jb"
 
@@ -87,6 +87,11 @@ of("deep", ("/".join("d" * 300) + "/x", REGTYPE, "x"))
 of("odd", (ODD, LNKTYPE, "/nowhere"))
 of("owner", ("x", REGTYPE, "x", {"uid": 1 << 40}))
 of("times", ("x", REGTYPE, "inside", {"mtime": 1 << 62}))
+os.system("truncate -s 300M sparse; truncate -s 2T sparse-large; for name in sparse sparse-large; do echo end >> $name; tar --format=gnu -S -cf $name.upper $name; done; tar --format=pax -S -cf sparse-pax.upper sparse")
+for name in "sparse", "sparse-large", "sparse-pax":
+    image(name, open(name + ".upper", "rb").read())
+for name, kind in ("names", GNUTYPE_LONGNAME), ("records", XHDTYPE):
+    image(name, file("x", REGTYPE, bytes(1 << 28), type=kind))
 image("lies", file("x", REGTYPE, "x", size=1 << 62))
 image("cut", archive(("x", REGTYPE, "x" * 5000))[:2000])
 image("noise", random.Random(1).randbytes(3000))
@@ -163,6 +168,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("setuid", "stat -c '%a %u' /suid; cat /suid", "6755 0\ninside"),
     ("attributes", "ls /bin/sh /bin/cat", "/bin/cat\n/bin/sh"),
     ("times", "cat /x", "inside"),
+    ("sparse", "stat -c '%s %b' /sparse; busybox tail -c 4 /sparse", "314572804 8\nend\n"),
     ("places", "pwd; ls -d /tmp/MARK2", "/tmp/MARK\n/tmp/MARK2"),
 ];
 
@@ -179,6 +185,10 @@ const REFUSED_LAYERS: &[(&str, &str)] = &[
     ("owner", "unpack x: owner out of range"),
     ("lies", "read the archive"),
     ("cut", "read the archive"),
+    ("names", "what is said of an entry has more than 8 MiB"),
+    ("records", "what is said of an entry has more than 8 MiB"),
+    ("sparse-large", "more than 1 TiB"),
+    ("sparse-pax", "not offered in pax's way"),
     ("noise", "read the archive"),
 ];
 
@@ -230,6 +240,9 @@ fn passwd() -> (u64, i64, i64) {
     let stat = fs::metadata("/etc/passwd").unwrap();
     (stat.nlink(), stat.mtime(), stat.ctime())
 }
+
+/// What the engine may have in memory at most, in kB.
+const MEMORY: u64 = 150_000;
 
 /// Whether it is one line, which does not speak to the terminal.
 fn is_clear(text: &str) -> bool {
@@ -286,7 +299,16 @@ impl<'a> Trials<'a> {
     }
 
     #[track_caller]
-    fn end(self) {
+    fn end(mut self) {
+        // What was in the engine's memory at most, in kB: much less than there is in some archives.
+        for pid in self.engine.processes_of("cortend") {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix(" kB"));
+            let most: u64 = most.unwrap().trim().parse().unwrap();
+            if most > MEMORY {
+                self.failures.push(format!("{most} kB of memory"));
+            }
+        }
         // What no image needs goes with the next one.
         let last = "docker load -qi plain.tar && docker rmi hostile/plain:1 && find data/layers data/blobs/sha256 data/trees data/tmp -mindepth 1 -maxdepth 1 2>/dev/null | wc -l";
         let said = self.engine.docker_command(last);

@@ -1,7 +1,8 @@
 //! Unpacking a tar stream into a [`Root`]. The stream is hostile: its paths, links and whiteouts stay inside, its
 //! holes take no room and little time, and attributes that would steer an overlay are not taken from it.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
@@ -49,6 +50,9 @@ pub struct Apply {
 /// How many bytes the sparse files of an archive may have: they take time, however short the archive is.
 const MOST_SPARSE: u64 = 1 << 40;
 
+/// How many bytes may be said of an entry before it.
+const MOST_HEADERS: u64 = 8 << 20;
+
 /// Extended attributes that are the host's business.
 const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
@@ -59,14 +63,13 @@ impl Apply {
     /// With the path of the entry that failed.
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
         let (mut bytes, mut done) = (0, Done::default());
-        let mut archive = Archive::new(stream);
-        for entry in archive.entries().map_err(Error::Archive)? {
-            let mut entry = entry.map_err(Error::Archive)?;
+        each(stream, |entry| {
             let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
             within_reach(&path).map_err(Error::at("unpack", &path))?;
-            let size = self.entry(root, &path, &mut entry, &mut done);
+            let size = self.entry(root, &path, entry, &mut done);
             bytes += size.map_err(Error::at("unpack", &path))?;
-        }
+            Ok(())
+        })?;
         // Deepest first: setting the time of a directory is the last thing that happens in it.
         for (path, time) in done.times.into_iter().rev() {
             if let Ok(fd) = root.list(&path) {
@@ -97,12 +100,6 @@ impl Apply {
         {
             self.hide(&folder, path, hidden, done)?;
             return Ok(0);
-        }
-        if entry.header().entry_type() == EntryType::GNUSparse {
-            done.sparse = done.sparse.saturating_add(entry.size());
-            if done.sparse > MOST_SPARSE {
-                return Err(io::Error::other("the sparse files of the archive have more than 1 TiB"));
-            }
         }
         done.paths.extend((self.whiteouts == Whiteouts::Remove).then(|| path.to_owned()));
         self.make_room(&folder, name, directory)?;
@@ -230,21 +227,64 @@ impl Apply {
     }
 }
 
+/// A stream of which so much may be read.
+struct Bounded<'a, R> {
+    stream: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other("what is said of an entry has more than 8 MiB"));
+        }
+        let most = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = self.stream.read(&mut bytes[..most])?;
+        self.left.set(left - count as u64);
+        Ok(count)
+    }
+}
+
+/// Goes through an archive. What is said of an entry before it is kept in memory: names, attributes, and where there are
+/// holes. A short archive is not to fill that.
+fn each<R: Read>(stream: R, mut one: impl FnMut(&mut Entry<'_, Bounded<'_, R>>) -> Result<()>) -> Result<()> {
+    let (left, mut sparse) = (Cell::new(MOST_HEADERS), 0_u64);
+    let mut archive = Archive::new(Bounded { stream, left: &left });
+    for entry in archive.entries().map_err(Error::Archive)? {
+        let mut entry = entry.map_err(Error::Archive)?;
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            sparse = sparse.saturating_add(entry.size());
+            if sparse > MOST_SPARSE {
+                let text = "the sparse files of the archive have more than 1 TiB";
+                return Err(Error::Archive(io::Error::other(text)));
+            }
+        }
+        left.set(u64::MAX);
+        one(&mut entry)?;
+        io::copy(&mut entry, &mut io::sink()).map_err(Error::Archive)?;
+        left.set(MOST_HEADERS);
+    }
+    Ok(())
+}
+
 /// Bytes of the files in an archive, which is read to its end.
 ///
 /// # Errors
 /// When it is none.
 pub fn size_of(stream: impl Read) -> Result<u64> {
-    let mut size = 0;
-    for entry in Archive::new(stream).entries().map_err(Error::Archive)? {
-        size += entry.map_err(Error::Archive)?.size();
-    }
+    let mut size: u64 = 0;
+    each(stream, |entry| {
+        size = size.saturating_add(entry.size());
+        Ok(())
+    })?;
     Ok(size)
 }
 
 /// Whether a stream is an archive that has anything in it.
 pub fn is_archive(stream: impl Read) -> bool {
-    let mut archive = Archive::new(stream);
+    let left = Cell::new(MOST_HEADERS);
+    let mut archive = Archive::new(Bounded { stream, left: &left });
     archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
 }
 
@@ -252,11 +292,9 @@ pub fn is_archive(stream: impl Read) -> bool {
 #[derive(Default)]
 struct Done {
     /// Directories, and the times that they are to have in the end.
-    times: Vec<(PathBuf, TimeSpec)>,
+    times: BTreeMap<PathBuf, TimeSpec>,
     /// What this layer has put here: whiteouts are about lower ones.
     paths: BTreeSet<PathBuf>,
-    /// Bytes of sparse files, with their holes.
-    sparse: u64,
 }
 
 fn modified<R: Read>(entry: &Entry<'_, R>) -> TimeSpec {

@@ -161,3 +161,23 @@ fn sparse_files_stay_so() {
     let refused = run(&sparse("gnu", 2 << 40)).unwrap_err().to_string();
     assert!(refused.contains("1 TiB"), "{refused}");
 }
+
+#[test]
+fn what_is_said_of_an_entry_does_not_fill_the_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |stream: &mut dyn Read| Apply::default().run(&Root::open(root.path()).unwrap(), stream);
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let mut header = header(kind, 1 << 40);
+        raw(&mut header, "long", "");
+        let mut stream = header.as_bytes().chain(io::repeat(b'a'));
+        let refused = run(&mut stream).unwrap_err().to_string();
+        assert!(refused.contains("more than 8 MiB"), "{refused}");
+        assert!(size_of(header.as_bytes().chain(io::repeat(b'a'))).is_err());
+        assert!(!is_archive(header.as_bytes().chain(io::repeat(b'a'))));
+    }
+    // What is between headers, be it read or not, may be more.
+    let large = "x".repeat(9 << 20);
+    let file = EntryType::Regular;
+    let stream = archive(&[(file, "a", &*large), (EntryType::Directory, "b", &large), (file, "c", "c")]);
+    assert_eq!(run(&mut &stream[..]).unwrap(), (9 << 20) + 1);
+}
