@@ -12,6 +12,7 @@ mod requests;
 mod rootless;
 mod storage;
 mod suite;
+mod tokens;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, Said, image};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_auth::{ChallengeRef, parse_challenges};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -169,6 +169,12 @@ impl Registry {
         if status.is_success() {
             return Ok(answer);
         }
+        // A token was good, but not for this.
+        let is_denied =
+            |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("insufficient_scope"));
+        if answer.headers().get_all(WWW_AUTHENTICATE).iter().any(is_denied) {
+            return Err(Error::forbidden("denied: requested access to the resource is denied"));
+        }
         let said = read(answer).await.unwrap_or_default();
         let value: Value = serde_json::from_slice(&said).unwrap_or_default();
         let first = &value["errors"][0];
@@ -227,7 +233,10 @@ impl Registry {
         let status = answer.status();
         let text = read(answer).await?;
         if !status.is_success() {
-            return Err(denied(&format!("incorrect username or password ({status})")));
+            return Err(match username.is_empty() && identity_token.is_empty() {
+                true => denied(&format!("authentication required ({status})")),
+                false => denied(&format!("incorrect username or password ({status})")),
+            });
         }
         let value: Value = serde_json::from_slice(&text)?;
         let token = value["token"].as_str().or_else(|| value["access_token"].as_str());
