@@ -285,9 +285,11 @@ impl<'a> Trials<'a> {
     /// Looks for what is left, and removes all images.
     fn look(&mut self, what: &str, refused: bool) {
         let images = if refused && !self.copied { "docker images -aq; " } else { "" };
+        // A layer beside the one that was refused may be unpacked still.
+        until("nothing is made any more", || self.engine.docker_command("ls -A data/tmp").out.is_empty());
         let (dir, mark) = (self.engine.directory.display(), &self.mark);
         let left = format!(
-            "{images}docker rmi -f $(docker images -aq) >/dev/null 2>&1; docker volume prune -af >/dev/null; docker images -aq; docker ps -aq; ls -A data/tmp
+            "{images}docker rmi -f $(docker images -aq) >/dev/null 2>&1; docker volume prune -af >/dev/null; docker images -aq; docker ps -aq
              find {dir} -name '{mark}*'; find / /tmp /etc /root /var /var/lib /run {dir}/.. -maxdepth 1 -name '{mark}*'"
         );
         let said = self.engine.docker_command(&left);
