@@ -287,14 +287,16 @@ impl<'a> Trials<'a> {
         let images = if refused && !self.copied { "docker images -aq; " } else { "" };
         // A layer beside the one that was refused may be unpacked still.
         until("nothing is made any more", || self.engine.docker_command("ls -A data/tmp").out.is_empty());
+        // While a link to it that an image has would still be there.
+        let passwd = passwd();
         let (dir, mark) = (self.engine.directory.display(), &self.mark);
         let left = format!(
             "{images}docker rmi -f $(docker images -aq) >/dev/null 2>&1; docker volume prune -af >/dev/null; docker images -aq; docker ps -aq
              find {dir} -name '{mark}*'; find / /tmp /etc /root /var /var/lib /run {dir}/.. -maxdepth 1 -name '{mark}*'"
         );
         let said = self.engine.docker_command(&left);
-        if said.status != 0 || !said.out.is_empty() || self.passwd != passwd() {
-            self.failures.push(format!("{what} is left over: {said:?}, {:?}", passwd()));
+        if said.status != 0 || !said.out.is_empty() || self.passwd != passwd {
+            self.failures.push(format!("{what} is left over: {said:?}, {passwd:?}"));
         }
     }
 
