@@ -18,7 +18,7 @@ use crate::container::{Container, Exec};
 use crate::error::{Result, error};
 use crate::events::Events;
 use crate::files;
-use crate::image::{Image, Store};
+use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
 use crate::task;
 use crate::volume::Volumes;
@@ -55,7 +55,7 @@ pub struct Engine {
     /// Networks.
     pub networks: Networks,
     /// Events.
-    pub events: Events,
+    pub events: Arc<Events>,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
@@ -79,12 +79,13 @@ impl Engine {
                 id
             }
         };
+        let events = Arc::new(Events::default());
         let engine: &'static Self = Box::leak(Box::new(Self {
             id,
             images: Store::open(root)?,
-            volumes: Volumes::open(root)?,
+            volumes: Volumes::open(root, Arc::clone(&events))?,
             networks: Networks::open(root, exec)?,
-            events: Events::default(),
+            events,
             containers: Mutex::default(),
             execs: Mutex::default(),
             settings,
@@ -213,6 +214,21 @@ impl Engine {
     /// Forgets a process.
     pub fn drop_exec(&self, id: &str) {
         self.execs.lock().remove(id);
+    }
+
+    /// Gives an image a name, and tells so.
+    ///
+    /// # Errors
+    /// When there is no such image, or it cannot be written down.
+    pub fn tag(&self, image: &Image, name: &Reference) -> Result<()> {
+        self.images.tag(name, &image.id)?;
+        self.publish_image(image, "tag", &name.familiar_full());
+        Ok(())
+    }
+
+    /// Tells that what nobody used is gone, which had so many bytes.
+    pub fn pruned(&self, kind: &'static str, freed: u64) {
+        self.events.publish(kind, "prune", "", [("reclaimed", freed.to_string())]);
     }
 
     /// Tells of something that happened to an image.

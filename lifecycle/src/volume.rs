@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bollard_stubs::models::{Volume, VolumeScopeEnum};
 use parking_lot::Mutex;
 
 use crate::error::{Result, bail, error};
+use crate::events::Events;
 use crate::{files, time};
 
 /// The label of those that were made for a container, without a name; Docker has the same.
@@ -22,6 +24,7 @@ pub fn is_anonymous(volume: &Volume) -> bool {
 pub struct Volumes {
     folder: PathBuf,
     all: Mutex<BTreeMap<String, Volume>>,
+    events: Arc<Events>,
 }
 
 impl Volumes {
@@ -29,7 +32,7 @@ impl Volumes {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: &Path, events: Arc<Events>) -> Result<Self> {
         let folder = root.join("volumes");
         files::make_dir(&folder, 0o711)?;
         let mut all = BTreeMap::new();
@@ -40,7 +43,7 @@ impl Volumes {
                 all.insert(volume.name.clone(), volume);
             }
         }
-        Ok(Self { folder, all: Mutex::new(all) })
+        Ok(Self { folder, all: Mutex::new(all), events })
     }
 
     /// Where a volume's files are.
@@ -66,7 +69,7 @@ impl Volumes {
             labels.insert(ANONYMOUS.into(), String::new());
         }
         let name = name.map_or_else(|| files::random_hex(32), str::to_owned);
-        check_name(&name)?;
+        check_name("volume", &name)?;
         let mut all = self.all.lock();
         if let Some(volume) = all.get(&name) {
             return Ok(volume.clone());
@@ -83,6 +86,7 @@ impl Volumes {
         files::make_dir(&self.data(&name), 0o755)?;
         files::write_json(&self.folder.join(&name).join("volume.json"), &volume)?;
         all.insert(name, volume.clone());
+        self.events.publish("volume", "create", &volume.name, [("driver", "local")]);
         Ok(volume)
     }
 
@@ -108,7 +112,9 @@ impl Volumes {
         if all.remove(name).is_none() {
             bail!(not_found, "get {name}: no such volume");
         }
-        files::remove_dir(&self.folder.join(name))
+        files::remove_dir(&self.folder.join(name))?;
+        self.events.publish("volume", "destroy", name, [("driver", "local")]);
+        Ok(())
     }
 }
 
@@ -116,11 +122,12 @@ impl Volumes {
 ///
 /// # Errors
 /// When it is not one.
-pub fn check_name(name: &str) -> Result<()> {
+pub fn check_name(what: &str, name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if first && name.len() >= 2 && name.len() <= 255 && name.chars().all(good) {
+    let least = if what == "network" { 1 } else { 2 };
+    if first && name.len() >= least && name.len() <= 255 && name.chars().all(good) {
         return Ok(());
     }
-    Err(error!(invalid, "Invalid name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
+    Err(error!(invalid, "Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
 }

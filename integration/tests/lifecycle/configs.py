@@ -1,5 +1,6 @@
 """What dockerd and cortend make of the same words: their config.json, option by option. Prints what differs."""
 import json, os, shlex, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
 
 DIR = os.getcwd()
 SOCKETS = {"dockerd": f"unix://{DIR}/dockerd.sock", "cortend": f"unix://{DIR}/docker.sock"}
@@ -58,7 +59,7 @@ CASES = """
 -w /tmp
 --label a=b
 --stop-signal INT
--p 8080:80
+-p 80
 """
 # What differs for a reason: the places of each engine, and what Docker has in releases after the one compared with.
 NEWER_MASKS = {"/proc/interrupts", "/sys/devices/virtual/powercap"}
@@ -116,22 +117,25 @@ def flat(value, path=""):
 
 
 HOSTS = f"{DIR}/dockerd/exec/netns/default"
-count = 0
-for engine in SOCKETS:
+
+
+def configs(engine):
     docker(engine, "run", "-d", "--network", "none", "--name", "other", "-v", "/vf", "busybox", "sleep", "1000")
-for case in [""] + CASES.strip().splitlines():
-    words = shlex.split(case)
-    found = {}
-    for engine in SOCKETS:
-        id = docker(engine, "run", "-d", *words, "busybox", "sleep", "1000")
+    found = []
+    for case in cases:
+        id = docker(engine, "run", "-d", *shlex.split(case), "busybox", "sleep", "1000")
         with open(BUNDLES[engine](id) + "/config.json") as file:
-            found[engine] = tidy(json.load(file), id)
+            found.append(tidy(json.load(file), id))
         docker(engine, "rm", "-f", "-v", id)
-    count += 1
-    theirs, ours = found["dockerd"], found["cortend"]
+    docker(engine, "rm", "-f", "-v", "other")
+    return found
+
+
+cases = ["", *CASES.strip().splitlines()]
+with ThreadPoolExecutor() as both:
+    found = dict(zip(SOCKETS, both.map(configs, SOCKETS)))
+for case, theirs, ours in zip(cases, *found.values()):
     for path in sorted(set(theirs) | set(ours)):
         if theirs.get(path) != ours.get(path):
             print(f"{case}: {path}\n  dockerd {theirs.get(path)}\n  cortend {ours.get(path)}")
-for engine in SOCKETS:
-    docker(engine, "rm", "-f", "-v", "other")
-print(count, "compared")
+print(len(cases), "compared")

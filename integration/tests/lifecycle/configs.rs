@@ -1,20 +1,23 @@
-//! Docker's words mean what they mean to dockerd: the config.json that both engines write is the same.
+//! Docker's words mean what they mean to dockerd: the config.json that both engines write is the same, and so is what they
+//! tell of it.
 
 use integration::shim::engine::{Release, image};
 use integration::shim::pod::until;
 
 use super::{engine, has_networks};
 
-const COMPARE: &str = include_str!("configs.py");
+const CONFIGS: &str = include_str!("configs.py");
+const EVENTS: &str = include_str!("events.py");
 
 #[test]
-fn configurations_are_those_that_docker_makes() {
+fn configurations_and_events_are_those_of_docker() {
     let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
     if Release::Distribution.find("dockerd").is_none() || !has_networks() {
         return integration::skip::say("needs dockerd, netavark and aardvark-dns");
     }
     let dir = engine.directory.display().to_string();
-    std::fs::write(engine.directory.join("configs.py"), COMPARE).unwrap();
+    std::fs::write(engine.directory.join("configs.py"), CONFIGS).unwrap();
+    std::fs::write(engine.directory.join("events.py"), EVENTS).unwrap();
     std::fs::write(engine.directory.join("dockerd.json"), "{}").unwrap();
     let path = |name: &str| format!("{dir}/{name}");
     let (socket, config, data, exec, pid) = (
@@ -46,12 +49,9 @@ fn configurations_are_those_that_docker_makes() {
     until("dockerd answers", || engine.docker_command(&format!("docker -H {socket} version")).status == 0);
     let archive = image("docker-archive");
     engine.docker_command(&format!("docker -H {socket} load -qi {}", archive.display())).ok();
-    let said = engine.docker_command("python3 configs.py");
-    assert!(
-        said.status == 0 && said.out == "52 compared\n",
-        "{}{}{}",
-        said.out,
-        said.err,
-        engine.log("dockerd")
-    );
+    for (script, count) in [("configs.py", 52), ("events.py", 42)] {
+        let said = engine.docker_command(&format!("python3 {script}"));
+        let whole = said.status == 0 && said.out == format!("{count} compared\n");
+        assert!(whole, "{}{}{}", said.out, said.err, engine.log("dockerd"));
+    }
 }

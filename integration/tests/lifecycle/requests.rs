@@ -111,7 +111,12 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
         &[" 404", "not that of this machine"],
     ),
     ("POST", "/containers/create", "", &[" 400", "config cannot be empty"]),
-    ("POST", "/containers/create?name=-x", r#"{"Image":"busybox"}"#, &[" 400", "Invalid name"]),
+    (
+        "POST",
+        "/containers/create?name=-x",
+        r#"{"Image":"busybox"}"#,
+        &[" 400", "Invalid container name (-x)"],
+    ),
     ("GET", "/containers/box/top?ps_args=-o%20/etc", "", &[" 400", "ps_args"]),
     ("GET", "/containers/box/stats?stream=1&one-shot=1", "", &[" 400", "one-shot"]),
     ("GET", "/containers/box/logs", "", &[" 400", "at least one stream"]),

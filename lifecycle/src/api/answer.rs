@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -106,15 +106,38 @@ pub fn stream<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// An answer that tells how some work goes, and of its failure.
-pub fn progress<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Answer {
-    stream("application/json", |pusher| {
-        let working = work(pusher.clone());
-        async move {
-            if let Err(error) = working.await {
-                pusher.fail(&error, None).await;
-            }
+///
+/// # Errors
+/// What it failed of before it told anything.
+pub async fn progress<F: Future<Output = Result<()>> + Send + 'static>(
+    work: impl FnOnce(Pusher) -> F,
+) -> Result<Answer> {
+    let (sender, mut pieces) = mpsc::channel::<io::Result<Bytes>>(32);
+    let pusher = Pusher { sender, silent: false };
+    let working = work(pusher.clone());
+    tokio::spawn(async move {
+        if let Err(error) = working.await {
+            let _nobody = pusher.sender.send(Err(io::Error::other(error))).await;
         }
-    })
+    });
+    let first = match pieces.recv().await.transpose() {
+        Err(error) => return Err(error.downcast().unwrap_or_else(Error::internal)),
+        Ok(first) => stream::iter(first.map(Ok)),
+    };
+    let failed = |error: io::Error| Ok::<_, io::Error>(failure(&error.to_string(), None));
+    let body = first.chain(received(pieces)).map(move |piece| piece.or_else(failed));
+    let body = StreamBody::new(body.map_ok(Frame::data)).boxed_unsync();
+    Ok(with(StatusCode::OK, "application/json", body))
+}
+
+/// The last line of a stream of progress that has failed; `code` is the exit status of what did.
+fn failure(message: &str, code: Option<i64>) -> Bytes {
+    let message = line(message);
+    let mut detail = json!({"message": message});
+    if let Some(code) = code {
+        detail["code"] = json!(code);
+    }
+    format!("{}\r\n", json!({"errorDetail": detail, "error": message})).into()
 }
 
 /// An archive that is sent while it is written; the answer is broken off when that fails, so that the client sees that
@@ -166,12 +189,7 @@ impl Pusher {
 
     /// Says that it failed, as streams of progress do; `code` is the exit status of what did.
     pub async fn fail(&self, error: &Error, code: Option<i64>) {
-        let message = line(&error.message);
-        let mut detail = json!({"message": message});
-        if let Some(code) = code {
-            detail["code"] = json!(code);
-        }
-        self.json(&json!({"errorDetail": detail, "error": message})).await;
+        self.send(failure(&error.message, code)).await;
     }
 
     /// Waits until nobody listens any more.

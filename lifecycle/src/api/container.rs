@@ -39,7 +39,7 @@ pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<An
 pub(super) async fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
     let name = name.strip_prefix('/').unwrap_or(name).to_owned();
-    crate::volume::check_name(&name)?;
+    crate::volume::check_name("container", &name)?;
     let old = container.record().name.clone();
     if old == name {
         bail!(invalid, "Renaming a container with the same name as its current name");
@@ -253,5 +253,6 @@ pub(super) async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             deleted.push(container.id.clone());
         }
     }
+    engine.pruned("container", freed);
     answer::json(&json!({"ContainersDeleted": deleted, "SpaceReclaimed": freed}))
 }

@@ -17,7 +17,6 @@ pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<A
     hijack::keys(config.detach_keys.as_deref())?;
     let exec = Exec::new(container, config)?;
     container.engine.add_exec(&exec);
-    container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
     answer::created(&json!({"Id": exec.id}))
 }
 

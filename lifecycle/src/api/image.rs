@@ -50,8 +50,13 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     call.check_platform()?;
-    Ok(answer::progress(|pusher| async move {
-        for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
+    // What it fails of is told in the stream, as clients expect.
+    Ok(answer::stream("application/json", move |pusher| async move {
+        let loaded = match block_in_place(|| archive::load(&engine.images, file)) {
+            Ok(loaded) => loaded,
+            Err(error) => return pusher.fail(&error, None).await,
+        };
+        for (image, names) in loaded {
             if names.is_empty() {
                 pusher.json(&json!({"stream": format!("Loaded image ID: {}\n", image.id)})).await;
             }
@@ -60,7 +65,6 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
                 pusher.json(&json!({"stream": format!("Loaded image: {name}\n")})).await;
             }
         }
-        Ok(())
     }))
 }
 
@@ -73,6 +77,7 @@ pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> 
         images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(reference);
     }
     let images: Vec<Loaded> = images.into_values().collect();
+    images.iter().for_each(|(image, _)| engine.publish_image(image, "save", &image.id));
     Ok(answer::archive(move |writer| {
         let _lease = engine.images.lease();
         archive::save(&engine.images, &images, writer)
@@ -86,8 +91,7 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     if reference.digest.is_some() {
         bail!(invalid, "refusing to create a tag with a digest reference");
     }
-    engine.images.tag(&reference, &image.id)?;
-    engine.publish_image(&image, "tag", &reference.familiar_full());
+    engine.tag(&image, &reference)?;
     Ok(answer::empty(StatusCode::CREATED))
 }
 
@@ -193,11 +197,14 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             done.extend(removed);
         }
     }
+    // Also what a load or pull has left that was broken off.
+    engine.collect()?;
+    engine.pruned("image", freed);
     answer::json(&json!({"ImagesDeleted": done, "SpaceReclaimed": freed}))
 }
 
 /// `POST /images/create?fromImage=`
-pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
+pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let name = call.text("fromImage").ok_or_else(|| Error::invalid("fromImage is missing"))?;
     let mut reference = Reference::parse_exact(name)?;
     match call.text("tag") {
@@ -211,23 +218,23 @@ pub(super) fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let reference = Reference::parse(&reference.to_string())?;
     call.check_platform()?;
     let credentials = registry::from_header(call.header("x-registry-auth"))?;
-    Ok(answer::progress(
-        |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
-    ))
+    let work = |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await };
+    answer::progress(work).await
 }
 
 /// `POST /images/NAME/push`
-pub(super) fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
+pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
     call.check_platform()?;
     let reference = call.tagged(name)?;
     let Ok(image) = engine.images.find(&reference.to_string()) else {
         bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());
     };
     let credentials = registry::from_header(call.header("x-registry-auth"))?;
-    Ok(answer::progress(|pusher| async move {
+    answer::progress(|pusher| async move {
         let remote = Registry::new(&engine.settings.insecure, &reference.domain, credentials).await?;
         registry::push(engine, &remote, &image, &reference, &pusher).await
-    }))
+    })
+    .await
 }
 
 /// `GET /images/search`

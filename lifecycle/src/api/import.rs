@@ -1,5 +1,7 @@
 //! Images made of files: `docker import` and `docker commit`.
 
+use std::sync::Arc;
+
 use bollard_stubs::models::ContainerConfig;
 use oci_spec::image::History;
 use serde_json::json;
@@ -10,8 +12,8 @@ use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
 use crate::error::{Kind, Result, bail};
-use crate::image::Reference;
 use crate::image::config::ConfigFile;
+use crate::image::{Image, Reference};
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -27,8 +29,8 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
     let comment = Some(call.text("message").unwrap_or("Imported from -").to_owned());
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
     let file = call.spool(&engine.images.content).await?;
-    Ok(answer::progress(|pusher| async move {
-        let id = block_in_place(|| {
+    answer::progress(|pusher| async move {
+        let image = block_in_place(|| {
             let images = &engine.images;
             let _lease = images.lease();
             let blob = images.content.add(file, None)?;
@@ -36,11 +38,13 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             let mut step = History::default();
             step.set_comment(comment);
             let image = ConfigFile::ours().next(config, step, Some(layer.diff_id));
-            finish(engine, &image, None, reference.as_ref(), "import")
+            finish(engine, &image, None, reference.as_ref())
         })?;
-        pusher.json(&json!({"status": id})).await;
+        engine.publish_image(&image, "import", &image.id);
+        pusher.json(&json!({"status": image.id})).await;
         Ok(())
-    }))
+    })
+    .await
 }
 
 /// Adds an image and gives it its name.
@@ -49,15 +53,12 @@ fn finish(
     config: &ConfigFile,
     parent: Option<String>,
     name: Option<&Reference>,
-    action: &'static str,
-) -> Result<String> {
+) -> Result<Arc<Image>> {
     let image = engine.images.add(&serde_json::to_vec(config)?, parent)?;
     if let Some(name) = name {
-        engine.images.tag(name, &image.id)?;
+        engine.tag(&image, name)?;
     }
-    let label = name.map_or_else(|| image.id.clone(), Reference::familiar_full);
-    engine.publish_image(&image, action, &label);
-    Ok(image.id.clone())
+    Ok(image)
 }
 
 /// Whether it was done: one that has ended meanwhile needs neither a pause nor to be woken.
@@ -80,14 +81,19 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let paused = pause && unless_ended(container::pause(&container).await)?;
     let [author, comment] = ["author", "comment"].map(|key| call.text(key).map(str::to_owned));
     let mut step = History::default();
-    step.set_author(author).set_comment(comment).set_created_by(Some(container.record().command.join(" ")));
+    step.set_author(author)
+        .set_comment(comment.clone())
+        .set_created_by(Some(container.record().command.join(" ")));
     let result = block_in_place(|| snapshot(&container, config, step, reference.as_ref()));
+    if let Ok(image) = &result {
+        let name = reference.as_ref().map(Reference::familiar_full).unwrap_or_default();
+        let comment = ("comment", comment.unwrap_or_default());
+        container.publish("commit", &[("imageID", image.id.clone()), ("imageRef", name), comment]);
+    }
     if paused {
         unless_ended(container::unpause(&container).await)?;
     }
-    let id = result?;
-    container.publish("commit", &[("imageID", id.clone())]);
-    answer::created(&json!({"Id": id}))
+    answer::created(&json!({"Id": result?.id}))
 }
 
 /// Makes an image of a container's present files.
@@ -96,7 +102,7 @@ fn snapshot(
     config: ContainerConfig,
     step: History,
     reference: Option<&Reference>,
-) -> Result<String> {
+) -> Result<Arc<Image>> {
     let images = &container.engine.images;
     let _lease = images.lease();
     let layer = images.add_tree(&container.overlay()?)?;
@@ -104,5 +110,5 @@ fn snapshot(
     let mut base = images.find(&record.image).map_or_else(|_| ConfigFile::ours(), |base| base.config.clone());
     base.rootfs.diff_ids = record.layers;
     let image = base.next(config, step, layer);
-    finish(container.engine, &image, Some(record.image), reference, "commit")
+    finish(container.engine, &image, Some(record.image), reference)
 }

@@ -80,14 +80,14 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["images", "create"]) if call.text("fromSrc").is_some() => {
             import::import(engine, call).await
         }
-        ("POST", ["images", "create"]) => image::pull(engine, &call),
+        ("POST", ["images", "create"]) => image::pull(engine, &call).await,
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
         ("GET", ["images", "search"]) => image::search(engine, &call).await,
         // A name may have slashes.
         ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/")),
         ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),
         ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
-        ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")),
+        ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")).await,
         ("POST", ["images", name @ .., "tag"]) => image::tag(engine, &call, &name.join("/")),
         ("DELETE", ["images", name @ ..]) => image::remove(engine, &call, &name.join("/")),
         ("GET", ["networks"]) => network::list(engine, &call),
@@ -156,7 +156,10 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
         ("POST", ["auth"]) => image::log_in(engine, call).await,
         ("POST", ["build"]) => build::build(engine, call).await,
-        ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0})),
+        ("POST", ["build", "prune"]) => {
+            engine.pruned("builder", 0);
+            answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
+        }
         ("POST", ["commit"]) => import::commit(engine, call).await,
         ("GET", ["plugins"]) => answer::json(&json!([])),
         (_, ["plugins", ..]) => bail!(not_found, "plugins are not offered by this engine"),

@@ -110,6 +110,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             deleted.push(network.name);
         }
     }
+    engine.pruned("network", 0);
     answer::json(&json!({"NetworksDeleted": deleted}))
 }
 

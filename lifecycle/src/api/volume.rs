@@ -16,7 +16,6 @@ pub(super) fn create(engine: &Engine, wish: VolumeCreateRequest) -> Result<Answe
     let name = wish.name.filter(|name| !name.is_empty());
     let (labels, options) = (wish.labels.unwrap_or_default(), wish.driver_opts.unwrap_or_default());
     let volume = engine.volumes.create(name.as_deref(), labels, options)?;
-    engine.events.publish("volume", "create", &volume.name, [("driver", "local")]);
     answer::created(&volume)
 }
 
@@ -42,7 +41,6 @@ pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer>
         Err(error) if force && error.kind == crate::error::Kind::NotFound => return answer::done(),
         other => other?,
     }
-    engine.events.publish("volume", "destroy", name, [("driver", "local")]);
     answer::done()
 }
 
@@ -59,5 +57,6 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
             deleted.push(volume.name);
         }
     }
+    engine.pruned("volume", freed);
     answer::json(&json!({"VolumesDeleted": deleted, "SpaceReclaimed": freed}))
 }

@@ -133,8 +133,7 @@ impl Build {
         self.progress.json(&json!({"aux": {"ID": id}})).await;
         self.say(&format!("Successfully built {}\n", short(&id))).await?;
         for name in &self.options.names {
-            engine.images.tag(name, &id)?;
-            engine.events.publish("image", "tag", &id, [("name", name.familiar_full())]);
+            engine.tag(image, name)?;
             self.say(&format!("Successfully tagged {}\n", name.familiar_full())).await?;
         }
         Ok(id)

@@ -27,7 +27,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let name = match name {
         Some(name) => {
             let name = name.strip_prefix('/').unwrap_or(name);
-            volume::check_name(name)?;
+            volume::check_name("container", name)?;
             name.to_owned()
         }
         None => engine.free_name(),

@@ -101,7 +101,9 @@ impl Exec {
             bail!(invalid, "No exec command specified");
         }
         let id = files::random_hex(32);
-        Ok(Arc::new(Self { id, container: Arc::clone(container), config, state: Mutex::default() }))
+        let exec = Self { id, container: Arc::clone(container), config, state: Mutex::default() };
+        container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
+        Ok(Arc::new(exec))
     }
 
     /// What it does.
@@ -114,9 +116,12 @@ impl Exec {
         self.state().running
     }
 
-    /// The words of its command.
+    /// The words of its command, with a blank after the first one, as events have them.
     pub fn words(&self) -> String {
-        said::list(&self.config.cmd).join(" ")
+        match said::list(&self.config.cmd) {
+            [one] => format!("{one} "),
+            all => all.join(" "),
+        }
     }
 
     fn folder(&self) -> PathBuf {

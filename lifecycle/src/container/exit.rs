@@ -71,6 +71,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     for left in networks {
         network::publish(container.engine, &left, "disconnect", Some(&container.id));
     }
+    container.publish_volumes("unmount");
     if again {
         restart_later(container, pause_after(container, ran));
     } else if container.goes() {

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn mounts_are_understood_and_ordered() {
         let folder = tempfile::tempdir().unwrap();
-        let volumes = Volumes::open(folder.path()).unwrap();
+        let volumes = Volumes::open(folder.path(), Default::default()).unwrap();
         let binds = |list: &[&str]| HostConfig {
             binds: Some(list.iter().map(|b| (*b).to_owned()).collect()),
             ..Default::default()

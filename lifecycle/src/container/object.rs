@@ -223,6 +223,20 @@ impl Container {
         self.engine.events.publish("container", action, &self.id, attributes);
     }
 
+    /// Tells that the volumes are in use, or not any more.
+    pub fn publish_volumes(&self, action: &str) {
+        for mount in self.record().mounts.clone() {
+            let Some(volume) = mount.volume else { continue };
+            let mut attributes = vec![("driver", "local".to_owned()), ("container", self.id.clone())];
+            if action == "mount" {
+                let writable = mount.writable.to_string();
+                attributes.extend([("destination", mount.destination), ("read/write", writable)]);
+                attributes.push(("propagation", mount.propagation));
+            }
+            self.engine.events.publish("volume", action, &volume, attributes);
+        }
+    }
+
     /// [`Self::update`] where nobody waits for an answer.
     pub fn change(&self, change: impl FnOnce(&mut Record)) {
         self.report(self.update(change));

@@ -104,6 +104,7 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
             ..State::default()
         };
     })?;
+    container.publish_volumes("mount");
     container.publish("start", &[]);
     exit::watch(container);
     super::health::watch(container);

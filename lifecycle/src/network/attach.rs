@@ -27,6 +27,7 @@ impl Networks {
         }
         if matches!(record.network_mode(), "host" | "none") {
             names::write(container)?;
+            publish(container.engine, &self.get(record.network_mode())?, "connect", Some(&container.id));
             return Ok(None);
         }
         let _one_at_a_time = self.busy.lock().await;
@@ -103,7 +104,9 @@ impl Networks {
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
     pub async fn disconnect(&self, container: &Arc<Container>) -> Vec<Network> {
-        let mut left = Vec::new();
+        // The networks of the host and of nobody have nothing to take back.
+        let mode = self.get(container.record().network_mode()).ok();
+        let mut left: Vec<_> = mode.into_iter().filter(|network| network.driver != "bridge").collect();
         for network in self.all() {
             if self.leave(container, &network).await {
                 left.push(network);

@@ -118,7 +118,7 @@ impl Networks {
     /// # Errors
     /// When its name is taken, its subnet is in use, or an option is not known.
     pub fn create(&self, request: NetworkCreateRequest) -> Result<Network> {
-        volume::check_name(&request.name)?;
+        volume::check_name("network", &request.name)?;
         check(&request)?;
         super::netavark::path()?;
         self.add(request)

@@ -71,10 +71,11 @@ impl Pull<'_> {
         let (images, reference) = (&self.engine.images, self.reference);
         let (tag, digest) = (reference.tag.as_deref(), reference.digest.as_deref());
         let wanted = digest.or(tag).unwrap_or("latest");
-        let status = format!("Pulling from {}", reference.path);
-        self.pusher.json(&json!({"status": status, "id": tag.or(digest)})).await;
         let _lease = images.lease();
         let (top, text) = self.registry.manifest(reference, wanted).await?;
+        // Not before: a registry that does not have it is the whole answer.
+        let status = format!("Pulling from {}", reference.path);
+        self.pusher.json(&json!({"status": status, "id": tag.or(digest)})).await;
         let manifest = match parse("the manifest", &text)? {
             Named::Manifest(manifest) => manifest,
             Named::Index(index) => {
