@@ -4,7 +4,8 @@
 #   packaging/install.sh             to PREFIX (default: /usr/local), below DESTDIR (default: none)
 #   packaging/install.sh uninstall   every file that it installed there, and directories that are empty then
 #
-# BIN is where the programs were built (default: the release build of this checkout). Configuration of engines is put into
+# BIN is where the programs were built (default: the release build of this checkout; of corten the newer one, where there is
+# one against musl too). Configuration of engines is put into
 # share/doc/corten/examples, word for word as the README has it; nothing in /etc is touched.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,8 +30,11 @@ target() {
   echo "$directory/$(rustc -vV | sed -n 's/^host: //p')/release"
 }
 bin=${BIN:-$(target)}
-for program in corten containerd-shim-corten-v2 cortend; do
-  [ -x "$bin/$program" ] || { echo "install.sh: there is no $bin/$program: cargo build --release" >&2; exit 1; }
+corten=$bin/corten
+musl=${bin/-gnu\/release/-musl\/release}/corten
+[ -n "${BIN:-}" ] || [ ! "$musl" -nt "$corten" ] || corten=$musl
+for program in "$corten" "$bin/containerd-shim-corten-v2" "$bin/cortend"; do
+  [ -x "$program" ] || { echo "install.sh: there is no $program: cargo build --release" >&2; exit 1; }
 done
 
 installed=()
@@ -41,20 +45,20 @@ put() { # MODE FILE NAME
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-for program in corten containerd-shim-corten-v2 cortend; do
-  put 755 "$bin/$program" "bin/$program"
+for program in "$corten" "$bin/containerd-shim-corten-v2" "$bin/cortend"; do
+  put 755 "$program" "bin/$(basename "$program")"
 done
 for profile in default strict nested; do
   put 644 "$here/seccomp-profiles/profiles/$profile.json" "share/corten/seccomp/$profile.json"
 done
 
 mkdir "$scratch/man"
-"$bin/corten" help --man "$scratch/man"
+"$corten" help --man "$scratch/man"
 for page in "$scratch"/man/*.8; do
   gzip -9n "$page"
   put 644 "$page.gz" "share/man/man8/$(basename "$page").gz"
 done
-for shell in bash zsh fish; do "$bin/corten" completion "$shell" > "$scratch/$shell"; done
+for shell in bash zsh fish; do "$corten" completion "$shell" > "$scratch/$shell"; done
 put 644 "$scratch/bash" share/bash-completion/completions/corten
 put 644 "$scratch/fish" share/fish/vendor_completions.d/corten.fish
 put 644 "$scratch/zsh" share/zsh/vendor-completions/_corten

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 say "a release, with the linker's map"
-CORTEN_LINK_MAP=$work/map cargo build --quiet --release -p runtime
-corten=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/x86_64-unknown-linux-gnu/release/corten
+CORTEN_LINK_MAP=$work/map cargo build --quiet --release -p runtime --target x86_64-unknown-linux-musl
+corten=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/x86_64-unknown-linux-musl/release/corten
 gcc -O1 -o "$work/step" integration/bench/step.c
 read -r from to < <(readelf -SW "$corten" | awk '{ sub(/^ *\[ *[0-9]+\] */, "") } $1 == ".text" { print $3, $5 }')
 to=$(printf '%x' $((16#$from + 16#$to)))

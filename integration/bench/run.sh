@@ -15,6 +15,14 @@ cargo build --quiet --release -p runtime -p shim
 cargo build --quiet -p bench -p integration
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 newer=()
+# The program against musl, where the toolchain has it (rustup target add); the other one is measured beside it.
+corten=()
+musl=$(uname -m)-unknown-linux-musl
+if [ -d "$(rustc --print target-libdir --target "$musl")" ]; then
+  cargo build --quiet --release -p runtime --target "$musl"
+  corten=(--corten "$target/$musl/release/corten")
+  newer+=("corten-glibc=$target/$(rustc -vV | sed -n 's/^host: //p')/release/corten")
+fi
 for name in crun runc; do
   program=${CORTEN_RUNTIMES:-/var/cache/corten-runtimes}/$name
   if [ -x "$program" ]; then
@@ -23,10 +31,10 @@ for name in crun runc; do
   fi
 done
 bench=$target/$(rustc -vV | sed -n 's/^host: //p')/debug/bench
-"$bench" "$@" "${newer[@]}"
+"$bench" "${corten[@]}" "$@" "${newer[@]}"
 # The main cases once more, where there are control groups of both versions.
 if [ $# = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
-  "$bench" --quick --v2 --write "${newer[@]}"
+  "$bench" "${corten[@]}" --quick --v2 --write "${newer[@]}"
 fi
 # What Docker's default profile and ours cost to compile, beside libseccomp.
 if [ $# = 0 ] && [ -e /usr/include/seccomp.h ]; then

@@ -1,10 +1,11 @@
-//! What each command may cost: system calls, page faults and memory of the release build, on a fixed bundle.
+//! What each command may cost: system calls, page faults and memory of the release build against musl, on a fixed bundle.
 //!
 //! These figures do not depend on how busy a machine is, so they can fail a build where times cannot.
 //! `budget.toml` has them; a command that exceeds one fails, with the calls that became more. A change that
 //! needs more, or less, writes the file anew and says why in its commit:
 //!
-//!     cargo build --release -p runtime && UPDATE=1 cargo test -p integration --test budget
+//!     cargo build --release -p runtime --target x86_64-unknown-linux-musl
+//!     UPDATE=1 cargo test -p integration --test budget
 //!
 //! Control groups cost what their layout costs: each layout has figures of its own, and `none` (the manager
 //! that is disabled) holds on every machine. Each figure is the least of some runs: who of two processes is
@@ -268,11 +269,12 @@ fn layout() -> String {
     }
 }
 
-/// The release build beside this test's build, if it is as new as its source.
+/// The release build against musl in the target directory of this test, if it is as new as its source.
 fn release_build() -> Result<PathBuf, String> {
     let own = env::current_exe().unwrap();
-    let path = own.ancestors().nth(3).unwrap().join("release/corten");
-    let hint = "cargo build --release -p runtime";
+    let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
+    let path = own.ancestors().nth(4).unwrap().join(&target).join("release/corten");
+    let hint = format!("rustup target add {target} && cargo build --release -p runtime --target {target}");
     let built = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let made = built(&path).ok_or_else(|| format!("needs {}: {hint}", path.display()))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

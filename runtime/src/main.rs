@@ -12,8 +12,7 @@ use std::ffi::{c_char, c_int};
 #[global_allocator]
 static ARENA: Arena = Arena::new();
 
-/// The program's entry, by its C name. The arguments are read by the standard library, from what the loader hands to
-/// its constructors.
+/// The program's entry, by its C name.
 ///
 /// # Safety
 /// C calls it, with the program's arguments.
@@ -30,5 +29,7 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int
         runtime::sys::clone::exit_now(runtime::command::FAILED)
     }));
     // What is printed has been written out, and nothing else waits for the end of this process.
-    runtime::sys::clone::exit_now(runtime::command::run(std::env::args_os().skip(1)))
+    runtime::sys::clone::exit_now(runtime::command::run(
+        runtime::sys::process::arguments().into_iter().skip(1),
+    ))
 }

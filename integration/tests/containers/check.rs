@@ -333,6 +333,7 @@ fn nothing_is_changed() {
         "mremap",
         "munmap",
         "newfstatat",
+        "open",
         "openat",
         "openat2",
         "poll",

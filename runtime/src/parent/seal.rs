@@ -63,7 +63,10 @@ pub fn ensure() -> Result<()> {
     }
     trace::hand_over().map_err(file_error("write", "the trace"))?;
     let argv = StringArray::new(
-        std::env::args_os().filter_map(|argument| CString::new(argument.into_vec()).ok()).collect(),
+        process::arguments()
+            .into_iter()
+            .filter_map(|argument| CString::new(argument.into_vec()).ok())
+            .collect(),
     );
     // Below an overlay, if that can be had.
     process::execute_sealed(&argv);

@@ -1,4 +1,5 @@
 //! Records, journals and locks, on a temporary directory.
+#![allow(clippy::disallowed_methods, reason = "two wait for one another")]
 
 use super::*;
 

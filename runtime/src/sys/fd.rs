@@ -192,7 +192,7 @@ pub fn cwd() -> BorrowedFd<'static> {
 /// The errno of ioctl(2); `ENOTTY` when it is no namespace.
 pub fn namespace_type(file: BorrowedFd<'_>) -> Result<libc::c_int> {
     // _IO(0xb7, 0x3)
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: this ioctl takes no argument.
     Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) })
 }

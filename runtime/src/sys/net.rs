@@ -20,8 +20,10 @@ pub fn loopback_up() -> Result<()> {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+    // netdevice(7); its type is another one in each C library.
+    const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
     // SAFETY: SIOCSIFFLAGS reads an ifreq with a NUL-terminated name, which outlives the call.
-    Errno::result(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+    Errno::result(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCSIFFLAGS, &raw const request) })
         .map(drop)
 }
 

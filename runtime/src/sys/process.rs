@@ -1,8 +1,9 @@
 //! What a process is: identity, resources, name, and the program it becomes.
 
 use super::{Errno, Result, check};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> Result<()> {
@@ -214,6 +215,25 @@ pub fn executed_as() -> Option<&'static CStr> {
 
 /// The arguments of this program as the kernel shows them to others (proc_pid_cmdline(5)); null: not known.
 static ARGUMENTS: AtomicPtr<*const libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The arguments of this program, its name first. The standard library learns of them where it begins itself, or where
+/// the C library hands them to constructors, as glibc does and musl does not.
+#[must_use]
+pub fn arguments() -> Vec<OsString> {
+    let mut next = ARGUMENTS.load(Ordering::Relaxed);
+    if next.is_null() {
+        return std::env::args_os().collect();
+    }
+    let mut all = Vec::new();
+    // SAFETY: `begin` was given the array that ends with a null pointer, which is not passed, of NUL-terminated strings.
+    unsafe {
+        while !(*next).is_null() {
+            all.push(OsStr::from_bytes(CStr::from_ptr(*next).to_bytes()).to_owned());
+            next = next.add(1);
+        }
+    }
+    all
+}
 
 /// Overwrites what is secret at the end of an argument. Everybody in a PID namespace can read the arguments of each process
 /// in it.

@@ -1,5 +1,5 @@
 //! Control groups on this machine's own layout: v1 with the real controllers, or v2, whichever is mounted.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_wrap)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_wrap, clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
 mod support;

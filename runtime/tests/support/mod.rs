@@ -1,6 +1,6 @@
 //! What the tests of control groups share: cgroups of their own on this machine's hierarchies, and processes in them.
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use runtime::cgroup::stats::Stats;
 use runtime::cgroup::{Cgroup, Driver, Request, create};
