@@ -133,6 +133,12 @@ fn containers_live_and_end() {
         ),
         ("docker rename live other && docker rename other live", 0, &[]),
         ("docker rename live live", 1, &["same name"]),
+        // Nothing is an empty text or 0 for clients that expect these, and not null.
+        (
+            "docker create --name bare --network none busybox && docker inspect bare | jq -c '.[0] | [.NetworkSettings.IPAddress, .NetworkSettings.IPPrefixLen, .ProcessLabel]'; docker rm bare",
+            0,
+            &["[\"\",0,\"\"]"],
+        ),
         // Names in filters are regular expressions, with the slash or without.
         (
             "for n in '^/live$' 'l[i]ve' '^ive' 'live$'; do docker ps -q -f name=$n | wc -l; done | xargs",

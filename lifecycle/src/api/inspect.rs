@@ -51,6 +51,7 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "RestartCount": record.restart_count,
         "Driver": container.engine.images.layers.driver(),
         "Platform": "linux",
+        "AppArmorProfile": "", "MountLabel": "", "ProcessLabel": "",
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record)?,
         "GraphDriver": graph_driver(container)?,
@@ -283,10 +284,11 @@ pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
         "Id": image.id,
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
-        "Parent": image.parent,
-        "Comment": image.config.history.last().and_then(|step| step.comment().as_ref()),
+        "Parent": image.parent.clone().unwrap_or_default(),
+        "Comment": image.config.history.last().and_then(|step| step.comment().as_deref()).unwrap_or_default(),
         "Created": image.config.created.as_deref().unwrap_or(NEVER),
-        "Author": image.config.author,
+        "Author": image.config.author.clone().unwrap_or_default(),
+        "DockerVersion": "",
         "Config": config(&image.config.container(), None)?,
         "Architecture": image.config.architecture,
         "Variant": image.config.variant,
@@ -329,10 +331,10 @@ pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
         rows.push(json!({
             "Id": "<missing>",
             "Created": seconds(step.created().as_ref()),
-            "CreatedBy": step.created_by(),
+            "CreatedBy": step.created_by().as_deref().unwrap_or_default(),
             "Tags": null,
             "Size": size,
-            "Comment": step.comment(),
+            "Comment": step.comment().as_deref().unwrap_or_default(),
         }));
     }
     if let Some(last) = rows.last_mut() {

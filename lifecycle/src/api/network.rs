@@ -131,9 +131,14 @@ pub(super) fn of_container(container: &Container, record: &Record) -> Value {
     let sandbox = container.engine.networks.namespace_of(container);
     let sandbox = if record.state.status.is_up() && sandbox.exists() { sandbox } else { PathBuf::new() };
     let networks = endpoints(container.engine, record);
-    let mut settings = json!({"SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports});
+    let mut settings = json!({
+        "SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports, "Bridge": "", "HairpinMode": false,
+        "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+    });
     for name in TWICE.split_whitespace() {
-        settings[name] = networks["bridge"][name].clone();
+        let nothing = if name.ends_with("Len") { json!(0) } else { json!("") };
+        settings[name] = networks["bridge"].get(name).cloned().unwrap_or(nothing);
     }
     settings["Networks"] = networks;
     settings
