@@ -1,6 +1,7 @@
 //! Capabilities, seccomp, and what is hidden of /proc and /sys.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use bollard_stubs::models::HostConfig;
 use runtime::plan::capabilities::NAMES;
@@ -26,12 +27,17 @@ const MASKED: &str = "\
 
 const READ_ONLY: &str = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger";
 
+/// Where the temperatures of processors are, which tell of what others compute (GHSA-6fw5-f8r9-fgfm): looked for once, and
+/// not at every start.
+static HEAT: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let processors = files::entries(Path::new("/sys/devices/system/cpu")).into_iter();
+    let heat = processors.map(|processor| processor.join("thermal_throttle")).filter(|path| path.exists());
+    heat.map(|path| files::lossy(&path)).collect()
+});
+
 /// The paths that a container sees nothing of.
 pub fn masked(host: &HostConfig) -> Vec<String> {
-    // Temperatures tell of what others compute (GHSA-6fw5-f8r9-fgfm).
-    let heat = files::entries(Path::new("/sys/devices/system/cpu")).into_iter();
-    let heat = heat.map(|cpu| cpu.join("thermal_throttle")).filter(|path| path.exists());
-    let all = MASKED.split_whitespace().map(str::to_owned).chain(heat.map(|path| files::lossy(&path)));
+    let all = MASKED.split_whitespace().map(str::to_owned).chain(HEAT.iter().cloned());
     paths(host, host.masked_paths.as_ref(), all)
 }
 
