@@ -21,6 +21,11 @@ pub fn list<T>(field: &Option<Vec<T>>) -> &[T] {
     field.as_deref().unwrap_or_default()
 }
 
+/// Whether a field says nothing.
+pub fn is_nothing(field: &Value) -> bool {
+    [json!(null), json!(""), json!(0), json!([])].contains(field)
+}
+
 /// Gives a field that says nothing another value; in objects, each of their fields.
 pub fn fill(own: &mut Value, from: &Value) {
     match (own, from) {
@@ -29,7 +34,7 @@ pub fn fill(own: &mut Value, from: &Value) {
                 fill(own.entry(name).or_insert(Value::Null), value);
             }
         }
-        (own, from) if [json!(null), json!(""), json!(0), json!([])].contains(own) => own.clone_from(from),
+        (own, from) if is_nothing(own) => own.clone_from(from),
         _ => {}
     }
 }

@@ -138,7 +138,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
         ("POST", ["wait"]) => return container::wait(container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return container::attach(call, container),
-        ("POST", ["update"]) => return stats::update(&container, call.json().await?).await,
+        ("POST", ["update"]) => return stats::update(&container, call.version, call.json().await?).await,
         ("POST", ["exec"]) => return exec::create(&container, call.json().await?),
         _ => return not_found(&call),
     }

@@ -11,10 +11,10 @@ use shim::proto::well_known::Any;
 use tokio::process::Command;
 use tokio::task::block_in_place;
 
-use super::{Answer, Call, answer};
+use super::{Answer, Call, Version, answer};
 use crate::container::{Container, part, settings, spec};
 use crate::error::{Error, Result, bail};
-use crate::{program, time};
+use crate::{program, said, time};
 
 /// `docker top`: the host's ps, and of its rows those of the container.
 pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answer> {
@@ -159,18 +159,27 @@ fn networks(container: &Container) -> Value {
 const UPDATABLE: &str = "CpuShares CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus CpusetMems \
                          Memory MemoryReservation MemorySwap NanoCpus PidsLimit";
 
+/// The same of each device, from API 1.55 on: there an empty list says that there is no limit any more.
+const OF_DEVICES: &str =
+    "BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps BlkioWeightDevice";
+
 /// `docker update`.
-pub(super) async fn update(container: &Arc<Container>, body: Value) -> Result<Answer> {
-    let nothing = [Value::Null, json!(false), json!(0), json!(""), json!([])];
-    let is_set = |value: &Value| !nothing.contains(value);
-    let given = body.as_object().into_iter().flatten().filter(|(_, value)| is_set(value));
-    let updatable = |name: &str| UPDATABLE.split_whitespace().any(|known| known == name);
+pub(super) async fn update(container: &Arc<Container>, version: Version, body: Value) -> Result<Answer> {
+    let of_device =
+        |name: &str| version >= Version(1, 55) && OF_DEVICES.split_whitespace().any(|known| known == name);
+    let is_set = |name: &str, value: &Value| match of_device(name) {
+        true => !value.is_null(),
+        false => !said::is_nothing(value) && *value != json!(false),
+    };
+    let given = body.as_object().into_iter().flatten().filter(|(name, value)| is_set(name, value));
+    let updatable = |name: &str| of_device(name) || UPDATABLE.split_whitespace().any(|known| known == name);
     let known = |name: &str| updatable(name) || matches!(name, "RestartPolicy" | "MemorySwappiness");
     if let Some((name, _)) = given.clone().find(|(name, _)| !known(name)) {
         bail!(invalid, "{name} cannot be changed while a container exists");
     }
     let limits: Vec<_> = given.filter(|(name, _)| updatable(name)).collect();
-    let mut host = serde_json::to_value(container.record().host.clone())?;
+    let before = container.record().host.clone();
+    let mut host = serde_json::to_value(&before)?;
     for (name, value) in &limits {
         host[*name] = (*value).clone();
     }
@@ -182,11 +191,15 @@ pub(super) async fn update(container: &Arc<Container>, body: Value) -> Result<An
     let config = container.record().config.clone();
     settings::check(&config, &host, &Value::Null)?;
     if container.record().state.status.is_up() && !limits.is_empty() {
+        let mut resources = spec::updated_resources(&host);
+        if limits.iter().any(|(name, _)| of_device(name)) {
+            resources["blockIO"] = spec::updated_devices(&before, &host)?;
+        }
         let request = UpdateTaskRequest {
             id: container.id.clone(),
             resources: Some(Any {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
-                value: serde_json::to_vec(&spec::updated_resources(&host))?,
+                value: serde_json::to_vec(&resources)?,
             }),
             annotations: Default::default(),
         };

@@ -16,7 +16,7 @@ use super::record::Record;
 use crate::error::{Result, bail, error};
 use crate::said;
 
-pub use resources::update as updated_resources;
+pub use resources::{update as updated_resources, update_devices as updated_devices};
 pub use security::{capabilities, check_security, masked, read_only};
 
 /// The variable that every container has.

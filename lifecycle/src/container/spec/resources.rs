@@ -1,5 +1,7 @@
 //! Limits: control groups and rlimits.
 
+use std::path::Path;
+
 use bollard_stubs::models::{HostConfig, ThrottleDevice};
 use nix::sys::stat::{major, minor, stat};
 use serde_json::{Value, json};
@@ -12,14 +14,34 @@ const PERIOD: i64 = 100_000;
 
 pub(super) fn all(host: &HostConfig) -> Result<Value> {
     let mut resources = update(host);
-    resources["blockIO"] = json!({
-        "weight": host.blkio_weight.filter(|weight| *weight != 0),
-        "throttleReadBpsDevice": throttles(&host.blkio_device_read_bps)?,
-        "throttleWriteBpsDevice": throttles(&host.blkio_device_write_bps)?,
-        "throttleReadIOPSDevice": throttles(&host.blkio_device_read_iops)?,
-        "throttleWriteIOPSDevice": throttles(&host.blkio_device_write_iops)?,
-    });
+    resources["blockIO"] = update_devices(&HostConfig::default(), host)?;
+    resources["blockIO"]["weight"] = json!(host.blkio_weight.filter(|weight| *weight != 0));
     Ok(resources)
+}
+
+/// The limits of devices, and none for those that only had one before.
+///
+/// # Errors
+/// When there is no such device.
+pub fn update_devices(before: &HostConfig, host: &HostConfig) -> Result<Value> {
+    let all = |of: fn(&HostConfig) -> &Option<Vec<ThrottleDevice>>| {
+        let mut devices = said::list(of(host)).to_vec();
+        let still = |path: &Option<String>| devices.iter().any(|device| device.path == *path);
+        let mut lifted = said::list(of(before)).to_vec();
+        // One that is gone from the machine has no limit to lift.
+        lifted.retain(|device| {
+            !still(&device.path) && said::text(&device.path).is_some_and(|path| Path::new(path).exists())
+        });
+        lifted.iter_mut().for_each(|device| device.rate = Some(0));
+        devices.extend(lifted);
+        throttles(&devices)
+    };
+    Ok(json!({
+        "throttleReadBpsDevice": all(|host| &host.blkio_device_read_bps)?,
+        "throttleWriteBpsDevice": all(|host| &host.blkio_device_write_bps)?,
+        "throttleReadIOPSDevice": all(|host| &host.blkio_device_read_iops)?,
+        "throttleWriteIOPSDevice": all(|host| &host.blkio_device_write_iops)?,
+    }))
 }
 
 /// The limits that can also be changed while a container runs.
@@ -48,13 +70,13 @@ pub fn update(host: &HostConfig) -> Value {
     })
 }
 
-fn throttles(devices: &Option<Vec<ThrottleDevice>>) -> Result<Vec<Value>> {
+fn throttles(devices: &[ThrottleDevice]) -> Result<Vec<Value>> {
     let one = |device: &ThrottleDevice| {
         let path = device.path.as_deref().unwrap_or_default();
         let found = stat(path).map_err(|errno| error!(invalid, "device {path:?}: {errno}"))?.st_rdev;
         Ok(json!({"major": major(found), "minor": minor(found), "rate": device.rate}))
     };
-    said::list(devices).iter().map(one).collect()
+    devices.iter().map(one).collect()
 }
 
 pub(super) fn rlimits(host: &HostConfig) -> Result<Vec<Value>> {
