@@ -11,4 +11,4 @@ mod ports;
 mod store;
 
 pub use attach::{publish, wanted};
-pub use store::{BUILT_IN, Network, Networks};
+pub use store::{BUILT_IN, Network, Networks, usage};

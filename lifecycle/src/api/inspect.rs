@@ -6,7 +6,7 @@ use std::path::Path;
 use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
 use serde_json::{Value, json};
 
-use super::{Answer, answer};
+use super::{Answer, Version, answer};
 use crate::container::record::{MountPoint, Record, Status};
 use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ use crate::said;
 use crate::time::{self, NEVER, Time};
 
 /// A container in full.
-pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
+pub(super) fn container(container: &Container, size: bool, version: Version) -> Result<Value> {
     let record = container.record().clone();
     let state = &record.state;
     let path = |name: &str| {
@@ -57,7 +57,7 @@ pub(super) fn container(container: &Container, size: bool) -> Result<Value> {
         "GraphDriver": graph_driver(container)?,
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(&record.config, Some(&record.image_name))?,
-        "NetworkSettings": super::network::of_container(container, &record),
+        "NetworkSettings": super::network::of_container(container, &record, version),
     });
     if let Some(health) = &state.health {
         value["State"]["Health"] = json!(health);

@@ -93,7 +93,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("GET", ["networks"]) => network::list(engine, &call),
         ("POST", ["networks", "create"]) => network::create(engine, call.json().await?),
         ("POST", ["networks", "prune"]) => network::prune(engine, &call),
-        ("GET", ["networks", name]) => network::inspect(engine, name),
+        ("GET", ["networks", name]) => network::inspect(engine, name, version),
         ("DELETE", ["networks", name]) => network::remove(engine, name),
         ("POST", ["networks", name, "connect"]) => network::connect(engine, name, call.json().await?).await,
         ("POST", ["networks", name, "disconnect"]) => {
@@ -128,7 +128,9 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("POST", ["pause"]) => containers::pause(&container).await?,
         ("POST", ["unpause"]) => containers::unpause(&container).await?,
         ("POST", ["rename"]) => container::rename(&container, &call).await?,
-        ("GET", ["json"]) => return answer::json(&inspect::container(&container, call.flag("size"))?),
+        ("GET", ["json"]) => {
+            return answer::json(&inspect::container(&container, call.flag("size"), call.version)?);
+        }
         ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
         ("GET", ["stats"]) => return stats::stats(&container, &call),
         ("GET", ["logs"]) => return container::logs(&container, &call),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
 use serde_json::{Value, json};
 
-use super::{Answer, Call, answer};
+use super::{Answer, Call, Version, answer};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -20,8 +20,17 @@ pub(super) fn create(engine: &Engine, wish: NetworkCreateRequest) -> Result<Answ
 }
 
 /// `GET /networks/NAME`
-pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Answer> {
-    answer::json(&describe(engine, &engine.networks.get(name)?, true))
+pub(super) fn inspect(engine: &Engine, name: &str, version: Version) -> Result<Answer> {
+    let network = engine.networks.get(name)?;
+    let mut value = describe(engine, &network, true);
+    if version >= Version(1, 52) {
+        let mut subnets = json!({});
+        for (subnet, (used, left)) in network::usage(engine, &network) {
+            subnets[subnet.to_string()] = json!({"IPsInUse": used, "DynamicIPsAvailable": left});
+        }
+        value["Status"] = json!({"IPAM": {"Subnets": subnets}});
+    }
+    answer::json(&value)
 }
 
 /// `DELETE /networks/NAME`
@@ -119,7 +128,7 @@ const TWICE: &str = "EndpointID Gateway IPAddress IPPrefixLen MacAddress GlobalI
                      IPv6Gateway";
 
 /// `NetworkSettings` of a container.
-pub(super) fn of_container(container: &Container, record: &Record) -> Value {
+pub(super) fn of_container(container: &Container, record: &Record, version: Version) -> Value {
     let mut ports = json!({});
     for port in record.config.exposed_ports.iter().flatten().filter(|_| record.state.status.is_up()) {
         ports[port] = Value::Null;
@@ -131,6 +140,9 @@ pub(super) fn of_container(container: &Container, record: &Record) -> Value {
     let sandbox = container.engine.networks.namespace_of(container);
     let sandbox = if record.state.status.is_up() && sandbox.exists() { sandbox } else { PathBuf::new() };
     let networks = endpoints(container.engine, record);
+    if version >= Version(1, 52) {
+        return json!({"SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
+    }
     let mut settings = json!({
         "SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports, "Bridge": "", "HairpinMode": false,
         "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,

@@ -58,19 +58,29 @@ impl Pool {
         Ok(Self { subnet, range, gateway, reserved: reserved.collect::<Result<_>>()? })
     }
 
+    /// Those that no container gets: the bridge's, those of something else, the first of the subnet, and the last of one
+    /// of IPv4 (RFC 919).
+    fn own(&self) -> BTreeSet<IpAddr> {
+        let last = Some(self.subnet.broadcast()).filter(IpAddr::is_ipv4);
+        self.reserved.values().copied().chain([self.gateway, self.subnet.network()]).chain(last).collect()
+    }
+
+    /// How many addresses containers cannot get, and how many of the range are left.
+    pub fn usage(&self, taken: &BTreeSet<IpAddr>) -> (u64, u64) {
+        let (used, range) = (&self.own() | taken, self.range.unwrap_or(self.subnet));
+        let used_of = |net: IpNet| used.iter().filter(|address| net.contains(*address)).count() as u64;
+        let all = 1_u128 << (range.max_prefix_len() - range.prefix_len());
+        let left = all.saturating_sub(used_of(range).into());
+        (used_of(self.subnet), u64::try_from(left).unwrap_or(u64::MAX))
+    }
+
     /// An address that is not taken: the wanted one, or any.
     ///
     /// # Errors
     /// When the wanted one is taken or elsewhere, or there are no more.
     pub fn choose(&self, taken: &BTreeSet<IpAddr>, wanted: Option<&str>) -> Result<IpAddr> {
-        let subnet = self.subnet;
-        let has =
-            |address: &IpAddr| *address == self.gateway || self.reserved.values().any(|own| own == address);
-        // The first of a subnet is its own, and so is the last of one of IPv4: RFC 919.
-        let own = |address: &IpAddr| {
-            *address == subnet.network() || subnet.network().is_ipv4() && *address == subnet.broadcast()
-        };
-        let free = |address: &IpAddr| !taken.contains(address) && !has(address) && !own(address);
+        let (subnet, own) = (self.subnet, self.own());
+        let free = |address: &IpAddr| !taken.contains(address) && !own.contains(address);
         let Some(text) = wanted.filter(|text| !text.is_empty()) else {
             let mut hosts = self.range.unwrap_or(subnet).hosts();
             return hosts.find(free).ok_or_else(|| error!(internal, "no available addresses in {subnet}"));
@@ -157,6 +167,9 @@ mod tests {
             taken.insert(address);
         }
         assert_eq!(taken.len(), 5);
+        // Of other subnets too, as a network of both families has them.
+        taken.insert("fd00:1::2".parse().unwrap());
+        assert_eq!(pool.usage(&taken), (8, 0));
         let fresh = BTreeSet::new();
         assert_eq!(pool.choose(&fresh, Some("10.1.2.12")).unwrap().to_string(), "10.1.2.12");
         for bad in ["10.1.2.8", "10.1.2.9", "10.1.2.15", "10.1.3.1", "x"] {
@@ -165,6 +178,7 @@ mod tests {
         let six = Pool::new(&wish("fd00:1::/64", "fd00:1::5:0/112", ""), &[]).unwrap();
         assert_eq!(six.gateway.to_string(), "fd00:1::1");
         assert_eq!(six.choose(&fresh, None).unwrap().to_string(), "fd00:1::5:0");
+        assert_eq!(six.usage(&taken), (3, 1 << 16));
         assert!(unique_local().parse::<IpNet>().is_ok());
     }
 
@@ -173,6 +187,7 @@ mod tests {
         let mut asked = wish("10.0.0.0/24", "10.0.0.8/30", "10.0.0.254");
         asked.auxiliary_addresses = Some(HashMap::from([("other".to_owned(), "10.0.0.9".to_owned())]));
         let pool = Pool::new(&asked, &[]).unwrap();
+        assert_eq!(pool.usage(&BTreeSet::new()), (4, 3));
         assert_eq!(pool.choose(&BTreeSet::new(), None).unwrap().to_string(), "10.0.0.10");
         assert!(pool.choose(&BTreeSet::new(), Some("10.0.0.9")).is_err());
     }

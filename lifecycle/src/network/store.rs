@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{IpamConfig, NetworkCreateRequest};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +190,12 @@ fn taken(engine: &Engine, network: &Network, but: &str) -> BTreeSet<IpAddr> {
         }
     }
     taken
+}
+
+/// The subnets of a network: how many addresses of each are in use or nobody's, and how many a container can still get.
+pub fn usage(engine: &Engine, network: &Network) -> Vec<(IpNet, (u64, u64))> {
+    let taken = taken(engine, network, "");
+    network.pools.iter().map(|pool| (pool.subnet, pool.usage(&taken))).collect()
 }
 
 /// An address of each pool of a network for a container: the wanted one, or any that is free. The caller keeps others
