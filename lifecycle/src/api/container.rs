@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bollard_stubs::models::HealthStatusEnum;
 use futures_util::StreamExt;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -12,17 +11,19 @@ use tokio::task::block_in_place;
 
 use super::hijack::Way;
 use super::request::Filters;
-use super::{Answer, Call, answer, hijack, inspect};
+use super::{Answer, Call, Version, answer, hijack, inspect};
 use crate::container::record::Status;
 use crate::container::{self, Container, Input, Output, Query, Removal, Sides, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
+use crate::said;
 
 /// `POST /containers/create`
 pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let body: Option<Value> = call.json().await?;
     let empty = || Error::invalid("config cannot be empty in order to create a container");
-    let body = body.ok_or_else(empty)?;
+    let mut body = body.ok_or_else(empty)?;
+    let mut warnings = adapt(&mut body, call.version)?;
     call.check_platform()?;
     engine.images.find(body["Image"].as_str().unwrap_or_default())?;
     let created = block_in_place(|| container::create(engine, call.text("name"), body));
@@ -31,8 +32,35 @@ pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<An
         Kind::NotFound => Error::invalid(error.message),
         _ => error,
     })?;
-    let warnings = settings::warnings(&container.record());
+    warnings.extend(settings::warnings(&container.record()).into_iter().map(str::to_owned));
     answer::created(&json!({"Id": container.id, "Warnings": warnings}))
+}
+
+/// Makes of a request what it means in that version of the API; returns what its client is to be warned of.
+fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
+    if version >= Version(1, 52) && !said::is_nothing(&body["MacAddress"]) {
+        bail!(
+            invalid,
+            "container-wide MAC address no longer supported; use endpoint-specific MAC address instead"
+        );
+    }
+    let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(Vec::new()) };
+    if version < Version(1, 56) {
+        host.remove("Umask");
+    }
+    let ports = host.get_mut("PortBindings").and_then(Value::as_object_mut);
+    let mut empty = Vec::new();
+    for (port, bindings) in ports.into_iter().flatten().filter(|(_, bindings)| said::is_nothing(bindings)) {
+        *bindings = json!([{"HostIp": "", "HostPort": ""}]);
+        empty.push(port.as_str());
+    }
+    if empty.is_empty() || version < Version(1, 52) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!(
+        "Following container port(s) have an empty list of port-bindings: {}. Such bindings will be discarded in a future version.",
+        empty.join(", ")
+    )])
 }
 
 /// `POST /containers/ID/rename`
@@ -157,10 +185,9 @@ async fn live(
 
 /// `GET /containers/json`
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
-    let filters = call.filters(&[
-        "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish",
-        "since", "status", "volume",
-    ])?;
+    let known =
+        "ancestor annotation before exited expose health id label name network publish since status volume";
+    let filters = call.filters(&known.split(' ').collect::<Vec<_>>())?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let filters = filters.beside(|name| Ok(Some(engine.container(name)?.record().created.clone())))?;
     for status in filters.get("status") {
@@ -179,13 +206,12 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let state = &record.state;
         let up = state.status.is_active();
         let ended = !up && state.finished.is_some();
-        let health = state.health.as_ref().and_then(|health| health.status).unwrap_or(HealthStatusEnum::NONE);
         (all || limit.is_some() || up)
             && filters.any("status", |status| json!(state.status) == *status)
             && filters.any("exited", |code| ended && code.parse() == Ok(state.exit_code))
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
             && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
-            && filters.any("health", |wanted| wanted == health.as_ref())
+            && filters.any("health", |wanted| wanted == record.health().as_ref())
             && filters.any("ancestor", |image| {
                 engine.images.find(image).is_ok_and(|image| descends(&record, &image))
             })
@@ -202,11 +228,12 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                     within(&published, port, "PublicPort") || within(&exposed, port, "PrivatePort")
                 }))
             && filters.labels(&record.labels())
+            && filters.pairs("annotation", record.host.annotations.as_ref())
             && filters.in_time(Some(&record.created))
     };
     let size = call.flag("size");
     let found = engine.all_containers().into_iter().filter(wanted).take(limit.unwrap_or(usize::MAX));
-    answer::json(&found.map(|container| inspect::row(&container, size)).collect::<Vec<_>>())
+    answer::json(&found.map(|container| inspect::row(&container, size, call.version)).collect::<Vec<_>>())
 }
 
 /// Ports and their protocol.

@@ -6,7 +6,7 @@ use std::path::Path;
 use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
 use serde_json::{Value, json};
 
-use super::{Answer, Version, answer};
+use super::{Answer, Call, Version, answer};
 use crate::container::record::{MountPoint, Record, Status};
 use crate::container::{Container, settings, spec};
 use crate::engine::Engine;
@@ -16,7 +16,8 @@ use crate::said;
 use crate::time::{self, NEVER, Time};
 
 /// A container in full.
-pub(super) fn container(container: &Container, size: bool, version: Version) -> Result<Value> {
+pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
+    let version = call.version;
     let record = container.record().clone();
     let state = &record.state;
     let path = |name: &str| {
@@ -53,19 +54,19 @@ pub(super) fn container(container: &Container, size: bool, version: Version) -> 
         "Platform": "linux",
         "AppArmorProfile": "", "MountLabel": "", "ProcessLabel": "",
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
-        "HostConfig": host(&record)?,
+        "HostConfig": host(&record, version)?,
         "GraphDriver": graph_driver(container)?,
         "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
-        "Config": config(&record.config, Some(&record.image_name))?,
+        "Config": config(&record.config, Some(&record.image_name), version)?,
         "NetworkSettings": super::network::of_container(container, &record, version),
     });
     if let Some(health) = &state.health {
         value["State"]["Health"] = json!(health);
     }
-    if size {
+    if call.flag("size") {
         sizes(container, &mut value)?;
     }
-    Ok(value)
+    answer::json(&value)
 }
 
 /// What a container has written, and what that is with its image.
@@ -90,7 +91,7 @@ fn graph_driver(container: &Container) -> Result<Value> {
 }
 
 /// Fields of the host's configuration that clients take for granted.
-fn host(record: &Record) -> Result<Value> {
+fn host(record: &Record, version: Version) -> Result<Value> {
     let mut host = serde_json::to_value(&record.host)?;
     host["ShmSize"] = json!(record.shm_size());
     if let Some(links) = &record.host.links {
@@ -112,6 +113,9 @@ fn host(record: &Record) -> Result<Value> {
         "MaskedPaths": spec::masked(&record.host), "ReadonlyPaths": spec::read_only(&record.host),
     });
     said::fill(&mut host, &defaults);
+    if let Some(umask) = record.umask.filter(|_| version >= Version(1, 56)) {
+        host["Umask"] = json!(umask);
+    }
     // Nothing is -1 here, as the command line sends it.
     host["MemorySwappiness"] = json!(record.host.memory_swappiness.filter(|share| *share >= 0));
     Ok(host)
@@ -122,7 +126,7 @@ const OF_CONTAINERS: &str = "Hostname Domainname AttachStdin AttachStdout Attach
                              Image NetworkDisabled MacAddress StopTimeout";
 
 /// The configuration of a container, or of an image, which is made from none.
-fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
+fn config(config: &ContainerConfig, image: Option<&String>, version: Version) -> Result<Value> {
     let mut config = serde_json::to_value(config)?;
     config["Image"] = json!(image);
     let defaults = json!({
@@ -131,8 +135,12 @@ fn config(config: &ContainerConfig, image: Option<&String>) -> Result<Value> {
         "Cmd": null, "Entrypoint": null, "Volumes": null, "OnBuild": null,
     });
     said::fill(&mut config, &defaults);
-    if let (None, Value::Object(fields)) = (image, &mut config) {
-        fields.retain(|name, _| !OF_CONTAINERS.split_whitespace().any(|own| own == name));
+    let may_lack = |name: &str| version >= Version(1, 52) && (image.is_none() || name == "OnBuild");
+    let is_told = |name: &str| image.is_some() || !OF_CONTAINERS.split_whitespace().any(|own| own == name);
+    if let Value::Object(fields) = &mut config {
+        fields.retain(|name, value| {
+            is_told(name) && !(may_lack(name) && (said::is_nothing(value) || *value == json!({})))
+        });
     }
     Ok(config)
 }
@@ -154,7 +162,7 @@ fn mount(point: &MountPoint) -> Value {
 }
 
 /// A container as a row of a list.
-pub(super) fn row(container: &Container, size: bool) -> Value {
+pub(super) fn row(container: &Container, size: bool, version: Version) -> Value {
     let record = container.record().clone();
     // The name, as long as it still means this image.
     let current =
@@ -175,6 +183,13 @@ pub(super) fn row(container: &Container, size: bool) -> Value {
         "NetworkSettings": {"Networks": super::network::endpoints(container.engine, &record)},
         "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
     });
+    if let Some(annotations) = record.host.annotations.as_ref().filter(|_| version >= Version(1, 46)) {
+        value["HostConfig"]["Annotations"] = json!(annotations);
+    }
+    if version >= Version(1, 52) {
+        let streak = record.state.health.as_ref().and_then(|health| health.failing_streak);
+        value["Health"] = json!({"Status": record.health(), "FailingStreak": streak.unwrap_or(0)});
+    }
     if size {
         // One that is being removed has none.
         let _gone = sizes(container, &mut value);
@@ -277,10 +292,10 @@ fn familiar(names: &[Reference]) -> Vec<String> {
 }
 
 /// An image in full.
-pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
+pub(super) fn image(engine: &Engine, name: &str, version: Version) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let (tags, digests) = engine.images.names(&image.id);
-    answer::json(&json!({
+    let mut value = json!({
         "Id": image.id,
         "RepoTags": familiar(&tags),
         "RepoDigests": familiar(&digests),
@@ -289,7 +304,7 @@ pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
         "Created": image.config.created.as_deref().unwrap_or(NEVER),
         "Author": image.config.author.clone().unwrap_or_default(),
         "DockerVersion": "",
-        "Config": config(&image.config.container(), None)?,
+        "Config": config(&image.config.container(), None, version)?,
         "Architecture": image.config.architecture,
         "Variant": image.config.variant,
         "Os": image.config.os,
@@ -297,7 +312,12 @@ pub(super) fn image(engine: &Engine, name: &str) -> Result<Answer> {
         "GraphDriver": {"Name": engine.images.layers.driver(), "Data": null},
         "RootFS": {"Type": "layers", "Layers": image.config.rootfs.diff_ids},
         "Metadata": {"LastTagTime": image.tagged.as_deref().unwrap_or(NEVER)},
-    }))
+    });
+    let may_lack = |name: &str| matches!(name, "Parent" | "Comment" | "DockerVersion" | "Author");
+    if let Some(fields) = value.as_object_mut().filter(|_| version >= Version(1, 52)) {
+        fields.retain(|name, value| !(may_lack(name) && said::is_nothing(value)));
+    }
+    answer::json(&value)
 }
 
 /// An image as a row of a list.

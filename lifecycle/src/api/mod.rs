@@ -84,7 +84,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
         ("GET", ["images", "search"]) => image::search(engine, &call).await,
         // A name may have slashes.
-        ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/")),
+        ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/"), version),
         ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),
         ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
         ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")).await,
@@ -128,9 +128,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("POST", ["pause"]) => containers::pause(&container).await?,
         ("POST", ["unpause"]) => containers::unpause(&container).await?,
         ("POST", ["rename"]) => container::rename(&container, &call).await?,
-        ("GET", ["json"]) => {
-            return answer::json(&inspect::container(&container, call.flag("size"), call.version)?);
-        }
+        ("GET", ["json"]) => return inspect::container(&container, &call),
         ("GET", ["top"]) => return stats::top(&container, call.text("ps_args").unwrap_or("-ef")).await,
         ("GET", ["stats"]) => return stats::stats(&container, &call),
         ("GET", ["logs"]) => return container::logs(&container, &call),

@@ -202,9 +202,33 @@ impl Call {
         Ok(file)
     }
 
+    /// The type of those offered that the client asks for most, by its name: `*/*` is not one.
+    pub fn accepted(&self, offered: &[&'static str]) -> Option<&'static str> {
+        let accept = self.header("accept")?;
+        let weight = |kind: &str| {
+            let of = |range: &str| {
+                let mut words = range.split(';').map(str::trim);
+                words.next().filter(|own| own.eq_ignore_ascii_case(kind))?;
+                words.find_map(|word| word.strip_prefix("q=")).map_or(Some(1.0), |text| text.parse().ok())
+            };
+            accept.split(',').filter_map(of).fold(0.0_f32, f32::max)
+        };
+        // Of several, the first.
+        let most = offered.iter().rev().max_by(|one, other| weight(one).total_cmp(&weight(other)))?;
+        Some(*most).filter(|kind| weight(kind) > 0.0)
+    }
+
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Whether a pair `name=value`, or one with that name, is among them.
+fn has(pairs: &HashMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((name, value)) => pairs.get(name).is_some_and(|own| own == value),
+        None => pairs.contains_key(wanted),
     }
 }
 
@@ -230,11 +254,12 @@ impl Filters {
 
     /// Whether labels have all that is asked for, and nothing of `label!`.
     pub fn labels(&self, labels: &HashMap<String, String>) -> bool {
-        let has = |wanted: &String| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|own| own == value),
-            None => labels.contains_key(wanted),
-        };
-        self.get("label").iter().all(has) && !self.get("label!").iter().any(has)
+        self.pairs("label", Some(labels)) && !self.get("label!").iter().any(|wanted| has(labels, wanted))
+    }
+
+    /// Whether there is all that a filter asks for, by names or with values.
+    pub fn pairs(&self, name: &str, pairs: Option<&HashMap<String, String>>) -> bool {
+        self.get(name).iter().all(|wanted| pairs.is_some_and(|pairs| has(pairs, wanted)))
     }
 
     /// With what `before` and `since` name looked up: `made` says when that was made.

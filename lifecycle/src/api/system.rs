@@ -196,7 +196,8 @@ pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
         all["LayersSize"] = json!(engine.images.size(&engine.images.layers.all()));
     }
     if wanted("container") {
-        all["Containers"] = containers.iter().map(|container| inspect::row(container, true)).collect();
+        all["Containers"] =
+            containers.iter().map(|container| inspect::row(container, true, Version(1, 51))).collect();
     }
     if wanted("volume") {
         let used = engine.used_volumes();

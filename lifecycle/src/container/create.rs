@@ -50,6 +50,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         image_name,
         layers: image.config.rootfs.diff_ids.clone(),
         networks: networks_of(engine, networking, &host, body["MacAddress"].as_str())?,
+        umask: part(body["HostConfig"]["Umask"].clone())?,
         config,
         host,
         command,

@@ -246,6 +246,7 @@ impl Exec {
         if let Some(name) = said::text(&config.user) {
             let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
             process.user = user::find(&root, name, said::list(&record.host.group_add))?;
+            process.user.umask = record.umask;
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bollard_stubs::models::{ContainerConfig, EndpointSettings, Health, HostConfig};
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, Health, HealthStatusEnum, HostConfig};
 use serde::{Deserialize, Serialize};
 
 /// A container.
@@ -25,6 +25,9 @@ pub struct Record {
     pub config: ContainerConfig,
     /// How it is tied to the host.
     pub host: HostConfig,
+    /// Its umask, unless it is the runtime's own.
+    #[serde(default)]
+    pub umask: Option<u32>,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// What is mounted into it.
@@ -158,6 +161,11 @@ impl Record {
     /// Its labels.
     pub fn labels(&self) -> HashMap<String, String> {
         self.config.labels.clone().unwrap_or_default()
+    }
+
+    /// How it is, as far as its health check says.
+    pub fn health(&self) -> HealthStatusEnum {
+        self.state.health.as_ref().and_then(|health| health.status).unwrap_or(HealthStatusEnum::NONE)
     }
 
     /// Whether it has a terminal.

@@ -91,8 +91,10 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     let named = host.uts_mode.as_deref() == Some("host") && said::text(&config.hostname).is_some();
     let comes_back = host.auto_remove == Some(true) && restarts(host);
     let published = said::publishes(host) || host.publish_all_ports == Some(true);
+    let mask = raw["HostConfig"]["Umask"].as_u64().is_some_and(|mask| mask > 0o777);
     let unpublished = published && crate::rootless::is();
     said::refuse([
+        (mask, "invalid umask: the largest is 511, which is 0777"),
         (networkless, "NetworkDisabled: say so with the network mode \"none\""),
         (!isolations.contains(&host.isolation), "invalid isolation: only \"default\" exists on Linux"),
         (quota, "--storage-opt is not supported: containers have no quota here"),

@@ -144,7 +144,8 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
     let host = &record.host;
     let root = tree::mount(&container.overlay()?)?;
     let name = said::text(&record.config.user).unwrap_or_default();
-    let user = user::find(&root, name, said::list(&host.group_add))?;
+    let mut user = user::find(&root, name, said::list(&host.group_add))?;
+    user.umask = record.umask;
     drop(root);
     let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
     let files = match mode(&host.network_mode, "net")? {
