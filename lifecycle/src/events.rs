@@ -27,8 +27,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// As the API writes it.
-    pub fn json(&self) -> Value {
+    /// As the API writes it; until version 1.51, with what it says twice.
+    pub fn json(&self, twice: bool) -> Value {
         let mut value = json!({
             "Type": self.kind,
             "Action": self.action,
@@ -37,7 +37,7 @@ impl Event {
             "time": self.time.as_second(),
             "timeNano": time::nanos(self.time),
         });
-        if matches!(self.kind, "container" | "image") {
+        if twice && matches!(self.kind, "container" | "image") {
             value["status"] = json!(self.action);
             value["id"] = json!(self.actor);
             if let Some(image) = self.attributes.get("image") {

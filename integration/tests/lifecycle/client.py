@@ -16,7 +16,7 @@ except ContainerError as error:
     assert error.exit_status == 3 and b"bad" in error.stderr, error
 seen = []
 events = client.events(decode=True, filters={"type": "container"})
-listener = threading.Thread(target=lambda: [seen.append(event["status"]) for event in events], daemon=True)
+listener = threading.Thread(target=lambda: [seen.append(event["Action"]) for event in events], daemon=True)
 listener.start()
 box = client.containers.run(
     "busybox", ["sh", "-c", "echo out; echo err >&2; trap 'exit 4' TERM; while :; do sleep 0.1; done"],

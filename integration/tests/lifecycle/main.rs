@@ -13,6 +13,7 @@ mod rootless;
 mod storage;
 mod suite;
 mod tokens;
+mod versions;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, Said, image};

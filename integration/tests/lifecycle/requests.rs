@@ -219,30 +219,6 @@ fn what_few_clients_say_is_done() {
 }
 
 #[test]
-fn versions_differ() {
-    let Some(engine) = engine() else { return skip::say("needs docker") };
-    let get = |path: &str| format!("curl -s --unix-socket ${{DOCKER_HOST#unix://}} http://x/{path}");
-    let checks: &[(String, i32, &[&str])] = &[
-        (get("v1.52/info"), 0, &["1.52 is too new. Maximum supported API version is 1.51"]),
-        (get("v1.23/info"), 0, &["1.23 is too old. Minimum supported API version is 1.24"]),
-        (get("v1.49/info | grep -c BridgeNfIptables"), 0, &["1\n"]),
-        (get("v1.51/info | grep -c BridgeNfIptables"), 1, &["0\n"]),
-        (
-            "docker create --name box --network none -h box busybox && docker commit box made && docker create --network none made".into(),
-            0,
-            &[],
-        ),
-        (
-            get(r#"images/made/json | jq -c '.Config | [has("Hostname"), has("Tty"), has("Cmd")]'"#),
-            0,
-            &["[false,false,true]"],
-        ),
-        (get("images/json | jq -c '[.[] | [.RepoTags[0], .Containers, .VirtualSize == .Size]] | sort'"), 0, &[r#"[["busybox:latest",1,true],["made:latest",1,true]]"#]),
-    ];
-    hold(&engine, checks);
-}
-
-#[test]
 fn networks_have_ranges_links_and_a_second_family() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     if !has_networks() {

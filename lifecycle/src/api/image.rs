@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::{Answer, Call, answer, inspect};
+use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::glob;
@@ -21,6 +21,9 @@ const DOCKER_HUB: &str = "index.docker.io";
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["before", "dangling", "label", "reference", "since", "until"])?;
     let dangling = filters.boolean("dangling")?;
+    if call.version >= Version(1, 54) && call.flag("identity") && !call.flag("manifests") {
+        bail!(invalid, "conflicting options: identity requires manifests=1");
+    }
     let filters = filters.beside(|name| Ok(engine.images.find(name)?.config.created.clone()))?;
     // By a pattern with `*` and `?`, of the repository alone or with its tag.
     let asked = |name: &Reference| {

@@ -40,7 +40,7 @@ impl fmt::Display for Version {
 }
 
 /// The newest and the oldest version that is spoken.
-pub const NEWEST: Version = Version(1, 51);
+pub const NEWEST: Version = Version(1, 56);
 const OLDEST: Version = Version(1, 24);
 
 /// Answers a request.
@@ -153,7 +153,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["version"]) => system::version(),
         ("GET", ["info"]) => system::info(engine, call.version),
         ("GET", ["events"]) => system::events(engine, &call),
-        ("GET", ["system", "df"]) => system::disk_usage(engine, &call.all("type")),
+        ("GET", ["system", "df"]) => system::disk_usage(engine, &call),
         ("POST", ["auth"]) => image::log_in(engine, call).await,
         ("POST", ["build"]) => build::build(engine, call).await,
         ("POST", ["build", "prune"]) => {
@@ -161,6 +161,9 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
             answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
         }
         ("POST", ["commit"]) => import::commit(engine, call).await,
+        ("GET", ["images", _, .., "attestations"]) if call.version >= Version(1, 55) => {
+            bail!(not_implemented, "this engine's image store does not keep attestations")
+        }
         ("GET", ["plugins"]) => answer::json(&json!([])),
         (_, ["plugins", ..]) => bail!(not_found, "plugins are not offered by this engine"),
         (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => {

@@ -88,7 +88,7 @@ fn sample(container: &Container) -> Value {
     let total = if pid == 0 { 0 } else { memory_total() };
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     json!({
-        "id": container.id, "name": container.record().slash_name(), "read": time::now(),
+        "id": container.id, "name": container.record().slash_name(), "os_type": "linux", "read": time::now(),
         "cpu_stats": {
             "cpu_usage": {
                 "total_usage": cpu.total, "percpu_usage": cpu.percpu,

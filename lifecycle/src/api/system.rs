@@ -1,6 +1,6 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
-use crate::container::Status;
+use crate::container::{Container, Status};
 use crate::engine::{Engine, Settings};
 use crate::error::Result;
 use crate::events::Event;
@@ -148,17 +148,25 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
         && filters.labels(&labels)
 }
 
+/// Each event behind a byte that begins it: RFC 7464.
+const SEQUENCE: &str = "application/json-seq";
+
 pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
     let (past, mut receiver) = engine.events.subscribe();
-    Ok(answer::stream("application/json", move |pusher| async move {
+    let old = call.version < Version(1, 52);
+    let kind = call.accepted(&["application/jsonl", "application/x-ndjson", SEQUENCE]);
+    let kind = kind.unwrap_or(if old { "application/json" } else { "application/jsonl" });
+    let start = if kind == SEQUENCE { "\u{1e}" } else { "" };
+    Ok(answer::stream(kind, move |pusher| async move {
+        let tell = async |event: &Event| pusher.send(format!("{start}{}\n", event.json(old))).await;
         let over = |event: &Event| until.is_some_and(|until| event.time > until);
         let wanted = |event: &Event| !over(event) && event_wanted(&filters, event);
         let past = past.iter().filter(|event| since.is_some_and(|since| event.time >= since));
         for event in past.filter(|event| wanted(event)) {
-            if !pusher.json(&event.json()).await {
+            if !tell(event).await {
                 return;
             }
         }
@@ -173,7 +181,7 @@ pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
             };
             match event {
                 Ok(event) if !wanted(&event) => {}
-                Ok(event) if pusher.json(&event.json()).await => {}
+                Ok(event) if tell(&event).await => {}
                 Err(RecvError::Lagged(_)) => {}
                 _ => return,
             }
@@ -181,37 +189,87 @@ pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     }))
 }
 
-/// What is on the disk: of all kinds, or of those that are asked for.
-pub(super) fn disk_usage(engine: &Engine, kinds: &[String]) -> Result<Answer> {
-    let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|own| own == kind);
-    let containers = engine.all_containers();
-    let mut all = json!({"BuilderSize": 0});
-    if wanted("image") {
-        let row = |image: &Arc<Image>| {
-            let mut row = inspect::image_row(engine, image);
-            row["SharedSize"] = json!(0);
-            row
+/// Things of a kind: what is told of each, its size, and whether it is in use.
+type Rows = Vec<(Value, u64, bool)>;
+
+/// What is on the disk: of all kinds, or of those that are asked for. From API 1.52 on there are sums; as by dockerd, what
+/// was told before still is, unless all is asked for.
+pub(super) fn disk_usage(engine: &Engine, call: &Call) -> Result<Answer> {
+    let kinds = call.all("type");
+    let summed = call.version >= Version(1, 52);
+    let verbose = summed && call.flag("verbose");
+    let mut all = if summed { json!({}) } else { json!({"BuilderSize": 0}) };
+    for (kind, name, plural) in [
+        ("image", "ImageUsage", "Images"),
+        ("container", "ContainerUsage", "Containers"),
+        ("volume", "VolumeUsage", "Volumes"),
+        ("build-cache", "BuildCacheUsage", "BuildCache"),
+    ] {
+        if !kinds.is_empty() && !kinds.iter().any(|own| own == kind) {
+            continue;
+        }
+        let rows = match kind {
+            "image" => images(engine),
+            "container" => containers(engine, call.version),
+            "volume" => volumes(engine),
+            _ => Rows::new(),
         };
-        all["Images"] = engine.images.all().iter().map(row).collect();
-        all["LayersSize"] = json!(engine.images.size(&engine.images.layers.all()));
-    }
-    if wanted("container") {
-        all["Containers"] =
-            containers.iter().map(|container| inspect::row(container, true, Version(1, 51))).collect();
-    }
-    if wanted("volume") {
-        let used = engine.used_volumes();
-        let row = |volume: &Volume| {
-            let (size, users) =
-                (inspect::size_of_tree(&volume.mountpoint), used.get(&volume.name).map_or(0, Vec::len));
-            let mut row = json!(volume);
-            row["UsageData"] = json!({"Size": size, "RefCount": users});
-            row
+        let size = match kind {
+            "image" => engine.images.size(&engine.images.layers.all()),
+            _ => rows.iter().map(|(_, size, _)| size).sum(),
         };
-        all["Volumes"] = engine.volumes.all().iter().map(row).collect();
-    }
-    if wanted("build-cache") {
-        all["BuildCache"] = json!([]);
+        let unused: Vec<_> = rows.iter().filter(|(_, _, used)| !used).map(|(_, size, _)| *size).collect();
+        if summed {
+            all[name] = json!({
+                "ActiveCount": rows.len() - unused.len(), "TotalCount": rows.len(), "TotalSize": size,
+                "Reclaimable": unused.iter().sum::<u64>(),
+            });
+        }
+        if kind == "image" && !verbose {
+            all["LayersSize"] = json!(size);
+        }
+        let rows = rows.into_iter().map(|(row, ..)| row).collect();
+        if verbose {
+            all[name]["Items"] = rows;
+        } else {
+            all[plural] = rows;
+        }
     }
     answer::json(&all)
+}
+
+fn images(engine: &Engine) -> Rows {
+    let images = engine.images.all();
+    let row = |image: &Arc<Image>| {
+        let others = images.iter().filter(|other| other.id != image.id);
+        let others: BTreeSet<_> = others.flat_map(|other| &other.config.rootfs.diff_ids).collect();
+        let layers = image.config.rootfs.diff_ids.iter().cloned();
+        let (shared, own): (Vec<_>, Vec<_>) = layers.partition(|layer| others.contains(layer));
+        let mut row = inspect::image_row(engine, image);
+        row["SharedSize"] = json!(engine.images.size(&shared));
+        let used = row["Containers"] != 0;
+        (row, engine.images.size(&own), used)
+    };
+    images.iter().map(row).collect()
+}
+
+fn containers(engine: &Engine, version: Version) -> Rows {
+    let row = |container: &Arc<Container>| {
+        let row = inspect::row(container, true, version);
+        let size = row["SizeRw"].as_u64().unwrap_or(0);
+        (row, size, container.record().state.status.is_active())
+    };
+    engine.all_containers().iter().map(row).collect()
+}
+
+fn volumes(engine: &Engine) -> Rows {
+    let used = engine.used_volumes();
+    let row = |volume: &Volume| {
+        let size = inspect::size_of_tree(&volume.mountpoint);
+        let users = used.get(&volume.name).map_or(0, Vec::len);
+        let mut row = json!(volume);
+        row["UsageData"] = json!({"Size": size, "RefCount": users});
+        (row, size, users > 0)
+    };
+    engine.volumes.all().iter().map(row).collect()
 }
