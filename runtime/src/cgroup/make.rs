@@ -81,7 +81,8 @@ fn on_v2(location: &Location, created: &mut Created<'_>) -> Result<Cgroup> {
         // This process's own cgroup has a process, so nothing below it could have limits; one beside it can.
         Location::Relative(path) => join(ROOT, &join(parent(&host::own_unified()?), path)),
     };
-    let made = created.make_noted(&path, ROOT)?;
+    created.note(std::slice::from_ref(&path))?;
+    let made = created.make(&path, ROOT)?;
     let member = Member { controllers: host::UNIFIED.to_owned(), dir: pinned(path)? };
     if made == Made::Existing {
         refuse_used(&member)?;
@@ -107,6 +108,11 @@ fn on_v1(
 ) -> Result<Cgroup> {
     let mut cgroup = Cgroup::default();
     let mut refused = None;
+    let place = |hierarchy: &Hierarchy| -> Vec<String> {
+        let below = below(hierarchy, location);
+        hierarchy.mounts().iter().map(|mount| join(mount, &below)).collect()
+    };
+    created.note(&hierarchies.iter().flat_map(place).collect::<Vec<_>>())?;
     for hierarchy in hierarchies {
         match join_hierarchy(&hierarchy, location, request.resources, created) {
             Ok(None) => {}
@@ -154,34 +160,37 @@ pub(super) fn make_member(
     location: &Location,
     created: &mut Created<'_>,
 ) -> Result<Option<(Member, Made, Option<OwnedFd>)>> {
-    let below = match location {
-        Location::Absolute(path) => path.clone(),
-        Location::Relative(path) => join(&hierarchy.own, path),
-    };
+    let below = below(hierarchy, location);
+    let unified = hierarchy.controllers == host::UNIFIED;
     for mount in hierarchy.mounts() {
+        if unified && !host::is_cgroup(&mount) {
+            continue;
+        }
         let path = join(&mount, &below);
-        let made = created.make_noted(&path, &mount)?;
+        let made = created.make(&path, &mount)?;
         if made == Made::NoHierarchy {
             continue;
         }
         let member = Member { controllers: hierarchy.controllers.clone(), dir: Dir::new(path) };
-        // A directory of that name on which no hierarchy is mounted takes new directories, too: they stay empty.
-        let join = if member.is_unified() {
-            host::is_cgroup(member.dir.path()).then_some(None)
-        } else {
-            match member.dir.open("tasks", OFlag::O_WRONLY) {
-                Ok(file) => Some(Some(file)),
-                Err(Errno::ENOENT) => None,
-                Err(errno) => return Err(apply_error("open", &member.dir.file("tasks"), errno)),
-            }
-        };
-        let Some(join) = join else {
-            created.take_back(member.dir.path());
-            continue;
-        };
-        return Ok(Some((member, made, join)));
+        if unified {
+            return Ok(Some((member, made, None)));
+        }
+        match member.dir.open("tasks", OFlag::O_WRONLY) {
+            Ok(file) => return Ok(Some((member, made, Some(file)))),
+            // A directory of that name on which no hierarchy is mounted takes new directories, too: they stay empty.
+            Err(Errno::ENOENT) => created.take_back(member.dir.path()),
+            Err(errno) => return Err(apply_error("open", &member.dir.file("tasks"), errno)),
+        }
     }
     Ok(None)
+}
+
+/// The container's place in a hierarchy, below where that is mounted.
+fn below(hierarchy: &Hierarchy, location: &Location) -> String {
+    match location {
+        Location::Absolute(path) => path.clone(),
+        Location::Relative(path) => join(&hierarchy.own, path),
+    }
 }
 
 /// A container must have its cgroup for itself, and a frozen one would stop it before it starts.

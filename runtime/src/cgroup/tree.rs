@@ -33,25 +33,24 @@ pub(super) enum Made {
 }
 
 impl<'a> Created<'a> {
-    /// `journal` is told of each container's directory before it is made.
+    /// `journal` is where [`Created::note`] writes.
     pub(super) fn noted_in(journal: Option<BorrowedFd<'a>>) -> Self {
         Self(Vec::new(), journal)
     }
 
-    /// Makes a container's cgroup, and those above it up to `mount`.
+    /// Tells the journal of directories that are about to be made for a container, all in one write(2).
     ///
     /// # Errors
-    /// The errno of mkdir(2), or of writing to the journal.
-    pub(super) fn make_noted(&mut self, path: &str, mount: &str) -> Result<Made> {
-        if let Some(journal) = self.1 {
-            nix::unistd::write(journal, format!("{path}\n").as_bytes()).map_err(|errno| Error::Apply {
-                operation: "note",
-                path: path.to_owned(),
-                errno,
-                hint: String::new(),
-            })?;
-        }
-        self.make(path, mount)
+    /// The errno of writing to the journal.
+    pub(super) fn note(&self, paths: &[String]) -> Result<()> {
+        let Some(journal) = self.1 else { return Ok(()) };
+        let lines: String = paths.iter().flat_map(|path| [path, "\n"]).collect();
+        nix::unistd::write(journal, lines.as_bytes()).map(drop).map_err(|errno| Error::Apply {
+            operation: "note",
+            path: paths.concat(),
+            errno,
+            hint: String::new(),
+        })
     }
 
     /// Makes a cgroup, and those above it up to `mount`.

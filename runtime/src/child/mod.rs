@@ -102,10 +102,10 @@ pub struct Handed<'a> {
 }
 
 /// Makes the container and becomes its program. Never returns. With `gate` the parent has something to do first: it writes
-/// id maps, moves interfaces, or moves this process.
-pub fn run(handed: &Handed<'_>, gate: bool) -> ! {
+/// id maps, moves interfaces, or moves this process. `program` is the mount that this program was executed from.
+pub fn run(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> ! {
     trace::in_child();
-    match container(handed, gate) {
+    match container(handed, program, gate) {
         Ok(never) => match never {},
         Err(failure) => give_up(handed.wire, &failure),
     }
@@ -122,8 +122,10 @@ fn give_up(wire: &Wire, failure: &Failure) -> ! {
     clone::exit_now(255)
 }
 
-fn container(handed: &Handed<'_>, gate: bool) -> Step<std::convert::Infallible> {
+fn container(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
+    // Another container's namespace is no place for it.
+    let program = program.filter(|_| plan.namespaces.creates(libc::CLONE_NEWNS));
     sys::fd::leave_open();
     // A runtime that dies in the middle must leave no half-made container running.
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
@@ -165,7 +167,7 @@ fn container(handed: &Handed<'_>, gate: bool) -> Step<std::convert::Infallible> 
         false => Some(masks::covers().or_fail(|| "linux.maskedPaths: open the host's /dev/null".into())?),
     };
     steps.then("pivot_root");
-    rootfs::enter(plan, &root, handed.no_pivot)?;
+    rootfs::enter(plan, &root, handed.no_pivot, program)?;
     steps.then("host name, sysctls");
     name_and_settings(plan, handed)?;
     steps.then("read-only and masked paths");

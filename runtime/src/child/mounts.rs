@@ -505,7 +505,7 @@ fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
 
 fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {
     let place = place_for(plan, root, b"cgroup", &[], &mut Above::default())?;
-    let first = writable(&plan.attributes);
+    let (wanted, first) = (&plan.attributes, writable(&plan.attributes));
     let context = context(c"tmpfs", None)?;
     let options = [(c"mode", Some(c"755"))];
     let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(c"tmpfs"), &options, first)?;
@@ -516,11 +516,15 @@ fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarc
         // Nobody else can reach this file system: what is made here stays what it is.
         nix::sys::stat::mkdirat(&tmpfs, name.as_c_str(), Mode::from_bits_truncate(0o755)).or_fail(what)?;
         let mount = LazyFd::from(open_source(&hierarchy.source, false, true).or_fail(what)?);
-        set_attributes(mount.as_fd(), &plan.attributes)?;
         api::move_mount_to(mount.as_fd(), tmpfs.as_fd(), &name, 0).or_fail(what)?;
         for link in &hierarchy.links {
             nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
         }
     }
-    set_attributes(tmpfs.as_fd(), &left(&plan.attributes, first))
+    // All at once: nothing of the container runs yet.
+    let all =
+        Attributes { recursive_set: wanted.set, recursive_clear: wanted.clear, ..Attributes::default() };
+    set_attributes(tmpfs.as_fd(), &all)?;
+    let propagation = wanted.propagation.iter().map(|(kind, _)| (*kind, true)).collect();
+    set_attributes(tmpfs.as_fd(), &Attributes { set: 0, clear: 0, propagation, ..wanted.clone() })
 }

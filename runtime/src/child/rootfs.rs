@@ -115,11 +115,12 @@ fn make_parent_private(path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Makes the root directory `/`, with nothing of the host's tree left in reach.
+/// Makes the root directory `/`, with nothing of the host's tree left in reach. `program` is the mount that this program was
+/// executed from, where this mount namespace is new.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn enter(plan: &Plan, root: &Root, no_pivot: bool) -> Step<()> {
+pub fn enter(plan: &Plan, root: &Root, no_pivot: bool, program: Option<OwnedFd>) -> Step<()> {
     if !plan.namespaces.separate(libc::CLONE_NEWNS) {
         nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
         return chroot_here();
@@ -131,6 +132,11 @@ pub fn enter(plan: &Plan, root: &Root, no_pivot: bool) -> Step<()> {
         Some(_) => Some(open_directory(Path::new("/"))?),
         None => None,
     };
+    // It goes with the old root: closed as it is, it would be unmounted by itself, and wait for a grace period of its own.
+    // Where the old root may still be a peer of the host's, that would be mounted there, too.
+    if let (Some(program), None) = (program, &old) {
+        let _ = mount::move_mount_to(program.as_fd(), fd::cwd(), c"/proc", 0);
+    }
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     mount::pivot_here().or_fail(|| "pivot_root".into())?;
     if let Some(old) = &old {

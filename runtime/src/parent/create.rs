@@ -412,8 +412,7 @@ impl<'a> Making<'a> {
         let child = |in_cgroup| {
             // The child must notice when its parent is gone: it may not hold the parent's end itself.
             parent_wire.close_in_child();
-            seal::let_go();
-            child::run(&handed, self.gated(Some(cgroup), in_cgroup))
+            child::run(&handed, seal::take(), self.gated(Some(cgroup), in_cgroup))
         };
         let _step = trace::span("clone");
         let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;

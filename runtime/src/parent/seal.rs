@@ -36,7 +36,12 @@ fn keep(mount: Option<OwnedFd>) {
 /// Closes the overlay's mount: at once in a child, whose copy is not the last, and in the parent while it waits for the
 /// child anyway.
 pub fn let_go() {
-    keep(None);
+    drop(take());
+}
+
+/// The overlay's mount, for a child that has a better end for it.
+pub fn take() -> Option<OwnedFd> {
+    MOUNT.lock().ok().and_then(|mut held| held.take())
 }
 
 /// Makes sure that this process was executed from a sealed file: executes it again from one if not.

@@ -2,7 +2,7 @@
 //!
 //! The only module of this crate with `unsafe` code. Each function is one system call or ioctl, or the few that make one
 //! step; it takes owned or borrowed file descriptors and plain data, and returns the kernel's errno. No policy, no path logic.
-//! Beside them, [`arena`]: the memory of a short command.
+//! Beside them, [`arena`]: the memory of a short command; and what musl has more slowly than it need be.
 #![allow(unsafe_code)]
 
 pub mod arena;
@@ -12,6 +12,8 @@ pub mod clone;
 pub mod fd;
 pub mod keyring;
 pub mod mount;
+#[cfg(any(target_env = "musl", test))]
+mod musl;
 pub mod net;
 pub mod pidfd;
 pub mod probe;
