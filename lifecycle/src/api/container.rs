@@ -12,8 +12,7 @@ use tokio::task::block_in_place;
 use super::hijack::Way;
 use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
-use crate::container::record::Status;
-use crate::container::{self, Container, Input, Output, Query, Removal, Sides, settings};
+use crate::container::{self, Container, Input, Output, Query, Record, Removal, Sides, Status, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result, bail, error};
 use crate::said;
@@ -81,20 +80,20 @@ pub(super) async fn rename(container: &Container, call: &Call) -> Result<()> {
 /// `POST /containers/ID/wait`
 pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer> {
     let status = container.record().state.status;
-    let exits = container.exits();
+    let exits = container.record().exits;
     let condition = condition.to_owned();
     if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
         bail!(invalid, "Invalid condition: {condition}");
     }
     Ok(answer::stream("application/json", move |pusher| async move {
-        let over = |container: &Container| {
-            let ended = container.exits() > exits;
+        let over = |record: &Record| {
+            let ended = record.exits > exits;
             let done = match condition.as_str() {
                 "removed" => false,
                 "next-exit" => ended,
-                _ => !container.record().state.status.is_active() || ended && status != Status::Restarting,
+                _ => !record.state.status.is_active() || ended && status != Status::Restarting,
             };
-            done || container.is_removed()
+            done || record.removed
         };
         tokio::select! {
             () = container.wait_until(over) => {}
@@ -259,7 +258,7 @@ fn within(ports: &[Ports], row: &Value, name: &str) -> bool {
     ports.iter().any(is)
 }
 
-fn descends(record: &container::Record, image: &crate::image::Image) -> bool {
+fn descends(record: &Record, image: &crate::image::Image) -> bool {
     let layers = &image.config.rootfs.diff_ids;
     record.image == image.id
         || !layers.is_empty() && record.layers.starts_with(layers) && record.layers.len() > layers.len()

@@ -68,7 +68,7 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
             let mut now = block_in_place(|| sample(&container));
             now["precpu_stats"] = before["cpu_stats"].take();
             now["preread"] = before["read"].take();
-            if !pusher.json(&now).await || !streaming || container.is_removed() {
+            if !pusher.json(&now).await || !streaming || container.record().removed {
                 return;
             }
             before = now;

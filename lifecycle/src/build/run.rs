@@ -54,7 +54,7 @@ impl Build {
 
     async fn run_to_end(&mut self, container: &Arc<Container>, told: &str) -> Result<()> {
         self.say(&format!(" ---> Running in {}\n", short(&container.id))).await?;
-        let (exits, output) = (container.exits(), container.streams.next_run());
+        let (exits, output) = (container.record().exits, container.streams.next_run());
         container::start(container).await?;
         let mut output = output.await.map_err(|_| Error::internal("the container has no output"))?;
         let following = async {
@@ -64,7 +64,7 @@ impl Build {
                 let text = if stream == 2 { format!("\u{1b}[91m{text}\u{1b}[0m") } else { text.into_owned() };
                 self.say(&text).await?;
             }
-            container.wait_until(|container| container.exits() > exits || container.is_removed()).await;
+            container.wait_until(|record| record.exits > exits || record.removed).await;
             Ok(())
         };
         let followed: Result<()> = tokio::select! {

@@ -199,11 +199,11 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
         }
         let busy = container.busy.lock().await;
         // Somebody may have been about to start it.
-        if !how.force || container.is_removed() || !container.record().state.status.is_up() {
+        if !how.force || container.record().removed || !container.record().state.status.is_up() {
             break busy;
         }
     };
-    if container.is_removed() {
+    if container.record().removed {
         bail!(not_found, "No such container: {}", container.id);
     }
     if container.record().state.status.is_up() {
@@ -229,8 +229,7 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
     }
     container.streams.give_up();
     container.publish("destroy", &[]);
-    container.set_removed();
-    Ok(())
+    container.update(|record| record.removed = true)
 }
 
 fn remove_anonymous(container: &Container) {

@@ -54,7 +54,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count)
     };
     container.change(|record| {
-        container.count_exit();
+        record.exits += 1;
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
         state.end(code);
@@ -117,7 +117,7 @@ fn restart_later(container: &Arc<Container>, pause: Duration) {
     tokio::spawn(async move {
         let _woken = tokio::time::timeout(pause, container.hurry.notified()).await;
         let _busy = container.busy.lock().await;
-        if container.is_removed() || container.record().state.status != Status::Restarting {
+        if container.record().removed || container.record().state.status != Status::Restarting {
             return;
         }
         if container.record().stopped_by_user {

@@ -43,7 +43,7 @@ pub(super) fn watch(container: &Arc<Container>) {
     let (Some(words), Some(check)) = (command(&config), config.healthcheck) else { return };
     let container = Arc::clone(container);
     tokio::spawn(async move {
-        let exits = container.exits();
+        let exits = container.record().exits;
         let started = container.record().state.started.as_deref().and_then(time::parse);
         let started = started.unwrap_or_else(time::Time::now);
         loop {

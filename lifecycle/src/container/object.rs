@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use super::record::Record;
@@ -34,10 +33,7 @@ pub struct Container {
     pub hurry: Notify,
     /// It is being restarted: its end is not its removal.
     pub stays: AtomicBool,
-    record: Mutex<Record>,
-    changes: watch::Sender<u64>,
-    exits: AtomicU64,
-    removed: AtomicBool,
+    record: watch::Sender<Record>,
 }
 
 impl Container {
@@ -54,16 +50,13 @@ impl Container {
             streams: Streams::default(),
             hurry: Notify::new(),
             stays: AtomicBool::new(false),
-            record: Mutex::new(record),
-            changes: watch::Sender::new(0),
-            exits: AtomicU64::new(0),
-            removed: AtomicBool::new(false),
+            record: watch::Sender::new(record),
         })
     }
 
     /// The record, to look at.
-    pub fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock()
+    pub fn record(&self) -> watch::Ref<'_, Record> {
+        self.record.borrow()
     }
 
     /// Changes the record, on disk too, and tells those who wait for changes.
@@ -71,11 +64,13 @@ impl Container {
     /// # Errors
     /// When it cannot be written.
     pub fn update(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
-        let mut record = self.record();
-        change(&mut record);
-        let written = if self.is_removed() { Ok(()) } else { self.write(&record) };
-        drop(record);
-        self.changes.send_modify(|count| *count += 1);
+        let mut written = Ok(());
+        self.record.send_modify(|record| {
+            change(record);
+            if !record.removed {
+                written = self.write(record);
+            }
+        });
         written
     }
 
@@ -92,40 +87,16 @@ impl Container {
         self.write(&self.record())
     }
 
-    /// How often it has ended since the engine knows it.
-    pub fn exits(&self) -> u64 {
-        self.exits.load(Ordering::SeqCst)
-    }
-
-    /// It has ended once more. Before the record says so, so that whoever sees the record sees this too.
-    pub fn count_exit(&self) {
-        self.exits.fetch_add(1, Ordering::SeqCst);
+    /// Waits until `done` says so of the record; it is asked after each change.
+    pub async fn wait_until(&self, done: impl FnMut(&Record) -> bool) {
+        let mut changes = self.record.subscribe();
+        // It does not fail: the record is there for as long as its container is.
+        let _seen = changes.wait_for(done).await;
     }
 
     /// It is to be removed when it ends.
     pub fn goes(&self) -> bool {
         self.record().host.auto_remove == Some(true) && !self.stays.load(Ordering::SeqCst)
-    }
-
-    /// It is gone.
-    pub fn is_removed(&self) -> bool {
-        self.removed.load(Ordering::SeqCst)
-    }
-
-    /// It is gone from now on.
-    pub fn set_removed(&self) {
-        self.removed.store(true, Ordering::SeqCst);
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    /// Waits until `done` says so; it is asked after each change.
-    pub async fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
-        let mut changes = self.changes.subscribe();
-        while !done(self) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
     }
 
     /// Makes a call to its shim.

@@ -45,6 +45,12 @@ pub struct Record {
     /// A user has stopped it.
     #[serde(default)]
     pub stopped_by_user: bool,
+    /// How often it has ended since the engine knows it.
+    #[serde(skip)]
+    pub exits: u64,
+    /// It is gone.
+    #[serde(skip)]
+    pub removed: bool,
 }
 
 /// What a container does.

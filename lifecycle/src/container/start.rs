@@ -51,14 +51,15 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
     if let Err(error) = &result {
         exit::clean_up(container).await;
         container.streams.give_up();
+        let goes = container.goes();
         container.update(|record| {
             let was_up = record.state.started.is_some();
             record.state.status = if was_up { Status::Exited } else { Status::Created };
             record.state.end(exit_code_of(&error.message));
             record.state.error.clone_from(&error.message);
+            record.exits += u64::from(goes);
         })?;
-        if container.goes() {
-            container.count_exit();
+        if goes {
             create::remove_locked(container, true)?;
         }
     }

@@ -30,7 +30,7 @@ async fn send(container: &Container, signal: u32) -> Result<()> {
 
 /// Waits until the run that was the `exits`th to come has ended; whether it has.
 pub(super) async fn wait_for_exit(container: &Container, exits: u64, limit: Duration) -> bool {
-    let waiting = container.wait_until(|container| container.exits() > exits || container.is_removed());
+    let waiting = container.wait_until(|record| record.exits > exits || record.removed);
     tokio::time::timeout(limit, waiting).await.is_ok()
 }
 
@@ -40,12 +40,10 @@ async fn settle(container: &Container) -> Result<bool> {
     container.update(|record| record.stopped_by_user = true)?;
     if container.record().state.status == Status::Restarting {
         container.hurry.notify_one();
-        let settled = |container: &Container| {
-            container.record().state.status != Status::Restarting || container.is_removed()
-        };
-        container.wait_until(settled).await;
+        container.wait_until(|record| record.state.status != Status::Restarting || record.removed).await;
     }
-    Ok(container.record().state.status.is_up() && !container.is_removed())
+    let record = container.record();
+    Ok(record.state.status.is_up() && !record.removed)
 }
 
 /// Ends a container: its stop signal, time to react, and SIGKILL.
@@ -73,7 +71,7 @@ pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Optio
 /// When it does not end.
 pub(super) async fn end(container: &Arc<Container>, first: Option<(u32, Duration)>) -> Result<()> {
     while settle(container).await? {
-        let exits = container.exits();
+        let exits = container.record().exits;
         let gone = match first {
             // Frozen processes see no signal but the last one.
             Some((number, limit)) if send(container, number).await.is_ok() => {
@@ -115,7 +113,7 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
     if !container.record().state.status.is_up() {
         bail!(conflict, "Cannot kill container: {}: {}", container.id, container.not_running());
     }
-    let exits = container.exits();
+    let exits = container.record().exits;
     let own = container.record().config.stop_signal.clone().and_then(|word| said::signal(&word).ok());
     if number == SIGKILL || number == own.unwrap_or(15) {
         container.update(|record| record.stopped_by_user = true)?;
