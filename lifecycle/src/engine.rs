@@ -17,11 +17,10 @@ use parking_lot::Mutex;
 use crate::container::{Container, Exec};
 use crate::error::{Result, error};
 use crate::events::Events;
-use crate::files;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
-use crate::task;
 use crate::volume::Volumes;
+use crate::{files, task};
 
 /// What the engine was started with.
 #[derive(Debug, Clone)]

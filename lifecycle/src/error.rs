@@ -6,36 +6,14 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What went wrong, in the words of the API: each is the status of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Kind {
-    /// It is so already; this answer has no text.
-    NotModified = 304,
-    /// The request makes no sense.
-    Invalid = 400,
-    /// Name or password are wrong.
-    Unauthorized = 401,
-    /// Not allowed.
-    Forbidden = 403,
-    /// There is no such thing.
-    NotFound = 404,
-    /// It is in a state in which this cannot be done.
-    Conflict = 409,
-    /// It failed.
-    Internal = 500,
-    /// It is not offered.
-    NotImplemented = 501,
-    /// It is not possible now.
-    Unavailable = 503,
-}
+pub use hyper::StatusCode;
 
 /// An operation that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What kind of failure it is.
-    pub kind: Kind,
+    /// What kind of failure it is, in the words of the API.
+    pub status: StatusCode,
     /// What the user reads.
     pub message: String,
 }
@@ -44,10 +22,10 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! constructors {
-    ($($(#[$doc:meta])* $name:ident $kind:ident)*) => {
+    ($($(#[$doc:meta])* $name:ident $status:ident)*) => {
         impl Error {
             $($(#[$doc])* pub fn $name(message: impl fmt::Display) -> Self {
-                Self { kind: Kind::$kind, message: message.to_string() }
+                Self { status: StatusCode::$status, message: message.to_string() }
             })*
         }
     };
@@ -55,25 +33,25 @@ macro_rules! constructors {
 
 constructors! {
     /// The request makes no sense.
-    invalid Invalid
+    invalid BAD_REQUEST
     /// Not allowed.
-    forbidden Forbidden
+    forbidden FORBIDDEN
     /// There is no such thing.
-    not_found NotFound
+    not_found NOT_FOUND
     /// It is in a state in which this cannot be done.
-    conflict Conflict
+    conflict CONFLICT
     /// It failed.
-    internal Internal
+    internal INTERNAL_SERVER_ERROR
     /// It is not offered.
-    not_implemented NotImplemented
+    not_implemented NOT_IMPLEMENTED
     /// It is not possible now.
-    unavailable Unavailable
+    unavailable SERVICE_UNAVAILABLE
 }
 
 impl Error {
     /// It is so already.
     pub fn not_modified() -> Self {
-        Self { kind: Kind::NotModified, message: String::new() }
+        Self { status: StatusCode::NOT_MODIFIED, message: String::new() }
     }
 
     /// For `map_err` of an operation on a path.
@@ -90,7 +68,7 @@ impl Error {
     /// The same failure with words before it.
     #[must_use]
     pub fn context(self, words: impl fmt::Display) -> Self {
-        Self { kind: self.kind, message: format!("{words}: {}", self.message) }
+        Self { message: format!("{words}: {}", self.message), ..self }
     }
 }
 

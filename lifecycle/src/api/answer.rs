@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
 use crate::container::received;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::reference::short;
 
 /// The body of an answer.
@@ -86,12 +86,11 @@ fn line(message: &str) -> String {
 
 /// An error as Docker writes it.
 pub fn error(error: &Error) -> Answer {
-    let status = StatusCode::from_u16(error.kind as u16).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if error.kind == Kind::NotModified {
-        return empty(status);
+    if error.status == StatusCode::NOT_MODIFIED {
+        return empty(error.status);
     }
     let text = format!("{}\n", json!({"message": line(&error.message)}));
-    with(status, "application/json", whole(text))
+    with(error.status, "application/json", whole(text))
 }
 
 /// An answer whose body `send` sends piece by piece; its header goes at once.

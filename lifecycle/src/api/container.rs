@@ -14,7 +14,7 @@ use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
 use crate::container::{self, Container, Input, Output, Query, Record, Removal, Sides, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::said;
 
 /// `POST /containers/create`
@@ -26,9 +26,9 @@ pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<An
     call.check_platform()?;
     engine.images.find(body["Image"].as_str().unwrap_or_default())?;
     let created = block_in_place(|| container::create(engine, call.text("name"), body));
-    let container = created.map_err(|error| match error.kind {
+    let container = created.map_err(|error| match error.status {
         // Clients that are told that something is missing pull the image.
-        Kind::NotFound => Error::invalid(error.message),
+        StatusCode::NOT_FOUND => Error::invalid(error.message),
         _ => error,
     })?;
     warnings.extend(settings::warnings(&container.record()).into_iter().map(str::to_owned));

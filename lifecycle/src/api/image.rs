@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, bail, error};
 use crate::glob;
 use crate::image::archive::{self, Loaded};
 use crate::image::{Image, Reference, reference};
@@ -280,6 +280,9 @@ pub(super) async fn log_in(engine: &'static Engine, mut call: Call) -> Result<An
     let server = credentials.server.clone();
     let domain = super::build::domain(&server);
     let remote = Registry::new(&engine.settings.insecure, domain, credentials).await?;
-    remote.log_in().await.map_err(|error| Error { kind: Kind::Unauthorized, message: error.message })?;
+    remote
+        .log_in()
+        .await
+        .map_err(|error| Error { status: StatusCode::UNAUTHORIZED, message: error.message })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

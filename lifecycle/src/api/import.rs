@@ -11,7 +11,7 @@ use super::{Answer, Call, answer};
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Kind, Result, bail};
+use crate::error::{Result, StatusCode, bail};
 use crate::image::config::ConfigFile;
 use crate::image::{Image, Reference};
 
@@ -64,7 +64,7 @@ fn finish(
 /// Whether it was done: one that has ended meanwhile needs neither a pause nor to be woken.
 fn unless_ended(done: Result<()>) -> Result<bool> {
     match done {
-        Err(error) if error.kind == Kind::Conflict => Ok(false),
+        Err(error) if error.status == StatusCode::CONFLICT => Ok(false),
         done => done.map(|()| true),
     }
 }

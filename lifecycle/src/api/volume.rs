@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
-use crate::error::{Result, bail};
+use crate::error::{Result, StatusCode, bail};
 use crate::volume::is_anonymous;
 
 /// `POST /volumes/create`
@@ -38,7 +38,7 @@ pub(super) fn remove(engine: &Engine, name: &str, force: bool) -> Result<Answer>
         bail!(conflict, "remove {name}: volume is in use - [{}]", containers.join(", "));
     }
     match engine.volumes.remove(name) {
-        Err(error) if force && error.kind == crate::error::Kind::NotFound => return answer::done(),
+        Err(error) if force && error.status == StatusCode::NOT_FOUND => return answer::done(),
         other => other?,
     }
     answer::done()

@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use globset::GlobMatcher;
+use tree::{Root, clean};
 
 use crate::error::{Error, Result, error};
 use crate::glob;
-use tree::{Root, clean};
 
 /// The Dockerfile of a context, from which it is removed then if `.dockerignore` leaves it out, as is that file.
 ///

@@ -10,13 +10,13 @@ use digest_io::IoWrapper;
 use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 use sha2::{Digest, Sha256};
+use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
 use super::dockerfile::Instruction;
 use super::words::Words;
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::image::content::{decompressed, named};
 use crate::{files, glob};
-use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
 /// How many links one source may be behind.
 const LINKS: usize = 40;
@@ -197,7 +197,7 @@ fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
 fn is_archive(from: &Root, path: &Path) -> Result<bool> {
     match decompressed(from.file(path)?) {
         Ok(stream) => Ok(tree::is_archive(stream)),
-        Err(error) if error.kind == Kind::NotImplemented => {
+        Err(error) if error.status == StatusCode::NOT_IMPLEMENTED => {
             Err(error.context(format!("ADD {}", path.display())))
         }
         Err(_) => Ok(false),

@@ -11,8 +11,7 @@ use super::words::Words;
 use crate::container::environment;
 use crate::container::settings::shell;
 use crate::error::{Error, Result, bail, error};
-use crate::said;
-use crate::time;
+use crate::{said, time};
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
 /// these. `cmd_set` remembers whether this build has set CMD: ENTRYPOINT takes away only an inherited one.

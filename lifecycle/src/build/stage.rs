@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bollard_stubs::models::ContainerConfig;
 use oci_spec::image::History;
 use tokio::task::block_in_place;
+use tree::{Lower, Root};
 
 use super::copy::{self, Copy};
 use super::dockerfile::Instruction;
@@ -20,7 +21,6 @@ use crate::error::{Error, Result, bail, error};
 use crate::image::Image;
 use crate::image::config::{self, ConfigFile};
 use crate::image::reference::short;
-use tree::{Lower, Root};
 
 /// The state of a stage.
 #[derive(Debug, Default)]

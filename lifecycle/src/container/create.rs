@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tree::{Apply, Root};
 
 use super::record::{MountPoint, Record, Status, network_mode};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, error};
 use crate::{files, network, said, time, volume};
-use tree::{Apply, Root};
 
 /// Makes a container of a request's body.
 ///

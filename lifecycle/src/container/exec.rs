@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tree::Root;
 
 use super::record::Status;
 use super::start::exit_code_of;
@@ -22,7 +23,6 @@ use super::{Container, Input, Sides, environment, received, spec, user};
 use crate::error::{Error, Result, bail};
 use crate::files::{self, lossy};
 use crate::said;
-use tree::Root;
 
 /// How long it is remembered that a process has ended, as by dockerd: clients ask for the exit status later.
 const REMEMBERED: Duration = Duration::from_secs(300);

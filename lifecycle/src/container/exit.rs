@@ -12,11 +12,9 @@ use super::start::start_locked;
 use super::{Container, create};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::files;
 use crate::network::{self, Network};
-use crate::said;
-use crate::task;
 use crate::time::{self, Time};
+use crate::{files, said, task};
 
 /// The pause before a restart: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, watch};
+use tree::Lower;
 
 use super::record::Record;
 use super::streams::Streams;
@@ -13,7 +14,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::task::{self, Call, CallError};
-use tree::Lower;
 
 /// A container.
 pub struct Container {

@@ -7,10 +7,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
+use tree::{Lower, Root};
+
 use super::Container;
 use crate::error::{Error, Result};
 use crate::files;
-use tree::{Lower, Root};
 
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];

@@ -11,14 +11,14 @@ use shim::proto::task::{CreateTaskRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
+use tree::Lower;
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
 use super::{Container, create, exit, settings, user};
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
 use crate::{logger, said, task, time};
-use tree::Lower;
 
 /// Starts a container that a user wants to run.
 ///
@@ -64,7 +64,7 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
         }
     }
     result.map_err(|error| match exit_code_of(&error.message) {
-        126 | 127 => Error { kind: Kind::Invalid, ..error },
+        126 | 127 => Error { status: StatusCode::BAD_REQUEST, ..error },
         _ => error,
     })
 }

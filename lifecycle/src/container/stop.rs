@@ -9,7 +9,7 @@ use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 use super::Container;
 use super::record::Status;
 use super::start;
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::said;
 
 /// How long a container may take after its stop signal, when nobody says.
@@ -49,7 +49,7 @@ async fn settle(container: &Container) -> Result<bool> {
 /// Ends a container: its stop signal, time to react, and SIGKILL.
 ///
 /// # Errors
-/// [`Kind::NotModified`] when it does not run.
+/// [`StatusCode::NOT_MODIFIED`] when it does not run.
 pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let config = container.record().config.clone();
     if !container.record().state.status.is_active() {
@@ -95,7 +95,7 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
         Ok(()) => {}
         // It ended by itself just now.
         Err(_) if !container.record().state.status.is_up() => return Ok(()),
-        Err(error) if error.kind == Kind::Conflict => {}
+        Err(error) if error.status == StatusCode::CONFLICT => {}
         Err(error) => return Err(error),
     }
     if wait_for_exit(container, exits, KILL_LIMIT).await {
@@ -144,7 +144,7 @@ pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Op
 }
 
 fn not_modified_is_fine(result: Result<()>) -> Result<()> {
-    result.or_else(|error| if error.kind == Kind::NotModified { Ok(()) } else { Err(error) })
+    result.or_else(|error| if error.status == StatusCode::NOT_MODIFIED { Ok(()) } else { Err(error) })
 }
 
 /// `docker pause`.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use runtime::spec::User;
+use tree::Root;
 
 use crate::error::{Error, Result, error};
-use tree::Root;
 
 /// Finds `name[:group]`, names or numbers, in an image; `more` are groups to be added.
 ///

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::{Deserialize, Serialize};
+use tree::{Pack, Root, Source};
 
 use super::content::decompressed;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, bail, error};
-use tree::{Pack, Root, Source};
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use digest_io::HashWriter;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tree::{Apply, Holes, Root};
 
 use super::reference::is_digest;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
-use tree::{Apply, Holes, Root};
 
 /// The largest blob that is read into memory as a whole.
 const MAX_TEXT: u64 = 8 << 20;

@@ -12,11 +12,11 @@ use digest_io::HashReader;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use tree::{Apply, Lower, Root, Whiteouts};
 
 use super::content::{self, Content, decompressed, digest};
 use crate::error::{Error, Result, bail, error};
 use crate::files;
-use tree::{Apply, Lower, Root, Whiteouts};
 
 /// What is known of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,15 +10,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tree::{Holes, Lower, Pack, Root, Source};
 
 use super::config::ConfigFile;
 use super::content::Content;
 use super::layer::{Layer, Layers};
 use super::reference::Reference;
 use crate::error::{Error, Result, bail, error};
-use crate::files;
-use crate::time;
-use tree::{Holes, Lower, Pack, Root, Source};
+use crate::{files, time};
 
 /// An image.
 #[derive(Debug, Clone, Serialize, Deserialize)]

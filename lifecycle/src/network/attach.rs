@@ -12,8 +12,7 @@ use super::{Network, Networks, files as names, links, namespace, netavark, ports
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
-use crate::files;
-use crate::said;
+use crate::{files, said};
 
 impl Networks {
     /// Connects a container that is about to start; returns its network namespace when it is not a new, empty one.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::{Credentials, MANIFESTS};
-use crate::error::{Error, Kind, Result, bail, error};
+use crate::error::{Error, Result, bail, error};
 use crate::files;
 use crate::image::Reference;
 use crate::image::content::digest;
@@ -250,8 +250,10 @@ impl Registry {
     pub(super) async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
         let path = format!("/v2/{}/manifests/{wanted}", reference.path);
         let accept = |request: RequestBuilder| Ok(request.header(ACCEPT, MANIFESTS.join(", ")));
-        let answer = self.request(Method::GET, &path, accept).await.map_err(|error| match error.kind {
-            Kind::NotFound => error.context(format!("manifest for {} not found", reference.familiar_full())),
+        let answer = self.request(Method::GET, &path, accept).await.map_err(|error| match error.status {
+            StatusCode::NOT_FOUND => {
+                error.context(format!("manifest for {} not found", reference.familiar_full()))
+            }
             _ => error,
         })?;
         checked(answer, wanted).await

@@ -16,7 +16,7 @@ use super::client::piece;
 use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Kind, Result, bail, error};
+use crate::error::{Result, bail, error};
 use crate::image::config::{architecture, is_ours};
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
@@ -136,7 +136,7 @@ impl Pull<'_> {
                 result = self.download(layer, &mut file).await;
                 match &result {
                     // What has arrived is kept, and the next attempt goes on from there.
-                    Err(error) if error.kind == Kind::Internal => {
+                    Err(error) if error.status == StatusCode::INTERNAL_SERVER_ERROR => {
                         tokio::time::sleep(Duration::from_millis(300)).await;
                     }
                     _ => break,
