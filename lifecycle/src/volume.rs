@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bollard_stubs::models::{Volume, VolumeScopeEnum};
+use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeScopeEnum};
 use parking_lot::Mutex;
 
 use crate::error::{Result, bail, error};
 use crate::events::Events;
-use crate::{files, time};
+use crate::{files, said, time};
 
 /// The label of those that were made for a container, without a name; Docker has the same.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
@@ -55,13 +55,9 @@ impl Volumes {
     ///
     /// # Errors
     /// When the name or an option cannot be used.
-    pub fn create(
-        &self,
-        name: Option<&str>,
-        mut labels: HashMap<String, String>,
-        options: HashMap<String, String>,
-    ) -> Result<Volume> {
-        if let Some(option) = options.keys().next() {
+    pub fn create(&self, wish: VolumeCreateRequest) -> Result<Volume> {
+        let (name, mut labels) = (said::text(&wish.name), wish.labels.unwrap_or_default());
+        if let Some(option) = wish.driver_opts.iter().flat_map(HashMap::keys).next() {
             let name = name.unwrap_or_default();
             bail!(invalid, "create {name}: option {option:?} of driver local is not offered");
         }

@@ -280,9 +280,6 @@ pub(super) async fn log_in(engine: &'static Engine, mut call: Call) -> Result<An
     let server = credentials.server.clone();
     let domain = super::build::domain(&server);
     let remote = Registry::new(&engine.settings.insecure, domain, credentials).await?;
-    remote
-        .log_in()
-        .await
-        .map_err(|error| Error { status: StatusCode::UNAUTHORIZED, message: error.message })?;
+    remote.log_in().await.map_err(|error| Error { status: StatusCode::UNAUTHORIZED, ..error })?;
     answer::json(&json!({"Status": "Login Succeeded", "IdentityToken": ""}))
 }

@@ -6,17 +6,15 @@ use serde_json::json;
 use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
 use crate::error::{Result, StatusCode, bail};
+use crate::said;
 use crate::volume::is_anonymous;
 
 /// `POST /volumes/create`
 pub(super) fn create(engine: &Engine, wish: VolumeCreateRequest) -> Result<Answer> {
-    if let Some(driver) = wish.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
+    if let Some(driver) = said::text(&wish.driver).filter(|driver| *driver != "local") {
         bail!(not_found, "error looking up volume plugin {driver}: plugin \"{driver}\" not found");
     }
-    let name = wish.name.filter(|name| !name.is_empty());
-    let (labels, options) = (wish.labels.unwrap_or_default(), wish.driver_opts.unwrap_or_default());
-    let volume = engine.volumes.create(name.as_deref(), labels, options)?;
-    answer::created(&volume)
+    answer::created(&engine.volumes.create(wish)?)
 }
 
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {

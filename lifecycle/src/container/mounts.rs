@@ -1,9 +1,9 @@
 //! What is mounted into a container: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use bollard_stubs::models::{HostConfig, Mount, MountType};
+use bollard_stubs::models::{HostConfig, Mount, MountType, Volume, VolumeCreateRequest};
 use serde_json::json;
 
 use super::record::MountPoint;
@@ -56,7 +56,7 @@ pub fn resolve(
     for path in image_volumes {
         let point = point_at(path)?;
         if !points.contains_key(&point.destination) {
-            points.insert(point.destination.clone(), of_volume(None, point, volumes)?);
+            points.insert(point.destination.clone(), of_volume(Default::default(), point, volumes)?);
         }
     }
     // By path, so that what is mounted below another mount comes after it.
@@ -84,7 +84,7 @@ fn point_at(text: &str) -> Result<MountPoint> {
 fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     let bad = || error!(invalid, "invalid volume specification: '{text}'");
     let (source, destination, mode) = match text.split(':').collect::<Vec<_>>()[..] {
-        [destination] => return of_volume(None, point_at(destination)?, volumes),
+        [destination] => return of_volume(Default::default(), point_at(destination)?, volumes),
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
         _ => return Err(bad()),
@@ -111,7 +111,8 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     if source.is_empty() || !point.propagation.is_empty() {
         return Err(bad());
     }
-    of_volume(Some(source), point, volumes)
+    let name = Some(source.to_owned());
+    of_volume(VolumeCreateRequest { name, ..Default::default() }, point, volumes)
 }
 
 fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
@@ -143,11 +144,9 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
                 return Err(bad("volume", &format!("volume driver {name:?} not found")));
             }
-            if source.is_some() {
-                let labels = options.labels.unwrap_or_default();
-                volumes.create(source, labels, driver.options.unwrap_or_default())?;
-            }
-            of_volume(source, MountPoint { no_copy: options.no_copy == Some(true), ..point }, volumes)
+            let point = MountPoint { no_copy: options.no_copy == Some(true), ..point };
+            let (name, labels, driver_opts) = (source.map(str::to_owned), options.labels, driver.options);
+            of_volume(VolumeCreateRequest { name, labels, driver_opts, ..Default::default() }, point, volumes)
         }
         Some(MountType::TMPFS) => {
             if source.is_some() {
@@ -180,15 +179,10 @@ fn of_folder(source: &str, make: bool, point: MountPoint) -> Result<MountPoint> 
 }
 
 /// A mount of a volume, which is made when it is not there.
-fn of_volume(name: Option<&str>, point: MountPoint, volumes: &Volumes) -> Result<MountPoint> {
-    let volume = volumes.create(name, HashMap::new(), HashMap::new())?;
-    Ok(MountPoint {
-        kind: "volume".into(),
-        source: volume.mountpoint,
-        volume: Some(volume.name),
-        anonymous: name.is_none(),
-        ..point
-    })
+fn of_volume(wish: VolumeCreateRequest, point: MountPoint, volumes: &Volumes) -> Result<MountPoint> {
+    let anonymous = wish.name.is_none();
+    let Volume { name, mountpoint: source, .. } = volumes.create(wish)?;
+    Ok(MountPoint { kind: "volume".into(), source, volume: Some(name), anonymous, ..point })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
@@ -130,19 +131,15 @@ impl Pull<'_> {
         let turn = engine.images.layers.turn(&digest);
         let _turn = turn.lock().await;
         if !engine.images.content.has(&digest) {
-            let mut file = tokio::fs::File::from_std(engine.images.content.spool()?);
-            let mut result = Ok(());
-            for _ in 0..ATTEMPTS {
-                result = self.download(layer, &mut file).await;
-                match &result {
-                    // What has arrived is kept, and the next attempt goes on from there.
-                    Err(error) if error.status == StatusCode::INTERNAL_SERVER_ERROR => {
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                    }
-                    _ => break,
+            let mut file = File::from_std(engine.images.content.spool()?);
+            let mut more = 1..ATTEMPTS;
+            while let Err(error) = self.download(layer, &mut file).await {
+                if error.status != StatusCode::INTERNAL_SERVER_ERROR || more.next().is_none() {
+                    return Err(error);
                 }
+                // What has arrived is kept, and the next attempt goes on from there.
+                tokio::time::sleep(Duration::from_millis(300)).await;
             }
-            result?;
             let (wanted, mut file) = (digest.clone(), file.into_std().await);
             let placing = spawn_blocking(move || {
                 file.rewind()?;
@@ -161,7 +158,7 @@ impl Pull<'_> {
     }
 
     /// Downloads the rest of a blob into a file.
-    async fn download(&self, layer: &Descriptor, file: &mut tokio::fs::File) -> Result<()> {
+    async fn download(&self, layer: &Descriptor, file: &mut File) -> Result<()> {
         let (digest, size) = (layer.digest(), layer.size());
         // After all that an attempt before has given to be written.
         let mut have = file.seek(SeekFrom::End(0)).await?;
@@ -176,9 +173,9 @@ impl Pull<'_> {
         let mut answer = asking.await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             file.set_len(0).await?;
+            file.rewind().await?;
             have = 0;
         }
-        file.seek(SeekFrom::Start(have)).await?;
         let mut told = Instant::now();
         while let Some(bytes) = piece(&mut answer).await? {
             have += bytes.len() as u64;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek};
 use digest_io::HashWriter;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use oci_spec::image::{Descriptor, Digest, MediaType};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -19,21 +20,16 @@ use crate::error::{Error, Result};
 use crate::image::content::{Format, digest, named};
 use crate::image::{Image, Reference};
 
-/// A blob as it is sent, and the type it has in the manifest.
+/// A blob as it is sent, and what the manifest says of it.
 struct Upload {
-    digest: String,
-    size: u64,
     file: File,
-    kind: &'static str,
+    descriptor: Descriptor,
 }
 
 impl Upload {
-    fn new(digest: String, file: File, kind: &'static str) -> Result<Self> {
-        Ok(Self { digest, size: file.metadata()?.len(), file, kind })
-    }
-
-    fn descriptor(&self) -> Value {
-        json!({"mediaType": self.kind, "size": self.size, "digest": self.digest})
+    fn new(digest: &str, file: File, kind: MediaType) -> Result<Self> {
+        let digest: Digest = digest.parse().map_err(Error::step("name a blob"))?;
+        Ok(Self { descriptor: Descriptor::new(kind, file.metadata()?.len(), digest), file })
     }
 }
 
@@ -59,19 +55,19 @@ pub async fn push(
         if registry.has_blob(reference, &upload).await {
             say("Layer already exists", json!({})).await;
         } else {
-            say("Pushing", json!({"current": 0, "total": upload.size})).await;
+            say("Pushing", json!({"current": 0, "total": upload.descriptor.size()})).await;
             registry.send(reference, &upload).await?;
             say("Pushed", json!({})).await;
         }
-        layers.push(upload.descriptor());
+        layers.push(upload.descriptor);
     }
     let config = engine.images.content.open_blob(&image.id)?;
-    let config = Upload::new(image.id.clone(), config, "application/vnd.oci.image.config.v1+json")?;
+    let config = Upload::new(&image.id, config, MediaType::ImageConfig)?;
     if !registry.has_blob(reference, &config).await {
         registry.send(reference, &config).await?;
     }
     let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor, "layers": layers,
     });
     let text = manifest.to_string();
     let path = format!("/v2/{}/manifests/{tag}", reference.path);
@@ -89,27 +85,26 @@ pub async fn push(
 
 /// A layer's blob, compressed if it was not.
 fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
-    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-    const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     let content = &engine.images.content;
     let mut file = content.open_blob(digest)?;
     let mut start = Vec::new();
     file.by_ref().take(4).read_to_end(&mut start)?;
     file.rewind()?;
-    let format = Format::of(&start);
-    if format != Format::Plain {
-        return Upload::new(digest.to_owned(), file, if format == Format::Zstd { ZSTD } else { GZIP });
+    match Format::of(&start) {
+        Format::Plain => {}
+        Format::Zstd => return Upload::new(digest, file, MediaType::ImageLayerZstd),
+        _ => return Upload::new(digest, file, MediaType::ImageLayerGzip),
     }
     let hashing = HashWriter::<Sha256, _>::new(content.spool()?);
     let mut encoder = GzEncoder::new(hashing, Compression::default());
     io::copy(&mut file, &mut encoder)?;
     let (hash, file) = encoder.finish()?.into_parts();
-    Upload::new(named(hash), file, GZIP)
+    Upload::new(&named(hash), file, MediaType::ImageLayerGzip)
 }
 
 impl Registry {
     async fn has_blob(&self, reference: &Reference, upload: &Upload) -> bool {
-        let path = format!("/v2/{}/blobs/{}", reference.path, upload.digest);
+        let path = format!("/v2/{}/blobs/{}", reference.path, upload.descriptor.digest());
         // What else is wrong is said by the attempt to send it.
         self.request(Method::HEAD, &path, Ok).await.is_ok()
     }
@@ -122,12 +117,13 @@ impl Registry {
         let target = target.and_then(|target| answer.url().join(target).ok());
         let missing = || Error::internal("the registry does not say where to upload to");
         let mut target = target.ok_or_else(missing)?;
-        target.query_pairs_mut().append_pair("digest", &upload.digest);
+        target.query_pairs_mut().append_pair("digest", upload.descriptor.digest().as_ref());
         let adorn = |request: RequestBuilder| {
             let mut file = upload.file.try_clone()?;
             file.rewind()?;
             let request = request.header(CONTENT_TYPE, "application/octet-stream");
-            Ok(request.header(CONTENT_LENGTH, upload.size).body(tokio::fs::File::from_std(file)))
+            let request = request.header(CONTENT_LENGTH, upload.descriptor.size());
+            Ok(request.body(tokio::fs::File::from_std(file)))
         };
         self.request(Method::PUT, target.as_str(), adorn).await.map(drop)
     }
