@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
 use crate::volume::Volumes;
-use crate::{files, task};
+use crate::{files, names, task};
 
 /// What the engine was started with.
 #[derive(Debug, Clone)]
@@ -55,8 +55,9 @@ pub struct Engine {
     pub networks: Networks,
     /// Events.
     pub events: Arc<Events>,
+    /// Processes that are to run in containers, run, or have run not long ago.
+    pub execs: Mutex<HashMap<String, Arc<Exec>>>,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
-    execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
 
 impl Engine {
@@ -124,11 +125,9 @@ impl Engine {
     /// When there is none, or more than one.
     pub fn container(&self, text: &str) -> Result<Arc<Container>> {
         let all = self.containers.lock();
-        if let Some(container) = all.get(text) {
-            return Ok(Arc::clone(container));
-        }
         let name = text.strip_prefix('/').unwrap_or(text);
-        if let Some(container) = all.values().find(|container| container.record().name == name) {
+        let named = || all.values().find(|container| container.record().name == name);
+        if let Some(container) = all.get(text).or_else(named) {
             return Ok(Arc::clone(container));
         }
         let mut of =
@@ -180,20 +179,12 @@ impl Engine {
 
     /// A name that no container has.
     pub fn free_name(&self) -> String {
-        loop {
-            let name = crate::names::random();
-            if !self.containers.lock().values().any(|container| container.record().name == name) {
-                return name;
-            }
-        }
+        let all = self.containers.lock();
+        let mut names = std::iter::repeat_with(names::random);
+        names.find(|name| check_free(&all, name).is_ok()).unwrap_or_default()
     }
 
-    /// Adds a process that is to run in a container.
-    pub fn add_exec(&self, exec: &Arc<Exec>) {
-        self.execs.lock().insert(exec.id.clone(), Arc::clone(exec));
-    }
-
-    /// Such a process.
+    /// A process in a container.
     ///
     /// # Errors
     /// When there is none.
@@ -204,15 +195,8 @@ impl Engine {
     /// The ids of a container's processes.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
         let all = self.execs.lock();
-        all.values()
-            .filter(|exec| exec.container.id == container && exec.is_running())
-            .map(|exec| exec.id.clone())
-            .collect()
-    }
-
-    /// Forgets a process.
-    pub fn drop_exec(&self, id: &str) {
-        self.execs.lock().remove(id);
+        let of = all.values().filter(|exec| exec.container.id == container && exec.state().running);
+        of.map(|exec| exec.id.clone()).collect()
     }
 
     /// Gives an image a name, and tells so.

@@ -16,7 +16,7 @@ use crate::error::{Result, error};
 pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<Answer> {
     hijack::keys(config.detach_keys.as_deref())?;
     let exec = Exec::new(container, config)?;
-    container.engine.add_exec(&exec);
+    container.engine.execs.lock().insert(exec.id.clone(), Arc::clone(&exec));
     answer::created(&json!({"Id": exec.id}))
 }
 

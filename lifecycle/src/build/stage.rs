@@ -155,7 +155,7 @@ impl Build {
             let images = &self.engine.images;
             let folder = images.content.folder()?;
             let upper = Some((folder.path().join("upper"), folder.path().join("work")));
-            let tree = Lower { upper, ..images.files_of(&stage.layers())? };
+            let tree = Lower { upper, ..images.layers.files_of(&stage.layers())? };
             tree.make()?;
             change(&tree::mount(&tree)?)?;
             images.add_tree(&tree)
@@ -216,7 +216,7 @@ impl Build {
                     }
                     Err(_) => self.image(&name).await?,
                 };
-                mounted = tree::mount(&self.engine.images.files_of(&image.config.rootfs.diff_ids)?)?;
+                mounted = tree::mount(&self.engine.images.layers.files_of(&image.config.rootfs.diff_ids)?)?;
                 &mounted
             }
         };
@@ -225,7 +225,7 @@ impl Build {
             if let Some(owner) = &owner {
                 // A user alone means the group of the same name or number.
                 let owner = if owner.contains(':') { owner.clone() } else { format!("{owner}:{owner}") };
-                let image = tree::mount(&self.engine.images.files_of(&stage.layers())?)?;
+                let image = tree::mount(&self.engine.images.layers.files_of(&stage.layers())?)?;
                 let user = user::find(&image, &owner, &[])?;
                 copy.owner = Some((user.uid, user.gid));
             }

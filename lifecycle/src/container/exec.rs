@@ -111,11 +111,6 @@ impl Exec {
         self.state.lock()
     }
 
-    /// It runs.
-    pub fn is_running(&self) -> bool {
-        self.state().running
-    }
-
     /// The words of its command, with a blank after the first one, as events have them.
     pub fn words(&self) -> String {
         match said::list(&self.config.cmd) {
@@ -216,7 +211,7 @@ impl Exec {
         // Health checks are known to nobody.
         if container.engine.exec(&self.id).is_ok() {
             tokio::time::sleep(REMEMBERED).await;
-            container.engine.drop_exec(&self.id);
+            container.engine.execs.lock().remove(&self.id);
         }
     }
 

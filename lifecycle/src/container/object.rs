@@ -174,7 +174,7 @@ impl Container {
     /// # Errors
     /// When its record is damaged.
     pub fn overlay(&self) -> Result<Lower> {
-        let mut files = self.engine.images.files_of(&self.record().layers)?;
+        let mut files = self.engine.images.layers.files_of(&self.record().layers)?;
         let places = self.folder.join("init");
         if places.exists() {
             files.lower.insert(0, places);

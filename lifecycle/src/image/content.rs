@@ -1,5 +1,6 @@
 //! Blobs by digest: configurations, manifests and layers as they arrived.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -148,15 +149,12 @@ impl Content {
         Ok(bytes)
     }
 
-    /// The digests of all blobs.
-    pub fn all(&self) -> Vec<String> {
-        digests(&self.blobs)
-    }
-
-    /// Removes a blob.
-    pub fn remove(&self, digest: &str) {
-        // What cannot be removed now is found again by the next collection.
-        let _gone = self.path(digest).map(fs::remove_file);
+    /// Removes all other blobs.
+    pub fn keep(&self, kept: &BTreeSet<String>) {
+        for digest in digests(&self.blobs).iter().filter(|digest| !kept.contains(*digest)) {
+            // What cannot be removed now is found again by the next collection.
+            let _gone = self.path(digest).map(fs::remove_file);
+        }
     }
 }
 

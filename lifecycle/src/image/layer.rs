@@ -119,16 +119,20 @@ impl Layers {
         Ok(place)
     }
 
-    /// Removes the trees that none of these rows of layers is unpacked to.
+    /// Removes all other layers, and the trees that none of these rows of layers is unpacked to; returns the removed
+    /// layers.
     ///
     /// # Errors
     /// With the path.
-    pub fn keep_trees(&self, kept: &[Vec<String>]) -> Result<()> {
-        let kept: BTreeSet<String> = kept.iter().map(|diff_ids| tree_name(diff_ids)).collect();
-        let trees = files::entries(&self.trees).into_iter();
-        trees
-            .filter(|tree| !kept.contains(&files::name_of(tree)))
-            .try_for_each(|tree| self.content.discard(&tree))
+    pub fn keep(&self, kept: &BTreeSet<String>, rows: &[Vec<String>]) -> Result<Vec<String>> {
+        let trees: BTreeSet<String> = rows.iter().map(|diff_ids| tree_name(diff_ids)).collect();
+        for tree in files::entries(&self.trees).iter().filter(|tree| !trees.contains(&files::name_of(tree))) {
+            self.content.discard(tree)?;
+        }
+        let mut gone = self.all();
+        gone.retain(|diff_id| !kept.contains(diff_id));
+        gone.iter().try_for_each(|diff_id| self.content.discard(&self.place(diff_id)?))?;
+        Ok(gone)
     }
 
     /// Sees that all layers are on the disk: an image that is written down after that has its files when the machine
@@ -166,14 +170,6 @@ impl Layers {
     /// The diff ids of all layers.
     pub fn all(&self) -> Vec<String> {
         content::digests(&self.folder)
-    }
-
-    /// Removes a layer.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn remove(&self, diff_id: &str) -> Result<()> {
-        self.content.discard(&self.place(diff_id)?)
     }
 
     /// Unpacks a blob that is in the store; with an expected diff id, another one is refused.

@@ -189,14 +189,6 @@ impl Store {
         diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
     }
 
-    /// The files of these layers.
-    ///
-    /// # Errors
-    /// When a diff id is none, or there is no such layer.
-    pub fn files_of(&self, diff_ids: &[String]) -> Result<Lower> {
-        self.layers.files_of(diff_ids)
-    }
-
     /// Forgets an image; its content goes with [`Store::collect`].
     ///
     /// # Errors
@@ -245,19 +237,8 @@ impl Store {
         let layers: BTreeSet<String> = kept.iter().flatten().cloned().collect();
         let mut blobs: BTreeSet<String> = state.images.keys().cloned().collect();
         blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
-        self.layers.keep_trees(&kept)?;
-        let mut removed = Vec::new();
-        for diff_id in self.layers.all() {
-            if !layers.contains(&diff_id) {
-                self.layers.remove(&diff_id)?;
-                removed.push(diff_id);
-            }
-        }
-        for digest in self.content.all() {
-            if !blobs.contains(&digest) {
-                self.content.remove(&digest);
-            }
-        }
+        let removed = self.layers.keep(&layers, &kept)?;
+        self.content.keep(&blobs);
         Ok(removed)
     }
 }

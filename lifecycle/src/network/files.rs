@@ -1,7 +1,5 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of containers.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
 use super::links;
@@ -33,9 +31,7 @@ pub(super) fn write_own(container: &Container) -> Result<()> {
 
 /// In place: a running container has the file itself mounted, not its name.
 fn rewrite(path: &Path, text: &str) -> Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(Error::at("write", path))
+    std::fs::write(path, text).map_err(Error::at("write", path))
 }
 
 fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {

@@ -8,9 +8,10 @@ use prost::Message;
 use shim::proto::{rpc, task};
 pub use shim::ttrpc::client::Error as CallError;
 use shim::ttrpc::client::{request, response};
-use shim::ttrpc::frame::Decoder;
+use shim::ttrpc::frame::{Decoder, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::NAMESPACE;
 use crate::error::Error;
@@ -85,27 +86,26 @@ pub async fn call<C: Call>(socket: &Path, call: &C) -> Result<C::Answer, CallErr
     let limit = Some(LIMIT).filter(|_| C::METHOD != WAIT);
     let payload = call.encode_to_vec();
     let frame = request(1, "containerd.task.v3.Task", C::METHOD, payload, NAMESPACE, limit);
-    let answer = match limit {
-        Some(limit) => tokio::time::timeout(limit, exchange(socket, &frame))
-            .await
-            .unwrap_or(Err(CallError::TimedOut(limit))),
-        None => exchange(socket, &frame).await,
-    };
-    Ok(C::Answer::decode(&answer?[..])?)
+    let answer = timeout(limit.unwrap_or(Duration::MAX), exchange(socket, &frame)).await;
+    Ok(C::Answer::decode(&answer.unwrap_or(Err(CallError::TimedOut(LIMIT)))?[..])?)
 }
 
 async fn exchange(socket: &Path, request: &[u8]) -> Result<Vec<u8>, CallError> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(request).await?;
-    let mut decoder = Decoder::default();
-    let mut buffer = vec![0; 16 << 10];
+    response(next_frame(&mut stream, &mut Decoder::default()).await?.message)
+}
+
+/// The next frame that comes.
+pub(super) async fn next_frame(stream: &mut UnixStream, decoder: &mut Decoder) -> io::Result<Frame> {
+    let mut buffer = [0; 4096];
     loop {
-        match stream.read(&mut buffer).await? {
-            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            count => decoder.push(&buffer[..count]),
-        }
         if let Some(frame) = decoder.next_frame() {
-            return response(frame.message);
+            return Ok(frame);
+        }
+        match stream.read(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => decoder.push(&buffer[..count]),
         }
     }
 }

@@ -6,9 +6,10 @@ use shim::proto::events::TaskOOM;
 use shim::proto::forward::ForwardRequest;
 use shim::proto::ttrpc::{Request, Response};
 use shim::ttrpc::frame::{self, Decoder, Kind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::client::next_frame;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -30,25 +31,18 @@ pub fn listen(engine: &'static Engine) -> Result<()> {
 
 async fn serve(mut stream: UnixStream, engine: &'static Engine) {
     let mut decoder = Decoder::default();
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(count) => decoder.push(&buffer[..count]),
+    while let Ok(frame) = next_frame(&mut stream, &mut decoder).await {
+        if frame.kind != Kind::Request {
+            continue;
         }
-        while let Some(frame) = decoder.next_frame() {
-            if frame.kind != Kind::Request {
-                continue;
-            }
-            let id = frame.message.ok().and_then(|message| out_of_memory(&message));
-            if let Some(container) = id.and_then(|id| engine.container(&id).ok()) {
-                container.ran_out_of_memory();
-            }
-            let mut answer = Vec::new();
-            frame::encode(frame.stream, Kind::Response, &Response::default().encode_to_vec(), &mut answer);
-            if stream.write_all(&answer).await.is_err() {
-                return;
-            }
+        let id = frame.message.ok().and_then(|message| out_of_memory(&message));
+        if let Some(container) = id.and_then(|id| engine.container(&id).ok()) {
+            container.ran_out_of_memory();
+        }
+        let mut answer = Vec::new();
+        frame::encode(frame.stream, Kind::Response, &Response::default().encode_to_vec(), &mut answer);
+        if stream.write_all(&answer).await.is_err() {
+            return;
         }
     }
 }
