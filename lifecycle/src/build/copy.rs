@@ -12,8 +12,7 @@ use nix::sys::stat::FileStat;
 use sha2::{Digest, Sha256};
 use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
-use super::dockerfile::Instruction;
-use super::words::Words;
+use super::{Instruction, Words};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::image::content::{decompressed, named};
 use crate::{files, glob};

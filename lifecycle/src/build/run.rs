@@ -6,9 +6,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use super::dockerfile::Instruction;
-use super::stage::Stage;
-use super::{Build, is_predefined, settings};
+use super::{Build, Instruction, Stage, is_predefined, settings};
 use crate::container::{self, Container, Removal, environment};
 use crate::error::{Error, Result, error};
 use crate::image::reference::short;

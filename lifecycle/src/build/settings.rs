@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
 use super::copy::absolute;
-use super::dockerfile::Instruction;
-use super::words::Words;
+use super::{Instruction, Words};
 use crate::container::environment;
 use crate::container::settings::shell;
 use crate::error::{Error, Result, bail, error};

@@ -11,16 +11,13 @@ use tokio::task::block_in_place;
 use tree::{Lower, Root};
 
 use super::copy::{self, Copy};
-use super::dockerfile::Instruction;
-use super::words::Words;
-use super::{Build, settings, stage_name};
+use super::{Build, Instruction, Words, settings, stage_name};
 use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
-use crate::image::Image;
-use crate::image::config::{self, ConfigFile};
 use crate::image::reference::short;
+use crate::image::{ConfigFile, Image, config};
 
 /// The state of a stage.
 #[derive(Debug, Default)]

@@ -17,9 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tree::Root;
 
-use super::record::Status;
-use super::start::exit_code_of;
-use super::{Container, Input, Sides, environment, received, spec, user};
+use super::{Container, Input, Sides, Status, environment, received, spec, start, user};
 use crate::error::{Error, Result, bail};
 use crate::files::{self, lossy};
 use crate::said;
@@ -133,7 +131,7 @@ impl Exec {
         }
         let result = self.try_start(size).await;
         if let Err(error) = &result {
-            self.state().exit_code = Some(if exit_code_of(&error.message) == 127 { 127 } else { 126 });
+            self.state().exit_code = Some(if start::exit_code_of(&error.message) == 127 { 127 } else { 126 });
             files::remove_dir(&self.folder())?;
         }
         result

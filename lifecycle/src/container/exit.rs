@@ -7,9 +7,8 @@ use bollard_stubs::models::{HealthStatusEnum, HostConfig, RestartPolicyNameEnum}
 use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitRequest};
 use shim::proto::task_types;
 
-use super::record::Status;
 use super::start::start_locked;
-use super::{Container, create};
+use super::{Container, Status, create, health};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
@@ -192,7 +191,7 @@ async fn adopt(container: &Arc<Container>) -> Option<()> {
     });
     // The answer for one that has ended comes at once.
     watch(container);
-    super::health::watch(container);
+    health::watch(container);
     Some(())
 }
 

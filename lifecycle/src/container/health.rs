@@ -7,9 +7,7 @@ use bollard_stubs::models::{ContainerConfig, Health, HealthConfig, HealthStatusE
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::exec::{Exec, ExecConfig};
-use super::record::Status;
-use super::{Container, settings, stop};
+use super::{Container, Exec, ExecConfig, Status, settings, stop};
 use crate::error::Error;
 use crate::{said, time};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 use tree::Lower;
 
-use super::record::Record;
+use super::Record;
 use super::streams::Streams;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};

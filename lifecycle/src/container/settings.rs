@@ -7,8 +7,7 @@ use bollard_stubs::models::{
 };
 use serde_json::Value;
 
-use super::environment;
-use super::record::Record;
+use super::{Record, environment};
 use crate::error::{Result, bail, error};
 use crate::logger::Rotation;
 use crate::said;

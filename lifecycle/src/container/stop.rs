@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 
-use super::Container;
-use super::record::Status;
-use super::start;
+use super::{Container, Status, start};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::said;
 

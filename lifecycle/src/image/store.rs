@@ -12,10 +12,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tree::{Holes, Lower, Pack, Root, Source};
 
-use super::config::ConfigFile;
 use super::content::Content;
 use super::layer::{Layer, Layers};
-use super::reference::Reference;
+use super::{ConfigFile, Reference};
 use crate::error::{Error, Result, bail, error};
 use crate::{files, time};
 

@@ -11,8 +11,7 @@ use bollard_stubs::models::HostConfigCgroupnsModeEnum;
 use runtime::spec::{Config, User};
 use serde_json::{Value, json};
 
-use super::environment;
-use super::record::Record;
+use super::{Record, environment};
 use crate::error::{Result, bail, error};
 use crate::said;
 
