@@ -149,7 +149,7 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
     } else if by_id && tags.len() > 1 && !force {
         "(must be forced) - image is referenced in multiple repositories".to_owned()
     } else if let Some(child) = children.first().filter(|_| named.is_none()) {
-        format!("(cannot be forced) - image has dependent child images ({})", reference::short(child))
+        format!("(cannot be forced) - image has dependent child images ({})", reference::short(&child.id))
     } else {
         String::new()
     };

@@ -15,7 +15,7 @@ use super::{Build, Instruction, Words, settings, stage_name};
 use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Result, bail, error};
 use crate::image::reference::short;
 use crate::image::{ConfigFile, Image, config};
 
@@ -64,29 +64,6 @@ impl Stage {
         self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
         self.anew = true;
         Ok(())
-    }
-
-    /// Takes the image that an earlier build has made by the same step from the same image, if there is one.
-    pub(super) fn cached(&mut self, build: &Build, created_by: &str) -> bool {
-        if self.anew || build.options.no_cache {
-            return false;
-        }
-        let images = &build.engine.images;
-        // As values: sets come back from the disk in another order.
-        let own = serde_json::to_value(&self.config).ok();
-        let same = |image: &Arc<Image>| {
-            let last = image.config.history.last().and_then(|step| step.created_by().as_deref());
-            last == Some(created_by)
-                && image.config.author == self.author
-                && serde_json::to_value(image.config.container()).ok() == own
-                && images.layers_of(image).is_ok()
-        };
-        let children = images.children(&self.parent()).into_iter();
-        let found = children.filter_map(|id| images.find(&id).ok()).filter(same);
-        let newest = found.max_by(|a, b| a.config.created.cmp(&b.config.created));
-        let any = newest.is_some();
-        self.image = newest.or_else(|| self.image.take());
-        any
     }
 }
 
@@ -160,13 +137,28 @@ impl Build {
         stage.commit(self.engine, created_by, layer)
     }
 
-    /// [`Stage::cached`], and the client is told of it.
+    /// Takes the image that an earlier build has made by the same step from the same image, if there is one.
     pub(super) async fn find_cached(&self, stage: &mut Stage, created_by: &str) -> Result<bool> {
-        let found = stage.cached(self, created_by);
-        if found {
-            self.say(" ---> Using cache\n").await?;
+        if stage.anew || self.options.no_cache {
+            return Ok(false);
         }
-        Ok(found)
+        let images = &self.engine.images;
+        // As values: sets come back from the disk in another order.
+        let own = serde_json::to_value(&stage.config).ok();
+        let same = |image: &Arc<Image>| {
+            let last = image.config.history.last().and_then(|step| step.created_by().as_deref());
+            last == Some(created_by)
+                && image.config.author == stage.author
+                && serde_json::to_value(image.config.container()).ok() == own
+                && images.layers_of(image).is_ok()
+        };
+        let found = images.children(&stage.parent()).into_iter().filter(same);
+        let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) else {
+            return Ok(false);
+        };
+        stage.image = Some(newest);
+        self.say(" ---> Using cache\n").await?;
+        Ok(true)
     }
 
     async fn from(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
@@ -207,10 +199,7 @@ impl Build {
             Some(name) => {
                 let image = match name.parse::<usize>().map(|number| self.done.get(number)) {
                     Ok(Some((_, image))) => Arc::clone(image),
-                    Ok(None) => {
-                        let why = format!("invalid from flag value {name}: index out of bounds");
-                        return Err(Error::invalid(why));
-                    }
+                    Ok(None) => bail!(invalid, "invalid from flag value {name}: index out of bounds"),
                     Err(_) => self.image(&name).await?,
                 };
                 mounted = tree::mount(&self.engine.images.layers.files_of(&image.config.rootfs.diff_ids)?)?;

@@ -46,11 +46,9 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let started = container.record().state.started.as_deref().and_then(time::parse);
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
-    let again = {
-        let record = container.record();
-        !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count)
-    };
+    let mut again = false;
     container.change(|record| {
+        again = !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count);
         record.exits += 1;
         let state = &mut record.state;
         state.status = if again { Status::Restarting } else { Status::Exited };
@@ -59,9 +57,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
         if let Some(health) = &mut state.health {
             health.status = Some(HealthStatusEnum::UNHEALTHY);
         }
-        if again {
-            record.restart_count += 1;
-        }
+        record.restart_count += u32::from(again);
     });
     let seconds = ran.as_secs().to_string();
     container.publish("die", &[("exitCode", code.to_string()), ("execDuration", seconds)]);

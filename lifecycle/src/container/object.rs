@@ -1,6 +1,7 @@
 //! A container as the engine holds it: its record, what is being done with it, and who waits for what.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,8 +106,7 @@ impl Container {
     /// [`CallError`].
     pub async fn call<C: Call>(&self, request: &C) -> Result<C::Answer, CallError> {
         let socket = self.record().state.socket.clone();
-        let socket =
-            socket.ok_or_else(|| CallError::from(std::io::Error::from(std::io::ErrorKind::NotConnected)))?;
+        let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         task::call(&socket, request).await
     }
 

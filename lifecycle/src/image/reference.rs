@@ -40,12 +40,11 @@ impl Reference {
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::parse_exact(text).map(|mut reference| {
-            if reference.tag.is_none() && reference.digest.is_none() {
-                reference.tag = Some("latest".into());
-            }
-            reference
-        })
+        let mut reference = Self::parse_exact(text)?;
+        if reference.digest.is_none() {
+            reference.tag.get_or_insert_with(|| "latest".into());
+        }
+        Ok(reference)
     }
 
     /// The same, but without a tag when none was written.

@@ -216,10 +216,9 @@ impl Store {
     }
 
     /// The images that were made from this one here.
-    pub fn children(&self, id: &str) -> Vec<String> {
+    pub fn children(&self, id: &str) -> Vec<Arc<Image>> {
         let state = self.state.lock();
-        let of = state.images.values().filter(|image| image.parent.as_deref() == Some(id));
-        of.map(|image| image.id.clone()).collect()
+        state.images.values().filter(|image| image.parent.as_deref() == Some(id)).cloned().collect()
     }
 
     /// Removes blobs and layers that no image needs and that are not among `kept` (those of containers, whose image may

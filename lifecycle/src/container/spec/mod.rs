@@ -96,11 +96,9 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
     if !cwd.starts_with('/') {
         bail!(invalid, "the working directory '{cwd}' is invalid, it needs to be an absolute path");
     }
-    let size = said::list(&host.console_size);
-    let size = match size {
-        [height, width] if terminal && (*height, *width) != (0, 0) => {
-            json!({"height": height, "width": width})
-        }
+    let size = match said::list(&host.console_size) {
+        [0, 0] => Value::Null,
+        [height, width] if terminal => json!({"height": height, "width": width}),
         _ => Value::Null,
     };
     Ok(json!({
