@@ -199,7 +199,7 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
         }
         let busy = container.busy.lock().await;
         // Somebody may have been about to start it.
-        if !how.force || container.record().removed || !container.record().state.status.is_up() {
+        if !how.force || !container.record().state.status.is_up() {
             break busy;
         }
     };

@@ -8,7 +8,7 @@ use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitReques
 use shim::proto::task_types;
 
 use super::start::start_locked;
-use super::{Container, Status, create, health};
+use super::{Container, Record, Status, create, health};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
@@ -108,16 +108,15 @@ fn pause_after(container: &Container, ran: Duration) -> Duration {
 fn restart_later(container: &Arc<Container>, pause: Duration) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
-        let _woken = tokio::time::timeout(pause, container.hurry.notified()).await;
+        let is_off = |record: &Record| record.stopped_by_user || record.state.status != Status::Restarting;
+        let _off = tokio::time::timeout(pause, container.wait_until(is_off)).await;
         let _busy = container.busy.lock().await;
-        if container.record().removed || container.record().state.status != Status::Restarting {
-            return;
-        }
-        if container.record().stopped_by_user {
+        let status = container.record().state.status;
+        if !is_off(&container.record()) {
+            container.report(start_locked(&container).await);
+        } else if status == Status::Restarting {
             container.change(|record| record.state.status = Status::Exited);
-            return;
         }
-        container.report(start_locked(&container).await);
     });
 }
 
@@ -148,8 +147,13 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
     if container.engine.networks.has(container) {
         clean_up(container).await;
     }
-    if state.status == Status::Restarting || state.status == Status::Exited && wants_to_run(container) {
-        container.update(|record| record.state.status = Status::Restarting)?;
+    let again = state.status == Status::Exited && wants_to_run(container);
+    if again || state.status == Status::Restarting {
+        container.update(|record| {
+            record.state.status = Status::Restarting;
+            // With `always`, that a user has stopped it counts no longer.
+            record.stopped_by_user &= !again;
+        })?;
         restart_later(container, PAUSES.0);
     }
     Ok(())

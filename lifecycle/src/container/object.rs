@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tree::Lower;
 
 use super::Record;
@@ -30,8 +30,6 @@ pub struct Container {
     pub busy: tokio::sync::Mutex<()>,
     /// Those who are attached to it.
     pub streams: Streams,
-    /// Ends the pause before its next restart.
-    pub hurry: Notify,
     /// It is being restarted: its end is not its removal.
     pub stays: AtomicBool,
     record: watch::Sender<Record>,
@@ -49,7 +47,6 @@ impl Container {
             id,
             busy: tokio::sync::Mutex::default(),
             streams: Streams::default(),
-            hurry: Notify::new(),
             stays: AtomicBool::new(false),
             record: watch::Sender::new(record),
         })

@@ -37,11 +37,9 @@ pub(super) async fn wait_for_exit(container: &Container, exits: u64, limit: Dura
 async fn settle(container: &Container) -> Result<bool> {
     container.update(|record| record.stopped_by_user = true)?;
     if container.record().state.status == Status::Restarting {
-        container.hurry.notify_one();
-        container.wait_until(|record| record.state.status != Status::Restarting || record.removed).await;
+        container.wait_until(|record| record.state.status != Status::Restarting).await;
     }
-    let record = container.record();
-    Ok(record.state.status.is_up() && !record.removed)
+    Ok(container.record().state.status.is_up())
 }
 
 /// Ends a container: its stop signal, time to react, and SIGKILL.
