@@ -32,6 +32,9 @@ fn containers_outlive_the_daemon() {
     let once = format!("mkdir /gate/once 2>/dev/null || exec sleep 1000; {wait}; exit 1");
     engine.docker_command(&format!("{n} --name again --restart always busybox sh -c '{once}'")).ok();
     engine.docker_command(&format!("{n} --name gone --rm busybox sh -c '{wait}'")).ok();
+    let stopped = "docker stop -t 0 always && docker inspect -f '{{.State.Status}}' always";
+    let always = format!("{n} --name always --restart always busybox sleep 1000 && {stopped}");
+    assert!(engine.docker_command(&always).ok().contains("exited"));
     let pids = engine.docker_command("docker inspect -f '{{.State.Pid}}' counts again gone").ok();
     let ending: Vec<&str> = pids.lines().collect();
     let shims = engine.shims();
@@ -54,12 +57,14 @@ fn containers_outlive_the_daemon() {
             &[],
         ),
         ("until ! docker inspect gone >/dev/null 2>&1; do sleep 0.1; done", 0, &[]),
+        // Only until the engine is started again.
+        ("until docker inspect -f '{{.State.Status}}' always | grep running; do sleep 0.1; done", 0, &[]),
         (
             "docker logs --tail 1 -f stays >ticks & until [ $(wc -l <ticks) -ge 2 ]; do sleep 0.05; done; docker stop -t 0 stays; wait; cat ticks",
             0,
             &["tick\ntick"],
         ),
-        ("docker start stays && docker rm -f stays again counts && docker ps -aq | wc -l", 0, &["0"]),
+        ("docker start stays && docker rm -f stays again counts always && docker ps -aq | wc -l", 0, &["0"]),
     ];
     hold(&engine, checks);
     until("no shim is left", || engine.shims().is_empty());

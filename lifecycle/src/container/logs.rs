@@ -94,15 +94,11 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
 
 /// Sends what is there: all, or the last of it.
 fn past(log: &mut Log, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<()> {
-    let Some(most) = query.tail else {
-        return log.each(query, |item| sender.blocking_send(item).is_ok());
-    };
     let mut last = VecDeque::new();
     log.each(query, |item| {
+        let Some(most) = query.tail else { return sender.blocking_send(item).is_ok() };
         last.push_back(item);
-        if last.len() > most {
-            last.pop_front();
-        }
+        last.drain(..last.len().saturating_sub(most));
         true
     })?;
     // When one is not wanted any more, none is.
@@ -145,19 +141,16 @@ impl Log {
             {
                 return Ok(Some(std::mem::take(&mut self.rest)));
             }
-            let (path, is_last) = match self.older.pop() {
-                Some(path) => (path, false),
-                None => (self.path.clone(), true),
-            };
+            let older = self.older.pop();
             let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
             let current = self.file.as_ref().map(|file| inode(file.get_ref()));
-            match File::open(path) {
+            match File::open(older.as_ref().unwrap_or(&self.path)) {
                 Ok(next) if current != Some(inode(&next)) => {
                     self.file = Some(BufReader::with_capacity(64 << 10, next));
                     self.rest.clear();
                 }
                 // There is no other (yet).
-                _ if is_last => return Ok(None),
+                _ if older.is_none() => return Ok(None),
                 _ => {}
             }
         }

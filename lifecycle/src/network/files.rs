@@ -91,8 +91,5 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         ("search", lines(&own.dns_search, &["search", "domain"])),
         ("options", lines(&own.dns_options, &["options"])),
     ];
-    let line = |(word, own): &(&str, Vec<String>)| -> String {
-        own.iter().map(|text| format!("{word} {text}\n")).collect()
-    };
-    all.iter().map(line).collect()
+    all.iter().flat_map(|(word, own)| own.iter().map(move |text| format!("{word} {text}\n"))).collect()
 }

@@ -44,13 +44,8 @@ async fn run(container: &Container, action: &str, input: &[u8]) -> Result<Output
         .args(["-id", &container.id, "-bundle", &bundle.to_string_lossy(), action])
         .current_dir(&bundle)
         .env("TTRPC_ADDRESS", &events);
-    match tokio::time::timeout(START_LIMIT, program::run(command, input)).await {
-        Ok(output) => output,
-        Err(_) => {
-            let program = settings.shim.display();
-            Err(error!(internal, "{program} did not end within {START_LIMIT:?}"))
-        }
-    }
+    let late = |_| error!(internal, "{} did not end within {START_LIMIT:?}", settings.shim.display());
+    tokio::time::timeout(START_LIMIT, program::run(command, input)).await.map_err(late)?
 }
 
 /// Starts a shim for a container; returns its socket.
