@@ -78,7 +78,7 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
 pub(super) fn inspect(exec: &Exec) -> Result<Answer> {
     let config = &exec.config;
     let words = config.cmd.clone().unwrap_or_default();
-    let state = exec.state().clone();
+    let state = exec.state.lock().clone();
     answer::json(&json!({
         "ID": exec.id,
         "ContainerID": exec.container.id,

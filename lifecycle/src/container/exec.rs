@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use runtime::spec::{ConsoleSize, Process};
 use serde::Deserialize;
 use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
@@ -27,6 +27,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// How long output may go on after the process has ended: something in the background may keep it open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How much of it is read at once.
+const PIECE: usize = 32 << 10;
 
 /// What is to be run.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -79,7 +82,8 @@ pub struct Exec {
     pub container: Arc<Container>,
     /// What is run.
     pub config: ExecConfig,
-    state: Mutex<ExecState>,
+    /// What it does.
+    pub state: Mutex<ExecState>,
 }
 
 impl Exec {
@@ -104,11 +108,6 @@ impl Exec {
         Ok(Arc::new(exec))
     }
 
-    /// What it does.
-    pub fn state(&self) -> MutexGuard<'_, ExecState> {
-        self.state.lock()
-    }
-
     /// The words of its command, with a blank after the first one, as events have them.
     pub fn words(&self) -> String {
         match said::list(&self.config.cmd) {
@@ -126,12 +125,13 @@ impl Exec {
     /// # Errors
     /// When it was started before, or cannot be.
     pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
-        if std::mem::replace(&mut self.state().started, true) {
+        if std::mem::replace(&mut self.state.lock().started, true) {
             bail!(conflict, "Error: Exec command {} has already run", self.id);
         }
         let result = self.try_start(size).await;
         if let Err(error) = &result {
-            self.state().exit_code = Some(if start::exit_code_of(&error.message) == 127 { 127 } else { 126 });
+            self.state.lock().exit_code =
+                Some(if start::exit_code_of(&error.message) == 127 { 127 } else { 126 });
             files::remove_dir(&self.folder())?;
         }
         result
@@ -167,7 +167,7 @@ impl Exec {
         let start = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
         match container.call(&start).await {
             Ok(started) => {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 (state.running, state.pid) = (true, started.pid);
             }
             Err(error) => {
@@ -196,7 +196,7 @@ impl Exec {
         // With the container's end its processes end.
         let code = container.ask(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             (state.running, state.exit_code) = (false, Some(code));
         }
         // Only now may the stream end: clients ask for the exit status when it does.
@@ -251,14 +251,10 @@ impl Exec {
 }
 
 async fn carry(number: u8, mut pipe: pipe::Receiver, to: mpsc::Sender<(u8, Bytes)>) {
-    let mut buffer = vec![0; 32 << 10];
-    loop {
-        match pipe.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(count) => {
-                // When nobody listens any more the process must still not be held back.
-                let _nobody = to.send((number, Bytes::copy_from_slice(&buffer[..count]))).await;
-            }
-        }
+    let mut buffer = BytesMut::with_capacity(PIECE);
+    while let Ok(1..) = pipe.read_buf(&mut buffer).await {
+        // When nobody listens any more the process must still not be held back.
+        let _nobody = to.send((number, buffer.split().freeze())).await;
+        buffer.reserve(PIECE);
     }
 }
