@@ -37,8 +37,6 @@ pub struct Settings {
     pub insecure: Vec<String>,
     /// The shim.
     pub shim: PathBuf,
-    /// This program, which is the logger too.
-    pub own: PathBuf,
 }
 
 /// All there is. There is one for as long as the program runs.

@@ -101,7 +101,6 @@ fn daemon(mut options: Options) -> Result<()> {
         mirrors: options.registry_mirror.iter().map(|url| mirror(url)).collect::<Result<_>>()?,
         insecure: insecure(&options.insecure_registry)?,
         shim: options.shim.take().unwrap_or_else(task::find),
-        own: std::env::current_exe().map_err(Error::step("find this program"))?,
     };
     // What it makes is not to depend on who has started it.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

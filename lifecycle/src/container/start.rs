@@ -1,6 +1,5 @@
 //! Starting a container: bundle, shim, task.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -181,12 +180,11 @@ fn init_program() -> Result<PathBuf> {
 
 /// This very program, which is the logger too: where it is, or, when it was replaced there, as the kernel has it. The
 /// logger is of the engine's version, or they might not understand each other.
-fn logger_program(own: &Path) -> Result<PathBuf> {
-    let kernel = "/proc/self/exe";
-    let running = std::fs::metadata(kernel).map_err(Error::at("stat", kernel))?;
-    let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (running.dev(), running.ino());
-    if std::fs::metadata(own).is_ok_and(same) {
-        return Ok(own.to_owned());
+fn logger_program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(Error::step("find this program"))?;
+    // One that was replaced has a name of no file.
+    if own.exists() {
+        return Ok(own);
     }
     let pid = std::fs::read_link("/proc/self").map_err(Error::at("read", "/proc/self"))?;
     Ok(Path::new("/proc").join(pid).join("exe"))
@@ -195,7 +193,7 @@ fn logger_program(own: &Path) -> Result<PathBuf> {
 fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let record = container.record().clone();
     let config = container.run.join("logger.json");
-    let program = logger_program(&container.engine.settings.own)?;
+    let program = logger_program()?;
     let output = format!("binary-v2://{}?logger={}", escaped(&program), escaped(&config));
     let runtime =
         Options { root: lossy(&container.engine.settings.exec_root.join("r")), ..Default::default() };
