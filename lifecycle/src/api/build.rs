@@ -121,6 +121,6 @@ fn host(call: &Call) -> Result<Value> {
         "SecurityOpt": call.all("securityopt"),
     });
     // Also when there is no RUN.
-    spec::check_security(&part(host.clone())?)?;
+    spec::seccomp(&part(host.clone())?)?;
     Ok(host)
 }

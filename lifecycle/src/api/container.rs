@@ -65,8 +65,7 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
 /// `POST /containers/ID/rename`
 pub(super) async fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
-    let name = name.strip_prefix('/').unwrap_or(name).to_owned();
-    crate::volume::check_name("container", &name)?;
+    let name = container::checked_name(name)?;
     let old = container.record().name.clone();
     if old == name {
         bail!(invalid, "Renaming a container with the same name as its current name");

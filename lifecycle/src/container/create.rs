@@ -1,15 +1,14 @@
 //! Creating and removing containers.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
+use bollard_stubs::models::{ContainerConfig, HostConfig, NetworkingConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tree::{Apply, Root};
 
-use super::record::{MountPoint, Record, Status, network_mode};
+use super::record::{MountPoint, Record, Status};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, error};
@@ -24,14 +23,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let config: ContainerConfig = part(body.clone())?;
     let host: HostConfig = part(body["HostConfig"].clone())?;
     let networking: NetworkingConfig = part(body["NetworkingConfig"].clone())?;
-    let name = match name {
-        Some(name) => {
-            let name = name.strip_prefix('/').unwrap_or(name);
-            volume::check_name("container", name)?;
-            name.to_owned()
-        }
-        None => engine.free_name(),
-    };
+    let name = name.map(checked_name).transpose()?.unwrap_or_else(|| engine.free_name());
     settings::check(&config, &host, &body)?;
     let image_name = config.image.clone().unwrap_or_default();
     let _lease = engine.images.lease();
@@ -49,13 +41,13 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         image: image.id.clone(),
         image_name,
         layers: image.config.rootfs.diff_ids.clone(),
-        networks: networks_of(engine, networking, &host, body["MacAddress"].as_str())?,
         umask: part(body["HostConfig"]["Umask"].clone())?,
         config,
         host,
         command,
         ..Record::default()
     };
+    name_networks(engine, &mut record, networking, &body["MacAddress"])?;
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
     record.config.hostname = Some(match said::text(&record.config.hostname) {
@@ -90,25 +82,30 @@ pub(crate) fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
     Ok(part.unwrap_or_default())
 }
 
-fn networks_of(
-    engine: &Engine,
-    networking: NetworkingConfig,
-    host: &HostConfig,
-    mac: Option<&str>,
-) -> Result<BTreeMap<String, EndpointSettings>> {
-    let mut networks = BTreeMap::new();
-    for (name, endpoint) in networking.endpoints_config.into_iter().flatten() {
+/// A container's name as a request has it, perhaps with the slash that it is told with.
+///
+/// # Errors
+/// When it is none.
+pub fn checked_name(text: &str) -> Result<String> {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    volume::check_name("container", name).map(|()| name.to_owned())
+}
+
+/// Puts the networks into the list that a request says something of.
+fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, mac: &Value) -> Result<()> {
+    for (name, endpoint) in wish.endpoints_config.into_iter().flatten() {
         let name = if name == "default" { "bridge".to_owned() } else { name };
         let name = engine.networks.get(&name).map_or(name, |network| network.name);
         let endpoint = network::wanted(&name, endpoint)?;
-        networks.insert(name, endpoint);
+        record.networks.insert(name, endpoint);
     }
     // Clients before API 1.44 have it here.
-    if let Some(mac) = mac.filter(|mac| !mac.is_empty()) {
-        let endpoint: &mut EndpointSettings = networks.entry(network_mode(host).to_owned()).or_default();
+    if let Some(mac) = mac.as_str().filter(|mac| !mac.is_empty()) {
+        let mode = record.network_mode().to_owned();
+        let endpoint = record.networks.entry(mode).or_default();
         endpoint.mac_address.get_or_insert_with(|| mac.to_owned());
     }
-    Ok(networks)
+    Ok(())
 }
 
 /// Checks the mode of the network, and puts the network it names into the list.
@@ -128,8 +125,7 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
         if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
             bail!(invalid, "conflicting options: {what} and the network mode");
         }
-        let hostname = other.record().config.hostname.clone();
-        record.config.hostname = hostname;
+        record.config.hostname.clone_from(&other.record().config.hostname);
         record.host.network_mode = Some(format!("container:{}", other.id));
         record.networks.clear();
         return Ok(());
@@ -144,10 +140,7 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
     let network = engine.networks.get(&mode)?;
     record.networks.entry(network.name).or_default();
     record.host.network_mode = Some(mode);
-    for name in record.networks.keys() {
-        engine.networks.get(name)?;
-    }
-    Ok(())
+    record.networks.keys().try_for_each(|name| engine.networks.get(name).map(drop))
 }
 
 /// Fills empty volumes with what the image has where they are mounted.

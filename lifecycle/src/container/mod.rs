@@ -25,7 +25,7 @@ mod streams;
 pub mod user;
 
 pub(crate) use create::part;
-pub use create::{Removal, create, remove};
+pub use create::{Removal, checked_name, create, remove};
 pub use exec::{Exec, ExecConfig};
 pub use exit::restore_all;
 pub use logs::{Query, read as read_log};

@@ -147,14 +147,6 @@ pub struct MountPoint {
     pub no_copy: bool,
 }
 
-/// The mode of a container's network: `default` is `bridge`.
-pub fn network_mode(host: &HostConfig) -> &str {
-    match host.network_mode.as_deref() {
-        None | Some("" | "default") => "bridge",
-        Some(mode) => mode,
-    }
-}
-
 /// The size of /dev/shm when nobody says one.
 const SHM_SIZE: i64 = 64 << 20;
 
@@ -179,9 +171,12 @@ impl Record {
         self.config.tty.unwrap_or(false)
     }
 
-    /// The mode of its network.
+    /// The mode of its network: `default` is `bridge`.
     pub fn network_mode(&self) -> &str {
-        network_mode(&self.host)
+        match self.host.network_mode.as_deref() {
+            None | Some("" | "default") => "bridge",
+            Some(mode) => mode,
+        }
     }
 
     /// Whether it has the network of the host, of another container, or none: it cannot be in one of ours.

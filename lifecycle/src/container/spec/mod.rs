@@ -16,7 +16,7 @@ use crate::error::{Result, bail, error};
 use crate::said;
 
 pub use resources::{update as updated_resources, update_devices as updated_devices};
-pub use security::{capabilities, check_security, masked, read_only};
+pub use security::{capabilities, masked, read_only, seccomp};
 
 /// The variable that every container has.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -77,9 +77,9 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
             "resources": resources,
             "devices": devices,
             "sysctl": sysctls(record)?,
-            "seccomp": security::seccomp(host)?,
-            "maskedPaths": security::masked(host),
-            "readonlyPaths": security::read_only(host),
+            "seccomp": seccomp(host)?,
+            "maskedPaths": masked(host),
+            "readonlyPaths": read_only(host),
         },
     });
     serde_json::from_value(config).map_err(|error| error!(invalid, "this makes no container: {error}"))

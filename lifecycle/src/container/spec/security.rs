@@ -70,11 +70,8 @@ fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let drop = host.cap_drop.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let is_in = |list: &[String], name: &str| list.iter().any(|other| other == name);
-    let in_base = |name: &str| match (is_in(&add, ALL), is_in(&drop, ALL)) {
-        (true, _) => true,
-        (false, true) => false,
-        (false, false) => DEFAULT.split_whitespace().any(|short| name == format!("CAP_{short}")),
-    };
+    let is_default = |name: &str| DEFAULT.split_whitespace().any(|short| name == format!("CAP_{short}"));
+    let in_base = |name: &str| is_in(&add, ALL) || !is_in(&drop, ALL) && is_default(name);
     let has = |name: &&str| is_in(&add, name) || in_base(name) && !is_in(&drop, name);
     Ok(NAMES.into_iter().filter(has).map(str::to_owned).collect())
 }
@@ -114,22 +111,17 @@ pub(super) fn options(host: &HostConfig) -> Result<Options<'_>> {
     Ok(all)
 }
 
-/// Refuses a `--security-opt` that is not known.
+/// The seccomp profile, resolved for this host; `None` when there is to be none.
 ///
 /// # Errors
-/// With the option.
-pub fn check_security(host: &HostConfig) -> Result<()> {
-    seccomp(host).map(drop)
-}
-
-/// The seccomp profile, resolved for this host; `None` when there is to be none.
-pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
+/// With a `--security-opt` that is not known, or what is wrong with a profile.
+pub fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
     let profile = match options(host)?.seccomp {
         Some("unconfined") => return Ok(None),
         None if host.privileged == Some(true) => return Ok(None),
-        None | Some("builtin") => seccomp_profiles::profile("default").unwrap_or_default().to_owned(),
-        Some(text) if text.trim_start().starts_with('{') => text.to_owned(),
-        Some(name) => seccomp_profiles::profile(name).map(str::to_owned).ok_or_else(|| {
+        None | Some("builtin") => seccomp_profiles::profile("default").unwrap_or_default(),
+        Some(text) if text.trim_start().starts_with('{') => text,
+        Some(name) => seccomp_profiles::profile(name).ok_or_else(|| {
             let known = seccomp_profiles::PROFILES.join(", ");
             error!(
                 invalid,
@@ -138,13 +130,12 @@ pub(super) fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
         })?,
     };
     let bad = |error: &dyn std::fmt::Display| error!(invalid, "decoding seccomp profile failed: {error}");
-    let profile = DockerProfile::from_json(&profile).map_err(|error| bad(&error))?;
+    let profile = DockerProfile::from_json(profile).map_err(|error| bad(&error))?;
     let caps = capability_names(host)?;
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     let kernel = KernelVersion::from_release(&release).unwrap_or(KernelVersion { version: 5, revision: 12 });
-    let arch = Arch::from_docker(crate::image::config::architecture());
-    let arch =
-        arch.ok_or_else(|| Error::not_implemented("seccomp profiles are not offered on this machine"))?;
+    let unknown = || Error::not_implemented("seccomp profiles are not offered on this machine");
+    let arch = Arch::from_docker(crate::image::config::architecture()).ok_or_else(unknown)?;
     let resolved = profile.resolve(&Host { arch, caps: &caps, kernel }).map_err(|error| bad(&error))?;
     Ok(Some(serde_json::to_value(resolved)?))
 }
