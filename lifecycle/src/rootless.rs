@@ -25,11 +25,9 @@ pub use runtime::privilege::in_user_namespace as is;
 pub fn directory(variable: &str, below_home: Option<&str>) -> Result<PathBuf> {
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || below_home.and_then(|below| Some(of("HOME")?.join(below)));
-    let found = of(variable).or_else(home);
-    let found = found.map(|path| path.join("corten"));
-    found.ok_or_else(|| {
-        error!(invalid, "without root, {variable} must be set, or --root, --exec-root and -H be given")
-    })
+    let missing =
+        || error!(invalid, "without root, {variable} must be set, or --root, --exec-root and -H be given");
+    Ok(of(variable).or_else(home).ok_or_else(missing)?.join("corten"))
 }
 
 /// The process that keeps the namespaces, and when it was started: its number alone may be another's by now.
@@ -88,9 +86,8 @@ fn hold(exec_root: &Path) -> Result<Holder> {
         .process_group(0)
         .spawn()
         .map_err(Error::step("run unshare"))?;
-    let mut ready = [0; 1];
-    let said = child.stdout.take().map(|mut out| out.read_exact(&mut ready));
-    if !matches!(said, Some(Ok(()))) {
+    let ready = child.stdout.take().is_some_and(|mut out| out.read_exact(&mut [0]).is_ok());
+    if !ready {
         bail!(
             internal,
             "the user's namespaces cannot be made (unshare says why): it takes ranges of ids in /etc/subuid and /etc/subgid, newuidmap and ip (apt-get install uidmap iproute2)"
@@ -128,11 +125,8 @@ fn way_out(exec_root: &Path, pid: u32) -> Result<()> {
         .process_group(0)
         .spawn()
         .map_err(Error::step("run slirp4netns (apt-get install slirp4netns)"))?;
-    match ready.read_exact(&mut [0]) {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            let said = std::fs::read_to_string(&path).unwrap_or_default();
-            Err(error!(internal, "slirp4netns: {}", said.trim()))
-        }
-    }
+    ready.read_exact(&mut [0]).map_err(|_| {
+        let said = std::fs::read_to_string(&path).unwrap_or_default();
+        error!(internal, "slirp4netns: {}", said.trim())
+    })
 }

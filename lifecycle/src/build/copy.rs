@@ -77,10 +77,8 @@ impl Copy {
         let mut found = Vec::new();
         for source in &self.sources {
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
-            let paths = match glob::is_pattern(&path) {
-                true => expand(from, Path::new(""), &path),
-                false => vec![path.into()],
-            };
+            let is_pattern = glob::is_pattern(&path);
+            let paths = if is_pattern { expand(from, Path::new(""), &path) } else { vec![path.into()] };
             let missing = |error: Error| {
                 let word = &self.word;
                 error!(

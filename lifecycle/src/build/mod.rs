@@ -179,10 +179,8 @@ impl Build {
     /// # Errors
     /// When it has gone: nobody wants the image any more.
     async fn say(&self, text: &str) -> Result<()> {
-        match self.progress.json(&json!({"stream": text})).await {
-            true => Ok(()),
-            false => Err(Error::invalid("the client has gone")),
-        }
+        let told = self.progress.json(&json!({"stream": text})).await;
+        told.then_some(()).ok_or_else(|| Error::invalid("the client has gone"))
     }
 
     /// What an ARG declares, as far as it has a value: the client's, its own, or that of before the first FROM.

@@ -109,10 +109,8 @@ impl Build {
     /// An image that has the same files as the one before.
     async fn note(&self, stage: &mut Stage, told: &str) -> Result<()> {
         let created_by = stage.note(told);
-        match self.find_cached(stage, &created_by).await? {
-            true => Ok(()),
-            false => stage.commit(self.engine, created_by, None),
-        }
+        let found = self.find_cached(stage, &created_by).await?;
+        if found { Ok(()) } else { stage.commit(self.engine, created_by, None) }
     }
 
     /// An image whose files are those of the one before, after `change`.

@@ -176,10 +176,8 @@ impl Exec {
             }
         }
         container.publish(format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
-        let input = match config.attach_stdin {
-            true => Some(Input::open(Path::new(&request.stdin), container, &self.id, true)?),
-            false => None,
-        };
+        let open = || Input::open(Path::new(&request.stdin), container, &self.id, true);
+        let input = config.attach_stdin.then(open).transpose()?;
         let (sender, output) = mpsc::channel(16);
         let mut carrying = JoinSet::new();
         for (number, pipe) in pipes {

@@ -168,10 +168,7 @@ fn wants_to_run(container: &Container) -> bool {
 
 /// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
 async fn lost(container: &Container) -> i64 {
-    match container.bundle().exists() {
-        true => task::clean_up(container).await.map_or(LOST, i64::from),
-        false => LOST,
-    }
+    if container.bundle().exists() { task::clean_up(container).await.map_or(LOST, i64::from) } else { LOST }
 }
 
 /// Asks the shim of a container that was running; `None` when there is none.

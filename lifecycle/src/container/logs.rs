@@ -76,10 +76,7 @@ pub fn read(container: &Arc<Container>, query: Query) -> Output {
 async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8, Bytes)>) -> Result<()> {
     let follow = query.follow && container.record().state.status.is_up();
     // Before anything is read, so that nothing is missed between.
-    let news = match follow {
-        true => streams::subscribe(&container.log_socket(), NOTIFY).await.ok(),
-        false => None,
-    };
+    let news = if follow { streams::subscribe(&container.log_socket(), NOTIFY).await.ok() } else { None };
     let mut log = Log::new(&container.log());
     block_in_place(|| past(&mut log, &query, &sender))?;
     let Some(mut news) = news else { return Ok(()) };

@@ -116,10 +116,8 @@ pub fn architecture() -> &'static str {
 /// With its name.
 pub fn check_platform(platform: &str) -> Result<()> {
     let mut parts = platform.split('/');
-    match parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture()) {
-        true => Ok(()),
-        false => Err(error!(not_found, "the platform {platform} is not that of this machine")),
-    }
+    let ours = parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture());
+    ours.then_some(()).ok_or_else(|| error!(not_found, "the platform {platform} is not that of this machine"))
 }
 
 /// Whether an image of an index is for this machine.

@@ -89,10 +89,7 @@ impl Pool {
         if !subnet.contains(&address) {
             bail!(invalid, "invalid address {text}: it does not belong to {subnet}");
         }
-        match free(&address) {
-            true => Ok(address),
-            false => Err(error!(forbidden, "Address already in use: {text}")),
-        }
+        free(&address).then_some(address).ok_or_else(|| error!(forbidden, "Address already in use: {text}"))
     }
 }
 

@@ -233,10 +233,9 @@ impl Registry {
         let status = answer.status();
         let text = read(answer).await?;
         if !status.is_success() {
-            return Err(match username.is_empty() && identity_token.is_empty() {
-                true => denied(&format!("authentication required ({status})")),
-                false => denied(&format!("incorrect username or password ({status})")),
-            });
+            let nobody = username.is_empty() && identity_token.is_empty();
+            let why = if nobody { "authentication required" } else { "incorrect username or password" };
+            return Err(denied(&format!("{why} ({status})")));
         }
         let value: Value = serde_json::from_slice(&text)?;
         let token = value["token"].as_str().or_else(|| value["access_token"].as_str());

@@ -62,10 +62,8 @@ fn capability_names(host: &HostConfig) -> Result<Vec<String>> {
     let known = |name: &String| -> Result<String> {
         let upper = name.to_ascii_uppercase();
         let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        match full == ALL || NAMES.contains(&full.as_str()) {
-            true => Ok(full),
-            false => Err(error!(invalid, "invalid capability: {name:?}")),
-        }
+        let is_known = full == ALL || NAMES.contains(&full.as_str());
+        is_known.then_some(full).ok_or_else(|| error!(invalid, "invalid capability: {name:?}"))
     };
     let add = host.cap_add.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
     let drop = host.cap_drop.iter().flatten().map(known).collect::<Result<Vec<_>>>()?;
