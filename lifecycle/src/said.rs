@@ -58,10 +58,8 @@ pub fn publishes(host: &HostConfig) -> bool {
 /// # Errors
 /// With its text.
 pub fn refuse<const N: usize>(rules: [(bool, &str); N]) -> Result<()> {
-    match rules.iter().find(|(holds, _)| *holds) {
-        Some((_, message)) => Err(Error::invalid(message)),
-        None => Ok(()),
-    }
+    let first = rules.iter().find(|(holds, _)| *holds);
+    first.map_or(Ok(()), |(_, message)| Err(Error::invalid(message)))
 }
 
 #[cfg(test)]

@@ -102,12 +102,10 @@ impl Instruction {
     /// When it is none, or one that cannot follow.
     pub(super) fn trigger(&self, text: &str) -> Result<Self> {
         let trigger = Self::parse(self.line, text)?;
-        match trigger.word.as_str() {
-            word @ ("ONBUILD" | "FROM" | "MAINTAINER") => {
-                Err(error!(invalid, "{word} isn't allowed as an ONBUILD trigger"))
-            }
-            _ => Ok(trigger),
+        if matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+            bail!(invalid, "{} isn't allowed as an ONBUILD trigger", trigger.word);
         }
+        Ok(trigger)
     }
 
     /// The arguments with variables put in, whether they are written as JSON or as words.
@@ -115,10 +113,8 @@ impl Instruction {
     /// # Errors
     /// When a quote or brace is not closed.
     pub(super) fn words(&self, words: &Words) -> Result<Vec<String>> {
-        match self.json() {
-            Some(list) => list.iter().map(|word| words.one(word)).collect(),
-            None => words.many(&self.rest),
-        }
+        let list = self.json().map(|list| list.iter().map(|word| words.one(word)).collect());
+        list.unwrap_or_else(|| words.many(&self.rest))
     }
 
     /// The arguments as a list, if they are written as JSON.

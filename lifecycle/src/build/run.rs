@@ -63,13 +63,12 @@ impl Build {
                 self.say(&text).await?;
             }
             container.wait_until(|record| record.exits > exits || record.removed).await;
-            Ok(())
+            Ok::<_, Error>(())
         };
-        let followed: Result<()> = tokio::select! {
+        tokio::select! {
             followed = following => followed,
             () = self.progress.closed() => Err(Error::invalid("the client has gone")),
-        };
-        followed?;
+        }?;
         match container.record().state.exit_code {
             0 => Ok(()),
             code => {

@@ -148,16 +148,13 @@ fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surro
     user.umask = record.umask;
     drop(root);
     let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
-    let files = match mode(&host.network_mode, "net")? {
-        Some((other, _)) => other.folder.clone(),
-        None => container.folder.clone(),
-    };
+    let others = mode(&host.network_mode, "net")?.map(|(other, _)| other.folder.clone());
     let own_uts = host.uts_mode.as_deref() != Some("host");
     Ok(Surroundings {
         user: Some(user),
         network,
         pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
-        files,
+        files: others.unwrap_or_else(|| container.folder.clone()),
         hostname: record.config.hostname.clone().filter(|_| own_uts),
         cgroup_parent: container.engine.settings.cgroup_parent.clone(),
         init: if host.init == Some(true) { Some(init_program()?) } else { None },

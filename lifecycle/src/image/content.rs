@@ -163,10 +163,8 @@ impl Content {
 /// # Errors
 /// When `digest` is none.
 pub(super) fn place(folder: &Path, digest: &str) -> Result<PathBuf> {
-    match digest.strip_prefix("sha256:").filter(|_| is_digest(digest)) {
-        Some(hash) => Ok(folder.join(hash)),
-        None => Err(error!(invalid, "{digest:?} is not a sha256 digest")),
-    }
+    let hash = digest.strip_prefix("sha256:").filter(|_| is_digest(digest));
+    hash.map(|hash| folder.join(hash)).ok_or_else(|| error!(invalid, "{digest:?} is not a sha256 digest"))
 }
 
 /// What there is in such a directory.

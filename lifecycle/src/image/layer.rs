@@ -87,14 +87,11 @@ impl Layers {
     /// # Errors
     /// When a diff id is none, or a tree cannot be made.
     pub fn files_of(&self, diff_ids: &[String]) -> Result<Lower> {
+        let own = |diff_id: &String| Ok(self.place(diff_id)?.join("fs"));
         let lower = match diff_ids {
             [] => vec![self.empty.clone()],
             _ if self.copied => vec![self.tree(diff_ids)?],
-            _ => diff_ids
-                .iter()
-                .rev()
-                .map(|diff_id| Ok(self.place(diff_id)?.join("fs")))
-                .collect::<Result<_>>()?,
+            _ => diff_ids.iter().rev().map(own).collect::<Result<_>>()?,
         };
         Ok(Lower { lower, upper: None, copied: self.copied })
     }

@@ -196,12 +196,11 @@ impl Registry {
         let challenges: Vec<_> = headers.filter_map(|text| parse_challenges(text).ok()).flatten().collect();
         let of = |scheme: &str| challenges.iter().find(|one| one.scheme.eq_ignore_ascii_case(scheme));
         let Credentials { username, password, .. } = &self.credentials;
+        let own = format!("{username}:{password}");
         match (of("bearer"), of("basic")) {
             (Some(challenge), _) => Ok(format!("Bearer {}", self.token(challenge).await?)),
             (_, Some(_)) if username.is_empty() => Err(denied("authentication required")),
-            (_, Some(_)) => {
-                Ok(format!("Basic {}", files::base64(format!("{username}:{password}").as_bytes())))
-            }
+            (_, Some(_)) => Ok(format!("Basic {}", files::base64(own.as_bytes()))),
             _ => Err(denied("the registry asks for an authentication that is not known")),
         }
     }

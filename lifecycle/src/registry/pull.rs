@@ -114,11 +114,8 @@ impl Pull<'_> {
         images.tag(&by_digest, &id)?;
         let name = reference.familiar_full();
         self.engine.events.publish("image", "pull", &name, [("name", reference.familiar())]);
-        let words = match before {
-            Some(before) if before == id => format!("Status: Image is up to date for {name}"),
-            _ => format!("Status: Downloaded newer image for {name}"),
-        };
-        for status in [format!("Digest: {top}"), words] {
+        let news = if before == Some(id) { "Image is up to date" } else { "Downloaded newer image" };
+        for status in [format!("Digest: {top}"), format!("Status: {news} for {name}")] {
             self.pusher.json(&json!({"status": status})).await;
         }
         Ok(())

@@ -77,8 +77,7 @@ pub async fn start(container: &Container) -> Result<PathBuf> {
 /// With what the shim says.
 pub async fn clean_up(container: &Container) -> Result<u32> {
     let output = run(container, "delete", &[]).await?;
-    let answer = DeleteResponse::decode(&output.stdout[..]);
-    match answer {
+    match DeleteResponse::decode(&output.stdout[..]) {
         Ok(answer) if output.status.success() => Ok(answer.exit_status),
         _ => Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
