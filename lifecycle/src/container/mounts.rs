@@ -119,39 +119,34 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
     let point = point_at(said::text(&mount.target).unwrap_or_default())?;
     let point = MountPoint { writable: mount.read_only != Some(true), ..point };
     let source = said::text(&mount.source);
-    let bad = |kind: &str, why: &str| error!(invalid, "invalid mount config for type \"{kind}\": {why}");
     match mount.typ {
         Some(MountType::BIND) => {
             let options = mount.bind_options.clone().unwrap_or_default();
-            let Some(source) = source.filter(|source| source.starts_with('/')) else {
-                return Err(bad("bind", "mount path must be absolute"));
-            };
-            if options.non_recursive == Some(true) || options.read_only_non_recursive == Some(true) {
-                return Err(bad("bind", "not offered: what is mounted below the source goes with it"));
-            }
-            if point.writable && options.read_only_force_recursive == Some(true) {
-                return Err(bad("bind", "mount must be set to ReadOnly"));
-            }
+            let source = source.unwrap_or_default();
+            let alone = [options.non_recursive, options.read_only_non_recursive].contains(&Some(true));
+            let forced = point.writable && options.read_only_force_recursive == Some(true);
+            let rules = [
+                (!source.starts_with('/'), "mount path must be absolute"),
+                (alone, "not offered: what is mounted below the source goes with it"),
+                (forced, "mount must be set to ReadOnly"),
+            ];
+            refuse("bind", rules)?;
             let propagation = options.propagation.map(|p| p.to_string()).unwrap_or_default();
             of_folder(source, options.create_mountpoint == Some(true), MountPoint { propagation, ..point })
         }
         Some(MountType::VOLUME) => {
             let options = mount.volume_options.clone().unwrap_or_default();
-            if said::text(&options.subpath).is_some() {
-                return Err(bad("volume", "Subpath is not offered"));
-            }
+            refuse("volume", [(said::text(&options.subpath).is_some(), "Subpath is not offered")])?;
             let driver = options.driver_config.unwrap_or_default();
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
-                return Err(bad("volume", &format!("volume driver {name:?} not found")));
+                refuse("volume", [(true, &format!("volume driver {name:?} not found"))])?;
             }
             let point = MountPoint { no_copy: options.no_copy == Some(true), ..point };
             let (name, labels, driver_opts) = (source.map(str::to_owned), options.labels, driver.options);
             of_volume(VolumeCreateRequest { name, labels, driver_opts, ..Default::default() }, point, volumes)
         }
         Some(MountType::TMPFS) => {
-            if source.is_some() {
-                return Err(bad("tmpfs", "Source must not be specified"));
-            }
+            refuse("tmpfs", [(source.is_some(), "Source must not be specified")])?;
             let wish = mount.tmpfs_options.clone().unwrap_or_default();
             let mut options: Vec<_> = wish.options.into_iter().flatten().map(|pair| pair.join("=")).collect();
             options.extend(said::number(wish.size_bytes).map(|size| format!("size={size}")));
@@ -164,15 +159,15 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
     }
 }
 
+/// Refuses a mount of a kind by the first of these rules that holds.
+fn refuse<const N: usize>(kind: &str, rules: [(bool, &str); N]) -> Result<()> {
+    said::refuse(rules).map_err(|error| error.context(format!("invalid mount config for type \"{kind}\"")))
+}
+
 /// A mount of what is on the host, which may be made when it is not there.
 fn of_folder(source: &str, make: bool, point: MountPoint) -> Result<MountPoint> {
     if !Path::new(source).exists() {
-        if !make {
-            bail!(
-                invalid,
-                "invalid mount config for type \"bind\": bind source path does not exist: {source}"
-            );
-        }
+        refuse("bind", [(!make, &format!("bind source path does not exist: {source}"))])?;
         crate::files::make_dir(Path::new(source), 0o755)?;
     }
     Ok(MountPoint { kind: "bind".into(), source: source.to_owned(), ..point })

@@ -107,9 +107,7 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     ])?;
     check_numbers(host)?;
     check_health(&config.healthcheck.clone().unwrap_or_default())?;
-    if let Some(signal) = said::text(&config.stop_signal) {
-        said::signal(signal)?;
-    }
+    said::text(&config.stop_signal).map(said::signal).transpose()?;
     rotation(host.log_config.as_ref()).map(drop)
 }
 

@@ -34,10 +34,7 @@ pub async fn start(container: &Arc<Container>) -> Result<()> {
         }
         Status::Created | Status::Exited | Status::Restarting => {}
     }
-    container.update(|record| {
-        record.stopped_by_user = false;
-        record.restart_count = 0;
-    })?;
+    container.update(|record| (record.stopped_by_user, record.restart_count) = (false, 0))?;
     start_locked(container).await
 }
 

@@ -114,9 +114,7 @@ impl Load<'_> {
             }
         }
         let image = store.add(&text, None)?;
-        for name in &names {
-            store.tag(name, &image.id)?;
-        }
+        names.iter().try_for_each(|name| store.tag(name, &image.id))?;
         Ok((image, names))
     }
 }

@@ -87,9 +87,7 @@ impl Store {
     /// When a layer is missing.
     pub fn add(&self, text: &[u8], parent: Option<String>) -> Result<Arc<Image>> {
         let config = ConfigFile::parse(text)?;
-        for diff_id in &config.rootfs.diff_ids {
-            self.layers.need(diff_id)?;
-        }
+        config.rootfs.diff_ids.iter().try_for_each(|diff_id| self.layers.need(diff_id).map(drop))?;
         let id = self.content.add(text, None)?;
         self.layers.settle()?;
         let mut state = self.state.lock();

@@ -56,9 +56,7 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         .map(|domain| format!("{hostname}.{domain} "))
         .unwrap_or_default();
     let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
-    for address in addresses.flatten() {
-        text += &format!("{address}\t{full}{hostname}\n");
-    }
+    text.extend(addresses.flatten().map(|address| format!("{address}\t{full}{hostname}\n")));
     Ok(text)
 }
 
