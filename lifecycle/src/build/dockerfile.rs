@@ -86,10 +86,8 @@ impl Instruction {
             return Err(bad(format!("{word} requires at least one argument")));
         }
         // Text that follows in lines of its own: `<<EOF`, `<<-"EOF"`, but not `<<<` of a shell.
-        let begins = |word: &str| {
-            word.strip_prefix("<<")
-                .is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic() || "-'\"_".contains(c)))
-        };
+        let is_first = |c: char| c.is_alphabetic() || "-'\"_".contains(c);
+        let begins = |word: &str| word.strip_prefix("<<").is_some_and(|name| name.starts_with(is_first));
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && rest.split_whitespace().any(begins) {
             return Err(bad("here-documents require BuildKit, which is not part of this engine".into()));
         }

@@ -160,9 +160,8 @@ impl Build {
             let meant =
                 |name: &Option<String>| name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(target));
             let number = target.parse().ok().filter(|number| *number < stages.len());
-            let number = stages.iter().position(|(_, name)| meant(name)).or(number);
-            let number = number
-                .ok_or_else(|| error!(invalid, "failed to reach build target {target} in Dockerfile"))?;
+            let missing = || error!(invalid, "failed to reach build target {target} in Dockerfile");
+            let number = stages.iter().position(|(_, name)| meant(name)).or(number).ok_or_else(missing)?;
             file.truncate(stages.get(number + 1).map_or(file.len(), |(at, _)| *at));
         }
         if !self.options.labels.is_empty() {

@@ -207,8 +207,7 @@ pub fn restarts(host: &HostConfig) -> bool {
 pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
     let mut rotation = Rotation { max_size: None, max_file: 1 };
     let Some(log) = log else { return Ok(Some(rotation)) };
-    let driver = log.typ.as_deref().unwrap_or_default();
-    match driver {
+    match log.typ.as_deref().unwrap_or_default() {
         "" | "json-file" => {}
         "none" => return Ok(None),
         other => bail!(invalid, "logger: no log driver named '{other}' is registered"),

@@ -40,10 +40,8 @@ impl Pool {
             bail!(forbidden, "Pool overlaps with other one on this address space");
         }
         let inside = |what: &str, text: &str| {
-            let address: Option<IpAddr> = text.parse().ok();
-            address
-                .filter(|address| subnet.contains(address))
-                .ok_or_else(|| error!(invalid, "the {what} {text} does not belong to the subnet {subnet}"))
+            let address = text.parse().ok().filter(|address: &IpAddr| subnet.contains(address));
+            address.ok_or_else(|| error!(invalid, "the {what} {text} does not belong to the subnet {subnet}"))
         };
         let range = said::text(&wish.ip_range).map(subnet_of).transpose()?;
         if let Some(range) = range.filter(|range| !subnet.contains(range)) {

@@ -52,9 +52,8 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         text += &format!("{address}\t{name}\n");
     }
     text += &links::hosts(engine, record);
-    let full = said::text(&record.config.domainname)
-        .map(|domain| format!("{hostname}.{domain} "))
-        .unwrap_or_default();
+    let full = said::text(&record.config.domainname).map(|domain| format!("{hostname}.{domain} "));
+    let full = full.unwrap_or_default();
     let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
     text.extend(addresses.flatten().map(|address| format!("{address}\t{full}{hostname}\n")));
     Ok(text)

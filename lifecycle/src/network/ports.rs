@@ -60,9 +60,8 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
     if matches!(text, "" | "0") {
         // What the kernel gives may still be a container's, as nobody listens for those.
         let mut offered = (0..64).filter_map(|_| bind(address, 0, kind).ok());
-        return offered
-            .find(|number| free(*number))
-            .ok_or_else(|| Error::internal("no free port on the host"));
+        let none = || Error::internal("no free port on the host");
+        return offered.find(|number| free(*number)).ok_or_else(none);
     }
     let bad = || error!(invalid, "invalid host port {text:?}");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
