@@ -14,7 +14,7 @@ use tree::Lower;
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
-use super::{Container, create, exit, settings, user};
+use super::{Container, Record, create, exit, settings, user};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
 use crate::{logger, said, task, time};
@@ -119,14 +119,12 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     files::make_dir(&container.run, 0o711)?;
     files::make_dir(&bundle, 0o711)?;
     let record = container.record().clone();
-    let around = surroundings(container, network)?;
+    let around = surroundings(container, &record, network)?;
     let spec = spec::build(&record, &around)?;
     files::write_json(&bundle.join("config.json"), &spec)?;
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
-    let config = logger::Config {
-        log: rotation.map(|rotation| (container.log(), rotation)),
-        socket: container.log_socket(),
-    };
+    let log = rotation.map(|rotation| (container.log(), rotation));
+    let config = logger::Config { log, socket: container.log_socket() };
     files::write_json(&container.run.join("logger.json"), &config)?;
     let stdin = container.stdin();
     let _old = std::fs::remove_file(&stdin);
@@ -136,23 +134,18 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn surroundings(container: &Container, network: Option<PathBuf>) -> Result<Surroundings> {
-    let record = container.record().clone();
+fn surroundings(container: &Container, record: &Record, network: Option<PathBuf>) -> Result<Surroundings> {
     let host = &record.host;
-    let root = tree::mount(&container.overlay()?)?;
     let name = said::text(&record.config.user).unwrap_or_default();
-    let mut user = user::find(&root, name, said::list(&host.group_add))?;
+    let mut user = user::find(&tree::mount(&container.overlay()?)?, name, said::list(&host.group_add))?;
     user.umask = record.umask;
-    drop(root);
     let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
     let others = mode(&host.network_mode, "net")?.map(|(other, _)| other.folder.clone());
-    let own_uts = host.uts_mode.as_deref() != Some("host");
     Ok(Surroundings {
         user: Some(user),
         network,
         pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
         files: others.unwrap_or_else(|| container.folder.clone()),
-        hostname: record.config.hostname.clone().filter(|_| own_uts),
         cgroup_parent: container.engine.settings.cgroup_parent.clone(),
         init: if host.init == Some(true) { Some(init_program()?) } else { None },
     })

@@ -35,8 +35,6 @@ pub struct Surroundings {
     pub pid: Option<PathBuf>,
     /// The folder of hostname, hosts and resolv.conf.
     pub files: PathBuf,
-    /// The host name, unless it is the host's.
-    pub hostname: Option<String>,
     /// The control group below which all containers are.
     pub cgroup_parent: String,
     /// The program for `--init`.
@@ -60,6 +58,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
         Some(HostConfigCgroupnsModeEnum::PRIVATE) => true,
         _ => is_unified() && !privileged,
     };
+    let own_names = host.uts_mode.as_deref() != Some("host");
     let (devices, rules) = devices::all(host)?;
     let mut resources = resources::all(host)?;
     resources["devices"] = json!(rules);
@@ -67,8 +66,8 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
         "ociVersion": "1.0.2",
         "process": process(record, around)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs.unwrap_or(false)},
-        "hostname": around.hostname,
-        "domainname": said::text(&record.config.domainname).filter(|_| around.hostname.is_some()),
+        "hostname": said::text(&record.config.hostname).filter(|_| own_names),
+        "domainname": said::text(&record.config.domainname).filter(|_| own_names),
         "mounts": mount::all(record, around, own_cgroup)?,
         "annotations": host.annotations.clone().unwrap_or_default(),
         "linux": {
