@@ -54,7 +54,7 @@ pub(super) async fn disconnect(
     name: &str,
     wish: NetworkDisconnectRequest,
 ) -> Result<Answer> {
-    engine.networks.remove_container(&engine.container(&wish.container)?, name).await?;
+    engine.networks.remove_container(&*engine.container(&wish.container)?, name).await?;
     answer::nothing()
 }
 

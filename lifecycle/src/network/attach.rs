@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ impl Networks {
     ///
     /// # Errors
     /// When that fails; [`Networks::disconnect`] takes back what was done.
-    pub async fn connect(&self, container: &Arc<Container>) -> Result<Option<PathBuf>> {
+    pub async fn connect(&self, container: &Container) -> Result<Option<PathBuf>> {
         let record = container.record().clone();
         if let Some((_, namespace)) = container.joined(record.network_mode(), "net")? {
             return Ok(Some(namespace));
@@ -40,7 +39,7 @@ impl Networks {
         order.sort_by_key(|name| **name != first);
         for (number, name) in order.into_iter().enumerate() {
             let ports = if number == 0 { ports::mappings(&published) } else { Vec::new() };
-            self.join(container, name, number, ports).await?;
+            self.join(container, name, number, &ports).await?;
         }
         names::write(container)?;
         Ok(Some(path))
@@ -59,13 +58,7 @@ impl Networks {
     }
 
     /// Makes the container's interface in a network; the caller keeps others from it.
-    async fn join(
-        &self,
-        container: &Arc<Container>,
-        name: &str,
-        number: usize,
-        ports: Vec<Value>,
-    ) -> Result<()> {
+    async fn join(&self, container: &Container, name: &str, number: usize, ports: &[Value]) -> Result<()> {
         let network = self.get(name)?;
         let record = container.record().clone();
         let mut endpoint = record.networks.get(name).cloned().unwrap_or_default();
@@ -92,7 +85,7 @@ impl Networks {
             names.extend(links::aliases(container.engine, &record.id));
             endpoint.dns_names = Some(names);
         }
-        let options = describe(&record, &network, &endpoint, &addresses, number, &ports);
+        let options = describe(&record, &network, &endpoint, number, ports);
         files::write_json(&plan_path(container, &network.id), &options)?;
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
@@ -102,7 +95,7 @@ impl Networks {
     }
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
-    pub async fn disconnect(&self, container: &Arc<Container>) -> Vec<Network> {
+    pub async fn disconnect(&self, container: &Container) -> Vec<Network> {
         // The networks of the host and of nobody have nothing to take back.
         let mode = self.get(container.record().network_mode()).ok();
         let mut left: Vec<_> = mode.into_iter().filter(|network| network.driver != "bridge").collect();
@@ -120,7 +113,7 @@ impl Networks {
     }
 
     /// Takes the container's interface in a network away; whether there was one.
-    async fn leave(&self, container: &Arc<Container>, network: &Network) -> bool {
+    async fn leave(&self, container: &Container, network: &Network) -> bool {
         let path = plan_path(container, &network.id);
         let Ok(Some(options)) = files::read_json::<Value>(&path) else { return false };
         // After a restart of the machine the namespace is gone, and the rules with it.
@@ -139,12 +132,12 @@ impl Networks {
     /// When it is in it already, or that is not possible.
     pub async fn add_container(
         &self,
-        container: &Arc<Container>,
+        container: &Container,
         name: &str,
-        endpoint: EndpointSettings,
+        wish: EndpointSettings,
     ) -> Result<()> {
         let network = self.get(name)?;
-        let endpoint = wanted(&network.name, endpoint)?;
+        let endpoint = wanted(&network.name, wish)?;
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
@@ -161,7 +154,7 @@ impl Networks {
             return Ok(());
         }
         let one_at_a_time = self.busy.lock().await;
-        let joined = self.join(container, &network.name, free_number(&record), Vec::new()).await;
+        let joined = self.join(container, &network.name, free_number(&record), &[]).await;
         drop(one_at_a_time);
         if joined.is_err() {
             self.leave(container, &network).await;
@@ -175,7 +168,7 @@ impl Networks {
     ///
     /// # Errors
     /// When it is not in it.
-    pub async fn remove_container(&self, container: &Arc<Container>, name: &str) -> Result<()> {
+    pub async fn remove_container(&self, container: &Container, name: &str) -> Result<()> {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
@@ -284,13 +277,13 @@ fn dns_names(record: &Record, endpoint: &EndpointSettings) -> Vec<String> {
 fn describe(
     record: &Record,
     network: &Network,
-    endpoint: &EndpointSettings,
-    addresses: &[IpAddr],
-    number: usize,
+    own: &EndpointSettings,
+    eth: usize,
     ports: &[Value],
 ) -> Value {
+    let addresses: Vec<_> = own.ip_address.iter().chain(&own.global_ipv6_address).collect();
     // The name itself netavark adds.
-    let names = || endpoint.dns_names.iter().flatten();
+    let names = || own.dns_names.iter().flatten();
     let full = names().map(|name| format!("{name}.{}", network.name));
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let subnets: Vec<_> =
@@ -301,8 +294,8 @@ fn describe(
         "port_mappings": ports,
         "networks": {(network.name.clone()): {
             "static_ips": addresses,
-            "static_mac": endpoint.mac_address,
-            "interface_name": format!("eth{number}"),
+            "static_mac": own.mac_address,
+            "interface_name": format!("eth{eth}"),
             "aliases": aliases,
         }},
         "network_info": {(network.name.clone()): {
