@@ -274,16 +274,10 @@ fn dns_names(record: &Record, endpoint: &EndpointSettings) -> Vec<String> {
     names
 }
 
-fn describe(
-    record: &Record,
-    network: &Network,
-    own: &EndpointSettings,
-    eth: usize,
-    ports: &[Value],
-) -> Value {
-    let addresses: Vec<_> = own.ip_address.iter().chain(&own.global_ipv6_address).collect();
+fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usize, ports: &[Value]) -> Value {
+    let addresses: Vec<_> = at.ip_address.iter().chain(&at.global_ipv6_address).collect();
     // The name itself netavark adds.
-    let names = || own.dns_names.iter().flatten();
+    let names = || at.dns_names.iter().flatten();
     let full = names().map(|name| format!("{name}.{}", network.name));
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let subnets: Vec<_> =
@@ -294,7 +288,7 @@ fn describe(
         "port_mappings": ports,
         "networks": {(network.name.clone()): {
             "static_ips": addresses,
-            "static_mac": own.mac_address,
+            "static_mac": at.mac_address,
             "interface_name": format!("eth{eth}"),
             "aliases": aliases,
         }},
