@@ -218,7 +218,12 @@ impl Container {
     }
 
     /// The kernel has killed in it for want of memory.
-    pub fn ran_out_of_memory(&self) {
+    pub async fn ran_out_of_memory(self: Arc<Self>) {
+        let state = self.record().state.clone();
+        if state.socket.is_some() && state.pid == 0 {
+            // It is being started, which is told first, and takes back what was known of the run before.
+            drop(self.busy.lock().await);
+        }
         if self.update(|record| record.state.oom_killed = true).is_ok() {
             self.publish("oom", &[]);
         }

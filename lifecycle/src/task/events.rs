@@ -37,7 +37,7 @@ async fn serve(mut stream: UnixStream, engine: &'static Engine) {
         }
         let id = frame.message.ok().and_then(|message| out_of_memory(&message));
         if let Some(container) = id.and_then(|id| engine.container(&id).ok()) {
-            container.ran_out_of_memory();
+            tokio::spawn(container.ran_out_of_memory());
         }
         let mut answer = Vec::new();
         frame::encode(frame.stream, Kind::Response, &Response::default().encode_to_vec(), &mut answer);
