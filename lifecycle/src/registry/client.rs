@@ -248,10 +248,9 @@ impl Registry {
     pub(super) async fn manifest(&self, reference: &Reference, wanted: &str) -> Result<(String, Vec<u8>)> {
         let path = format!("/v2/{}/manifests/{wanted}", reference.path);
         let accept = |request: RequestBuilder| Ok(request.header(ACCEPT, MANIFESTS.join(", ")));
+        let name = reference.familiar_full();
         let answer = self.request(Method::GET, &path, accept).await.map_err(|error| match error.status {
-            StatusCode::NOT_FOUND => {
-                error.context(format!("manifest for {} not found", reference.familiar_full()))
-            }
+            StatusCode::NOT_FOUND => error.context(format!("manifest for {name} not found")),
             _ => error,
         })?;
         checked(answer, wanted).await
