@@ -42,6 +42,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// musl's open(2) says twice that a file is closed on execve(2), the second time by a call of its own.
+#define open(...) openat(AT_FDCWD, __VA_ARGS__)
+
 // Not from <sys/mount.h>, which disagrees with <linux/mount.h> about names.
 extern int mount(const char *, const char *, const char *, unsigned long, const void *);
 extern int umount2(const char *, int);

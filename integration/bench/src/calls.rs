@@ -14,13 +14,13 @@ in one, each hierarchy of version 1 in eight. What Corten makes beyond them:
   so: `fsopen`, `fsconfig`, `fsmount`, `openat`, `newfstatat`, `mmap`, `prctl`;
 - every place in the root is opened by `openat2`, looked at (`newfstatat`) and mounted on by its descriptor, not by its name
   (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565);
-- each cgroup is noted before it is made, so that `delete --force` finds it after a crash (`write`);
+- cgroups are noted before they are made, so that `delete --force` finds them after a crash (`write`);
 - it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`, `rename`).
 
 Where the machine has version 2 alone that is less than the target ([RESULTS-v2.md](RESULTS-v2.md)). The hierarchies of version
 1 are no more calls to Corten than to the floor, which they take to where there is no room for a configuration: there
-each wants a directory made, its `tasks` opened and written to, and a directory, a copy, its attributes and a mount to be
-seen by the container; one more wants its processors written, and another a line for each device.
+each wants a directory made, its `tasks` opened and written to, and a directory, a copy and a mount to be seen by the
+container; one more wants its processors written, and another a line for each device.
 
 ";
 
