@@ -40,7 +40,7 @@ mod memory {
     ///
     /// # Safety
     /// As C has it.
-    // SAFETY: the one symbol of this name, as above: C has no other in the files of these.
+    // SAFETY: the one symbol of this name: musl has these four in files of their own, which are not linked then.
     #[unsafe(no_mangle)]
     unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
         // SAFETY: the caller's promise, which is more than what is asked for.
