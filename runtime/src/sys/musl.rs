@@ -2,7 +2,7 @@
 //! bcmp(3) and open(2). Nothing else belongs here.
 //!
 //! On x86_64 musl copies by `rep movsq`, which takes longer to begin than most of our copies take, and compares byte by
-//! byte: together a quarter of what a start of a container computes. Its `open` marks each file close-on-exec a second time,
+//! byte: together a fifth of what a start of a container computes. Its `open` marks each file close-on-exec a second time,
 //! for kernels before 2.6.23: a call more for each file.
 //!
 //! A debug build, where each step of a copy is a call, keeps those of the C library.
