@@ -108,11 +108,8 @@ fn on_v1(
 ) -> Result<Cgroup> {
     let mut cgroup = Cgroup::default();
     let mut refused = None;
-    let place = |hierarchy: &Hierarchy| -> Vec<String> {
-        let below = below(hierarchy, location);
-        hierarchy.mounts().iter().map(|mount| join(mount, &below)).collect()
-    };
-    created.note(&hierarchies.iter().flat_map(place).collect::<Vec<_>>())?;
+    let all = hierarchies.iter().flat_map(|hierarchy| places(hierarchy, location));
+    created.note(&all.map(|(_, path)| path).collect::<Vec<_>>())?;
     for hierarchy in hierarchies {
         match join_hierarchy(&hierarchy, location, request.resources, created) {
             Ok(None) => {}
@@ -160,13 +157,11 @@ pub(super) fn make_member(
     location: &Location,
     created: &mut Created<'_>,
 ) -> Result<Option<(Member, Made, Option<OwnedFd>)>> {
-    let below = below(hierarchy, location);
     let unified = hierarchy.controllers == host::UNIFIED;
-    for mount in hierarchy.mounts() {
+    for (mount, path) in places(hierarchy, location) {
         if unified && !host::is_cgroup(&mount) {
             continue;
         }
-        let path = join(&mount, &below);
         let made = created.make(&path, &mount)?;
         if made == Made::NoHierarchy {
             continue;
@@ -185,12 +180,17 @@ pub(super) fn make_member(
     Ok(None)
 }
 
-/// The container's place in a hierarchy, below where that is mounted.
-fn below(hierarchy: &Hierarchy, location: &Location) -> String {
-    match location {
-        Location::Absolute(path) => path.clone(),
-        Location::Relative(path) => join(&hierarchy.own, path),
-    }
+/// Where a hierarchy may be mounted, each with the container's cgroup there.
+fn places(hierarchy: &Hierarchy, location: &Location) -> Vec<(String, String)> {
+    let below = match location {
+        Location::Absolute(path) => path,
+        Location::Relative(path) => &join(&hierarchy.own, path),
+    };
+    let place = |mount: String| {
+        let path = join(&mount, below);
+        (mount, path)
+    };
+    hierarchy.mounts().into_iter().map(place).collect()
 }
 
 /// A container must have its cgroup for itself, and a frozen one would stop it before it starts.
