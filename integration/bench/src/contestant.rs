@@ -1,6 +1,7 @@
 //! A runtime, or the floor: how its verbs are called.
 
 use crate::arguments::Arguments;
+use crate::compiler;
 use crate::ground::{Ground, Shape};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -194,20 +195,12 @@ fn installed(name: &str) -> Option<PathBuf> {
         .or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
 }
 
-/// Compiled on the spot: it is one file of C. With musl if it is there, which begins with fewer questions to the processor;
-/// the kernel's headers are those of the other C library.
 fn floor(ground: &Ground) -> Option<Contestant> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("floor.c");
     let path = ground.directory.join("floor");
-    let flags = ["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"];
-    let headers = ["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"];
-    for (compiler, headers) in [("musl-gcc", &headers[..]), ("gcc", &[])] {
-        let compiled = Command::new(compiler).args(flags).arg(&path).args(headers).arg(&source).status();
-        if compiled.is_ok_and(|status| status.success()) {
-            let version = format!("floor.c by {compiler}");
-            return Some(Contestant { name: "floor".into(), path, version, floor: true, ours: true });
-        }
-    }
-    println!("no floor: needs musl-tools, or gcc and libc6-dev");
-    None
+    let Some(compiler) = compiler::compile("floor.c", &path) else {
+        println!("no floor: needs musl-tools, or gcc and libc6-dev");
+        return None;
+    };
+    let version = format!("floor.c by {compiler}");
+    Some(Contestant { name: "floor".into(), path, version, floor: true, ours: true })
 }

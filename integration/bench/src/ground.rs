@@ -5,6 +5,7 @@
 //! the unified hierarchy is taken out of the namespace's view. Everything that is made lies on one tmpfs, so
 //! that no disk is measured.
 
+use crate::compiler;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
@@ -98,9 +99,11 @@ impl Ground {
             fs::create_dir_all(self.rootfs.join(place)).unwrap();
         }
         fs::copy("/bin/busybox", self.rootfs.join("bin/busybox")).expect("install busybox-static");
-        for applet in ["cat", "grep", "hostname", "id", "ls", "readlink", "sh", "sleep", "true"] {
+        for applet in ["cat", "grep", "hostname", "id", "ls", "readlink", "sh", "sleep"] {
             std::os::unix::fs::symlink("busybox", self.rootfs.join("bin").join(applet)).unwrap();
         }
+        let compiler = compiler::compile("true.c", &self.rootfs.join("bin/true"));
+        compiler.expect("install musl-tools, or gcc and libc6-dev");
         fs::write(self.rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         fs::write(&self.filter, filter()).unwrap();
         for hierarchy in hierarchies() {

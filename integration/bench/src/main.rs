@@ -24,6 +24,7 @@ mod arguments;
 mod calls;
 mod cases;
 mod compare;
+mod compiler;
 mod contestant;
 mod crowds;
 mod engines;
