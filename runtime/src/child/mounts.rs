@@ -12,6 +12,7 @@ use crate::trace;
 use crate::weak;
 use crate::wire::Failure;
 use nix::fcntl::{OFlag, openat};
+use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -510,13 +511,13 @@ fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarc
     let options = [(c"mode", Some(c"755"))];
     let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(c"tmpfs"), &options, first)?;
     api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+    // Nobody else can reach this file system: what is made here stays what it is, and has a name that can be relied on.
+    nix::unistd::fchdir(&tmpfs).or_fail(|| "enter the new tmpfs".into())?;
     for hierarchy in hierarchies {
         let what = || format!("bind the cgroup of {}", hierarchy.name);
-        let name = CString::new(hierarchy.name.as_str()).map_err(|_| failure("NUL character"))?;
-        // Nobody else can reach this file system: what is made here stays what it is.
-        nix::sys::stat::mkdirat(&tmpfs, name.as_c_str(), Mode::from_bits_truncate(0o755)).or_fail(what)?;
-        let mount = LazyFd::from(open_source(&hierarchy.source, false, true).or_fail(what)?);
-        api::move_mount_to(mount.as_fd(), tmpfs.as_fd(), &name, 0).or_fail(what)?;
+        let (name, none) = (hierarchy.name.as_str(), None::<&str>);
+        nix::sys::stat::mkdirat(&tmpfs, name, Mode::from_bits_truncate(0o755)).or_fail(what)?;
+        nix::mount::mount(Some(&hierarchy.source), name, none, MsFlags::MS_BIND, none).or_fail(what)?;
         for link in &hierarchy.links {
             nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
         }
