@@ -81,22 +81,30 @@ static void read_filter(const char *path) {
   filter.filter = instructions;
 }
 
-static void put_at(int directory, const char *path, const char *text) {
-  int fd = openat(directory, path, O_WRONLY | O_CLOEXEC);
+static void put(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
   TRY(fd);
   TRY(write(fd, text, strlen(text)));
   close(fd);
 }
 
+// `file` in a group of version 1.
+static const char *in(const char *group, const char *file) {
+  static char path[512];
+  snprintf(path, sizeof path, "%s/%s", group, file);
+  return path;
+}
+
 // What a group of the cpuset hierarchy needs before a process may enter it.
-static void inherit(int parent, int group, const char *name) {
-  char text[256] = "";
-  int fd = openat(parent, name, O_RDONLY | O_CLOEXEC);
+static void inherit(const char *group, const char *name) {
+  char text[256] = "", above[64];
+  snprintf(above, sizeof above, "../%s", name);
+  int fd = open(in(group, above), O_RDONLY | O_CLOEXEC);
   TRY(fd);
   TRY(read(fd, text, sizeof text - 1));
   close(fd);
   text[strcspn(text, "\n")] = 0;
-  put_at(group, name, text);
+  put(in(group, name), text);
 }
 
 static const char *const ALLOWED[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm",   "c 1:5 rwm", "c 1:7 rwm",   "c 1:8 rwm",
@@ -105,9 +113,9 @@ static const char *const ALLOWED[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm",   "
 static const char *const CONSOLE = "c 5:1 rwm";
 #define COUNT(array) (sizeof array / sizeof *array)
 
-static void device_rules(int group) {
-  put_at(group, "devices.deny", "a *:* rwm");
-  int fd = openat(group, "devices.allow", O_WRONLY | O_CLOEXEC);
+static void device_rules(const char *group) {
+  put(in(group, "devices.deny"), "a *:* rwm");
+  int fd = open(in(group, "devices.allow"), O_WRONLY | O_CLOEXEC);
   TRY(fd);
   for (size_t i = 0; i < COUNT(ALLOWED); i++) TRY(write(fd, ALLOWED[i], strlen(ALLOWED[i])));
   if (docker) TRY(write(fd, CONSOLE, strlen(CONSOLE)));
@@ -168,28 +176,24 @@ static int is(const char *path, const char *name) {
   return !strncmp(controller(path), name, length) && controller(path)[length] == '/';
 }
 
-static void make_cgroups(void) {
+// The group of version 2, if that is what the first one is.
+static int is_unified(void) {
   struct statfs kind;
+  TRY(statfs(cgroups[0], &kind));
+  if (kind.f_type == CGROUP2_SUPER_MAGIC) TRY(unified = open(cgroups[0], O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return unified >= 0;
+}
+
+static void make_cgroups(void) {
   for (int i = 0; i < cgroup_count; i++) {
     TRY(mkdir(cgroups[i], 0755));
-    int group = open(cgroups[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
-    TRY(group);
-    TRY(fstatfs(group, &kind));
-    if (kind.f_type == CGROUP2_SUPER_MAGIC) {
-      unified = group;
-      device_program(group);
-      return;
-    }
+    if (!i && is_unified()) return device_program(unified);
     if (is(cgroups[i], "cpuset")) {
-      int parent = openat(group, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-      TRY(parent);
-      inherit(parent, group, "cpuset.cpus");
-      inherit(parent, group, "cpuset.mems");
-      close(parent);
+      inherit(cgroups[i], "cpuset.cpus");
+      inherit(cgroups[i], "cpuset.mems");
     }
-    if (is(cgroups[i], "devices")) device_rules(group);
-    TRY(tasks[i] = openat(group, "tasks", O_WRONLY | O_CLOEXEC));
-    close(group);
+    if (is(cgroups[i], "devices")) device_rules(cgroups[i]);
+    TRY(tasks[i] = open(in(cgroups[i], "tasks"), O_WRONLY | O_CLOEXEC));
   }
 }
 
@@ -235,6 +239,11 @@ static void session_keyring(void) {
 
 #define COMMON (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
+static void set_attributes(const char *path, int flags, unsigned long long set) {
+  struct mount_attr attributes = {.attr_set = set};
+  TRY(syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes));
+}
+
 static void view_of_cgroups(void) {
   char place[256];
   if (unified >= 0) {
@@ -248,9 +257,8 @@ static void view_of_cgroups(void) {
     snprintf(place, sizeof place, "sys/fs/cgroup/%.*s", (int)strcspn(name, "/"), name);
     TRY(mkdir(place, 0755));
     TRY(mount(cgroups[i], place, 0, MS_BIND, 0));
-    TRY(mount(0, place, 0, MS_BIND | MS_REMOUNT | MS_RDONLY | COMMON, 0));
   }
-  TRY(mount(0, "sys/fs/cgroup", 0, MS_BIND | MS_REMOUNT | MS_RDONLY | COMMON | (docker ? 0 : MS_RELATIME), 0));
+  set_attributes("sys/fs/cgroup", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
 static void mounts(void) {
@@ -279,10 +287,7 @@ static void devices(void) {
   TRY(symlink("pts/ptmx", "dev/ptmx"));
 }
 
-static void set_read_only(const char *path) {
-  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
-  TRY(syscall(SYS_mount_setattr, AT_FDCWD, path, 0, &attributes, sizeof attributes));
-}
+static void set_read_only(const char *path) { set_attributes(path, 0, MOUNT_ATTR_RDONLY); }
 
 static void read_only_paths(void) {
   static const char *const PATHS[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"};
@@ -338,7 +343,7 @@ static void container(const char *rootfs) {
   TRY(setsid());
   session_keyring();
   loopback_up();
-  if (docker) put_at(AT_FDCWD, "/proc/self/oom_score_adj", "0");
+  if (docker) put("/proc/self/oom_score_adj", "0");
   umask(0);
   TRY(mount(0, "/", 0, MS_REC | MS_SLAVE, 0));
   TRY(mount(rootfs, rootfs, 0, MS_BIND | MS_REC, 0));
@@ -348,14 +353,13 @@ static void container(const char *rootfs) {
   devices();
   TRY(sethostname("test", 4));
   if (docker) {
-    put_at(AT_FDCWD, "proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    put_at(AT_FDCWD, "proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+    put("proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    put("proc/sys/net/ipv4/ping_group_range", "0 2147483647");
   }
   read_only_paths();
   masked_paths();
   TRY(syscall(SYS_pivot_root, ".", "."));
   TRY(umount2(".", MNT_DETACH));
-  TRY(chdir("/"));
   if (!docker) set_read_only("/");
   umask(022);
   become();
@@ -414,14 +418,8 @@ static int start(const char *fifo) {
 }
 
 static int exec(pid_t pid) {
-  struct statfs kind;
-  TRY(statfs(cgroups[0], &kind));
-  if (kind.f_type == CGROUP2_SUPER_MAGIC) TRY(unified = open(cgroups[0], O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (int i = 0; unified < 0 && i < cgroup_count; i++) {
-    char path[512];
-    snprintf(path, sizeof path, "%s/tasks", cgroups[i]);
-    TRY(tasks[i] = open(path, O_WRONLY | O_CLOEXEC));
-  }
+  is_unified();
+  for (int i = 0; unified < 0 && i < cgroup_count; i++) TRY(tasks[i] = open(in(cgroups[i], "tasks"), O_WRONLY | O_CLOEXEC));
   int pidfd = syscall(SYS_pidfd_open, pid, 0);
   TRY(pidfd);
   long between = clone_into(0);

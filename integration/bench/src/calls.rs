@@ -17,18 +17,18 @@ in one, each hierarchy of version 1 in eight. What Corten makes beyond them:
 - cgroups are noted before they are made, so that `delete --force` finds them after a crash (`write`);
 - it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`, `rename`).
 
-Where the machine has version 2 alone that is less than the target ([RESULTS-v2.md](RESULTS-v2.md)). The hierarchies of version
-1 are no more calls to Corten than to the floor, which they take to where there is no room for a configuration: there
-each wants a directory made, its `tasks` opened and written to, and a directory, a copy and a mount to be seen by the
-container; one more wants its processors written, and another a line for each device.
+Where the machine has version 2 alone that is less than the target ([RESULTS-v2.md](RESULTS-v2.md)).
 
 ";
 
-/// The table, one row a system call; empty when nothing was counted.
-pub(crate) fn table(rows: &[Row]) -> String {
+/// Case and part of a create.
+pub(crate) const CREATE: (&str, &str) = ("life", "create");
+
+/// The table, one row a system call, and what of it is the `hierarchies`' of version 1; empty when nothing was counted.
+pub(crate) fn table(rows: &[Row], hierarchies: &[String]) -> String {
     let creates: Vec<_> = rows
         .iter()
-        .filter(|row| (row.case, row.part) == ("life", "create"))
+        .filter(|row| (row.case, row.part) == CREATE)
         .filter_map(|row| Some((&row.who, row.counted.as_ref()?)))
         .collect();
     let Some((_, ours)) = creates.first() else {
@@ -48,6 +48,19 @@ pub(crate) fn table(rows: &[Row]) -> String {
             write!(text, " {} |", count(counted, call)).unwrap();
         }
         text.push('\n');
+    }
+    if !hierarchies.is_empty() {
+        let (count, calls) = (hierarchies.len(), hierarchies.join("\n"));
+        write!(
+            text,
+            "\n### Those for control groups of version 1\n
+As strace(1) has seen them in the floor, up to where the container's program begins: {count} calls, less than which the kernel
+does not do for {shown} hierarchies. In each a directory is made, its `tasks` opened and written to, and what the container sees
+of it has a place made and is mounted there; `cpuset` wants its processors and memory nodes, `devices` a line a rule.\n
+```text\n{calls}\n```\n",
+            shown = hierarchies.iter().filter(|call| call.contains("/tasks\"")).count(),
+        )
+        .unwrap();
     }
     text
 }

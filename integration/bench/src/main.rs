@@ -30,6 +30,7 @@ mod crowds;
 mod engines;
 mod figures;
 mod ground;
+mod hierarchies;
 mod measure;
 mod picture;
 mod plot;
@@ -113,6 +114,9 @@ fn inner(arguments: &Arguments, directory: &std::path::Path) -> ExitCode {
         let measured = engines::all(arguments, &contestants[0].path);
         report.add(measured.rows);
         report.add_figures(measured.figures);
+    }
+    if report.has_creates() {
+        report.hierarchies = hierarchies::trace(&ground, &contestants);
     }
     report.finish();
     if arguments.write {

@@ -17,12 +17,20 @@ pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
     /// Machine, versions and commit.
     pub(crate) about: String,
+    /// What control groups of version 1 take of a start, call by call.
+    pub(crate) hierarchies: Vec<String>,
 }
 
 impl Report {
     /// Nothing yet.
     pub(crate) fn new(contestants: &[Contestant], ground: &Ground, rounds: (usize, usize)) -> Report {
-        Report { rows: Vec::new(), figures: Vec::new(), about: about(contestants, ground, rounds) }
+        let about = about(contestants, ground, rounds);
+        Report { rows: Vec::new(), figures: Vec::new(), about, hierarchies: Vec::new() }
+    }
+
+    /// Whether creates were measured.
+    pub(crate) fn has_creates(&self) -> bool {
+        self.rows.iter().any(|row| (row.case, row.part) == calls::CREATE)
     }
 
     /// Prints the rows of a case and keeps them.
@@ -56,7 +64,7 @@ impl Report {
             tables(&self.rows, &self.rows)
         )
         .unwrap();
-        text.push_str(&calls::table(&self.rows));
+        text.push_str(&calls::table(&self.rows, &self.hierarchies));
         if !self.figures.is_empty() {
             write!(text, "\n## Sizes\n{}", figure_table(&self.figures)).unwrap();
         }
