@@ -14,7 +14,7 @@ pub use journal::Journal;
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
-use crate::sys::fd::LazyFd;
+use crate::sys::fd::{LazyFd, read_until};
 use crate::{privilege, weak};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 const FORMAT: u32 = 1;
 const RECORD: &str = "state.json";
 /// What there is of a container that is being made, in lines: its record, and the directories of control groups, noted
-/// before they are made. A file of its own: a rename over an existing file waits for the disk on some file systems.
+/// before they are made. It becomes [`RECORD`] with the last line. A name of its own: a rename over an existing file waits for
+/// the disk on some file systems.
 const CREATING: &str = "creating";
 /// What `exec` starts from: a line of JSON, and the compiled seccomp filter behind it. One file, since making and removing
 /// another one takes longer than writing it.
@@ -290,15 +291,15 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Missing`] when there is none, [`StateError::Damaged`] when it is not one of ours.
     pub fn record(&self) -> Result<Record> {
-        let record: Record = match self.read_json(RECORD) {
+        let record = match self.whole_record() {
             // Not written to its end: by a `create` that is just beginning, or was killed then and had made nothing else.
             Err(StateError::Missing) => match self.creating() {
                 Some(lines) => {
                     let last = lines.rsplit('\n').skip(1).find(|line| !line.starts_with('/'));
                     last.and_then(|line| serde_json::from_str(line).ok()).ok_or(StateError::Missing)?
                 }
-                // Between the two looks it was replaced.
-                None => self.read_json(RECORD)?,
+                // Between the two looks it got its name.
+                None => self.whole_record()?,
             },
             result => result?,
         };
@@ -325,14 +326,16 @@ impl StateDir {
         fs::read_to_string(self.path.join(CREATING)).ok()
     }
 
-    /// Replaces the record, whole.
+    /// Replaces the record of a container that is made, whole.
     ///
     /// # Errors
     /// [`StateError::Io`].
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        self.write_json(RECORD, record)?;
-        let _ = fs::remove_file(self.path.join(CREATING));
-        Ok(())
+        let path = self.path.join(RECORD);
+        let bytes = to_json(&path, record)?;
+        let temporary = self.path.join(format!(".{RECORD}.new"));
+        write(&temporary, &bytes).map_err(self.io("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
     }
 
     /// Reads what `exec` starts from, with the compiled seccomp filter if there is one.
@@ -341,7 +344,7 @@ impl StateDir {
     /// It cannot be read, or is not one of ours.
     pub fn process(&self) -> Result<(ProcessDefaults, Vec<u8>)> {
         let path = self.path.join(EXEC);
-        let mut bytes = fs::read(&path).map_err(self.io("read", &path))?;
+        let mut bytes = read(&path).map_err(self.io("read", &path))?;
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
         let defaults = serde_json::from_slice(&bytes[..end])
             .map_err(|error| StateError::Damaged { path, problem: error.to_string() })?;
@@ -361,25 +364,15 @@ impl StateDir {
         write(&path, &bytes).map_err(self.io("write", &path))
     }
 
-    fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let path = self.path.join(name);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+    /// The record of a container that is made: the last line, behind what was noted while it was made.
+    fn whole_record(&self) -> Result<Record> {
+        let path = self.path.join(RECORD);
+        let bytes = match read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Missing),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                return Err(StateError::Damaged { path, problem: error.to_string() });
-            }
-            Err(error) => return Err(self.io("read", &path)(error)),
+            result => result.map_err(self.io("read", &path))?,
         };
-        serde_json::from_str(&text).map_err(|error| StateError::Damaged { path, problem: error.to_string() })
-    }
-
-    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let path = self.path.join(name);
-        let bytes = to_json(&path, value)?;
-        let temporary = self.path.join(format!(".{name}.new"));
-        write(&temporary, &bytes).map_err(self.io("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(self.io("rename to", &path))
+        let last = bytes.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        serde_json::from_slice(last).map_err(|error| StateError::Damaged { path, problem: error.to_string() })
     }
 
     /// The directories of control groups that a `create` which was killed had noted, in lines.
@@ -457,6 +450,14 @@ fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let mode = if weak::off("private") { 0o644 } else { 0o600 };
     File::options().write(true).create(true).truncate(true).mode(mode).open(path)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = LazyFd::from(File::open(path)?);
+    // Most are shorter than what there is room for: who got less has got all. What follows in memory begins where they end.
+    let mut bytes = read_until(file.as_fd(), 4096, usize::MAX, |_, room| room > 0)?;
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

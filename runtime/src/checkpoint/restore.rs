@@ -134,7 +134,6 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         descriptors: &descriptors,
         externals: &externals,
         place: &place,
-        dir: &dir,
         journal: &journal,
         log,
         record: &mut record,
@@ -171,7 +170,6 @@ struct Making<'a> {
     descriptors: &'a [String],
     externals: &'a Externals,
     place: &'a Path,
-    dir: &'a StateDir,
     journal: &'a Journal,
     log: &'a Log,
     record: &'a mut Record,
@@ -401,8 +399,7 @@ impl Making<'_> {
         if time(&pid.to_string()) != time("self") {
             self.record.namespaces |= plan::namespaces::NEWTIME;
         }
-        self.dir.write_record(self.record)?;
-        Ok(())
+        Ok(self.journal.finish(self.record)?)
     }
 
     /// The processes have all they had, and do not run yet. criu before 3.19 forgets `no_new_privs`, and whoever can write to

@@ -17,7 +17,7 @@ use crate::plan::{self, Host, Plan};
 use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
-use crate::state::{self, Lock, ProcessDefaults, Record, StateDir};
+use crate::state::{self, Journal, Lock, ProcessDefaults, Record, StateDir};
 use crate::sys::fd::LazyFd;
 use crate::sys::{self, Errno, pidfd};
 use crate::trace::{self, Steps};
@@ -238,7 +238,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     };
     log.debug(&format!("{}: control groups are made, the container's process is next", options.id));
     steps.then("make the container's process");
-    let (wire, pid) = making.run(&mut undo, &mut record)?;
+    let (wire, pid) = making.run(&mut undo, &mut record, &journal)?;
     log.debug(&format!("{}: process {pid} is ready", options.id));
     steps.then("tell the caller");
     let no_process = || Error::Other("no process".into());
@@ -310,7 +310,7 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn run(&mut self, undo: &mut Undo<'a>, record: &mut Record) -> Result<(Wire, i32)> {
+    fn run(&mut self, undo: &mut Undo<'a>, record: &mut Record, journal: &Journal) -> Result<(Wire, i32)> {
         let plan = self.plan;
         let mut steps = Steps::begin("prepare what it is handed, clone");
         let prepared = sources::prepare(plan, self.host)?;
@@ -355,7 +355,7 @@ impl<'a> Making<'a> {
         trace::child_is_done();
         steps.then("write the record");
         // Its hooks are over and it can only be started now: what was said of it must be on record first.
-        self.dir.write_record(record)?;
+        journal.finish(record)?;
         Ok((wire, pid))
     }
 

@@ -61,7 +61,7 @@ fn a_record_is_found_while_it_is_replaced() {
     let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
     let same = StateDir::open(root.path(), "one").expect("there");
     for _ in 0..500 {
-        dir.begin(&record).expect("written");
+        let journal = dir.begin(&record).expect("written");
         let written = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -70,7 +70,7 @@ fn a_record_is_found_while_it_is_replaced() {
                 }
             });
             std::thread::sleep(std::time::Duration::from_micros(100));
-            dir.write_record(&record).expect("written");
+            journal.finish(&record).expect("written");
             written.store(true, std::sync::atomic::Ordering::Relaxed);
             reader.join().expect("found");
         });
@@ -92,6 +92,12 @@ fn what_is_noted_while_it_is_made_is_found_in_any_order() {
     note("/sys/fs/cgroup/b\n/sys/fs/cg");
     assert_eq!(dir.record().expect("read").pid, 7);
     assert_eq!(dir.journal(), "/sys/fs/cgroup/a\n/sys/fs/cgroup/b\n/sys/fs/cg");
+    // What is whole at last has the record behind all that.
+    note("roup/c\n");
+    record.pid = 8;
+    journal.finish(&record).expect("written");
+    assert_eq!((dir.record().expect("read").pid, dir.journal().as_str()), (8, ""));
+    fs::rename(dir.path().join(RECORD), dir.path().join(CREATING)).expect("renamed");
     // Cut off in the first record: there is nothing yet.
     fs::write(dir.path().join(CREATING), "{\"format\":1,\"id\"").expect("written");
     assert!(matches!(dir.record(), Err(StateError::Missing)));
