@@ -32,10 +32,10 @@ cargo --version > /dev/null 2>&1 || { echo "test.sh: needs Rust 1.95 or later (r
 # takes as long as the lints do.
 mkdir -p target
 musl=$(uname -m)-unknown-linux-musl
-rm -f "target/$musl/release/corten"
+rm -f "target/$musl/release/corten" "target/$musl/release/containerd-shim-corten-v2"
 release=
 if rustup target add "$musl" > target/musl.log 2>&1; then
-  cargo build --quiet --release -p runtime --target "$musl" &
+  cargo build --quiet --release -p runtime -p shim --target "$musl" &
   release=$!
 fi
 
@@ -100,6 +100,8 @@ stage workspace "tests of the workspace" cargo run --quiet -p integration --bin 
 if [ -n "$release" ]; then
   CORTEN_BIN=$PWD/target/$musl/release/corten \
     stage musl "containers with the release build against musl" cargo test --quiet -p integration --test containers
+  SHIM=$PWD/target/$musl/release/containerd-shim-corten-v2 CORTEN_BIN=$PWD/target/$musl/release/corten \
+    stage musl-shim "the shim with the release builds against musl" cargo test --quiet -p integration --test 'shim_*'
 else
   say "skipped: containers with the release build against musl (needs rustup target add $musl)"
   tail -n 3 target/musl.log

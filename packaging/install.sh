@@ -4,8 +4,8 @@
 #   packaging/install.sh             to PREFIX (default: /usr/local), below DESTDIR (default: none)
 #   packaging/install.sh uninstall   every file that it installed there, and directories that are empty then
 #
-# BIN is where the programs were built (default: the release build of this checkout; of corten the newer one, where there is
-# one against musl too). Configuration of engines is put into
+# BIN is where the programs were built (default: the release build of this checkout; of corten and the shim the newer
+# one, where there is one against musl too). Configuration of engines is put into
 # share/doc/corten/examples, word for word as the README has it; nothing in /etc is touched.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,10 +30,13 @@ target() {
   echo "$directory/$(rustc -vV | sed -n 's/^host: //p')/release"
 }
 bin=${BIN:-$(target)}
-corten=$bin/corten
-musl=${bin/-gnu\/release/-musl\/release}/corten
-[ -n "${BIN:-}" ] || [ ! "$musl" -nt "$corten" ] || corten=$musl
-for program in "$corten" "$bin/containerd-shim-corten-v2" "$bin/cortend"; do
+newer() { # NAME
+  local musl=${bin/-gnu\/release/-musl\/release}/$1
+  if [ -z "${BIN:-}" ] && [ "$musl" -nt "$bin/$1" ]; then echo "$musl"; else echo "$bin/$1"; fi
+}
+corten=$(newer corten)
+programs=("$corten" "$(newer containerd-shim-corten-v2)" "$bin/cortend")
+for program in "${programs[@]}"; do
   [ -x "$program" ] || { echo "install.sh: there is no $program: cargo build --release" >&2; exit 1; }
 done
 
@@ -45,7 +48,7 @@ put() { # MODE FILE NAME
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-for program in "$corten" "$bin/containerd-shim-corten-v2" "$bin/cortend"; do
+for program in "${programs[@]}"; do
   put 755 "$program" "bin/$(basename "$program")"
 done
 for profile in default strict nested; do

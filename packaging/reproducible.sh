@@ -13,7 +13,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 musl=$(uname -m)-unknown-linux-musl
 builds=("$host -p runtime -p shim -p lifecycle")
 # Where the toolchain has it.
-[ ! -d "$(rustc --print target-libdir --target "$musl")" ] || builds+=("$musl -p runtime")
+[ ! -d "$(rustc --print target-libdir --target "$musl")" ] || builds+=("$musl -p runtime -p shim")
 for name in one another-longer-name; do
   git clone --quiet --no-hardlinks "$here" "$scratch/$name"
   # Where it was built is in the messages of panics.

@@ -15,11 +15,11 @@ cargo build --quiet --release -p runtime -p shim
 cargo build --quiet -p bench -p integration
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 newer=()
-# The program against musl, where the toolchain has it (rustup target add); the other one is measured beside it.
+# The programs against musl, where the toolchain has it (rustup target add); the other corten is measured beside it.
 corten=()
 musl=$(uname -m)-unknown-linux-musl
 if [ -d "$(rustc --print target-libdir --target "$musl")" ]; then
-  cargo build --quiet --release -p runtime --target "$musl"
+  cargo build --quiet --release -p runtime -p shim --target "$musl"
   corten=(--corten "$target/$musl/release/corten")
   newer+=("corten-glibc=$target/$(rustc -vV | sed -n 's/^host: //p')/release/corten")
 fi

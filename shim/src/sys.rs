@@ -233,6 +233,7 @@ fn pass_descriptors(fds: &[OwnedFd]) -> io::Result<()> {
 /// Has the allocator give memory back: large blocks are mapped by themselves and go when they are freed, and
 /// a free end of the heap is returned when it is more than this many bytes. (mallopt(3); its defaults grow
 /// with use.)
+#[cfg(target_env = "gnu")]
 pub fn keep_heap_small(bytes: i32) {
     // SAFETY: takes integers and changes parameters of the allocator; a refusal changes nothing.
     unsafe {
@@ -241,6 +242,10 @@ pub fn keep_heap_small(bytes: i32) {
         libc::mallopt(libc::M_TOP_PAD, 0);
     }
 }
+
+/// musl's allocator does so by itself.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_heap_small(_bytes: i32) {}
 
 unsafe extern "C" {
     /// The first byte of the program in memory; set by the linker.
@@ -261,6 +266,7 @@ pub fn give_memory_back() {
     // use.
     unsafe {
         libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED);
+        #[cfg(target_env = "gnu")]
         libc::malloc_trim(0);
     }
 }

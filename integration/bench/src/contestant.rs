@@ -186,6 +186,13 @@ pub(crate) fn released(name: &str) -> PathBuf {
     own.ancestors().nth(2).unwrap().join("release").join(name)
 }
 
+/// The shim of that build, or the one that was built as that Corten was.
+pub(crate) fn shim(arguments: &Arguments) -> PathBuf {
+    const NAME: &str = "containerd-shim-corten-v2";
+    let beside = arguments.corten.as_ref().map(|corten| corten.with_file_name(NAME));
+    beside.filter(|shim| shim.exists()).unwrap_or_else(|| released(NAME))
+}
+
 fn bundle(ground: &Ground, container: &str) -> PathBuf {
     ground.directory.join("bundles").join(container)
 }

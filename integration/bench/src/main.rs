@@ -63,12 +63,12 @@ fn main() -> ExitCode {
     }
     match std::env::var_os(INNER) {
         Some(directory) => inner(&arguments, directory.as_ref()),
-        None => outer(),
+        None => outer(&arguments),
     }
 }
 
 /// Starts the process that measures, and takes away what it has made, however it ends.
-fn outer() -> ExitCode {
+fn outer(arguments: &Arguments) -> ExitCode {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("bench: run it as root");
         return ExitCode::from(2);
@@ -81,7 +81,7 @@ fn outer() -> ExitCode {
     let mut inner = Command::new(own);
     inner.args(std::env::args_os().skip(1)).env(INNER, &directory);
     // Where the harness of engines looks for the shim.
-    inner.env("SHIM", contestant::released("containerd-shim-corten-v2"));
+    inner.env("SHIM", contestant::shim(arguments));
     let mut inner = inner.spawn().unwrap();
     sys::passed_on_to(inner.id().cast_signed());
     let status = inner.wait().unwrap();

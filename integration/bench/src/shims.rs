@@ -38,7 +38,7 @@ struct Line {
 
 /// Measures, prints and writes.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let shim = contestant::released("containerd-shim-corten-v2");
+    let shim = contestant::shim(arguments);
     let corten = arguments.corten.clone().unwrap_or_else(|| contestant::released("corten"));
     let mut text = format!("{HOW}{}", report::about_machine());
     let mut missed = Vec::new();

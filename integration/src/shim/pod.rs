@@ -14,14 +14,21 @@ use std::process::{Command, Output as Ended, Stdio as Redirect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const OURS: &str = "containerd-shim-corten-v2";
+
 /// The shim under test.
 pub fn program() -> PathBuf {
-    std::env::var_os("SHIM").map_or_else(|| runtime::built("containerd-shim-corten-v2"), PathBuf::from)
+    std::env::var_os("SHIM").map_or_else(|| runtime::built(OURS), PathBuf::from)
 }
 
-/// Whether it is Corten's.
+/// Whether it is Corten's: another build of it, maybe.
 pub fn is_ours() -> bool {
-    std::env::var_os("SHIM").is_none()
+    program().file_name().is_some_and(|name| name == OURS)
+}
+
+/// Whether it is a debug build of Corten's: one that can be asked to be at fault.
+pub fn can_be_weakened() -> bool {
+    std::env::var_os("SHIM").is_none() && cfg!(debug_assertions)
 }
 
 /// The runtime that scripts go on to be: `SHIM_RUNTIME`, or runc.
