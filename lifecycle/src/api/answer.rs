@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -93,15 +93,30 @@ pub fn error(error: &Error) -> Answer {
     with(error.status, "application/json", whole(text))
 }
 
-/// An answer whose body `send` sends piece by piece; its header goes at once.
+/// An answer whose body comes piece by piece; its header goes at once.
+pub fn streamed(kind: &'static str, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+    flowing(kind, pieces.map(Ok))
+}
+
+fn flowing(kind: &'static str, pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Answer {
+    with(StatusCode::OK, kind, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
+}
+
+/// The same, where `send` sends the pieces.
 pub fn stream<F: Future<Output = ()> + Send + 'static>(
     kind: &'static str,
     send: impl FnOnce(Pusher) -> F,
 ) -> Answer {
     let (sender, pieces) = mpsc::channel::<io::Result<Bytes>>(32);
-    let body = StreamBody::new(received(pieces).map_ok(Frame::data));
     tokio::spawn(send(Pusher { sender, silent: false }));
-    with(StatusCode::OK, kind, body.boxed_unsync())
+    flowing(kind, received(pieces))
+}
+
+/// A value as one line of many.
+pub fn row(value: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.extend_from_slice(b"\r\n");
+    line.into()
 }
 
 /// An answer that tells how some work goes, and of its failure.
@@ -124,9 +139,7 @@ pub async fn progress<F: Future<Output = Result<()>> + Send + 'static>(
         Ok(first) => stream::iter(first.map(Ok)),
     };
     let failed = |error: io::Error| Ok::<_, io::Error>(failure(&error.to_string(), None));
-    let body = first.chain(received(pieces)).map(move |piece| piece.or_else(failed));
-    let body = StreamBody::new(body.map_ok(Frame::data)).boxed_unsync();
-    Ok(with(StatusCode::OK, "application/json", body))
+    Ok(flowing("application/json", first.chain(received(pieces)).map(move |piece| piece.or_else(failed))))
 }
 
 /// The last line of a stream of progress that has failed; `code` is the exit status of what did.
@@ -169,9 +182,7 @@ impl Pusher {
 
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        let mut line = serde_json::to_vec(value).unwrap_or_default();
-        line.extend_from_slice(b"\r\n");
-        self.send(line).await
+        self.send(row(value)).await
     }
 
     /// Tells how it goes with a layer; whether anybody still wants to know.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use regex::Regex;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -84,24 +84,22 @@ pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer>
     if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
         bail!(invalid, "Invalid condition: {condition}");
     }
-    Ok(answer::stream("application/json", move |pusher| async move {
-        let over = |record: &Record| {
-            let ended = record.exits > exits;
-            let done = match condition.as_str() {
-                "removed" => false,
-                "next-exit" => ended,
-                _ => !record.state.status.is_active() || ended && status != Status::Restarting,
-            };
-            done || record.removed
+    let over = move |record: &Record| {
+        let ended = record.exits > exits;
+        let done = match condition.as_str() {
+            "removed" => false,
+            "next-exit" => ended,
+            _ => !record.state.status.is_active() || ended && status != Status::Restarting,
         };
-        tokio::select! {
-            () = container.wait_until(over) => {}
-            () = pusher.closed() => return,
-        }
+        done || record.removed
+    };
+    let waiting = async move {
+        container.wait_until(over).await;
         // The error is that of waiting: who starts the container is told why that fails.
         let code = container.record().state.exit_code;
-        pusher.json(&json!({"StatusCode": code, "Error": null})).await;
-    }))
+        answer::row(&json!({"StatusCode": code, "Error": null}))
+    };
+    Ok(answer::streamed("application/json", waiting.into_stream()))
 }
 
 /// `GET /containers/ID/logs`
@@ -126,10 +124,8 @@ pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         follow: call.flag("follow"),
     };
     let way = Way { raw: container.record().has_terminal(), stdout, stderr, keys: Vec::new() };
-    let mut lines = container::read_log(container, query);
-    Ok(answer::stream(way.kind(call.version), move |pusher| async move {
-        way.send(&mut lines, &pusher).await;
-    }))
+    let lines = container::read_log(container, query);
+    Ok(answer::streamed(way.kind(call.version), way.bytes(lines)))
 }
 
 /// `POST /containers/ID/attach`

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::{FutureExt, ready};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use hyper::header;
 use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 
-use super::answer::Pusher;
 use super::{Answer, Call, Version, answer};
 use crate::container::{Input, Output, Sides};
 use crate::error::{Error, Result, error};
@@ -47,27 +47,14 @@ impl Way {
         }
     }
 
-    /// Sends all output as the body of an answer, as long as anybody wants it.
-    pub(super) async fn send(&self, output: &mut Output, pusher: &Pusher) {
-        let sending = async {
-            while let Some(bytes) = self.next(output).await
-                && pusher.send(bytes).await
-            {}
+    /// What a client sees of the output.
+    pub(super) fn bytes(&self, output: Output) -> BoxStream<'static, Bytes> {
+        let Self { raw, stdout, stderr, .. } = *self;
+        let seen = move |(stream, bytes): (u8, Bytes)| {
+            let wanted = if stream == 2 { stderr } else { stdout };
+            ready(wanted.then(|| if raw { bytes } else { frame(stream, &bytes).into() }))
         };
-        tokio::select! {
-            () = sending => {}
-            () = pusher.closed() => {}
-        }
-    }
-
-    /// The next bytes for the client; none when the output has ended.
-    async fn next(&self, output: &mut Output) -> Option<Bytes> {
-        loop {
-            let (stream, bytes) = output.next().await?;
-            if if stream == 2 { self.stderr } else { self.stdout } {
-                return Some(if self.raw { bytes } else { frame(stream, &bytes).into() });
-            }
-        }
+        output.filter_map(seen).boxed()
     }
 }
 
@@ -83,11 +70,9 @@ pub(super) fn answer(
     let kind = way.kind(call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
-        return Ok(answer::stream(kind, |pusher| async move {
-            if let Some((mut output, _)) = sides.await {
-                way.send(&mut output, &pusher).await;
-            }
-        }));
+        let sides = tokio::spawn(sides);
+        let output = async move { sides.await.ok().flatten().map(|(output, _)| way.bytes(output)) };
+        return Ok(answer::streamed(kind, output.map(stream::iter).flatten_stream().flatten()));
     }
     let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let upgrading = hyper::upgrade::on(&mut call.request);
@@ -117,12 +102,13 @@ async fn carry(
     way: Way,
     sides: impl Future<Output = Option<Sides>>,
 ) {
-    let Some((mut output, input)) = sides.await else { return };
+    let Some((output, input)) = sides.await else { return };
+    let mut output = way.bytes(output);
     until_read(socket).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };
     let outward = async {
-        while let Some(bytes) = way.next(&mut output).await
+        while let Some(bytes) = output.next().await
             && writer.write_all(&bytes).await.is_ok()
         {}
         let _gone = writer.shutdown().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
+use futures_util::stream::{self, StreamExt};
 use runtime::cgroup::stats::{IoEntry, Stats};
 use serde_json::{Value, json};
 use shim::proto::task::{PidsRequest, UpdateTaskRequest};
@@ -58,26 +59,24 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         bail!(invalid, "cannot have stream=true and one-shot=true");
     }
     let container = Arc::clone(container);
-    Ok(answer::stream("application/json", |pusher| async move {
-        let mut before = json!({"read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
-        if !streaming && !one_shot {
-            before = block_in_place(|| sample(&container));
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        loop {
+    let first = json!({"read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
+    let samples = stream::unfold((first, Duration::ZERO), move |(mut before, pause)| {
+        let container = Arc::clone(&container);
+        async move {
+            if container.record().removed {
+                return None;
+            }
+            tokio::time::sleep(pause).await;
             let mut now = block_in_place(|| sample(&container));
             now["precpu_stats"] = before["cpu_stats"].take();
             now["preread"] = before["read"].take();
-            if !pusher.json(&now).await || !streaming || container.record().removed {
-                return;
-            }
-            before = now;
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                () = pusher.closed() => return,
-            }
+            Some((answer::row(&now), (now, Duration::from_secs(1))))
         }
-    }))
+    });
+    // One alone has another before it, unless that is not wanted.
+    let skipped = usize::from(!streaming && !one_shot);
+    let samples = samples.skip(skipped).take(if streaming { usize::MAX } else { 1 });
+    Ok(answer::streamed("application/json", samples))
 }
 
 /// What a container uses now: the counters of its control groups, with nothing in them while it does not run.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::Volume;
+use futures_util::future::ready;
+use futures_util::stream::{self, StreamExt};
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -155,38 +157,27 @@ pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
-    let (past, mut receiver) = engine.events.subscribe();
+    let (past, receiver) = engine.events.subscribe();
     let old = call.version < Version(1, 52);
     let kind = call.accepted(&["application/jsonl", "application/x-ndjson", SEQUENCE]);
     let kind = kind.unwrap_or(if old { "application/json" } else { "application/jsonl" });
     let start = if kind == SEQUENCE { "\u{1e}" } else { "" };
-    Ok(answer::stream(kind, move |pusher| async move {
-        let tell = async |event: &Event| pusher.send(format!("{start}{}\n", event.json(old))).await;
-        let over = |event: &Event| until.is_some_and(|until| event.time > until);
-        let wanted = |event: &Event| !over(event) && event_wanted(&filters, event);
-        let past = past.iter().filter(|event| since.is_some_and(|since| event.time >= since));
-        for event in past.filter(|event| wanted(event)) {
-            if !tell(event).await {
-                return;
-            }
-        }
-        let left = until.map_or(Duration::MAX, |until| time::between(Time::now(), until));
-        let end = tokio::time::sleep(left);
-        tokio::pin!(end);
+    let past = past.into_iter().filter(move |event| since.is_some_and(|since| event.time >= since));
+    let news = stream::unfold(receiver, async |mut receiver| {
         loop {
-            let event = tokio::select! {
-                event = receiver.recv() => event,
-                () = &mut end => return,
-                () = pusher.closed() => return,
-            };
-            match event {
-                Ok(event) if !wanted(&event) => {}
-                Ok(event) if tell(&event).await => {}
+            match receiver.recv().await {
                 Err(RecvError::Lagged(_)) => {}
-                _ => return,
+                other => return Some((other.ok()?, receiver)),
             }
         }
-    }))
+    });
+    let left = until.map_or(Duration::MAX, |until| time::between(Time::now(), until));
+    let told = stream::iter(past).chain(news.take_until(tokio::time::sleep(left))).filter_map(move |event| {
+        let over = until.is_some_and(|until| event.time > until);
+        let wanted = !over && event_wanted(&filters, &event);
+        ready(wanted.then(|| format!("{start}{}\n", event.json(old)).into()))
+    });
+    Ok(answer::streamed(kind, told))
 }
 
 /// Things of a kind: what is told of each, its size, and whether it is in use.
