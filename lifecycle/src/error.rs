@@ -110,4 +110,13 @@ macro_rules! bail {
     ($kind:ident, $($text:tt)+) => { return Err($crate::error::error!($kind, $($text)+)) };
 }
 
-pub(crate) use {bail, error};
+/// `ensure!(condition, kind, "text {}", value)`: leaves the function with an error unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $kind:ident, $($text:tt)+) => {
+        if !$condition {
+            $crate::error::bail!($kind, $($text)+)
+        }
+    };
+}
+
+pub(crate) use {bail, ensure, error};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeScopeEnum};
 use parking_lot::Mutex;
 
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::events::Events;
 use crate::{files, said, time};
 
@@ -105,9 +105,7 @@ impl Volumes {
     /// When there is none, or its files cannot be removed.
     pub fn remove(&self, name: &str) -> Result<()> {
         let mut all = self.all.lock();
-        if all.remove(name).is_none() {
-            bail!(not_found, "get {name}: no such volume");
-        }
+        ensure!(all.remove(name).is_some(), not_found, "get {name}: no such volume");
         files::remove_dir(&self.folder.join(name))?;
         self.events.publish("volume", "destroy", name, [("driver", "local")]);
         Ok(())

@@ -10,7 +10,7 @@ use super::{Answer, Call, answer};
 use crate::build::{self, Build, Options};
 use crate::container::{part, spec};
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::image::Reference;
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::registry::{self, Credentials};
@@ -53,9 +53,7 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
 }
 
 fn options(call: &Call) -> Result<Options> {
-    if call.text("version").is_some_and(|version| version != "1") {
-        bail!(invalid, "{NO_BUILDKIT}");
-    }
+    ensure!(call.text("version").is_none_or(|version| version == "1"), invalid, "{NO_BUILDKIT}");
     for (name, why) in REFUSED {
         if call.text(name).is_some_and(|value| !matches!(value, "0" | "false" | "[]" | "null" | "default")) {
             bail!(not_implemented, "{name}: {why}");

@@ -14,7 +14,7 @@ use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
 use crate::container::{self, Container, Input, Output, Query, Record, Removal, Sides, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Error, Result, StatusCode, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::said;
 
 /// `POST /containers/create`
@@ -67,9 +67,7 @@ pub(super) async fn rename(container: &Container, call: &Call) -> Result<()> {
     let name = call.text("name").ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
     let name = container::checked_name(name)?;
     let old = container.record().name.clone();
-    if old == name {
-        bail!(invalid, "Renaming a container with the same name as its current name");
-    }
+    ensure!(old != name, invalid, "Renaming a container with the same name as its current name");
     container.engine.rename_container(container, &name)?;
     container.engine.networks.rename(container, &old, &name).await?;
     container.publish("rename", &[("oldName", format!("/{old}"))]);
@@ -105,12 +103,8 @@ pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer>
 /// `GET /containers/ID/logs`
 pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let (stdout, stderr) = (call.flag("stdout"), call.flag("stderr"));
-    if !stdout && !stderr {
-        bail!(invalid, "Bad parameters: you must choose at least one stream");
-    }
-    if call.flag("details") {
-        bail!(invalid, "details are not offered: logs have none");
-    }
+    ensure!(stdout || stderr, invalid, "Bad parameters: you must choose at least one stream");
+    ensure!(!call.flag("details"), invalid, "details are not offered: logs have none");
     if settings::rotation(container.record().host.log_config.as_ref())?.is_none() {
         bail!(not_implemented, "configured logging driver does not support reading");
     }

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use super::{Answer, Call, answer};
 use crate::container::record::MountPoint;
 use crate::container::{Container, user};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::time::{self, Time};
 use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 
@@ -163,9 +163,7 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
     if record.host.readonly_rootfs == Some(true) && mounts.peek().is_none() {
         bail!(forbidden, "container rootfs is marked read-only");
     }
-    if mounts.any(|mount| !mount.writable) {
-        bail!(forbidden, "mounted volume is marked read-only");
-    }
+    ensure!(mounts.all(|mount| mount.writable), forbidden, "mounted volume is marked read-only");
     block_in_place(|| {
         // Before: one overlay is mounted once at a time.
         let find = |user: String| user::find(&place_of(container, Path::new(""))?.0, &user, &[]);

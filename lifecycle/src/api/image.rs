@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 use super::{Answer, Call, Version, answer, inspect};
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::glob;
 use crate::image::archive::{self, Loaded};
 use crate::image::{Image, Reference, reference};
@@ -91,9 +91,7 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
-    if reference.digest.is_some() {
-        bail!(invalid, "refusing to create a tag with a digest reference");
-    }
+    ensure!(reference.digest.is_none(), invalid, "refusing to create a tag with a digest reference");
     engine.tag(&image, &reference)?;
     Ok(answer::empty(StatusCode::CREATED))
 }
@@ -153,9 +151,7 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
     } else {
         String::new()
     };
-    if !why.is_empty() {
-        bail!(conflict, "conflict: unable to delete {short} {why}");
-    }
+    ensure!(why.is_empty(), conflict, "conflict: unable to delete {short} {why}");
     for reference in tags.iter().chain(&digests) {
         untag(reference, &mut done)?;
     }
@@ -247,9 +243,7 @@ pub(super) async fn search(engine: &'static Engine, call: &Call) -> Result<Answe
     let stars = |text: &String| text.parse().map_err(|_| error!(invalid, "invalid filter 'stars={text}'"));
     let stars = filters.get("stars").iter().map(stars).collect::<Result<Vec<i64>>>()?;
     let limit = call.number("limit")?.filter(|limit| *limit != 0).unwrap_or(25);
-    if !(1..=100).contains(&limit) {
-        bail!(invalid, "Limit {limit} is outside the range of [1, 100]");
-    }
+    ensure!((1..=100).contains(&limit), invalid, "Limit {limit} is outside the range of [1, 100]");
     let term = call.text("term").unwrap_or_default();
     if term.contains("://") {
         bail!(invalid, "invalid repository name: repository name ({term}) should not have a scheme");

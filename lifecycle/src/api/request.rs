@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use super::{NEWEST, Version};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::image::content::Content;
 use crate::image::{Reference, config};
 use crate::time::{self, Time};
@@ -155,9 +155,7 @@ impl Call {
         let given: HashMap<String, Value> = serde_json::from_str(text).map_err(|_| bad())?;
         let mut filters = Filters::default();
         for (name, values) in given {
-            if !known.contains(&name.as_str()) {
-                bail!(invalid, "invalid filter '{name}'");
-            }
+            ensure!(known.contains(&name.as_str()), invalid, "invalid filter '{name}'");
             let values = match values {
                 Value::Null => Vec::new(),
                 // As the names of something that is true.

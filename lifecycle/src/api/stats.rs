@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use super::{Answer, Call, Version, answer};
 use crate::container::{Container, part, settings, spec};
-use crate::error::{Error, Result, bail};
+use crate::error::{Error, Result, bail, ensure};
 use crate::{program, said, time};
 
 /// `docker top`: the host's ps, and of its rows those of the container.
@@ -28,9 +28,7 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     let mut command = Command::new("ps");
     command.args(words.split_whitespace());
     let output = program::run(command, &[]).await?;
-    if !output.status.success() {
-        bail!(internal, "ps: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    ensure!(output.status.success(), internal, "ps: {}", String::from_utf8_lossy(&output.stderr).trim());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines();
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
@@ -55,9 +53,7 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
 pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let streaming = call.flag_or("stream", true);
     let one_shot = call.flag("one-shot");
-    if streaming && one_shot {
-        bail!(invalid, "cannot have stream=true and one-shot=true");
-    }
+    ensure!(!streaming || !one_shot, invalid, "cannot have stream=true and one-shot=true");
     let container = Arc::clone(container);
     let first = json!({"read": time::NEVER, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
     let samples = stream::unfold((first, Duration::ZERO), move |(mut before, pause)| {

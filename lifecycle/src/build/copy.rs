@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
 use super::{Instruction, Words};
-use crate::error::{Error, Result, StatusCode, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::image::content::{decompressed, named};
 use crate::{files, glob};
 
@@ -90,9 +90,7 @@ impl Copy {
                 found.push(look(from, &path).map_err(missing)?);
             }
         }
-        if found.is_empty() {
-            bail!(invalid, "{} failed: no source files were specified", self.word);
-        }
+        ensure!(!found.is_empty(), invalid, "{} failed: no source files were specified", self.word);
         if found.len() > 1 && !self.target.ends_with('/') {
             bail!(
                 invalid,
@@ -203,9 +201,7 @@ fn is_archive(from: &Root, path: &Path) -> Result<bool> {
 
 /// A path as seen from the working directory.
 pub(super) fn absolute(config: &ContainerConfig, path: &str) -> Result<String> {
-    if path.is_empty() {
-        bail!(invalid, "the path can not be an empty string");
-    }
+    ensure!(!path.is_empty(), invalid, "the path can not be an empty string");
     let path = Path::new("/").join(config.working_dir.as_deref().unwrap_or_default()).join(path);
     Ok(format!("/{}", clean(&path).display()))
 }

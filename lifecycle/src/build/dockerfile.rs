@@ -4,7 +4,7 @@
 //! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
 
 use super::words::Words;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 
 /// The instructions there are.
 const WORDS: &str = "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL \
@@ -53,9 +53,7 @@ pub fn parse(text: &str) -> Result<Vec<Instruction>> {
     if let Some((start, line)) = open {
         instructions.push(Instruction::parse(start, &line)?);
     }
-    if instructions.is_empty() {
-        bail!(invalid, "dockerfile parse error: file with no instructions");
-    }
+    ensure!(!instructions.is_empty(), invalid, "dockerfile parse error: file with no instructions");
     Ok(instructions)
 }
 

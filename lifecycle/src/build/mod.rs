@@ -27,7 +27,7 @@ pub use settings::change;
 
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::content::Unpacked;
 use crate::image::reference::short;
 use crate::image::{Image, Reference};
@@ -187,9 +187,7 @@ impl Build {
         instruction.check_flags(&[])?;
         let mut declared = Vec::new();
         for (name, default) in words.assignments(&instruction.rest)? {
-            if name.is_empty() {
-                bail!(invalid, "ARG names can not be blank");
-            }
+            ensure!(!name.is_empty(), invalid, "ARG names can not be blank");
             self.seen.insert(name.clone());
             let given = self.options.arguments.get(&name).cloned();
             let value = given.or(default).or_else(|| self.global.get(&name).cloned());

@@ -9,7 +9,7 @@ use super::copy::absolute;
 use super::{Instruction, Words};
 use crate::container::environment;
 use crate::container::settings::shell;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::{said, time};
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
@@ -105,9 +105,7 @@ pub(super) fn variables(config: &ContainerConfig) -> BTreeMap<String, String> {
 fn pairs(word: &str, rest: &str, words: &Words, mut set: impl FnMut(&str, &str)) -> Result<String> {
     let mut told = word.to_owned();
     for (name, value) in words.pairs(rest)? {
-        if name.is_empty() {
-            bail!(invalid, "{word} names can not be blank");
-        }
+        ensure!(!name.is_empty(), invalid, "{word} names can not be blank");
         set(&name, &value);
         told += &format!(" {name}={value}");
     }
@@ -137,9 +135,7 @@ fn expose(config: &mut ContainerConfig, words: &[String]) -> Result<String> {
         let bad = || error!(invalid, "invalid containerPort: {word}");
         let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
         let protocol = protocol.to_ascii_lowercase();
-        if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-            bail!(invalid, "invalid proto: {protocol}");
-        }
+        ensure!(matches!(protocol.as_str(), "tcp" | "udp" | "sctp"), invalid, "invalid proto: {protocol}");
         let (low, high) = range.split_once('-').unwrap_or((range, range));
         let (low, high): (u16, u16) = (low.parse().map_err(|_| bad())?, high.parse().map_err(|_| bad())?);
         if low > high {

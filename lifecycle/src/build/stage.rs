@@ -15,7 +15,7 @@ use super::{Build, Instruction, Words, settings, stage_name};
 use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::image::reference::short;
 use crate::image::{ConfigFile, Image, config};
 
@@ -164,9 +164,7 @@ impl Build {
         stage.name = stage_name(instruction)?;
         let words = Words(self.global.clone());
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
-        if name.is_empty() {
-            bail!(invalid, "base name ({}) should not be blank", instruction.rest);
-        }
+        ensure!(!name.is_empty(), invalid, "base name ({}) should not be blank", instruction.rest);
         if let Some(platform) = instruction.flag("platform") {
             config::check_platform(&words.one(platform)?)?;
         }

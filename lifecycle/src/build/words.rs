@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, ensure, error};
 
 /// Puts variables into words.
 pub(super) struct Words(pub BTreeMap<String, String>);
@@ -135,9 +135,7 @@ impl Words {
     /// `${name}`, with `:-`, `:+` and the same without the colon.
     fn braces(&self, text: &mut Peekable<Chars<'_>>) -> Result<String> {
         let name = name(text);
-        if name.is_empty() {
-            bail!(invalid, "syntax error: bad substitution");
-        }
+        ensure!(!name.is_empty(), invalid, "syntax error: bad substitution");
         let colon = text.next_if_eq(&':').is_some();
         let value = self.0.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {

@@ -11,7 +11,7 @@ use tree::{Apply, Root};
 use super::record::{MountPoint, Record, Status};
 use super::{Container, mounts, places, settings, stop};
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::{files, network, said, time, volume};
 
 /// Makes a container of a request's body.
@@ -31,9 +31,7 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let config = settings::merge(config, &image.config.container())?;
     let command: Vec<String> =
         config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
-    if command.is_empty() {
-        bail!(invalid, "No command specified");
-    }
+    ensure!(!command.is_empty(), invalid, "No command specified");
     let mut record = Record {
         id: files::random_hex(32),
         name,
@@ -196,9 +194,7 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
             break busy;
         }
     };
-    if container.record().removed {
-        bail!(not_found, "No such container: {}", container.id);
-    }
+    ensure!(!container.record().removed, not_found, "No such container: {}", container.id);
     if container.record().state.status.is_up() {
         bail!(conflict, "container {} was started again", container.id);
     }

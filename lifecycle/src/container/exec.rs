@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tree::Root;
 
 use super::{Container, Input, Sides, Status, environment, received, spec, start, user};
-use crate::error::{Error, Result, bail};
+use crate::error::{Error, Result, bail, ensure};
 use crate::files::{self, lossy};
 use crate::said;
 
@@ -99,9 +99,7 @@ impl Exec {
             }
             _ => return Err(container.not_running()),
         }
-        if said::list(&config.cmd).is_empty() {
-            bail!(invalid, "No exec command specified");
-        }
+        ensure!(!said::list(&config.cmd).is_empty(), invalid, "No exec command specified");
         let id = files::random_hex(32);
         let exec = Self { id, container: Arc::clone(container), config, state: Mutex::default() };
         container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);

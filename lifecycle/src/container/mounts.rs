@@ -7,7 +7,7 @@ use bollard_stubs::models::{HostConfig, Mount, MountType, Volume, VolumeCreateRe
 use serde_json::json;
 
 use super::record::MountPoint;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::said;
 use crate::volume::Volumes;
 
@@ -66,13 +66,9 @@ pub fn resolve(
 /// A mount of nothing yet, that may be written to, at an absolute path in the container.
 fn point_at(text: &str) -> Result<MountPoint> {
     let path = Path::new(text);
-    if !path.is_absolute() {
-        bail!(invalid, "invalid mount config: mount path must be absolute: {text:?}");
-    }
+    ensure!(path.is_absolute(), invalid, "invalid mount config: mount path must be absolute: {text:?}");
     let clean = Path::new("/").join(tree::clean(path));
-    if clean == Path::new("/") {
-        bail!(invalid, "invalid specification: destination can't be '/'");
-    }
+    ensure!(clean != Path::new("/"), invalid, "invalid specification: destination can't be '/'");
     Ok(MountPoint {
         destination: clean.to_string_lossy().into_owned(),
         writable: true,
@@ -91,9 +87,7 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     };
     let mut point = MountPoint { mode: mode.to_owned(), ..point_at(destination)? };
     let words: Vec<&str> = mode.split(',').filter(|option| !option.is_empty()).collect();
-    if words.contains(&"ro") && words.contains(&"rw") {
-        bail!(invalid, "invalid mode: {mode}");
-    }
+    ensure!(!words.contains(&"ro") || !words.contains(&"rw"), invalid, "invalid mode: {mode}");
     for option in words {
         match option {
             "ro" => point.writable = false,

@@ -12,7 +12,7 @@ use tree::Lower;
 use super::Record;
 use super::streams::Streams;
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::files;
 use crate::task::{self, Call, CallError};
 
@@ -127,9 +127,7 @@ impl Container {
         let Some(name) = mode.strip_prefix("container:") else { return Ok(None) };
         let other = self.engine.container(name)?;
         let pid = other.record().state.pid;
-        if pid == 0 {
-            bail!(conflict, "cannot join {kind} namespace of a non running container: {name}");
-        }
+        ensure!(pid != 0, conflict, "cannot join {kind} namespace of a non running container: {name}");
         Ok(Some((other, PathBuf::from(format!("/proc/{pid}/ns/{kind}")))))
     }
 

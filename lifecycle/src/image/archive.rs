@@ -15,7 +15,7 @@ use tree::{Pack, Root, Source};
 
 use super::content::decompressed;
 use super::{ConfigFile, Image, Reference, Store};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;
@@ -104,9 +104,7 @@ impl Load<'_> {
         let store = self.store;
         let text = self.text(config)?;
         let diff_ids = ConfigFile::parse(&text)?.rootfs.diff_ids;
-        if diff_ids.len() != layers.len() {
-            bail!(invalid, "invalid manifest, layers length mismatch");
-        }
+        ensure!(diff_ids.len() == layers.len(), invalid, "invalid manifest, layers length mismatch");
         for (diff_id, (path, digest)) in diff_ids.iter().zip(layers) {
             if store.layers.get(diff_id).is_none() {
                 let blob = store.content.add(self.open(&path)?, digest.as_deref())?;

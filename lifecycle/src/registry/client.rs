@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::{Credentials, MANIFESTS};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::files;
 use crate::image::Reference;
 use crate::image::content::digest;
@@ -146,9 +146,7 @@ impl Registry {
     ) -> Result<Response> {
         let base = &self.base;
         let url = base.join(path).map_err(|error| error!(internal, "{path}: {error}"))?;
-        if !is_safe(&url, self.insecure) {
-            bail!(internal, "registry {}: it does not use TLS", url.authority());
-        }
+        ensure!(is_safe(&url, self.insecure), internal, "registry {}: it does not use TLS", url.authority());
         let attempt = async || {
             let client = if method == Method::PUT { &self.uploads } else { &self.client };
             let mut request = adorn(client.request(method.clone(), url.clone()))?;
@@ -213,9 +211,7 @@ impl Registry {
         };
         let realm = field("realm").ok_or_else(|| denied("the registry names no realm"))?;
         let url: Url = realm.parse().map_err(|error| error!(internal, "{realm}: {error}"))?;
-        if !is_safe(&url, self.insecure) {
-            bail!(internal, "{realm}: tokens are not asked for without TLS");
-        }
+        ensure!(is_safe(&url, self.insecure), internal, "{realm}: tokens are not asked for without TLS");
         let mut query = vec![("client_id", "corten".to_owned())];
         query.extend(["service", "scope"].iter().filter_map(|key| Some((*key, field(key)?))));
         let Credentials { username, password, identity_token, .. } = &self.credentials;
@@ -295,9 +291,7 @@ async fn read(mut answer: Response) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(more) = piece(&mut answer).await? {
         bytes.extend_from_slice(&more);
-        if bytes.len() > MOST {
-            bail!(internal, "read the answer: it has more than {MOST} bytes");
-        }
+        ensure!(bytes.len() <= MOST, internal, "read the answer: it has more than {MOST} bytes");
     }
     Ok(bytes)
 }
@@ -307,9 +301,7 @@ async fn checked(answer: Response, wanted: &str) -> Result<(String, Vec<u8>)> {
     let path = answer.url().path().to_owned();
     let text = read(answer).await?;
     let own = digest(&text);
-    if wanted.contains(':') && own != wanted {
-        bail!(invalid, "{path} has digest {own}, expected {wanted}");
-    }
+    ensure!(!wanted.contains(':') || own == wanted, invalid, "{path} has digest {own}, expected {wanted}");
     Ok((own, text))
 }
 

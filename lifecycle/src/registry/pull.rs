@@ -17,7 +17,7 @@ use super::client::piece;
 use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::image::config::{architecture, is_ours};
 use crate::image::reference::DEFAULT_DOMAIN;
 use crate::image::{ConfigFile, Reference};
@@ -176,9 +176,7 @@ impl Pull<'_> {
         let mut told = Instant::now();
         while let Some(bytes) = piece(&mut answer).await? {
             have += bytes.len() as u64;
-            if have > size {
-                bail!(invalid, "layer {digest}: larger than the {size} bytes of the manifest");
-            }
+            ensure!(have <= size, invalid, "layer {digest}: larger than the {size} bytes of the manifest");
             file.write_all(&bytes).await?;
             if told.elapsed().as_millis() > 200 {
                 told = Instant::now();
@@ -189,9 +187,7 @@ impl Pull<'_> {
             }
         }
         file.flush().await?;
-        if have < size {
-            bail!(internal, "layer {digest}: {have} of {size} bytes arrived");
-        }
+        ensure!(have >= size, internal, "layer {digest}: {have} of {size} bytes arrived");
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
 
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::{files, said};
 
 /// Names below /dev that are not devices of the host's, or not for others.
@@ -26,9 +26,7 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         let to = Path::new(said::text(&mapping.path_in_container).unwrap_or(from));
         let from = Path::new(from);
         let access = said::text(&mapping.cgroup_permissions).unwrap_or("rwm");
-        if !access.chars().all(|c| "rwm".contains(c)) {
-            bail!(invalid, "invalid device mode: {access}");
-        }
+        ensure!(access.chars().all(|c| "rwm".contains(c)), invalid, "invalid device mode: {access}");
         let before = devices.len();
         if from.is_dir() {
             collect(from, to, &mut devices);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Surroundings;
 use crate::container::record::{MountPoint, Record};
-use crate::error::{Result, bail};
+use crate::error::{Result, ensure};
 
 /// Of /dev/pts, which belongs to the group of terminals.
 const PTS: [&str; 6] = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
@@ -73,9 +73,7 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
         options.extend(point.options.iter().map(String::as_str));
         return Ok(mount(&point.destination, "tmpfs", "tmpfs", &options));
     }
-    if point.source.is_empty() {
-        bail!(internal, "the mount at {} has no source", point.destination);
-    }
+    ensure!(!point.source.is_empty(), internal, "the mount at {} has no source", point.destination);
     // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
     let access = if point.writable { "rw" } else { "rro" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
