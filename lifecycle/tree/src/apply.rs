@@ -16,11 +16,12 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, linkat, mkfifoat, symlinkat};
+use runtime::path::stat_one;
 use runtime::privilege::in_user_namespace;
 use tar::{Archive, Entry, EntryType};
 
 use super::overlay::{WHITEOUT, opaque};
-use super::{Error, Holes, Result, Root, by_descriptor, clean, is_kind, remove, stat_at, within_reach};
+use super::{Error, Holes, Result, Root, by_descriptor, clean, is_kind, remove, within_reach};
 
 /// What a name that begins with `.wh.` means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -191,7 +192,7 @@ impl Apply {
 
     /// Removes what is where an entry goes, unless both are directories.
     fn make_room(&self, folder: &OwnedFd, name: &Path, directory: bool) -> io::Result<()> {
-        let stat = match stat_at(folder, name) {
+        let stat = match stat_one(folder.as_fd(), name.as_os_str()) {
             Err(Errno::ENOENT) => return Ok(()),
             other => other?,
         };

@@ -34,15 +34,18 @@ pub use overlay::{Lower, is_possible, mount};
 pub use pack::{Pack, Source, transfer};
 pub use remove::remove;
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
+use runtime::path::{Missing, make_one, open_in_root};
 
 /// The longest file that is read as a whole, such as /etc/passwd of an image.
 const MAX_TEXT: u64 = 1 << 20;
@@ -71,18 +74,9 @@ impl Root {
     /// # Errors
     /// The errno of openat2(2).
     pub fn get(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        // A rename elsewhere in the tree makes the kernel unsure for a moment.
-        for _ in 0..64 {
-            match openat2(self.0.as_fd(), path, how) {
-                Err(Errno::EAGAIN) => {}
-                other => return other,
-            }
-        }
-        Err(Errno::EAGAIN)
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        open_in_root(self.0.as_fd(), &path, flags.bits())
     }
 
     /// Opens a directory inside, for what is below it.
@@ -142,11 +136,10 @@ impl Root {
             return Err(Errno::ENOENT);
         };
         let above = self.make_dirs(above, owner)?;
-        match mkdirat(above.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        let made = self.folder(&clean)?;
+        let made = match make_one(above.as_fd(), name, Missing::Directory) {
+            Err(Errno::EEXIST) => self.folder(&clean)?,
+            other => other?,
+        };
         if let Some((uid, gid)) = owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             fchownat(&made, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
@@ -219,11 +212,6 @@ pub fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
-}
-
-/// What a name in a directory is, and not what it leads to.
-fn stat_at(folder: &OwnedFd, name: &Path) -> nix::Result<FileStat> {
-    fstatat(folder.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// Whether a stat is of this kind of file (`S_IF…`).
