@@ -7,7 +7,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::error::{Error, Result, error};
 
@@ -17,16 +17,14 @@ use crate::error::{Error, Result, error};
 /// # Errors
 /// When a file is not what it should be.
 pub fn acceptor(authority: &Path, certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let provider = Arc::new(crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authority)? {
         roots.add(certificate).map_err(Error::at("use", authority))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let verifier = verifier.build().map_err(Error::at("use", authority))?;
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build();
+    let verifier = verifier.map_err(Error::at("use", authority))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(Error::at("read the key", key))?;
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(Error::step("set up TLS"))?.with_client_cert_verifier(verifier);
+    let config = ServerConfig::builder().with_client_cert_verifier(verifier);
     let config = config.with_single_cert(certificates(certificate)?, key);
     Ok(TlsAcceptor::from(Arc::new(config.map_err(Error::at("use", certificate))?)))
 }

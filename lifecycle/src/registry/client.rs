@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Credentials, MANIFESTS};
 use crate::error::{Error, Result, ensure, error};
@@ -53,9 +53,7 @@ fn client(limit: Duration, insecure: &'static [String]) -> Result<Client> {
         }
         _ => attempt.follow(),
     });
-    let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into());
-    let config = config.with_safe_default_protocol_versions().map_err(Error::step("set up TLS"))?;
-    let config = config.with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
+    let config = ClientConfig::builder().with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
     let client = Client::builder().tls_backend_preconfigured(config).user_agent(AGENT).redirect(redirect);
     let client = client.referer(false).no_proxy().connect_timeout(CONNECT_LIMIT).read_timeout(limit);
     client.build().map_err(Error::step("set up HTTP"))
