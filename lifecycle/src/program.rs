@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 
 /// Runs a program; `input` is what it reads.
 ///
@@ -21,4 +21,15 @@ pub async fn run(mut command: Command, input: &[u8]) -> Result<Output> {
         let _refused = stdin.write_all(input).await;
     }
     child.wait_with_output().await.map_err(failed())
+}
+
+/// Runs a program that has to succeed; returns what it prints.
+///
+/// # Errors
+/// When it cannot be started, and with what it says, of `what` it was to do, when it fails.
+pub async fn told(what: &str, command: Command, input: &[u8]) -> Result<Vec<u8>> {
+    let output = run(command, input).await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), internal, "{what}: {}", said.trim());
+    Ok(output.stdout)
 }

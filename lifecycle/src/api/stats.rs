@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use futures_util::stream::{self, StreamExt};
-use runtime::cgroup::stats::{IoEntry, Stats};
+use runtime::cgroup::stats::Stats;
 use serde_json::{Value, json};
 use shim::proto::task::{PidsRequest, UpdateTaskRequest};
 use shim::proto::well_known::Any;
@@ -27,9 +27,8 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     }
     let mut command = Command::new("ps");
     command.args(words.split_whitespace());
-    let output = program::run(command, &[]).await?;
-    ensure!(output.status.success(), internal, "ps: {}", String::from_utf8_lossy(&output.stderr).trim());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let output = program::told("ps", command, &[]).await?;
+    let text = String::from_utf8_lossy(&output);
     let mut lines = text.lines();
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
     let column = titles.iter().position(|title| *title == "PID");
@@ -103,16 +102,10 @@ fn sample(container: &Container) -> Value {
         },
         "pids_stats": {"current": pids.current, "limit": pids.limit},
         "blkio_stats": {
-            "io_service_bytes_recursive": blocks(&io.service_bytes),
-            "io_serviced_recursive": blocks(&io.serviced),
+            "io_service_bytes_recursive": io.service_bytes, "io_serviced_recursive": io.serviced,
         },
         "networks": networks(container),
     })
-}
-
-fn blocks(entries: &[IoEntry]) -> Vec<Value> {
-    let one = |entry: &IoEntry| json!({"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value});
-    entries.iter().map(one).collect()
 }
 
 /// The time that all processors have worked, in nanoseconds.

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, umount2};
 use tokio::process::Command;
 
-use crate::error::{Error, Result, bail};
+use crate::error::{Error, Result};
 use crate::{files, program};
 
 /// Makes a new namespace that is found at `path`.
@@ -18,11 +18,7 @@ pub(super) async fn make(path: &Path) -> Result<()> {
     std::fs::write(path, "").map_err(Error::at("make", path))?;
     let mut command = Command::new("unshare");
     command.arg(format!("--net={}", path.display())).arg("true");
-    let output = program::run(command, &[]).await?;
-    if !output.status.success() {
-        bail!(internal, "make the network namespace: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
+    program::told("make the network namespace", command, &[]).await.map(drop)
 }
 
 /// Lets a namespace go; none is fine.

@@ -1,7 +1,6 @@
 //! Starting shims, and cleaning up after one that is gone.
 
 use std::path::PathBuf;
-use std::process::Output;
 use std::time::Duration;
 
 use prost::Message;
@@ -11,7 +10,7 @@ use tokio::process::Command;
 
 use crate::container::Container;
 use crate::engine::Settings;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, error};
 use crate::files::lossy;
 use crate::program;
 
@@ -34,7 +33,7 @@ pub(super) fn events(settings: &Settings) -> PathBuf {
 }
 
 /// Runs the shim's program for a container; what it starts is left alone.
-async fn run(container: &Container, action: &str, input: &[u8]) -> Result<Output> {
+async fn run(container: &Container, what: &str, action: &str, input: &[u8]) -> Result<Vec<u8>> {
     let settings = &container.engine.settings;
     let (events, bundle) = (events(settings), container.bundle());
     let mut command = Command::new(&settings.shim);
@@ -45,7 +44,7 @@ async fn run(container: &Container, action: &str, input: &[u8]) -> Result<Output
         .current_dir(&bundle)
         .env("TTRPC_ADDRESS", &events);
     let late = |_| error!(internal, "{} did not end within {START_LIMIT:?}", settings.shim.display());
-    tokio::time::timeout(START_LIMIT, program::run(command, input)).await.map_err(late)?
+    tokio::time::timeout(START_LIMIT, program::told(what, command, input)).await.map_err(late)?
 }
 
 /// Starts a shim for a container; returns its socket.
@@ -61,12 +60,8 @@ pub async fn start(container: &Container) -> Result<PathBuf> {
         socket_dir: Some(lossy(&settings.exec_root.join("s"))),
         ..BootstrapParams::default()
     };
-    let output = run(container, "start", &params.encode_to_vec()).await?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        bail!(internal, "failed to start shim: {}", text.trim());
-    }
-    let result = BootstrapResult::decode(&output.stdout[..])
+    let output = run(container, "failed to start shim", "start", &params.encode_to_vec()).await?;
+    let result = BootstrapResult::decode(&output[..])
         .map_err(|error| error!(internal, "the answer of the shim's start: {error}"))?;
     Ok(PathBuf::from(result.address.strip_prefix("unix://").unwrap_or(&result.address)))
 }
@@ -76,9 +71,6 @@ pub async fn start(container: &Container) -> Result<PathBuf> {
 /// # Errors
 /// With what the shim says.
 pub async fn clean_up(container: &Container) -> Result<u32> {
-    let output = run(container, "delete", &[]).await?;
-    match DeleteResponse::decode(&output.stdout[..]) {
-        Ok(answer) if output.status.success() => Ok(answer.exit_status),
-        _ => Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-    }
+    let output = run(container, "clean up after a shim", "delete", &[]).await?;
+    DeleteResponse::decode(&output[..]).map(|answer| answer.exit_status).map_err(Error::internal)
 }

@@ -13,6 +13,7 @@ pub(super) use parse::fuzz;
 
 use super::Cgroup;
 use super::error::Result;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Everything that is counted.
@@ -128,7 +129,7 @@ pub struct Pids {
 }
 
 /// A count for one device and one kind of operation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IoEntry {
     /// Device number.
     pub major: u64,
