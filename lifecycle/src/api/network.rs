@@ -9,13 +9,12 @@ use super::{Answer, Call, Version, answer};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::network::{self, Network};
+use crate::network::{self, BUILT_IN, Network};
 use crate::said;
 
 /// `POST /networks/create`
 pub(super) fn create(engine: &Engine, wish: NetworkCreateRequest) -> Result<Answer> {
-    let network = engine.networks.create(wish)?;
-    network::publish(engine, &network, "create", None);
+    let network = engine.networks.create(engine, wish)?;
     answer::created(&json!({"Id": network.id, "Warning": ""}))
 }
 
@@ -35,13 +34,12 @@ pub(super) fn inspect(engine: &Engine, name: &str, version: Version) -> Result<A
 
 /// `DELETE /networks/NAME`
 pub(super) fn remove(engine: &Engine, name: &str) -> Result<Answer> {
-    let network = engine.networks.remove(engine, name)?;
-    network::publish(engine, &network, "destroy", None);
+    engine.networks.remove(engine, name)?;
     answer::done()
 }
 
 /// `POST /networks/NAME/connect`
-pub(super) async fn connect(engine: &Engine, name: &str, wish: NetworkConnectRequest) -> Result<Answer> {
+pub(super) async fn join(engine: &Engine, name: &str, wish: NetworkConnectRequest) -> Result<Answer> {
     let container = engine.container(&wish.container)?;
     let endpoint = wish.endpoint_config.unwrap_or_default();
     engine.networks.add_container(&container, name, endpoint).await?;
@@ -49,11 +47,7 @@ pub(super) async fn connect(engine: &Engine, name: &str, wish: NetworkConnectReq
 }
 
 /// `POST /networks/NAME/disconnect`
-pub(super) async fn disconnect(
-    engine: &Engine,
-    name: &str,
-    wish: NetworkDisconnectRequest,
-) -> Result<Answer> {
+pub(super) async fn leave(engine: &Engine, name: &str, wish: NetworkDisconnectRequest) -> Result<Answer> {
     engine.networks.remove_container(&*engine.container(&wish.container)?, name).await?;
     answer::nothing()
 }
@@ -96,7 +90,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let dangling = filters.boolean("dangling")?;
     let wanted = |network: &Network| {
-        let builtin = matches!(network.name.as_str(), "bridge" | "host" | "none");
+        let builtin = BUILT_IN.contains(&network.name.as_str());
         filters.any("name", |name| network.name.contains(name.as_str()))
             && filters.any("id", |id| network.id.starts_with(id.as_str()))
             && filters.any("driver", |driver| network.driver == *driver)
@@ -115,7 +109,6 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     for network in engine.networks.all() {
         let wanted = filters.in_time(Some(&network.created)) && filters.labels(&network.labels);
         if wanted && !used(engine, &network) && engine.networks.remove(engine, &network.name).is_ok() {
-            network::publish(engine, &network, "destroy", None);
             deleted.push(network.name);
         }
     }

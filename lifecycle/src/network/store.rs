@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Pool};
+use super::publish;
 use crate::container::Container;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, error};
@@ -118,11 +119,13 @@ impl Networks {
     ///
     /// # Errors
     /// When its name is taken, its subnet is in use, or an option is not known.
-    pub fn create(&self, request: NetworkCreateRequest) -> Result<Network> {
+    pub fn create(&self, engine: &Engine, request: NetworkCreateRequest) -> Result<Network> {
         volume::check_name("network", &request.name)?;
         check(&request)?;
         super::netavark::path()?;
-        self.add(request)
+        let network = self.add(request)?;
+        publish(engine, &network, "create", None);
+        Ok(network)
     }
 
     fn add(&self, request: NetworkCreateRequest) -> Result<Network> {
@@ -166,7 +169,7 @@ impl Networks {
     ///
     /// # Errors
     /// When containers are in it, or it is one that always exists.
-    pub fn remove(&self, engine: &Engine, name: &str) -> Result<Network> {
+    pub fn remove(&self, engine: &Engine, name: &str) -> Result<()> {
         let network = self.get(name)?;
         if BUILT_IN.contains(&network.name.as_str()) {
             bail!(forbidden, "{} is a pre-defined network and cannot be removed", network.name);
@@ -176,7 +179,8 @@ impl Networks {
         }
         std::fs::remove_file(self.path(&network)).map_err(Error::at("remove network", &network.name))?;
         self.all.lock().remove(&network.name);
-        Ok(network)
+        publish(engine, &network, "destroy", None);
+        Ok(())
     }
 }
 
