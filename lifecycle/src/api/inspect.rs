@@ -5,10 +5,10 @@ use std::path::Path;
 
 use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
 use serde_json::{Value, json};
+use walkdir::WalkDir;
 
 use super::{Answer, Call, Version, answer};
-use crate::container::record::{MountPoint, Record, Status};
-use crate::container::{Container, settings, spec};
+use crate::container::{Container, MountPoint, Record, Status, settings, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
@@ -274,17 +274,8 @@ fn words(seconds: u64) -> String {
 
 /// Bytes of all files below a directory of ours; links are not followed.
 pub(super) fn size_of_tree(path: impl AsRef<Path>) -> u64 {
-    let (mut total, mut left) = (0, vec![path.as_ref().to_owned()]);
-    while let Some(folder) = left.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(meta) if meta.is_dir() => left.push(entry.path()),
-                Ok(meta) if meta.is_file() => total += meta.len(),
-                _ => {}
-            }
-        }
-    }
-    total
+    let entries = WalkDir::new(path).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 fn familiar(names: &[Reference]) -> Vec<String> {

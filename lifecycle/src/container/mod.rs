@@ -30,7 +30,7 @@ pub use exec::{Exec, ExecConfig};
 pub use exit::restore_all;
 pub use logs::{Query, read as read_log};
 pub use object::Container;
-pub use record::{Record, Status};
+pub use record::{MountPoint, Record, Status};
 pub use start::start;
 pub use stop::{kill, pause, restart, stop, unpause};
 pub use streams::{Input, Output, Sides, received, watch};

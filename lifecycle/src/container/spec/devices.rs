@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
+use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Result, bail, ensure, error};
-use crate::{files, said};
+use crate::said;
 
 /// Names below /dev that are not devices of the host's, or not for others.
 const LEFT_OUT: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".udev", "console"];
 
 /// Devices and rules, in order.
 pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
-    let mut devices = Vec::new();
     if host.privileged == Some(true) {
-        collect(Path::new("/dev"), Path::new("/dev"), &mut devices);
+        let devices = nodes(Path::new("/dev"), Path::new("/dev"));
         return Ok((devices, vec![json!({"allow": true, "access": "rwm"})]));
     }
+    let mut devices = Vec::new();
     let mut rules = vec![json!({"allow": false, "access": "rwm"})];
     rules.extend(DEFAULTS.split(',').filter_map(parse_rule));
     for mapping in host.devices.iter().flatten() {
@@ -27,24 +28,20 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         let from = Path::new(from);
         let access = said::text(&mapping.cgroup_permissions).unwrap_or("rwm");
         ensure!(access.chars().all(|c| "rwm".contains(c)), invalid, "invalid device mode: {access}");
-        let before = devices.len();
-        if from.is_dir() {
-            collect(from, to, &mut devices);
-        } else {
-            devices.extend(node(from, to));
-        }
-        if devices.len() == before {
+        let found = nodes(from, to);
+        if found.is_empty() {
             let from = from.display();
             bail!(
                 invalid,
                 "error gathering device information while adding custom device \"{from}\": no such file or directory or not a device"
             );
         }
-        for device in &devices[before..] {
+        for device in &found {
             let (kind, major, minor) = (&device["type"], &device["major"], &device["minor"]);
             rules
                 .push(json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access}));
         }
+        devices.extend(found);
     }
     for rule in host.device_cgroup_rules.iter().flatten() {
         let bad = || error!(invalid, "invalid device cgroup rule format: '{rule}'");
@@ -67,21 +64,15 @@ fn parse_rule(text: &str) -> Option<Value> {
     good.then(|| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access}))
 }
 
-fn collect(from: &Path, to: &Path, devices: &mut Vec<Value>) {
-    let mut names: Vec<PathBuf> = files::entries(from);
-    names.sort();
-    for path in names {
-        let name = files::name_of(&path);
-        if LEFT_OUT.contains(&name.as_str()) {
-            continue;
-        }
-        let Ok(meta) = path.symlink_metadata() else { continue };
-        if meta.is_dir() {
-            collect(&path, &to.join(name), devices);
-        } else if !meta.file_type().is_symlink() {
-            devices.extend(node(&path, &to.join(name)));
-        }
-    }
+/// The device at a path, or all those below it, by name.
+fn nodes(from: &Path, to: &Path) -> Vec<Value> {
+    let is_own = |entry: &DirEntry| {
+        let left_out = LEFT_OUT.iter().any(|name| entry.file_name() == *name);
+        entry.depth() == 0 || !entry.path_is_symlink() && !left_out
+    };
+    let all = WalkDir::new(from).sort_by_file_name().into_iter().filter_entry(is_own).flatten();
+    let place = |path: &Path| to.iter().chain(path.strip_prefix(from).unwrap_or(path)).collect::<PathBuf>();
+    all.filter_map(|entry| node(entry.path(), &place(entry.path()))).collect()
 }
 
 fn node(from: &Path, to: &Path) -> Option<Value> {
