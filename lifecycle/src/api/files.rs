@@ -1,5 +1,6 @@
 //! Files of containers: cp, export, diff.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +13,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer};
-use crate::container::record::MountPoint;
-use crate::container::{Container, user};
+use crate::container::{Container, MountPoint, user};
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::time::{self, Time};
 use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
@@ -103,11 +103,9 @@ pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
         Ok((root, inside, header))
     })?;
     // In the archive it has its own name, whatever it was called in the request.
-    let name = match (path.file_name(), text == "." || text.ends_with("/.")) {
-        (_, true) => PathBuf::from("."),
-        (Some(name), false) => PathBuf::from(name),
-        (None, false) => PathBuf::from("/"),
-    };
+    let is_content = text == "." || text.ends_with("/.");
+    let name = if is_content { OsStr::new(".") } else { path.file_name().unwrap_or(OsStr::new("/")) };
+    let name = PathBuf::from(name);
     let mut answer = if call.method == Method::GET {
         container.publish("archive-path", &[]);
         send(move || Ok((root, inside, name)))

@@ -26,7 +26,6 @@ pub struct Record {
     /// How it is tied to the host.
     pub host: HostConfig,
     /// Its umask, unless it is the runtime's own.
-    #[serde(default)]
     pub umask: Option<u32>,
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -73,7 +72,6 @@ pub struct State {
     /// The shim's socket.
     pub socket: Option<PathBuf>,
     /// What the health check says, if there is one.
-    #[serde(default)]
     pub health: Option<Health>,
 }
 

@@ -17,5 +17,6 @@ pub mod reference;
 pub mod store;
 
 pub use config::ConfigFile;
-pub use reference::Reference;
+pub use content::{Content, Unpacked};
+pub use reference::{DEFAULT_DOMAIN, Reference, short};
 pub use store::{Image, Store};

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::iter::successors;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,9 +19,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::{Credentials, MANIFESTS};
 use crate::error::{Error, Result, ensure, error};
 use crate::files;
-use crate::image::Reference;
 use crate::image::content::digest;
-use crate::image::reference::DEFAULT_DOMAIN;
+use crate::image::{DEFAULT_DOMAIN, Reference};
 
 /// The largest manifest, configuration or token.
 const MOST: usize = 8 << 20;
@@ -67,11 +67,8 @@ fn failed(error: reqwest::Error) -> Error {
         return error!(internal, "{server}: this host has no certificates (apt-get install ca-certificates)");
     }
     // The innermost cause is the one that says something.
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(|cause| cause.source()) {
-        cause = Some(inner);
-    }
-    match cause.map_or_else(|| error.to_string(), ToString::to_string) {
+    let innermost = successors(error.source(), |cause| (*cause).source()).last();
+    match innermost.map_or_else(|| error.to_string(), ToString::to_string) {
         // What is no TLS at all, in the words of rustls.
         text if text.ends_with("InvalidContentType") => {
             error!(internal, "{server}: it does not use TLS, which cortend --insecure-registry would allow")
