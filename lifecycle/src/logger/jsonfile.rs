@@ -49,28 +49,7 @@ impl JsonFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn add(&mut self, stream: u8, bytes: &[u8]) -> Result<()> {
-        let mut rest = std::mem::take(&mut self.rest[usize::from(stream == 2)]);
-        rest.extend_from_slice(bytes);
-        let mut start = 0;
-        let mut lines = String::new();
-        let time = time::now();
-        loop {
-            let left = &rest[start..];
-            let cut = match left.iter().position(|byte| *byte == b'\n') {
-                Some(end) if end < LONGEST_LINE => end + 1,
-                _ if left.len() >= LONGEST_LINE => LONGEST_LINE,
-                _ => break,
-            };
-            push_line(&mut lines, stream, &left[..cut], &time);
-            start += cut;
-            // Rotated between lines, so that one file may be a little larger by what is written at once.
-            if self.rotation.max_size.is_some() {
-                self.write(&std::mem::take(&mut lines))?;
-            }
-        }
-        rest.drain(..start);
-        self.rest[usize::from(stream == 2)] = rest;
-        self.write(&lines)
+        self.take(stream, bytes, false)
     }
 
     /// Writes what has no line's end.
@@ -78,15 +57,26 @@ impl JsonFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(&mut self) -> Result<()> {
-        for stream in [1, 2] {
-            let rest = std::mem::take(&mut self.rest[usize::from(stream == 2)]);
-            if !rest.is_empty() {
-                let mut line = String::new();
-                push_line(&mut line, stream, &rest, &time::now());
-                self.write(&line)?;
+        [1, 2].into_iter().try_for_each(|stream| self.take(stream, &[], true))
+    }
+
+    /// Writes the lines of a stream that are complete, and with the `last` bytes the one that is not.
+    fn take(&mut self, stream: u8, bytes: &[u8], last: bool) -> Result<()> {
+        let mut rest = std::mem::take(&mut self.rest[usize::from(stream == 2)]);
+        rest.extend_from_slice(bytes);
+        let lines = rest.split_inclusive(|byte| *byte == b'\n').flat_map(|line| line.chunks(LONGEST_LINE));
+        let is_whole = |line: &&[u8]| last || line.ends_with(b"\n") || line.len() == LONGEST_LINE;
+        let (mut taken, mut text, time) = (0, String::new(), time::now());
+        for line in lines.take_while(is_whole) {
+            push_line(&mut text, stream, line, &time);
+            taken += line.len();
+            // Rotated between lines, so that one file may be a little larger by what is written at once.
+            if self.rotation.max_size.is_some() {
+                self.write(&std::mem::take(&mut text))?;
             }
         }
-        Ok(())
+        self.rest[usize::from(stream == 2)] = rest.split_off(taken);
+        self.write(&text)
     }
 
     fn write(&mut self, lines: &str) -> Result<()> {
