@@ -72,6 +72,17 @@ impl Error {
     }
 }
 
+/// Whether it was done: not, when it has failed for the reason that it needs not be done.
+///
+/// # Errors
+/// When it has failed for another reason.
+pub fn unless(reason: StatusCode, done: Result<()>) -> Result<bool> {
+    match done {
+        Err(error) if error.status == reason => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
 macro_rules! internal {
     ($($source:ty)*) => {
         $(impl From<$source> for Error {

@@ -11,9 +11,8 @@ use super::{Answer, Call, answer};
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Result, StatusCode, bail};
-use crate::image::config::ConfigFile;
-use crate::image::{Image, Reference};
+use crate::error::{Result, StatusCode, bail, unless};
+use crate::image::{ConfigFile, Image, Reference};
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -61,14 +60,6 @@ fn finish(
     Ok(image)
 }
 
-/// Whether it was done: one that has ended meanwhile needs neither a pause nor to be woken.
-fn unless_ended(done: Result<()>) -> Result<bool> {
-    match done {
-        Err(error) if error.status == StatusCode::CONFLICT => Ok(false),
-        done => done.map(|()| true),
-    }
-}
-
 /// `POST /commit`
 pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let container = engine.container(call.text("container").unwrap_or_default())?;
@@ -78,7 +69,8 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let changed = change(own, &call.all("changes"))?;
     let config = settings::merge(changed, &container.record().config)?;
     let pause = call.flag_or("pause", true) && container.record().state.status == Status::Running;
-    let paused = pause && unless_ended(container::pause(&container).await)?;
+    // One that has ended meanwhile needs neither a pause nor to be woken.
+    let paused = pause && unless(StatusCode::CONFLICT, container::pause(&container).await)?;
     let [author, comment] = ["author", "comment"].map(|key| call.text(key).map(str::to_owned));
     let mut step = History::default();
     step.set_author(author)
@@ -91,7 +83,7 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
         container.publish("commit", &[("imageID", image.id.clone()), ("imageRef", name), comment]);
     }
     if paused {
-        unless_ended(container::unpause(&container).await)?;
+        unless(StatusCode::CONFLICT, container::unpause(&container).await)?;
     }
     answer::created(&json!({"Id": result?.id}))
 }

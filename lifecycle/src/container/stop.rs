@@ -7,7 +7,7 @@ use std::time::Duration;
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 
 use super::{Container, Status, start};
-use crate::error::{Error, Result, StatusCode, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, error, unless};
 use crate::said;
 
 /// How long a container may take after its stop signal, when nobody says.
@@ -128,19 +128,15 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
 pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Option<i64>) -> Result<()> {
     // One that is removed when it ends would not be there any more.
     container.stays.store(true, Ordering::SeqCst);
-    let stopped = not_modified_is_fine(stop(container, wish, timeout).await);
-    let result = match stopped {
-        Ok(()) => not_modified_is_fine(start::start(container).await),
-        error => error,
+    let result = async {
+        unless(StatusCode::NOT_MODIFIED, stop(container, wish, timeout).await)?;
+        unless(StatusCode::NOT_MODIFIED, start::start(container).await)
     };
+    let result = result.await;
     container.stays.store(false, Ordering::SeqCst);
     result?;
     container.publish("restart", &[]);
     Ok(())
-}
-
-fn not_modified_is_fine(result: Result<()>) -> Result<()> {
-    result.or_else(|error| if error.status == StatusCode::NOT_MODIFIED { Ok(()) } else { Err(error) })
 }
 
 /// `docker pause`.
