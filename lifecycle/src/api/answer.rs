@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 
 use crate::container::received;
 use crate::error::{Error, Result};
-use crate::image::reference::short;
+use crate::image::short;
 
 /// The body of an answer.
 pub type Content = UnsyncBoxBody<Bytes, io::Error>;

@@ -11,8 +11,7 @@ use crate::build::{self, Build, Options};
 use crate::container::{part, spec};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::image::Reference;
-use crate::image::reference::DEFAULT_DOMAIN;
+use crate::image::{DEFAULT_DOMAIN, Reference};
 use crate::registry::{self, Credentials};
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.

@@ -18,8 +18,7 @@ use tokio::task::block_in_place;
 
 use super::{NEWEST, Version};
 use crate::error::{Error, Result, ensure, error};
-use crate::image::content::Content;
-use crate::image::{Reference, config};
+use crate::image::{Content, Reference, config};
 use crate::time::{self, Time};
 
 /// The largest body that is not a stream.

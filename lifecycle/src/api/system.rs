@@ -141,10 +141,8 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
     filters.any("type", |kind| kind == event.kind)
         // exec_start: sh is found as exec_start.
         && filters.any("event", |action| event.action == *action || event.action.starts_with(&format!("{action}:")))
-        && filters.any("container", |wanted| of("container", wanted))
+        && ["container", "volume", "network"].iter().all(|kind| filters.any(kind, |wanted| of(kind, wanted)))
         && filters.any("image", |wanted| of("image", wanted) || event.attributes.get("image") == Some(wanted))
-        && filters.any("volume", |wanted| of("volume", wanted))
-        && filters.any("network", |wanted| of("network", wanted))
         && filters.any("scope", |scope| scope == "local")
         && filters.any("daemon", |_| event.kind == "daemon")
         && filters.labels(&labels)

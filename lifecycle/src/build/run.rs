@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use super::{Build, Instruction, Stage, is_predefined, settings};
 use crate::container::{self, Container, Removal, environment};
 use crate::error::{Error, Result, error};
-use crate::image::reference::short;
+use crate::image::short;
 
 impl Build {
     /// Runs a command, unless an earlier build has done so.

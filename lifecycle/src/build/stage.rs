@@ -16,8 +16,7 @@ use crate::container::settings::shell;
 use crate::container::user;
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::image::reference::short;
-use crate::image::{ConfigFile, Image, config};
+use crate::image::{ConfigFile, Image, config, short};
 
 /// The state of a stage.
 #[derive(Debug, Default)]

@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tree::{Apply, Root};
 
-use super::record::{MountPoint, Record, Status};
-use super::{Container, mounts, places, settings, stop};
+use super::{Container, MountPoint, Record, Status, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::{files, network, said, time, volume};

@@ -19,8 +19,7 @@ use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::image::config::{architecture, is_ours};
-use crate::image::reference::DEFAULT_DOMAIN;
-use crate::image::{ConfigFile, Reference};
+use crate::image::{ConfigFile, DEFAULT_DOMAIN, Reference};
 
 /// How many layers are fetched at a time, and how often a download that broke off goes on.
 const PARALLEL: usize = 3;
