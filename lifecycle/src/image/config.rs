@@ -4,7 +4,7 @@
 //! Docker's are the same but for their names.
 
 use bollard_stubs::models::ContainerConfig;
-use oci_spec::image::{Descriptor, History, Platform};
+use oci_spec::image::{Arch, Descriptor, History, Os, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, bail, error};
@@ -62,7 +62,7 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
 impl ConfigFile {
     /// Of an image for this machine, with nothing in it.
     pub fn ours() -> Self {
-        Self { architecture: architecture().into(), os: "linux".into(), ..Self::default() }
+        Self { architecture: architecture(), os: "linux".into(), ..Self::default() }
     }
 
     /// Understands a configuration, and refuses one that is not for this machine.
@@ -100,14 +100,8 @@ impl ConfigFile {
 }
 
 /// The machine's name in images.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
+pub fn architecture() -> String {
+    Arch::default().to_string()
 }
 
 /// Refuses a platform, such as `linux/amd64`, that is not this machine's.
@@ -122,6 +116,6 @@ pub fn check_platform(platform: &str) -> Result<()> {
 
 /// Whether an image of an index is for this machine.
 pub fn is_ours(image: &Descriptor) -> bool {
-    let of = |platform: &Platform| (platform.os().to_string(), platform.architecture().to_string());
-    image.platform().as_ref().is_some_and(|its| of(its) == ("linux".to_owned(), architecture().to_owned()))
+    let is = |its: &Platform| *its.os() == Os::Linux && *its.architecture() == Arch::default();
+    image.platform().as_ref().is_some_and(is)
 }

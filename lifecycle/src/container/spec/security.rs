@@ -133,7 +133,7 @@ pub fn seccomp(host: &HostConfig) -> Result<Option<Value>> {
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     let kernel = KernelVersion::from_release(&release).unwrap_or(KernelVersion { version: 5, revision: 12 });
     let unknown = || Error::not_implemented("seccomp profiles are not offered on this machine");
-    let arch = Arch::from_docker(crate::image::config::architecture()).ok_or_else(unknown)?;
+    let arch = Arch::from_docker(&crate::image::config::architecture()).ok_or_else(unknown)?;
     let resolved = profile.resolve(&Host { arch, caps: &caps, kernel }).map_err(|error| bad(&error))?;
     Ok(Some(serde_json::to_value(resolved)?))
 }
