@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, stream};
 use regex::Regex;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -140,16 +140,11 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
     let next = if state.is_up() { None } else { Some(container.streams.next_run()) };
     hijack::answer(call, way, async move {
-        let past = past.then(|| {
-            let query = Query { stdout, stderr, ..Query::default() };
-            container::read_log(&container, query)
-        });
+        let query = Query { stdout, stderr, ..Query::default() };
+        let past = if past { container::read_log(&container, query) } else { stream::empty().boxed() };
         let live = if streaming { live(&container, next, stdin).await } else { None };
-        match (past, live) {
-            (Some(past), Some((output, input))) => Some((past.chain(output).boxed(), input)),
-            (Some(past), None) => Some((past, None)),
-            (None, live) => live,
-        }
+        let (output, input) = live.unwrap_or_else(|| (stream::empty().boxed(), None));
+        (past.chain(output).boxed(), input)
     })
 }
 

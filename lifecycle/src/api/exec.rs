@@ -51,10 +51,8 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     hijack::answer(call, way, async move {
-        match exec.start(wish.console_size).await {
-            Ok(sides) => Some(sides),
-            Err(error) => Some((stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None)),
-        }
+        let started = exec.start(wish.console_size).await;
+        started.unwrap_or_else(|error| (stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None))
     })
 }
 

@@ -65,14 +65,14 @@ impl Way {
 pub(super) fn answer(
     mut call: Call,
     way: Way,
-    sides: impl Future<Output = Option<Sides>> + Send + 'static,
+    sides: impl Future<Output = Sides> + Send + 'static,
 ) -> Result<Answer> {
     let kind = way.kind(call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
         let sides = tokio::spawn(sides);
-        let output = async move { sides.await.ok().flatten().map(|(output, _)| way.bytes(output)) };
-        return Ok(answer::streamed(kind, output.map(stream::iter).flatten_stream().flatten()));
+        let output = sides.map(stream::iter).flatten_stream().flat_map(move |(output, _)| way.bytes(output));
+        return Ok(answer::streamed(kind, output));
     }
     let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let upgrading = hyper::upgrade::on(&mut call.request);
@@ -100,9 +100,9 @@ async fn carry(
     upgraded: Upgraded,
     socket: Option<Arc<OwnedFd>>,
     way: Way,
-    sides: impl Future<Output = Option<Sides>>,
+    sides: impl Future<Output = Sides>,
 ) {
-    let Some((output, input)) = sides.await else { return };
+    let (output, input) = sides.await;
     let mut output = way.bytes(output);
     until_read(socket).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
