@@ -120,8 +120,7 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let least = if what == "network" { 1 } else { 2 };
-    if first && name.len() >= least && name.len() <= 255 && name.chars().all(good) {
-        return Ok(());
-    }
-    Err(error!(invalid, "Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
+    let good = first && (least..=255).contains(&name.len()) && name.chars().all(good);
+    ensure!(good, invalid, "Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
+    Ok(())
 }

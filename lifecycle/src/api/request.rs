@@ -286,13 +286,11 @@ impl Filters {
     /// # Errors
     /// When its value is neither.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>> {
-        match self.get(name) {
-            [] => Ok(None),
-            [value, ..] => match value.as_str() {
-                "1" | "true" | "True" | "TRUE" => Ok(Some(true)),
-                "0" | "false" | "False" | "FALSE" => Ok(Some(false)),
-                _ => Err(error!(invalid, "invalid filter '{name}={value}'")),
-            },
+        let Some(value) = self.get(name).first() else { return Ok(None) };
+        match value.as_str() {
+            "1" | "true" | "True" | "TRUE" => Ok(Some(true)),
+            "0" | "false" | "False" | "FALSE" => Ok(Some(false)),
+            _ => Err(error!(invalid, "invalid filter '{name}={value}'")),
         }
     }
 }

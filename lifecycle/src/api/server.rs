@@ -108,11 +108,8 @@ async fn connection(
 }
 
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
-    let answer = match Call::read(request).await {
-        Ok(call) => route(engine, call).await,
-        Err(error) => Err(error),
-    };
-    let mut answer = answer.unwrap_or_else(|error| answer::error(&error));
+    let answer = async { route(engine, Call::read(request).await?).await };
+    let mut answer = answer.await.unwrap_or_else(|error| answer::error(&error));
     let headers = answer.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
         headers.insert("Api-Version", version);

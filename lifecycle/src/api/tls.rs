@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::error::{Error, Result, error};
+use crate::error::{Error, Result, ensure};
 
 /// Takes connections of clients with a certificate that one of `authority` has signed, and of nobody else; all are
 /// files in PEM.
@@ -32,8 +32,6 @@ pub fn acceptor(authority: &Path, certificate: &Path, key: &Path) -> Result<TlsA
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_file_iter(path).map_err(Error::at("read", path))?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(Error::at("understand", path))?;
-    match found.is_empty() {
-        true => Err(error!(invalid, "{}: no certificate is in it", path.display())),
-        false => Ok(found),
-    }
+    ensure!(!found.is_empty(), invalid, "{}: no certificate is in it", path.display());
+    Ok(found)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shim::proto::task::{KillRequest, PauseRequest, ResumeRequest};
 
 use super::{Container, Status, start};
-use crate::error::{Error, Result, StatusCode, bail, error, unless};
+use crate::error::{Error, Result, StatusCode, bail, ensure, unless};
 use crate::said;
 
 /// How long a container may take after its stop signal, when nobody says.
@@ -94,10 +94,9 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
         Err(error) if error.status == StatusCode::CONFLICT => {}
         Err(error) => return Err(error),
     }
-    if wait_for_exit(container, exits, KILL_LIMIT).await {
-        return Ok(());
-    }
-    Err(error!(internal, "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL", container.id))
+    let gone = wait_for_exit(container, exits, KILL_LIMIT).await;
+    ensure!(gone, internal, "container {}: it did not end within {KILL_LIMIT:?} of SIGKILL", container.id);
+    Ok(())
 }
 
 /// `docker kill`.
