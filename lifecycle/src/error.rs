@@ -16,6 +16,8 @@ pub struct Error {
     pub status: StatusCode,
     /// What the user reads.
     pub message: String,
+    /// The exit status of the program that has failed, if it is to be told.
+    pub code: Option<i64>,
 }
 
 /// The result of nearly everything here.
@@ -25,7 +27,7 @@ macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident $status:ident)*) => {
         impl Error {
             $($(#[$doc])* pub fn $name(message: impl fmt::Display) -> Self {
-                Self { status: StatusCode::$status, message: message.to_string() }
+                Self { status: StatusCode::$status, message: message.to_string(), code: None }
             })*
         }
     };
@@ -51,7 +53,7 @@ constructors! {
 impl Error {
     /// It is so already.
     pub fn not_modified() -> Self {
-        Self { status: StatusCode::NOT_MODIFIED, message: String::new() }
+        Self { status: StatusCode::NOT_MODIFIED, ..Self::internal("") }
     }
 
     /// For `map_err` of an operation on a path.

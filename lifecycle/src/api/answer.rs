@@ -102,14 +102,30 @@ fn flowing(kind: &'static str, pieces: impl Stream<Item = io::Result<Bytes>> + S
     with(StatusCode::OK, kind, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
 }
 
-/// The same, where `send` sends the pieces.
-pub fn stream<F: Future<Output = ()> + Send + 'static>(
-    kind: &'static str,
-    send: impl FnOnce(Pusher) -> F,
-) -> Answer {
-    let (sender, pieces) = mpsc::channel::<io::Result<Bytes>>(32);
-    tokio::spawn(send(Pusher { sender, silent: false }));
-    flowing(kind, received(pieces))
+type Pieces = mpsc::Receiver<io::Result<Bytes>>;
+
+/// What some work sends while it goes on, and what it fails of.
+fn pieces<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Pieces {
+    let (sender, pieces) = mpsc::channel(32);
+    let pusher = Pusher { sender, silent: false };
+    let working = work(pusher.clone());
+    tokio::spawn(async move {
+        if let Err(error) = working.await {
+            let _nobody = pusher.sender.send(Err(io::Error::other(error))).await;
+        }
+    });
+    pieces
+}
+
+/// Lines of JSON, the last of which tells of a failure.
+fn lines(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Answer {
+    let failed = |error: io::Error| Ok(failure(&error.downcast().unwrap_or_else(Error::internal)));
+    flowing("application/json", pieces.map(move |piece| piece.or_else(failed)))
+}
+
+/// An answer that tells how some work goes, and of its failure; its header goes at once.
+pub fn stream<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Answer {
+    lines(received(pieces(work)))
 }
 
 /// A value as one line of many.
@@ -119,49 +135,38 @@ pub fn row(value: &impl Serialize) -> Bytes {
     line.into()
 }
 
-/// An answer that tells how some work goes, and of its failure.
+/// The same, where what it fails of before it has told anything is the answer.
 ///
 /// # Errors
-/// What it failed of before it told anything.
+/// That.
 pub async fn progress<F: Future<Output = Result<()>> + Send + 'static>(
     work: impl FnOnce(Pusher) -> F,
 ) -> Result<Answer> {
-    let (sender, mut pieces) = mpsc::channel::<io::Result<Bytes>>(32);
-    let pusher = Pusher { sender, silent: false };
-    let working = work(pusher.clone());
-    tokio::spawn(async move {
-        if let Err(error) = working.await {
-            let _nobody = pusher.sender.send(Err(io::Error::other(error))).await;
-        }
-    });
-    let first = match pieces.recv().await.transpose() {
-        Err(error) => return Err(error.downcast().unwrap_or_else(Error::internal)),
-        Ok(first) => stream::iter(first.map(Ok)),
-    };
-    let failed = |error: io::Error| Ok::<_, io::Error>(failure(&error.to_string(), None));
-    Ok(flowing("application/json", first.chain(received(pieces)).map(move |piece| piece.or_else(failed))))
+    let mut pieces = pieces(work);
+    match pieces.recv().await.transpose() {
+        Err(error) => Err(error.downcast().unwrap_or_else(Error::internal)),
+        Ok(first) => Ok(lines(stream::iter(first.map(Ok)).chain(received(pieces)))),
+    }
 }
 
-/// The last line of a stream of progress that has failed; `code` is the exit status of what did.
-fn failure(message: &str, code: Option<i64>) -> Bytes {
-    let message = line(message);
+/// The last line of a stream of progress that has failed.
+fn failure(error: &Error) -> Bytes {
+    let message = line(&error.message);
     let mut detail = json!({"message": message});
-    if let Some(code) = code {
+    if let Some(code) = error.code {
         detail["code"] = json!(code);
     }
-    format!("{}\r\n", json!({"errorDetail": detail, "error": message})).into()
+    row(&json!({"errorDetail": detail, "error": message}))
 }
 
 /// An archive that is sent while it is written; the answer is broken off when that fails, so that the client sees that
 /// it is not complete.
 pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static) -> Answer {
-    stream("application/x-tar", |pusher| async move {
-        let mut writer = BufWriter::with_capacity(64 << 10, Blocking(pusher.sender.clone()));
-        let written = block_in_place(|| write(&mut writer).and_then(|()| Ok(writer.flush()?)));
-        if let Err(error) = written {
-            let _nobody = pusher.sender.send(Err(io::Error::other(error.message))).await;
-        }
-    })
+    let pieces = pieces(|pusher| async move {
+        let mut writer = BufWriter::with_capacity(64 << 10, Blocking(pusher.sender));
+        block_in_place(|| write(&mut writer).and_then(|()| Ok(writer.flush()?)))
+    });
+    flowing("application/x-tar", received(pieces))
 }
 
 /// The sending end of a body that is sent piece by piece.
@@ -172,17 +177,12 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    /// Sends bytes; whether anybody still wants them.
-    pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
-        match self.silent {
-            true => !self.sender.is_closed(),
-            false => self.sender.send(Ok(bytes.into())).await.is_ok(),
-        }
-    }
-
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        self.send(row(value)).await
+        match self.silent {
+            true => !self.sender.is_closed(),
+            false => self.sender.send(Ok(row(value))).await.is_ok(),
+        }
     }
 
     /// Tells how it goes with a layer; whether anybody still wants to know.
@@ -195,11 +195,6 @@ impl Pusher {
     #[must_use]
     pub fn silenced(&self) -> Self {
         Self { silent: true, ..self.clone() }
-    }
-
-    /// Says that it failed, as streams of progress do; `code` is the exit status of what did.
-    pub async fn fail(&self, error: &Error, code: Option<i64>) {
-        self.send(failure(&error.message, code)).await;
     }
 
     /// Waits until nobody listens any more.

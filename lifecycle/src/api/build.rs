@@ -40,14 +40,13 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
         let file = build::parse(&build::context::dockerfile(&context.root, &name)?)?;
         Ok((context, file))
     })?;
-    Ok(answer::stream("application/json", move |pusher| async move {
+    Ok(answer::stream(move |pusher| async move {
         let progress = if quiet { pusher.silenced() } else { pusher.clone() };
-        let mut build = Build::new(engine, progress, options, context);
-        match build.run(file).await {
-            Ok(id) if quiet => drop(pusher.json(&json!({"stream": format!("{id}\n")})).await),
-            Ok(_) => {}
-            Err(error) => pusher.fail(&error, build.exit).await,
+        let id = Build::new(engine, progress, options, context).run(file).await?;
+        if quiet {
+            pusher.json(&json!({"stream": format!("{id}\n")})).await;
         }
+        Ok(())
     }))
 }
 
@@ -87,10 +86,8 @@ pub(super) fn domain(server: &str) -> &str {
 
 fn name_of(text: &str) -> Result<Reference> {
     let reference = Reference::parse(text)?;
-    match reference.digest {
-        None => Ok(reference),
-        Some(_) => Err(error!(invalid, "invalid reference format: {text:?} has a digest")),
-    }
+    ensure!(reference.digest.is_none(), invalid, "invalid reference format: {text:?} has a digest");
+    Ok(reference)
 }
 
 /// A parameter in JSON; none is what the type has for nothing.

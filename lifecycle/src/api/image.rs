@@ -54,12 +54,8 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
     let file = call.spool(&engine.images.content).await?;
     call.check_platform()?;
     // What it fails of is told in the stream, as clients expect.
-    Ok(answer::stream("application/json", move |pusher| async move {
-        let loaded = match block_in_place(|| archive::load(&engine.images, file)) {
-            Ok(loaded) => loaded,
-            Err(error) => return pusher.fail(&error, None).await,
-        };
-        for (image, names) in loaded {
+    Ok(answer::stream(move |pusher| async move {
+        for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
             if names.is_empty() {
                 pusher.json(&json!({"stream": format!("Loaded image ID: {}\n", image.id)})).await;
             }
@@ -68,6 +64,7 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
                 pusher.json(&json!({"stream": format!("Loaded image: {name}\n")})).await;
             }
         }
+        Ok(())
     }))
 }
 
@@ -211,9 +208,8 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
         Some(tag) => reference.tag = Some(tag.to_owned()),
         None => {}
     }
-    if reference.tag.is_none() && reference.digest.is_none() {
-        bail!(not_implemented, "pulling all tags of a repository is not offered: name one");
-    }
+    let is_one = reference.tag.is_some() || reference.digest.is_some();
+    ensure!(is_one, not_implemented, "pulling all tags of a repository is not offered: name one");
     let reference = Reference::parse(&reference.to_string())?;
     call.check_platform()?;
     let credentials = registry::from_header(call.header("x-registry-auth"))?;

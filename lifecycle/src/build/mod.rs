@@ -27,7 +27,7 @@ pub use settings::change;
 
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, ensure, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::image::{Image, Reference, Unpacked, short};
 use crate::registry::{self, Credentials};
 use stage::Stage;
@@ -77,8 +77,6 @@ pub struct Build {
     global: BTreeMap<String, String>,
     /// ARGs that were seen anywhere.
     seen: BTreeSet<String>,
-    /// The exit status of a RUN that failed.
-    pub exit: Option<i64>,
 }
 
 impl Build {
@@ -92,7 +90,6 @@ impl Build {
             done: Vec::new(),
             global: BTreeMap::new(),
             seen: BTreeSet::new(),
-            exit: None,
         }
     }
 
@@ -149,9 +146,8 @@ impl Build {
     /// Checks where stages begin, leaves out what comes after the one that is wanted, and adds the labels that are asked
     /// for besides.
     fn prepare(&self, file: &mut Vec<Instruction>) -> Result<()> {
-        if file.iter().find(|one| one.word != "ARG").is_none_or(|one| one.word != "FROM") {
-            bail!(invalid, "no build stage in current context: FROM must come first");
-        }
+        let begins = file.iter().find(|one| one.word != "ARG").is_some_and(|one| one.word == "FROM");
+        ensure!(begins, invalid, "no build stage in current context: FROM must come first");
         let froms = file.iter().enumerate().filter(|(_, one)| one.word == "FROM");
         let stages = froms.map(|(at, from)| Ok((at, stage_name(from)?))).collect::<Result<Vec<_>>>()?;
         if let Some(target) = &self.options.target {
@@ -223,10 +219,8 @@ fn stage_name(from: &Instruction) -> Result<Option<String>> {
             let name = name.to_ascii_lowercase();
             let good = name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-            match good {
-                true => Ok(Some(name)),
-                false => Err(error!(invalid, "invalid name for build stage: {name:?}")),
-            }
+            ensure!(good, invalid, "invalid name for build stage: {name:?}");
+            Ok(Some(name))
         }
         _ => Err(Error::invalid("FROM requires either one or three arguments")),
     }

@@ -16,7 +16,7 @@ impl Build {
     ///
     /// # Errors
     /// When it cannot be run, or fails.
-    pub(super) async fn run_command(&mut self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
+    pub(super) async fn run_command(&self, stage: &mut Stage, instruction: &Instruction) -> Result<()> {
         instruction.check_flags(&[])?;
         let command = settings::command(&stage.config, instruction);
         // As it is written in JSON: no two lists of words look the same.
@@ -50,7 +50,7 @@ impl Build {
         stage.commit(self.engine, created_by, layer?)
     }
 
-    async fn run_to_end(&mut self, container: &Arc<Container>, told: &str) -> Result<()> {
+    async fn run_to_end(&self, container: &Arc<Container>, told: &str) -> Result<()> {
         self.say(&format!(" ---> Running in {}\n", short(&container.id))).await?;
         let (exits, output) = (container.record().exits, container.streams.next_run());
         container::start(container).await?;
@@ -72,8 +72,8 @@ impl Build {
         match container.record().state.exit_code {
             0 => Ok(()),
             code => {
-                self.exit = Some(code);
-                Err(error!(invalid, "The command '{told}' returned a non-zero code: {code}"))
+                let error = error!(invalid, "The command '{told}' returned a non-zero code: {code}");
+                Err(Error { code: Some(code), ..error })
             }
         }
     }
