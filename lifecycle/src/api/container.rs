@@ -79,9 +79,8 @@ pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer>
     let status = container.record().state.status;
     let exits = container.record().exits;
     let condition = condition.to_owned();
-    if !matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed") {
-        bail!(invalid, "Invalid condition: {condition}");
-    }
+    let is_known = matches!(condition.as_str(), "" | "not-running" | "next-exit" | "removed");
+    ensure!(is_known, invalid, "Invalid condition: {condition}");
     let over = move |record: &Record| {
         let ended = record.exits > exits;
         let done = match condition.as_str() {

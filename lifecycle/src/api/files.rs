@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer};
 use crate::container::{Container, MountPoint, user};
-use crate::error::{Error, Result, bail, ensure, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::time::{self, Time};
 use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 
@@ -158,9 +158,8 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
     let inside = clean(Path::new(&text));
     let at = Path::new("/").join(&inside);
     let mut mounts = record.mounts.iter().filter(|mount| at.starts_with(&mount.destination)).peekable();
-    if record.host.readonly_rootfs == Some(true) && mounts.peek().is_none() {
-        bail!(forbidden, "container rootfs is marked read-only");
-    }
+    let closed = record.host.readonly_rootfs == Some(true) && mounts.peek().is_none();
+    ensure!(!closed, forbidden, "container rootfs is marked read-only");
     ensure!(mounts.all(|mount| mount.writable), forbidden, "mounted volume is marked read-only");
     block_in_place(|| {
         // Before: one overlay is mounted once at a time.

@@ -4,7 +4,7 @@
 //! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
 
 use super::words::Words;
-use crate::error::{Error, Result, bail, ensure, error};
+use crate::error::{Error, Result, ensure, error};
 
 /// The instructions there are.
 const WORDS: &str = "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL \
@@ -33,9 +33,8 @@ pub fn parse(text: &str) -> Result<Vec<Instruction>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let directive = |line: &str| line.to_ascii_lowercase().replace([' ', '\t'], "");
     let mut directives = text.lines().take_while(|line| line.starts_with('#')).map(directive);
-    if directives.any(|line| line.starts_with("#escape=") && line != "#escape=\\") {
-        bail!(invalid, "the directive escape is not offered: lines are continued with \\");
-    }
+    let usual = directives.all(|line| !line.starts_with("#escape=") || line == "#escape=\\");
+    ensure!(usual, invalid, "the directive escape is not offered: lines are continued with \\");
     let mut instructions = Vec::new();
     let mut open: Option<(usize, String)> = None;
     for (index, line) in text.lines().enumerate() {
@@ -98,9 +97,8 @@ impl Instruction {
     /// When it is none, or one that cannot follow.
     pub(super) fn trigger(&self, text: &str) -> Result<Self> {
         let trigger = Self::parse(self.line, text)?;
-        if matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-            bail!(invalid, "{} isn't allowed as an ONBUILD trigger", trigger.word);
-        }
+        let may_wait = !matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER");
+        ensure!(may_wait, invalid, "{} isn't allowed as an ONBUILD trigger", trigger.word);
         Ok(trigger)
     }
 

@@ -45,9 +45,8 @@ pub(super) fn apply(
         "EXPOSE" => expose(config, &words.many(rest)?)?,
         "VOLUME" => {
             let paths = instruction.words(words)?;
-            if paths.iter().any(|path| path.trim().is_empty()) {
-                bail!(invalid, "VOLUME specified can not be an empty string");
-            }
+            let named = paths.iter().all(|path| !path.trim().is_empty());
+            ensure!(named, invalid, "VOLUME specified can not be an empty string");
             let told = format!("VOLUME [{}]", paths.join(" "));
             add(config.volumes.get_or_insert_default(), paths);
             told

@@ -123,9 +123,8 @@ impl Exec {
     /// # Errors
     /// When it was started before, or cannot be.
     pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
-        if std::mem::replace(&mut self.state.lock().started, true) {
-            bail!(conflict, "Error: Exec command {} has already run", self.id);
-        }
+        let again = std::mem::replace(&mut self.state.lock().started, true);
+        ensure!(!again, conflict, "Error: Exec command {} has already run", self.id);
         let result = self.try_start(size).await;
         if let Err(error) = &result {
             self.state.lock().exit_code =

@@ -15,7 +15,7 @@ use tree::{Pack, Root, Source};
 
 use super::content::decompressed;
 use super::{ConfigFile, Image, Reference, Store};
-use crate::error::{Error, Result, bail, ensure, error};
+use crate::error::{Error, Result, ensure, error};
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;
@@ -69,9 +69,8 @@ impl Load<'_> {
     fn text(&self, path: &str) -> Result<Vec<u8>> {
         let mut text = Vec::new();
         self.open(path)?.take(MAX_TEXT + 1).read_to_end(&mut text)?;
-        if text.len() as u64 > MAX_TEXT {
-            bail!(invalid, "{path} in the archive: it has more than {MAX_TEXT} bytes");
-        }
+        let fits = text.len() as u64 <= MAX_TEXT;
+        ensure!(fits, invalid, "{path} in the archive: it has more than {MAX_TEXT} bytes");
         Ok(text)
     }
 

@@ -7,7 +7,7 @@ use bollard_stubs::models::ContainerConfig;
 use oci_spec::image::{Arch, Descriptor, History, Os, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::time;
 
 /// An image's configuration, Docker's and OCI's being the same.
@@ -75,9 +75,8 @@ impl ConfigFile {
         if !config.rootfs.diff_ids.iter().all(|id| super::reference::is_digest(id)) {
             bail!(invalid, "the image's configuration: diff_ids are not sha256 digests");
         }
-        if !config.os.is_empty() && config.os != "linux" {
-            bail!(invalid, "image operating system {:?} cannot be used on this platform", config.os);
-        }
+        let is_ours = matches!(config.os.as_str(), "" | "linux");
+        ensure!(is_ours, invalid, "image operating system {:?} cannot be used on this platform", config.os);
         Ok(config)
     }
 

@@ -7,7 +7,7 @@ use bollard_stubs::models::IpamConfig;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::{files, said};
 
 /// The addresses of a network, of one family. On disk and in the API it is the same.
@@ -36,9 +36,8 @@ impl Pool {
             Some(subnet) => subnet_of(subnet)?,
             None => free_subnet(used)?,
         };
-        if used.iter().any(|other| overlap(*other, subnet)) {
-            bail!(forbidden, "Pool overlaps with other one on this address space");
-        }
+        let overlaps = used.iter().any(|other| overlap(*other, subnet));
+        ensure!(!overlaps, forbidden, "Pool overlaps with other one on this address space");
         let inside = |what: &str, text: &str| {
             let address = text.parse().ok().filter(|address: &IpAddr| subnet.contains(address));
             address.ok_or_else(|| error!(invalid, "the {what} {text} does not belong to the subnet {subnet}"))

@@ -4,7 +4,7 @@
 use super::files;
 use crate::container::Record;
 use crate::engine::Engine;
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 
 /// The other container and the name for it, in `container[:name]`.
 fn split(text: &str) -> (&str, &str) {
@@ -28,9 +28,8 @@ pub fn check(engine: &Engine, record: &Record) -> Result<()> {
         if record.has_fixed_network() {
             bail!(invalid, "conflicting options: {mode} type networking can't be used with links");
         }
-        if alias.is_empty() || !alias.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-            bail!(invalid, "bad format for links: {text}");
-        }
+        let is_name = alias.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        ensure!(is_name && !alias.is_empty(), invalid, "bad format for links: {text}");
         let missing = |error| error!(invalid, "could not get container for {other}: {error}");
         engine.container(other).map_err(missing)?;
     }

@@ -13,7 +13,7 @@ use super::address::{self, Pool};
 use super::publish;
 use crate::container::Container;
 use crate::engine::Engine;
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::{files, said, time, volume};
 
 /// A network.
@@ -142,9 +142,8 @@ impl Networks {
         let bridge = !matches!(driver.as_str(), "host" | "null");
         let interface = options.get(NAME).cloned().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
-            bail!(invalid, "invalid name of an interface: {interface:?}");
-        }
+        let is_name = (1..=15).contains(&interface.len()) && interface.chars().all(plain);
+        ensure!(is_name, invalid, "invalid name of an interface: {interface:?}");
         let network = Network {
             id,
             created: time::now(),
@@ -257,8 +256,7 @@ fn pools(all: &BTreeMap<String, Network>, request: &NetworkCreateRequest) -> Res
     // The first is that of IPv4.
     wishes.sort_by_key(is_six);
     let six = wishes.iter().filter(|wish| is_six(wish)).count();
-    if six > 1 || wishes.len() - six > 1 {
-        bail!(invalid, "more than one subnet of a network for one family is not offered");
-    }
+    let is_one_each = six <= 1 && wishes.len() - six <= 1;
+    ensure!(is_one_each, invalid, "more than one subnet of a network for one family is not offered");
     wishes.iter().map(|wish| Pool::new(wish, &used)).collect()
 }

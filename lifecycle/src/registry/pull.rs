@@ -88,9 +88,8 @@ impl Pull<'_> {
         };
         let config = self.registry.config(reference, manifest.config().digest().as_ref()).await?;
         let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers().len() {
-            bail!(invalid, "the manifest has another number of layers than the configuration");
-        }
+        let agree = diff_ids.len() == manifest.layers().len();
+        ensure!(agree, invalid, "the manifest has another number of layers than the configuration");
         let mut missing = Vec::new();
         for (layer, diff_id) in manifest.layers().iter().zip(&diff_ids) {
             let is_here = images.layers.get(diff_id).is_some();

@@ -12,7 +12,7 @@ use runtime::spec::{Config, User};
 use serde_json::{Value, json};
 
 use super::{Record, environment};
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::said;
 
 pub use resources::{update as updated_resources, update_devices as updated_devices};
@@ -147,9 +147,8 @@ fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>
     if parent.is_empty() && crate::rootless::is() {
         return Ok(None);
     }
-    if Path::new(parent).components().any(|part| part == std::path::Component::ParentDir) {
-        bail!(invalid, "cgroup-parent {parent:?} must not contain \"..\"");
-    }
+    let climbs = Path::new(parent).components().any(|part| part == std::path::Component::ParentDir);
+    ensure!(!climbs, invalid, "cgroup-parent {parent:?} must not contain \"..\"");
     Ok(Some(format!("/{}/{}", parent.trim_matches('/'), record.id)))
 }
 
@@ -164,9 +163,8 @@ fn sysctls(record: &Record) -> Result<Value> {
         }
     }
     for (name, value) in record.host.sysctls.iter().flatten() {
-        if name.starts_with("net.") && !own_network {
-            bail!(invalid, "sysctl '{name}' not allowed in this network mode");
-        }
+        let is_others = name.starts_with("net.") && !own_network;
+        ensure!(!is_others, invalid, "sysctl '{name}' not allowed in this network mode");
         all.insert(name.clone(), json!(value));
     }
     Ok(Value::Object(all))
