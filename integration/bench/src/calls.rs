@@ -7,8 +7,8 @@ use std::fmt::Write;
 const HOW: &str = "
 ## System calls of a create, as Docker has it
 
-The floor's are what the kernel wants for such a container: each mount in two to eight calls, each capability that is dropped
-in one, each hierarchy of version 1 in eight. What Corten makes beyond them:
+The floor's are what the kernel wants for such a container: each mount in one call or two, each capability that is dropped
+in one, each hierarchy of version 1 in five and more. What Corten makes beyond them:
 
 - it maps itself anew from a file that nobody can write to (CVE-2019-5736), below an overlay made for it, and tells the kernel
   so: `fsopen`, `fsconfig`, `fsmount`, `openat`, `newfstatat`, `mmap`, `prctl`;
