@@ -14,7 +14,7 @@ pub use journal::Journal;
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
-use crate::sys::fd::{LazyFd, read_until};
+use crate::sys::fd::{LazyFd, read_short};
 use crate::{privilege, weak};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
@@ -454,8 +454,8 @@ fn create(path: &Path) -> io::Result<File> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = LazyFd::from(File::open(path)?);
-    // Most are shorter than what there is room for: who got less has got all. What follows in memory begins where they end.
-    let mut bytes = read_until(file.as_fd(), 4096, usize::MAX, |_, room| room > 0)?;
+    let mut bytes = read_short(file.as_fd())?;
+    // What follows in memory begins where they end, and not on a page that is not there yet.
     bytes.shrink_to_fit();
     Ok(bytes)
 }

@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use crate::sys::Errno;
-use crate::sys::fd::{LazyFd, read_until};
+use crate::sys::fd::{LazyFd, read_short, read_until};
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString};
@@ -73,7 +73,7 @@ impl Dir {
     /// seq_file(9)): one that leaves room is whole.
     pub(super) fn read_record(&self, name: &str) -> std::result::Result<String, Errno> {
         let fd = LazyFd::from(self.open(name, OFlag::O_RDONLY)?);
-        read_until(fd.as_fd(), 4096, usize::MAX, |_, room| room > 0).map(text)
+        read_short(fd.as_fd()).map(text)
     }
 
     /// Reads a whole file.

@@ -150,6 +150,14 @@ pub fn read_whole(file: BorrowedFd<'_>, size: u64, most: u64) -> Result<Vec<u8>>
     read_until(file, size.saturating_add(1).min(most), most, |length, room| length == size && room > 0)
 }
 
+/// Reads a file that tells all it has at once, as far as there is room, and mostly is short: one that leaves room is whole.
+///
+/// # Errors
+/// The errno of read(2).
+pub fn read_short(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    read_until(file, 4096, usize::MAX, |_, room| room > 0)
+}
+
 /// Reads a file to its end, to `most` bytes, or to where `is_end` says so, which is told how many bytes there are and for how
 /// many more there was room. There is `room` to begin with.
 ///
