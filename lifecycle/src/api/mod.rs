@@ -95,8 +95,10 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["networks", "prune"]) => network::prune(engine, &call),
         ("GET", ["networks", name]) => network::inspect(engine, name, version),
         ("DELETE", ["networks", name]) => network::remove(engine, name),
-        ("POST", ["networks", name, "connect"]) => network::join(engine, name, call.json().await?).await,
-        ("POST", ["networks", name, "disconnect"]) => network::leave(engine, name, call.json().await?).await,
+        ("POST", ["networks", name, "connect"]) => network::connect(engine, name, call.json().await?).await,
+        ("POST", ["networks", name, "disconnect"]) => {
+            network::disconnect(engine, name, call.json().await?).await
+        }
         ("GET", ["volumes"]) => volume::list(engine, &call),
         ("POST", ["volumes", "create"]) => volume::create(engine, call.json().await?),
         ("POST", ["volumes", "prune"]) => volume::prune(engine, &call),

@@ -39,7 +39,7 @@ pub(super) fn remove(engine: &Engine, name: &str) -> Result<Answer> {
 }
 
 /// `POST /networks/NAME/connect`
-pub(super) async fn join(engine: &Engine, name: &str, wish: NetworkConnectRequest) -> Result<Answer> {
+pub(super) async fn connect(engine: &Engine, name: &str, wish: NetworkConnectRequest) -> Result<Answer> {
     let container = engine.container(&wish.container)?;
     let endpoint = wish.endpoint_config.unwrap_or_default();
     engine.networks.add_container(&container, name, endpoint).await?;
@@ -47,7 +47,11 @@ pub(super) async fn join(engine: &Engine, name: &str, wish: NetworkConnectReques
 }
 
 /// `POST /networks/NAME/disconnect`
-pub(super) async fn leave(engine: &Engine, name: &str, wish: NetworkDisconnectRequest) -> Result<Answer> {
+pub(super) async fn disconnect(
+    engine: &Engine,
+    name: &str,
+    wish: NetworkDisconnectRequest,
+) -> Result<Answer> {
     engine.networks.remove_container(&*engine.container(&wish.container)?, name).await?;
     answer::nothing()
 }

@@ -57,7 +57,7 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let samples = stream::unfold((first, Duration::ZERO), move |(mut before, pause)| {
         let container = Arc::clone(&container);
         async move {
-            if container.record().removed {
+            if streaming && container.record().removed {
                 return None;
             }
             tokio::time::sleep(pause).await;
