@@ -54,8 +54,8 @@ pub(crate) fn table(rows: &[Row], hierarchies: &[String]) -> String {
         write!(
             text,
             "\n### Those for control groups of version 1\n
-As strace(1) has seen them in the floor, up to where the container's program begins: {count} calls, less than which the kernel
-does not do for {shown} hierarchies. In each a directory is made, its `tasks` opened and written to, and what the container sees
+As strace(1) has seen them in the floor, up to where the container's program begins: {count} calls for {shown} hierarchies,
+of the floor's and of everybody's. In each a directory is made, its `tasks` opened and written to, and what the container sees
 of it has a place made and is mounted there; `cpuset` wants its processors and memory nodes, `devices` a line a rule.\n
 ```text\n{calls}\n```\n",
             shown = hierarchies.iter().filter(|call| call.contains("/tasks\"")).count(),

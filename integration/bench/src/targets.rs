@@ -71,14 +71,7 @@ pub(crate) fn table(report: &Report) -> String {
         Some(to_f64(row.counted.as_ref()?.calls()))
     };
     if let Some(calls) = create("corten") {
-        let what = "system calls of a create, as Docker has it";
-        line(what, to_f64(MOST_CALLS), calls, None, create("floor"));
-        let kernels = to_f64(report.hierarchies.len() as u64);
-        if kernels > 0.0 {
-            let what = "… without those that the kernel wants for groups of version 1 (trace below)";
-            let floor = create("floor").map(|calls| calls - kernels);
-            line(what, to_f64(MOST_CALLS), calls - kernels, None, floor);
-        }
+        line("system calls of a create, as Docker has it", to_f64(MOST_CALLS), calls, None, create("floor"));
     }
     let peak = |who: &str| {
         let all = report.rows.iter().filter(|row| row.who == who);
@@ -148,25 +141,13 @@ fn limits(report: &Report) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{Counted, Sample};
+    use crate::measure::Sample;
     use std::time::Duration;
 
     fn row(who: &str, case: &'static str, millis: u64) -> Row {
         let sample = Sample { wall: Duration::from_millis(millis), ..Sample::default() };
         let warm = vec![sample];
         Row { case, title: "", part: "", who: who.into(), warm, cold: Vec::new(), counted: None }
-    }
-
-    #[test]
-    fn what_version_1_takes_of_the_calls_is_said_beside_all_of_them() {
-        let mut create = row("corten", "life", 2);
-        create.part = "create";
-        create.counted = Some(Counted { by_call: [(0, 260)].into(), peak: 0 });
-        let hierarchies = vec!["mkdir()".to_owned(); 20];
-        let about = String::new();
-        let text = table(&Report { rows: vec![create], figures: Vec::new(), about, hierarchies });
-        assert!(text.contains("as Docker has it | 250 | 260 | **not met** |"), "{text}");
-        assert!(text.contains("version 1 (trace below) | 250 | 240 | met |"), "{text}");
     }
 
     #[test]
