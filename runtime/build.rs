@@ -16,6 +16,8 @@ fn main() {
         && features.split(',').any(|feature| feature == "crt-static")
     {
         option("--entry=corten_entry");
+        // Nothing makes it read-only in a static program (that is a loader's work): it would be one more part to map.
+        option(if prefix.is_empty() { "-znorelro" } else { "-z,norelro" });
     }
     // The names are those of this architecture, and its linker is lld, as part of the toolchain (Rust 1.90).
     let known = ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];

@@ -239,8 +239,8 @@ static void session_keyring(void) {
 
 #define COMMON (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-static void set_attributes(const char *path, int flags, unsigned long long set) {
-  struct mount_attr attributes = {.attr_set = set};
+static void set_attributes(const char *path, int flags, unsigned long long set, unsigned long long clear) {
+  struct mount_attr attributes = {.attr_set = set, .attr_clr = clear};
   TRY(syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes));
 }
 
@@ -258,7 +258,7 @@ static void view_of_cgroups(void) {
     TRY(mkdir(place, 0755));
     TRY(mount(cgroups[i], place, 0, MS_BIND, 0));
   }
-  set_attributes("sys/fs/cgroup", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  set_attributes("sys/fs/cgroup", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0);
 }
 
 static void mounts(void) {
@@ -287,24 +287,21 @@ static void devices(void) {
   TRY(symlink("pts/ptmx", "dev/ptmx"));
 }
 
-static void set_read_only(const char *path) { set_attributes(path, 0, MOUNT_ATTR_RDONLY); }
-
+// A bind is as read-only as the mount that it was made of.
 static void read_only_paths(void) {
   static const char *const PATHS[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"};
-  for (size_t i = 0; i < COUNT(PATHS); i++) {
-    if (mount(PATHS[i], PATHS[i], 0, MS_BIND | MS_REC, 0) && errno == ENOENT) continue;
-    set_read_only(PATHS[i]);
-  }
+  set_attributes("proc", 0, MOUNT_ATTR_RDONLY, 0);
+  for (size_t i = 0; i < COUNT(PATHS); i++)
+    if (mount(PATHS[i], PATHS[i], 0, MS_BIND | MS_REC, 0) && errno != ENOENT) TRY(-1);
+  set_attributes("proc", 0, 0, MOUNT_ATTR_RDONLY);
 }
 
 static void masked_paths(void) {
   static const char *const FILES[] = {"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats",
                                       "proc/sched_debug"};
   static const char *const DIRECTORIES[] = {"proc/asound", "proc/acpi", "proc/scsi", "sys/firmware"};
-  for (size_t i = 0; i < COUNT(FILES); i++) {
-    if (mount("/dev/null", FILES[i], 0, MS_BIND, 0) && errno == ENOENT) continue;
-    set_read_only(FILES[i]);
-  }
+  for (size_t i = 0; i < COUNT(FILES); i++)
+    if (mount("dev/null", FILES[i], 0, MS_BIND, 0) && errno != ENOENT) TRY(-1);
   const char *covered = 0;
   for (size_t i = 0; i < COUNT(DIRECTORIES); i++) {
     if (covered) {
@@ -360,7 +357,7 @@ static void container(const char *rootfs) {
   masked_paths();
   TRY(syscall(SYS_pivot_root, ".", "."));
   TRY(umount2(".", MNT_DETACH));
-  if (!docker) set_read_only("/");
+  if (!docker) set_attributes("/", 0, MOUNT_ATTR_RDONLY, 0);
   umask(022);
   become();
 }

@@ -14,25 +14,25 @@ pub use journal::Journal;
 use crate::cgroup;
 use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
-use crate::sys::fd::{LazyFd, read_short};
+use crate::sys::fd::{self, LazyFd, read_short};
 use crate::{privilege, weak};
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::fstat;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The format of the record; another one is refused.
 const FORMAT: u32 = 1;
+/// How each record begins.
+const BEGINNING: &[u8] = b"{\"format\":";
+/// The container's record, in the last line that is whole. Before it, as long as nothing has changed since it was made: its
+/// record when that began, and the directories of control groups, noted before they were made.
 const RECORD: &str = "state.json";
-/// What there is of a container that is being made, in lines: its record, and the directories of control groups, noted
-/// before they are made. It becomes [`RECORD`] with the last line. A name of its own: a rename over an existing file waits for
-/// the disk on some file systems.
-const CREATING: &str = "creating";
 /// What `exec` starts from: a line of JSON, and the compiled seccomp filter behind it. One file, since making and removing
 /// another one takes longer than writing it.
 const EXEC: &str = "exec";
@@ -206,6 +206,13 @@ pub struct StateDir {
 #[derive(Debug)]
 pub struct Lock(Option<Flock<File>>);
 
+impl AsFd for Lock {
+    /// The directory.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_ref().map_or(fd::cwd(), |file| file.as_fd())
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // A container's process may have a copy of the descriptor: closing is not enough. What cannot be unlocked is
@@ -236,7 +243,7 @@ impl StateDir {
             _ => StateError::Io { operation: "create directory", path: path.clone(), source },
         })?;
         let dir = Self { path };
-        match dir.lock() {
+        match dir.lock_unseen() {
             Ok(lock) => Ok((dir, lock)),
             Err(error) => {
                 // Made here a moment ago, and empty: nobody else's container.
@@ -270,15 +277,20 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Missing`] when it was deleted meanwhile.
     pub fn lock(&self) -> Result<Lock> {
+        let lock = self.lock_unseen()?;
+        // Whoever had it before may have deleted the directory: what is there now under its name is another container's.
+        let stat = fstat(&lock).map_err(|errno| self.io("stat", &self.path)(errno.into()))?;
+        if stat.st_nlink > 0 { Ok(lock) } else { Err(StateError::Missing) }
+    }
+
+    fn lock_unseen(&self) -> Result<Lock> {
         let file = File::open(&self.path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => StateError::Missing,
             _ => self.io("open", &self.path)(source),
         })?;
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| self.io("lock", &self.path)(errno.into()))?;
-        // Whoever had it before may have deleted the directory: what is there now under its name is another container's.
-        let stat = fstat(&*lock).map_err(|errno| self.io("stat", &self.path)(errno.into()))?;
-        if stat.st_nlink > 0 { Ok(Lock(Some(lock))) } else { Err(StateError::Missing) }
+        Ok(Lock(Some(lock)))
     }
 
     fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -291,39 +303,52 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Missing`] when there is none, [`StateError::Damaged`] when it is not one of ours.
     pub fn record(&self) -> Result<Record> {
-        let record = match self.whole_record() {
-            // Not written to its end: by a `create` that is just beginning, or was killed then and had made nothing else.
-            Err(StateError::Missing) => match self.creating() {
-                Some(lines) => {
-                    let last = lines.rsplit('\n').skip(1).find(|line| !line.starts_with('/'));
-                    last.and_then(|line| serde_json::from_str(line).ok()).ok_or(StateError::Missing)?
-                }
-                // Between the two looks it got its name.
-                None => self.whole_record()?,
-            },
-            result => result?,
+        let damaged = |problem| StateError::Damaged { path: self.path.join(RECORD), problem };
+        let bytes = self.read_record()?;
+        let mut lines = bytes.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty());
+        let record = loop {
+            let Some(line) = lines.find(|line| !line.starts_with(b"/")) else {
+                return Err(StateError::Missing);
+            };
+            match serde_json::from_slice::<Record>(line) {
+                Ok(record) => break record,
+                // Not written to its end: by a `create` that is at work, or was killed then. Of one that is just beginning
+                // there is nothing else.
+                Err(error) if error.is_eof() && bytes.ends_with(line) && line.starts_with(BEGINNING) => {}
+                Err(error) => return Err(damaged(error.to_string())),
+            }
         };
-        if record.format == FORMAT {
-            return Ok(record);
+        match record.format {
+            FORMAT => Ok(record),
+            other => Err(damaged(format!("has format {other}; expected {FORMAT}"))),
         }
-        let problem = format!("has format {}; expected {FORMAT}", record.format);
-        Err(StateError::Damaged { path: self.path.join(RECORD), problem })
     }
 
-    /// Begins to note what there is of a container that is being made: its record first.
+    fn read_record(&self) -> Result<Vec<u8>> {
+        let path = self.path.join(RECORD);
+        read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => StateError::Missing,
+            _ => self.io("read", &path)(error),
+        })
+    }
+
+    /// Begins to note what there is of a container that is being made, whose directory is locked: its record first, which is
+    /// written with what is noted next.
     ///
     /// # Errors
-    /// [`StateError::Io`].
-    pub fn begin(&self, record: &Record) -> Result<Journal> {
-        let path = self.path.join(CREATING);
-        let file = create(&path).map_err(self.io("create", &path))?;
-        let journal = Journal { path, file: file.into() };
-        journal.note(record)?;
-        Ok(journal)
-    }
-
-    fn creating(&self) -> Option<String> {
-        fs::read_to_string(self.path.join(CREATING)).ok()
+    /// [`StateError::Io`]; [`StateError::Missing`] when the directory was deleted meanwhile.
+    pub fn begin(&self, lock: &Lock, record: &Record) -> Result<Journal> {
+        let path = self.path.join(RECORD);
+        // In the directory that is locked, whatever has become of its name.
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(lock, RECORD, flags, Mode::from_bits_truncate(private_mode()));
+        let file = file.map_err(|errno| match errno {
+            Errno::ENOENT => StateError::Missing,
+            errno => self.io("create", &path)(errno.into()),
+        })?;
+        let mut line = to_json(&path, record)?;
+        line.push(b'\n');
+        Ok(Journal { path, file: file.into(), pending: line.into() })
     }
 
     /// Replaces the record of a container that is made, whole.
@@ -364,21 +389,10 @@ impl StateDir {
         write(&path, &bytes).map_err(self.io("write", &path))
     }
 
-    /// The record of a container that is made: the last line, behind what was noted while it was made.
-    fn whole_record(&self) -> Result<Record> {
-        let path = self.path.join(RECORD);
-        let bytes = match read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Missing),
-            result => result.map_err(self.io("read", &path))?,
-        };
-        let last = bytes.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-        serde_json::from_slice(last).map_err(|error| StateError::Damaged { path, problem: error.to_string() })
-    }
-
-    /// The directories of control groups that a `create` which was killed had noted, in lines.
+    /// The directories of control groups that a `create` had noted, in lines.
     #[must_use]
     pub fn journal(&self) -> String {
-        let lines = self.creating().unwrap_or_default();
+        let lines = String::from_utf8(self.read_record().unwrap_or_default()).unwrap_or_default();
         lines.split_inclusive('\n').filter(|line| line.starts_with('/')).collect()
     }
 
@@ -428,7 +442,7 @@ impl StateDir {
     /// [`StateError::Io`].
     pub fn remove(&self) -> Result<()> {
         // The record goes first: without it there is no container, only a directory to clean.
-        let known = [RECORD, CREATING, EXEC, FIFO];
+        let known = [RECORD, EXEC, FIFO];
         for name in known {
             let _ = fs::remove_file(self.path.join(name));
         }
@@ -448,8 +462,11 @@ impl StateDir {
 /// directories above are whoever's who named them.
 fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mode = if weak::off("private") { 0o644 } else { 0o600 };
-    File::options().write(true).create(true).truncate(true).mode(mode).open(path)
+    File::options().write(true).create(true).truncate(true).mode(private_mode()).open(path)
+}
+
+fn private_mode() -> u32 {
+    if weak::off("private") { 0o644 } else { 0o600 }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

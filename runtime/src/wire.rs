@@ -10,7 +10,7 @@
 //! | `Console`  | → parent  | the terminal's master (fd)       |                                                 |
 //! | `Listener` | → parent  | the seccomp listener (fd)        | child waits for `Go`                            |
 //! | `Moved`    | → parent  | pid (i32) of who goes on (it ends) | parent reaps it; who goes on waits for `Go`  |
-//! | `Ready`    | → parent  |                                  | everything is set up                            |
+//! | `Ready`    | → parent  |                                  | everything is set up; child waits for `Go` if it is not found otherwise when the parent dies |
 //! | `Failure`  | → parent  | errno (i32), what failed (UTF-8) | the child exits                                 |
 //! | `Go`       | → child   |                                  | the child goes on                               |
 

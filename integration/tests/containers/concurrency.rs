@@ -128,7 +128,7 @@ fn a_record_that_is_being_written_is_no_container_yet() {
     let state = c.path("state").join(&c.id);
     for text in ["", "{\"format\":1,\"id\":\"ab"] {
         fs::create_dir_all(&state).unwrap();
-        fs::write(state.join("creating"), text).unwrap();
+        fs::write(state.join("state.json"), text).unwrap();
         let outcome = c.call(&["state", &c.id]);
         assert_eq!(outcome.code(), 1, "{outcome:#?}");
         assert!(outcome.error().contains("does not exist"), "{outcome:#?}");

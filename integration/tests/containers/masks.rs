@@ -124,3 +124,89 @@ fn masked_directories_do_not_leak_into_each_other() {
     c.put("/linux/maskedPaths", json!(["/one", "/two"])).capabilities(&["CAP_DAC_OVERRIDE"]);
     assert_eq!(c.script("touch /one/x 2>/dev/null; mkdir /two/y 2>/dev/null; ls -A /one /two | grep -v : | grep -c .; true").trim(), "0");
 }
+
+/// Whatever a container has of others decides how its masks are made, not what they hide.
+#[test]
+fn masks_are_the_same_in_whatever_way_they_are_made() {
+    // The names of files and directories, of the kernel and of an image, in an order in which none is a good guess.
+    let hidden = json!([
+        "/sys/firmware",
+        "/sys/none",
+        "/sys/power",
+        "/proc/none",
+        "/proc/acpi",
+        "/proc/scsi",
+        "/proc/keys",
+        "/image/file",
+        "/image/directory",
+        "/proc/timer_list",
+        "/proc/uptime",
+        "/proc/tty",
+        "/sys/kernel/notes",
+        "/sys/module"
+    ]);
+    let ways: [(&str, fn(&mut Container)); 6] = [
+        ("all of its own", |_| {}),
+        ("a hook in between", |c| {
+            c.put("/hooks/createContainer", json!([{ "path": "/bin/true" }]));
+        }),
+        ("peers of the host's mounts", |c| {
+            c.put("/linux/rootfsPropagation", json!("rshared"));
+        }),
+        ("the image's /dev", |c| {
+            for place in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
+                c.unmount(place);
+            }
+        }),
+        ("a read-only /proc", |c| {
+            c.unmount("/proc");
+            c.mount(json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["ro"] }));
+        }),
+        ("a mount namespace of others", |_| {}),
+    ];
+    for (way, change) in ways {
+        let mut c = Container::docker_like();
+        fs::create_dir_all(c.rootfs("image/directory/full")).unwrap();
+        fs::write(c.rootfs("image/file"), "text").unwrap();
+        c.put("/linux/maskedPaths", hidden.clone());
+        change(&mut c);
+        let mut others = None;
+        if way.ends_with("of others") {
+            let others = others.insert(Holder::new());
+            c.namespace("mount", Some(&format!("/proc/{}/ns/mnt", others.0.id())));
+        }
+        let script = "for path in /proc/keys /proc/timer_list /proc/uptime /image/file; do test ! -e $path || cat $path; done; \
+            for path in /sys/firmware /sys/power /sys/module /proc/acpi /proc/scsi /proc/tty /image/directory; do \
+            test ! -e $path || ls -A $path; done; stat -c %F /image/file; test ! -e /sys/kernel/notes || wc -c < /sys/kernel/notes; \
+            awk '$5 == \"/proc\" || $5 == \"/proc/sys\" { print $5, substr($6, 1, 2) }' /proc/self/mountinfo";
+        let proc = if way == "a read-only /proc" { "ro" } else { "rw" };
+        let notes = if std::path::Path::new("/sys/kernel/notes").exists() { "0\n" } else { "" };
+        let expected = format!("character special file\n{notes}/proc {proc}\n/proc/sys ro\n");
+        assert_eq!(c.script(script), expected, "{way}");
+    }
+}
+
+/// A mount namespace with the host's mounts, for as long as this lives.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn new() -> Holder {
+        use std::io::BufRead;
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", "echo ready && exec sleep 600"])
+            .stdout(std::process::Stdio::piped());
+        let mut holder = command.spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Holder(holder)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

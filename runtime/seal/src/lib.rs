@@ -85,7 +85,13 @@ fn first(start: &Start) {
 /// Goes on in the file `name` of this directory, in place.
 fn move_to(start: &Start, mount: &Descriptor, name: &Text) -> Result<(), c_int> {
     let file = mount.open(name)?;
-    if file.is_this_program(&Text::new())? { start.move_to(&file) } else { Err(libc::ESTALE) }
+    if !file.is_this_program(&Text::new())? {
+        return Err(libc::ESTALE);
+    }
+    start.move_to(&file)?;
+    // What is mapped holds as much as this, and is closed with it.
+    file.keep();
+    Ok(())
 }
 
 /// Executes this program in the file `name` of this directory. Returns only on failure, with errno(3).

@@ -359,7 +359,11 @@ pub(crate) fn overlay(layers: &Text) -> Result<Descriptor> {
         set(libc::FSCONFIG_CMD_CREATE, 0, 0)?;
         let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
         let flags = libc::FSMOUNT_CLOEXEC as usize;
-        Descriptor::new(call(libc::SYS_fsmount, [context.number(), flags, attributes as usize, 0, 0])?)
+        let mount =
+            Descriptor::new(call(libc::SYS_fsmount, [context.number(), flags, attributes as usize, 0, 0])?)?;
+        // It holds no more than the mount does, and is closed by the end of this program.
+        context.keep();
+        Ok(mount)
     }
 }
 

@@ -93,7 +93,16 @@ pub struct Request<'a> {
     pub owner: Option<u32>,
     /// Where each directory is noted, a line each, before it is made: whoever cleans up after a crash can find it with
     /// [`Cgroup::from_journal`].
-    pub journal: Option<BorrowedFd<'a>>,
+    pub journal: Option<&'a dyn Journal>,
+}
+
+/// Where a container that is being made is noted, in lines.
+pub trait Journal: std::fmt::Debug {
+    /// Writes lines, which are there when this returns.
+    ///
+    /// # Errors
+    /// The errno of writing them.
+    fn append(&self, lines: &[u8]) -> std::result::Result<(), crate::sys::Errno>;
 }
 
 /// What a later command needs to find the cgroup again.

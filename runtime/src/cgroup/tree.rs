@@ -1,5 +1,6 @@
 //! Making, enabling and removing directories of a hierarchy.
 
+use super::Journal;
 use super::dir::{Dir, absent};
 use super::error::{Error, Result};
 use super::host::is_cgroup;
@@ -19,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Directories made so far; removed again when dropped, unless they are kept.
 #[derive(Debug, Default)]
-pub(super) struct Created<'a>(Vec<String>, Option<BorrowedFd<'a>>);
+pub(super) struct Created<'a>(Vec<String>, Option<&'a dyn Journal>);
 
 /// What [`Created::make`] found.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -34,18 +35,18 @@ pub(super) enum Made {
 
 impl<'a> Created<'a> {
     /// `journal` is where [`Created::note`] writes.
-    pub(super) fn noted_in(journal: Option<BorrowedFd<'a>>) -> Self {
+    pub(super) fn noted_in(journal: Option<&'a dyn Journal>) -> Self {
         Self(Vec::new(), journal)
     }
 
-    /// Tells the journal of directories that are about to be made for a container, all in one write(2).
+    /// Tells the journal of directories that are about to be made for a container, all at once.
     ///
     /// # Errors
     /// The errno of writing to the journal.
     pub(super) fn note(&self, paths: &[String]) -> Result<()> {
         let Some(journal) = self.1 else { return Ok(()) };
         let lines: String = paths.iter().flat_map(|path| [path, "\n"]).collect();
-        nix::unistd::write(journal, lines.as_bytes()).map(drop).map_err(|errno| Error::Apply {
+        journal.append(lines.as_bytes()).map_err(|errno| Error::Apply {
             operation: "note",
             path: paths.concat(),
             errno,

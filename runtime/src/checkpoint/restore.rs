@@ -6,7 +6,7 @@ use super::staging::{Inside, Source, Staged, Staging};
 use super::swrk::{Criu, Launch};
 use super::{Error, Images, Options, Result};
 use crate::cgroup::{self, Cgroup, Driver};
-use crate::child::mounts::CgroupView;
+use crate::child::cgroups::CgroupView;
 use crate::child::{self, OrFail, join};
 use crate::hook::{self, HookState};
 use crate::log::Log;
@@ -98,7 +98,8 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     let (dir, lock) = StateDir::create(&wish.root, &wish.id)?;
     let mut undo = Undo::of(&dir);
     let mut record = create::first_record(&config, &plan, &wish.id, &bundle, &host);
-    let journal = dir.begin(&record)?;
+    let journal = dir.begin(&lock, &record)?;
+    journal.flush()?;
     let (none, unlimited) = (Linux::default(), Resources::default());
     let linux = config.linux.as_ref().unwrap_or(&none);
     let cgroup = cgroup::create(&cgroup::Request {
@@ -110,7 +111,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         annotations: &config.annotations,
         rootless: host.rootless,
         owner: create::cgroup_owner(&plan, &config),
-        journal: Some(journal.as_fd()),
+        journal: Some(&journal),
     })?;
     for warning in cgroup.warnings() {
         log.warn(warning);
@@ -399,7 +400,7 @@ impl Making<'_> {
         if time(&pid.to_string()) != time("self") {
             self.record.namespaces |= plan::namespaces::NEWTIME;
         }
-        Ok(self.journal.finish(self.record)?)
+        Ok(self.journal.note(self.record)?)
     }
 
     /// The processes have all they had, and do not run yet. criu before 3.19 forgets `no_new_privs`, and whoever can write to

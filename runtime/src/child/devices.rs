@@ -1,6 +1,6 @@
 //! `/dev`: nodes, links, and the place of the terminal multiplexer.
 
-use super::mounts::Above;
+use super::fresh::Fresh;
 use super::{OrFail, Step, failure};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
@@ -23,12 +23,27 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// The container's `/dev`.
+#[derive(Debug)]
+pub struct Dev {
+    fd: LazyFd,
+    /// Its null device was made here, in a file system that nobody else can reach.
+    pub null: bool,
+}
+
+impl AsFd for Dev {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Fills `/dev` and returns it. It may have been opened for the last mounts already.
 ///
 /// # Errors
 /// A node or link cannot be made.
-pub fn make(plan: &Plan, root: BorrowedFd<'_>, above: &mut Above) -> Step<LazyFd> {
-    let dev = above.take(root, OsStr::new("/dev/")).or_fail(|| "create /dev".into())?;
+pub fn make(plan: &Plan, root: BorrowedFd<'_>, fresh: &mut Fresh) -> Step<Dev> {
+    let (dev, ours) = fresh.take(root, OsStr::new("/dev/")).or_fail(|| "create /dev".into())?;
+    let mut null = false;
     for node in &plan.devices {
         let what = || format!("create device {}", node.path.to_string_lossy());
         match node
@@ -37,7 +52,10 @@ pub fn make(plan: &Plan, root: BorrowedFd<'_>, above: &mut Above) -> Step<LazyFd
             .strip_prefix(b"/dev/")
             .filter(|name| !name.is_empty() && !name.contains(&b'/'))
         {
-            Some(name) => one(node, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?,
+            Some(name) => {
+                let made = one(node, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?;
+                null |= ours && made && name == b"null" && is_null(node);
+            }
             None => {
                 let (parent, name) = path::parent_in_root(root, &node.path).or_fail(what)?;
                 one(node, parent.as_fd(), &name).or_fail(what)?;
@@ -52,24 +70,30 @@ pub fn make(plan: &Plan, root: BorrowedFd<'_>, above: &mut Above) -> Step<LazyFd
         link(dev.as_fd(), "core", "/proc/kcore")?;
     }
     multiplexer(dev.as_fd())?;
-    Ok(dev)
+    Ok(Dev { fd: dev, null })
 }
 
-fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+fn is_null(node: &DeviceNode) -> bool {
+    (node.kind, node.major, node.minor) == (SFlag::S_IFCHR, 1, 3)
+}
+
+/// Makes sure of a node; whether it was made, and was not there before.
+fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
     let mode = Mode::from_bits_truncate(node.mode);
     let number = makedev(node.major, node.minor);
     match mknodat(dir, name, node.kind, mode, number) {
-        Ok(()) => return if (node.uid, node.gid) == (0, 0) { Ok(()) } else { own(node, dir, name) },
+        Ok(()) if (node.uid, node.gid) == (0, 0) => return Ok(true),
+        Ok(()) => return own(node, dir, name).map(|()| true),
         // In a user namespace, or behind a device filter: the host's own node is bound instead.
-        Err(Errno::EPERM) => return bind_from_host(node, dir, name),
-        Err(Errno::EEXIST) if weak::off("masks") || weak::off("null") => return Ok(()),
+        Err(Errno::EPERM) => return bind_from_host(node, dir, name).map(|()| false),
+        Err(Errno::EEXIST) if weak::off("masks") || weak::off("null") => return Ok(false),
         Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno),
     }
     // An image may bring anything under that name: only the very device will do. That one may be the host's own, from a
     // bind mount, so its mode and owner stay as they are.
     if is_node(&path::stat_one(dir, name)?, node) {
-        return Ok(());
+        return Ok(false);
     }
     unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
     // Nothing is masked from the mode: it needs no second look at a name that may be a link to the host by then.
@@ -77,7 +101,7 @@ fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno
     if weak::off("node") {
         fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
     }
-    own(node, dir, name)
+    own(node, dir, name).map(|()| false)
 }
 
 fn own(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {

@@ -52,6 +52,12 @@ pub struct Entering<'a> {
     pub preserve_fds: u32,
 }
 
+impl Entering<'_> {
+    fn keeps_user_namespace(&self) -> bool {
+        self.namespaces & libc::CLONE_NEWUSER == 0
+    }
+}
+
 /// What the first process leaves to the second.
 #[derive(Debug)]
 pub struct Prepared {
@@ -78,7 +84,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         let what = || format!("process.oomScoreAdj: write {score}");
         let file = path::open_in_proc(entering.proc, c"self/oom_score_adj", libc::O_WRONLY).or_fail(what)?;
         match nix::unistd::write(&file, score.to_string().as_bytes()) {
-            Err(crate::sys::Errno::EACCES) if entering.namespaces & libc::CLONE_NEWUSER != 0 => {}
+            Err(crate::sys::Errno::EACCES) if !entering.keeps_user_namespace() => {}
             result => result.map(drop).or_fail(what)?,
         }
     }
@@ -89,7 +95,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         clone::setns(entering.init, entering.namespaces)
             .or_fail(|| "join the container's namespaces".into())?;
     }
-    if entering.namespaces & libc::CLONE_NEWUSER != 0 {
+    if !entering.keeps_user_namespace() {
         join::become_root(false)?;
     }
     if let Some(root) = entering.root.filter(|_| !weak::off("root")) {
@@ -98,14 +104,18 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     }
     steps.then("keyring, terminal, directory, user");
     if let Some(name) = &entering.keyring {
-        session_keyring(name, entering.namespaces & libc::CLONE_NEWUSER != 0)?;
+        session_keyring(name, !entering.keeps_user_namespace())?;
     }
     let terminal = match plan.terminal {
         true => Some(terminal(entering)?),
         false => None,
     };
     // While this process may still do it; what it has in place of the three, its child gets.
-    stdio::hand_over(terminal.as_ref(), Some((fd::cwd(), c"/dev/null")), plan.identity.uid)?;
+    stdio::hand_over(
+        terminal.as_ref(),
+        Some(stdio::NullDevice { dir: fd::cwd(), name: c"/dev/null", own: false }),
+        plan.identity.uid,
+    )?;
     if let Some(persona) = entering.personality {
         process::set_personality(persona).or_fail(|| "linux.personality".into())?;
     }
@@ -123,7 +133,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let early = entering.time_namespace.is_none() && plan.scheduler.is_none();
     if early {
         identity::scheduling(plan)?;
-        identity::become_user(&plan.identity, entering.filter.is_some())?;
+        identity::become_user(&plan.identity, entering.filter.is_some(), entering.keeps_user_namespace())?;
     }
     Ok(Prepared { terminal, env, identified: early })
 }
@@ -181,7 +191,7 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     stdio::attach(terminal, true)?;
     if !identified {
         identity::scheduling(plan)?;
-        identity::become_user(&plan.identity, entering.filter.is_some())?;
+        identity::become_user(&plan.identity, entering.filter.is_some(), entering.keeps_user_namespace())?;
     }
     program::verify_directory(&plan.cwd)?;
     let file = program::find(&plan.args, &env)?;

@@ -6,7 +6,7 @@ use crate::plan::{ProcessPlan, capabilities, rlimits};
 use crate::seccomp::Filter;
 use crate::sys::capability::{self, SYS_ADMIN};
 use crate::sys::{Errno, process, sched};
-use crate::weak;
+use crate::{privilege, weak};
 use nix::sys::stat::Mode;
 
 /// Sets resource limits of a process; 0 is this one.
@@ -43,14 +43,17 @@ pub fn scheduling(plan: &ProcessPlan) -> Step<()> {
 /// alone (capabilities(7), "Transformation of capabilities during execve()"). So the filter can be the last step, and
 /// no step has to be allowed by it.
 ///
+/// `same_namespace`: this process is in the user namespace that it was executed in. Who is that user already need not become
+/// it, and keeps what the parent has seen to: that it cannot be looked into.
+///
 /// # Errors
 /// The kernel refuses an id or a capability.
-pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
+pub fn become_user(identity: &Identity, filter: bool, same_namespace: bool) -> Step<()> {
     if identity.no_new_privileges && !weak::off("no-new-privileges") {
         process::set_no_new_privileges().or_fail(|| "process.noNewPrivileges".into())?;
     }
     let sets = &identity.capabilities;
-    for number in 0..=process::last_capability() {
+    for number in 0..=process::last_capability(0) {
         if sets.bounding & (1 << number) == 0 {
             drop_bounding(number)?;
         }
@@ -63,12 +66,15 @@ pub fn become_user(identity: &Identity, filter: bool) -> Step<()> {
     if !identity.keep_groups && !weak::off("groups") {
         groups(&identity.groups)?;
     }
-    process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
-    process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
-    // The kernel has made it what fs.suid_dumpable says. As long as it has its capabilities the new user can trace it
-    // neither way, and execve(2) ends the keeping of them.
-    if !weak::off("dumpable") {
-        process::set_dumpable(false).or_fail(|| "make this process undumpable".into())?;
+    let is_already = privilege::over_the_host() && process::ids() == Some((identity.uid, identity.gid));
+    if !(same_namespace && is_already) {
+        process::set_gid(identity.gid).or_fail(|| format!("process.user.gid: set group {}", identity.gid))?;
+        process::set_uid(identity.uid).or_fail(|| format!("process.user.uid: set user {}", identity.uid))?;
+        // The kernel has made it what fs.suid_dumpable says. As long as it has its capabilities the new user can trace it
+        // neither way, and execve(2) ends the keeping of them.
+        if !weak::off("dumpable") {
+            process::set_dumpable(false).or_fail(|| "make this process undumpable".into())?;
+        }
     }
     let kept = if filter && !identity.no_new_privileges { SYS_ADMIN } else { 0 };
     set(sets, kept)?;

@@ -4,10 +4,13 @@
 //! and no control group but the files it was handed. Every failure is one sentence to the parent.
 
 pub mod at_once;
+pub mod cgroups;
 pub mod console;
 pub mod copy_up;
+pub mod covers;
 pub mod devices;
 pub mod exec;
+pub mod fresh;
 pub mod identity;
 pub mod join;
 pub mod masks;
@@ -72,13 +75,14 @@ pub struct Handed<'a> {
     /// v1 `tasks` files to enter.
     pub cgroup_files: &'a [BorrowedFd<'a>],
     /// How the container sees its control groups.
-    pub cgroup_mounts: mounts::CgroupView,
+    pub cgroup_mounts: cgroups::CgroupView,
     /// What only the parent could make, by the index of the mount.
     pub prepared: &'a [mounts::Prepared],
     /// Where the master of the terminal goes; the parent if absent.
     pub console_socket: Option<BorrowedFd<'a>>,
-    /// What keeps the container waiting for `start`; absent: the parent does.
-    pub fifo: Option<BorrowedFd<'a>>,
+    /// What keeps the container waiting for `start`, and whether this process is in a control group that is on record already:
+    /// whatever becomes of the parent, it is found. Absent: the parent keeps it waiting.
+    pub fifo: Option<(BorrowedFd<'a>, bool)>,
     /// Hooks that run in the parent once everything is mounted.
     pub runtime_hooks: bool,
     /// Hooks of this side.
@@ -101,10 +105,26 @@ pub struct Handed<'a> {
     pub late: libc::c_int,
 }
 
+impl Handed<'_> {
+    /// Whether something may keep this process waiting before it reports that all is set up.
+    fn waits(&self, gate: bool) -> bool {
+        gate || self.runtime_hooks
+            || !self.create_container.is_empty()
+            || self.limits_by_parent
+            || self.pids.is_some()
+    }
+}
+
 /// Makes the container and becomes its program. Never returns. With `gate` the parent has something to do first: it writes
-/// id maps, moves interfaces, or moves this process. `program` is the mount that this program was executed from.
-pub fn run(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> ! {
+/// id maps, moves interfaces, or moves this process. `parent` is its end of the connection, and `program` the mount that this
+/// program was executed from.
+pub fn run(handed: &Handed<'_>, parent: &Wire, program: Option<OwnedFd>, gate: bool) -> ! {
     trace::in_child();
+    // This process must notice when its parent is gone: it may not hold the parent's end itself. Where it waits for nothing, that
+    // end is closed with all others, before it reports.
+    if handed.waits(gate) || weak::off("descriptors") {
+        parent.close_in_child();
+    }
     match container(handed, program, gate) {
         Ok(never) => match never {},
         Err(failure) => give_up(handed.wire, &failure),
@@ -127,8 +147,12 @@ fn container(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> Step<
     // Another container's namespace is no place for it.
     let program = program.filter(|_| plan.namespaces.creates(libc::CLONE_NEWNS));
     sys::fd::leave_open();
-    // A runtime that dies in the middle must leave no half-made container running.
-    process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    // A runtime that dies in the middle must leave no half-made container running. Who waits for nothing ends a moment later,
+    // when there is nobody to report to.
+    let waits = handed.waits(gate);
+    if waits {
+        process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
+    }
     let mut steps = Steps::begin("reset signals");
     reset_signals(handed.proc)?;
     if gate {
@@ -162,24 +186,23 @@ fn container(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> Step<
         true => Some(console::open(plan, &root, handed)?),
         false => None,
     };
-    let mut covers = match plan.masked.is_empty() {
-        true => None,
-        false => Some(masks::covers().or_fail(|| "linux.maskedPaths: open the host's /dev/null".into())?),
-    };
+    steps.then("read-only and masked paths");
+    let hooks = handed.runtime_hooks || !handed.create_container.is_empty();
+    let own_null = !hooks && root.dev.as_ref().is_some_and(|dev| dev.null);
+    masks::apply(plan, &root, own_null)?;
     steps.then("pivot_root");
     rootfs::enter(plan, &root, handed.no_pivot, program)?;
     steps.then("host name, sysctls");
     name_and_settings(plan, handed)?;
-    steps.then("read-only and masked paths");
-    masks::apply(plan, &root, covers.as_mut())?;
     if plan.root.read_only {
         rootfs::make_read_only(&root)?;
     }
-    let null = root.dev.as_ref().map(|dev| (dev.as_fd(), c"null"));
+    let null =
+        root.dev.as_ref().map(|dev| stdio::NullDevice { dir: dev.as_fd(), name: c"null", own: own_null });
     stdio::hand_over(terminal.as_ref(), null, plan.process.identity.uid)?;
     stdio::attach(terminal, handed.pids.is_none())?;
     drop(steps);
-    finish(handed, &root, label)
+    finish(handed, &root, label, waits)
 }
 
 /// Runs the hooks that see the container's mounts, with the caller's file mode mask, as programs of the host; in the root
@@ -241,6 +264,7 @@ fn finish(
     handed: &Handed<'_>,
     root: &rootfs::Root,
     label: Option<ExecLabel>,
+    dies_with_parent: bool,
 ) -> Step<std::convert::Infallible> {
     let plan = handed.plan;
     let process_plan = &plan.process;
@@ -272,7 +296,8 @@ fn finish(
     if let Some(pids) = handed.pids {
         clone::setns(pids, libc::CLONE_NEWPID).or_fail(|| "join the pid namespace".into())?;
     }
-    identity::become_user(&process_plan.identity, handed.filter.is_some())?;
+    let same_namespace = !plan.namespaces.separate(libc::CLONE_NEWUSER);
+    identity::become_user(&process_plan.identity, handed.filter.is_some(), same_namespace)?;
     if elsewhere {
         program::verify_directory(&process_plan.cwd)?;
     }
@@ -284,6 +309,10 @@ fn finish(
     drop(steps);
     let ended = close_all_but_the_last(handed)
         .and_then(|()| appear(handed))
+        .and_then(|()| match dies_with_parent {
+            true => process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into()),
+            false => Ok(()),
+        })
         .and_then(|()| last(handed, &program, &argv, &envp));
     match ended {
         Ok(never) => match never {},
@@ -319,7 +348,6 @@ fn last(
     argv: &process::StringArray,
     envp: &process::StringArray,
 ) -> Step<std::convert::Infallible> {
-    process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
     let _step = trace::span("load the filter, report");
     trace::no_more();
     // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
@@ -336,7 +364,7 @@ fn close_all_but_the_last(handed: &Handed<'_>) -> Step<()> {
     if weak::off("descriptors") {
         return Ok(());
     }
-    let mut kept: Vec<u32> = [Some(handed.wire.as_fd()), handed.fifo]
+    let mut kept: Vec<u32> = [Some(handed.wire.as_fd()), handed.fifo.map(|(fifo, _)| fifo)]
         .iter()
         .flatten()
         .map(|fd| fd.as_raw_fd().cast_unsigned())
@@ -362,9 +390,13 @@ fn load_filter(handed: &Handed<'_>) -> Step<()> {
 /// Reports that everything is set up, and waits until the program is wanted.
 fn wait_for_start(handed: &Handed<'_>) -> Step<()> {
     handed.wire.tell(&FromChild::Ready).or_fail(|| "report to the runtime".into())?;
-    // A runtime that dies before the container is on record takes it along.
-    handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
-    let Some(fifo) = &handed.fifo else { return Ok(()) };
+    let Some((fifo, noted)) = handed.fifo else {
+        return handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into());
+    };
+    if !noted {
+        // A runtime that dies before the container is on record takes it along.
+        handed.wire.wait_for_go().or_fail(|| "wait for the runtime".into())?;
+    }
     let mut byte = [0];
     loop {
         match nix::unistd::read(fifo, &mut byte) {

@@ -1,6 +1,8 @@
 //! The mounts of a container, one after the other: first made, then attached where the path leads inside the root.
 
-use super::at_once::{self, Setting};
+use super::at_once::{Setting, Wanted};
+use super::cgroups::{self, CgroupView};
+use super::fresh::{Fresh, Point};
 use super::{Handed, OrFail, Step, copy_up, failure, procfs};
 use crate::path::{self, Missing};
 use crate::plan::Plan;
@@ -12,35 +14,11 @@ use crate::trace;
 use crate::weak;
 use crate::wire::Failure;
 use nix::fcntl::{OFlag, openat};
-use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// How the container sees its control groups where config.json mounts `cgroup` or `cgroup2`. Paths are the host's.
-#[derive(Debug, Default)]
-pub enum CgroupView {
-    /// There are none on this host.
-    #[default]
-    None,
-    /// One unified hierarchy: the container's own directory.
-    Unified(PathBuf),
-    /// v1 hierarchies: below a tmpfs, each in a directory, with links for the controllers' own names.
-    Hierarchies(Vec<Hierarchy>),
-}
-
-/// One v1 hierarchy.
-#[derive(Debug)]
-pub struct Hierarchy {
-    /// The name of its directory, e.g. `cpu,cpuacct`.
-    pub name: String,
-    /// What is shown there: the container's own directory.
-    pub source: PathBuf,
-    /// Other names for it, e.g. `cpu`.
-    pub links: Vec<String>,
-}
 
 /// What the host's half has made for a mount.
 #[derive(Debug, Default)]
@@ -60,50 +38,24 @@ pub struct View<'a> {
     pub cgroups: &'a CgroupView,
     /// The PID namespace that its procfs shows; absent: this process's own.
     pub pids: Option<BorrowedFd<'a>>,
+    /// Whether nobody else is in this mount namespace, and nothing that is mounted in it shows elsewhere.
+    pub alone: bool,
 }
 
-/// The directory in which mount points were made last, as long as nothing was mounted since but on those: who opened it
-/// again would find the same one.
-#[derive(Debug, Default)]
-pub struct Above(Option<(OsString, LazyFd)>);
-
-impl Above {
-    /// Gives the directory at `path`, which ends with a slash, away.
-    ///
-    /// # Errors
-    /// The errno of the lookup.
-    pub fn take(&mut self, root: BorrowedFd<'_>, path: &OsStr) -> Result<LazyFd, Errno> {
-        match self.0.take().filter(|(kept, _)| kept == path) {
-            Some((_, fd)) => Ok(fd),
-            None => path::resolve(root, path, Missing::Directory).map(LazyFd::from),
-        }
-    }
-
-    /// Makes a mount point that is not there.
-    fn make(&mut self, root: BorrowedFd<'_>, destination: &OsStr) -> Result<LazyFd, Errno> {
-        let (path, name) = path::split_last(destination).ok_or(Errno::ENOENT)?;
-        let directory = self.take(root, path)?;
-        let made = path::make_one(directory.as_fd(), name, Missing::Directory).map(LazyFd::from);
-        self.0 = Some((path.to_owned(), directory));
-        made
-    }
-}
-
-/// Mounts everything.
+/// Mounts everything; `alone` as in [`View`].
 ///
 /// # Errors
 /// The first mount that cannot be made, by its position and destination.
-pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<(Covered, Above)> {
-    let (mut covered, mut above) = (Covered::default(), Above::default());
-    let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids };
+pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool) -> Step<(Covered, Fresh)> {
+    let (mut covered, mut fresh) = (Covered::default(), Fresh::default());
+    let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids, alone };
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
         let prepared = handed.prepared.get(mount.index);
-        let in_hand = hides_below(plan, mount);
-        if !mount.in_fresh {
-            above = Above::default();
-        }
-        let made = one(mount, root, prepared, view, in_hand, &mut above).map_err(|failure| Failure {
+        let (hides, filled) = (hides_below(plan, mount), is_filled(plan, mount));
+        let already = Already { sysfs: covered.untouched_sysfs(plan, mount), fresh: &mut fresh };
+        let in_sysfs = already.sysfs.is_some();
+        let made = one(mount, root, prepared, view, hides || filled, already).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -112,21 +64,85 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>) -> Step<(Co
             ),
             ..failure
         })?;
-        covered.note(mount, made, prepared, in_hand)?;
+        let groups = matches!(mount.what, What::Cgroup { .. });
+        if !mount.in_fresh || groups {
+            fresh.others(&mount.destination, is_strict(mount) || groups && in_sysfs);
+        }
+        let made = match made {
+            Some(made) if filled => {
+                let also = if hides { Some(duplicate(&made)?) } else { None };
+                fresh.mounted(&mount.destination, made, alone);
+                also
+            }
+            made => made,
+        };
+        covered.note(mount, made, prepared, hides)?;
     }
-    Ok((covered, above))
+    Ok((covered, fresh))
 }
 
-/// Whether a path is to be hidden or made read-only in what a mount shows.
+/// Whether a path is to be hidden or made read-only in what a mount shows, or control groups are shown in it.
 fn hides_below(plan: &Plan, mount: &MountPlan) -> bool {
-    plan.masked.iter().chain(&plan.read_only).any(|path| below(path, &mount.destination).is_some())
+    let groups = plan.mounts.iter().filter(|other| matches!(other.what, What::Cgroup { .. }));
+    let groups = groups.map(|other| &other.destination).filter(|_| is_strict(mount));
+    plan.masked
+        .iter()
+        .chain(&plan.read_only)
+        .chain(groups)
+        .any(|path| below(path, &mount.destination).is_some())
+}
+
+/// Whether something is made in what a mount shows, while it still has nothing in it.
+fn is_filled(plan: &Plan, mount: &MountPlan) -> bool {
+    let right_below =
+        |other: &MountPlan| Path::new(&other.destination).parent() == Some(Path::new(&mount.destination));
+    mount.is_empty_tmpfs()
+        && (plan.own_dev && mount.destination == "/dev"
+            || plan.mounts.iter().any(|other| other.in_fresh && right_below(other)))
+}
+
+/// Whether it is one of the kernel's own file systems. No link may lead to where such a one is mounted: who followed it might
+/// end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
+fn is_kernels(mount: &MountPlan) -> bool {
+    matches!(&mount.what, What::FileSystem { kind, .. } if matches!(kind.to_bytes(), b"proc" | b"sysfs"))
+}
+
+fn is_strict(mount: &MountPlan) -> bool {
+    is_kernels(mount) && !weak::off("links")
+}
+
+fn duplicate(fd: &impl AsFd) -> Step<LazyFd> {
+    let copy = fd.as_fd().try_clone_to_owned();
+    copy.map(LazyFd::from).map_err(|error| failure(format!("duplicate: {error}")))
 }
 
 /// Mounts on which paths are to be hidden or made read-only, by their destinations. Whoever shares the root file system
 /// with this container may give another name to a directory that something is mounted on: then the mount goes with it,
 /// and a path leads elsewhere.
 #[derive(Debug, Default)]
-pub struct Covered(Vec<(OsString, LazyFd, bool)>);
+pub struct Covered(Vec<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    destination: OsString,
+    mount: LazyFd,
+    kernels: bool,
+    directories: bool,
+    read_only: bool,
+}
+
+/// A mount that has a path.
+#[derive(Debug, Clone, Copy)]
+pub struct InMount<'a> {
+    /// The mount.
+    pub fd: BorrowedFd<'a>,
+    /// It is one of the kernel's own file systems, in which names are certain.
+    pub kernels: bool,
+    /// What is hidden in it are directories, as a rule: it is a sysfs.
+    pub directories: bool,
+    /// It is read-only.
+    pub read_only: bool,
+}
 
 impl Covered {
     /// Remembers a mount that was made here, or was `prepared` before, if something is hidden in it.
@@ -137,34 +153,51 @@ impl Covered {
         prepared: Option<&Prepared>,
         hides: bool,
     ) -> Step<()> {
-        let destination = mount.destination.as_os_str();
         // What is below it cannot be seen any more.
-        self.0.retain(|(other, ..)| below(other, destination).is_none());
-        let kernels = |kind: &CString| kind.as_c_str() == c"proc" || kind.as_c_str() == c"sysfs";
-        let kernels = matches!(&mount.what, What::FileSystem { kind, .. } if kernels(kind));
+        self.0.retain(|other| below(&other.destination, &mount.destination).is_none());
         if !hides {
             return Ok(());
         }
         let made = match (made, prepared.and_then(|prepared| prepared.mount.as_ref())) {
             (Some(made), _) => made,
-            (None, Some(mount)) => {
-                mount.try_clone().map_err(|error| failure(format!("duplicate: {error}")))?.into()
-            }
+            (None, Some(mount)) => duplicate(mount)?,
             (None, None) => return Ok(()),
         };
-        self.0.push((destination.to_owned(), made, kernels));
+        self.0.push(Shown {
+            destination: mount.destination.clone(),
+            mount: made,
+            kernels: is_kernels(mount),
+            directories: matches!(&mount.what, What::FileSystem { kind, .. } if kind.as_c_str() == c"sysfs"),
+            read_only: (mount.attributes.set | mount.attributes.recursive_set) & libc::MOUNT_ATTR_RDONLY != 0,
+        });
         Ok(())
     }
 
-    /// The mount that has a path, the path from there, and whether it is one of the kernel's own file systems.
+    /// The sysfs that a mount point lies in, and its name from there, while nothing else is mounted in between.
+    fn untouched_sysfs(&self, plan: &Plan, mount: &MountPlan) -> Option<(BorrowedFd<'_>, CString)> {
+        let (sysfs, name) = self.find(&mount.destination)?;
+        let above = mount.destination.as_bytes().strip_suffix(name.as_bytes()).map(OsStr::from_bytes)?;
+        let mut earlier = plan.mounts.iter().take_while(|other| other.index < mount.index);
+        let touched =
+            earlier.any(|other| below(&other.destination, above).is_some_and(|name| !name.is_empty()));
+        if !sysfs.kernels || name.is_empty() || touched {
+            return None;
+        }
+        CString::new(name.as_bytes()).ok().map(|name| (sysfs.fd, name))
+    }
+
+    /// The mount that has a path, and the path from there.
     #[must_use]
-    pub fn find<'a>(&self, path: &'a OsStr) -> Option<(BorrowedFd<'_>, &'a OsStr, bool)> {
+    pub fn find<'s, 'a>(&'s self, path: &'a OsStr) -> Option<(InMount<'s>, &'a OsStr)> {
         if weak::off("covered") {
             return None;
         }
-        self.0.iter().rev().find_map(|(destination, mount, kernels)| {
-            Some((mount.as_fd(), below(path, destination)?, *kernels))
-        })
+        let shown = |shown: &'s Shown| {
+            let Shown { ref destination, ref mount, kernels, directories, read_only } = *shown;
+            let mount = InMount { fd: mount.as_fd(), kernels, directories, read_only };
+            Some((mount, below(path, destination)?))
+        };
+        self.0.iter().rev().find_map(shown)
     }
 }
 
@@ -178,6 +211,15 @@ fn below<'a>(path: &'a OsStr, directory: &OsStr) -> Option<&'a OsStr> {
     Path::new(path).strip_prefix(directory).ok().map(Path::as_os_str)
 }
 
+/// What mounts that were made before leave to the next one.
+#[derive(Debug)]
+pub struct Already<'a> {
+    /// The sysfs that its mount point lies in, and the name from there.
+    pub sysfs: Option<(BorrowedFd<'a>, CString)>,
+    /// The directory in which mount points were made last.
+    pub fresh: &'a mut Fresh,
+}
+
 /// Mounts one entry below `root`; returns the mount, if one was made for it here. A new file system that nobody has to have
 /// `in_hand` afterwards may be mounted without, by a process that enters the mount point for that.
 ///
@@ -189,7 +231,7 @@ pub fn one(
     prepared: Option<&Prepared>,
     view: View<'_>,
     in_hand: bool,
-    above: &mut Above,
+    already: Already<'_>,
 ) -> Step<Option<LazyFd>> {
     match &plan.what {
         What::Bind { source, tree, nofollow, copy_symlink } => {
@@ -210,14 +252,30 @@ pub fn one(
             Ok(Some(mount))
         }
         What::FileSystem { kind, source, data, copy_up } => {
-            let place = place_for(plan, root, kind.as_bytes(), data, above)?;
+            let place = place_for(plan, root, kind.as_bytes(), data, already.fresh)?;
             let options = settings(data, place.mode.as_deref());
             let source = source.as_deref();
             let filled = *copy_up && place.existed;
             let idmap = prepared.and_then(|prepared| prepared.idmap.as_ref());
-            let plain = !in_hand && !filled && idmap.is_none();
-            if plain && at_once::mounted(kind, source, &options, &plan.attributes, place.fd.as_fd()) {
+            let wanted = Wanted { kind, source, options: &options, attributes: &plan.attributes };
+            let others = view.pids.is_some() && kind.as_c_str() == c"proc";
+            let plain = !filled && idmap.is_none() && !others;
+            let done = plain
+                && !in_hand
+                && match &place.point {
+                    Point::Open(fd) => wanted.on(fd.as_fd()),
+                    Point::Named(name) => wanted.at(name),
+                };
+            if done {
                 return Ok(None);
+            }
+            let point = place.point.open().or_fail(|| "open the mount point".into())?;
+            if plain
+                && view.alone
+                && let Some(mount) = wanted.in_hand()
+            {
+                api::move_mount(mount.as_fd(), point.as_fd()).or_fail(|| "attach".into())?;
+                return Ok(Some(mount));
             }
             // A read-only mount could not be filled.
             let attributes = if filled { writable(&plan.attributes) } else { plan.attributes.set };
@@ -227,16 +285,16 @@ pub fn one(
                 api::idmap(mount.as_fd(), false, namespace.as_fd()).or_fail(|| "map ids".into())?;
             }
             if filled {
-                copy_up::copy(place.fd.as_fd(), mount.as_fd())?;
+                copy_up::copy(point.as_fd(), mount.as_fd())?;
             }
             set_attributes(mount.as_fd(), &left(&plan.attributes, attributes))?;
-            api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
+            api::move_mount(mount.as_fd(), point.as_fd()).or_fail(|| "attach".into())?;
             Ok(Some(mount))
         }
         What::Cgroup { unified: true } if matches!(view.cgroups, CgroupView::Hierarchies(_)) => {
-            unified_cgroup(plan, root).map(Some)
+            cgroups::unified(plan, root).map(Some)
         }
-        What::Cgroup { .. } => cgroup(plan, root, view.cgroups).map(|()| None),
+        What::Cgroup { .. } => cgroups::mount(plan, root, view.cgroups, already.sysfs).map(|()| None),
         What::Remount => {
             let place = destination(plan, root, Missing::Fail)?;
             set_attributes(place.as_fd(), &plan.attributes).map(|()| None)
@@ -271,7 +329,12 @@ fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd) -> Step<()> {
 }
 
 /// Attaches a copy of something of the host's, with the attributes that are asked for.
-fn attach(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd, missing: Missing) -> Step<()> {
+pub(super) fn attach(
+    plan: &MountPlan,
+    root: BorrowedFd<'_>,
+    mount: &impl AsFd,
+    missing: Missing,
+) -> Step<()> {
     let place = destination(plan, root, missing)?;
     set_attributes(mount.as_fd(), &plan.attributes)?;
     api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
@@ -308,27 +371,30 @@ fn make_link(root: BorrowedFd<'_>, destination: &OsStr, target: &OsStr) -> Step<
 }
 
 /// A mount point for a file system.
-struct Place {
-    fd: LazyFd,
+pub(super) struct Place {
+    pub(super) point: Point,
     existed: bool,
     /// A tmpfs over an existing directory has that directory's mode, unless an option says otherwise.
     mode: Option<CString>,
 }
 
-fn place_for(
+/// Finds or makes the mount point of a file system.
+///
+/// # Errors
+/// There is something else, or a link where none may be.
+pub(super) fn place_for(
     plan: &MountPlan,
     root: BorrowedFd<'_>,
     kind: &[u8],
     data: &[(CString, Option<CString>)],
-    above: &mut Above,
+    fresh: &mut Fresh,
 ) -> Step<Place> {
-    // Whoever follows a link here may end up with a /proc that is not this one (CVE-2019-19921, CVE-2023-27561).
-    let strict = matches!(kind, b"proc" | b"sysfs") && !weak::off("links");
+    let strict = is_strict(plan);
     if plan.in_fresh
         && !strict
-        && let Ok(fd) = above.make(root, &plan.destination)
+        && let Ok(point) = fresh.point(root, &plan.destination)
     {
-        return Ok(Place { fd, existed: false, mode: None });
+        return Ok(Place { point, existed: false, mode: None });
     }
     let found = match strict && !plan.destination_nofollow {
         true => not_through_links(root, &plan.destination)?,
@@ -351,7 +417,7 @@ fn place_for(
         let stat = fstat(&fd).or_fail(|| "stat the mount point".into())?;
         mode = CString::new(format!("{:04o}", stat.st_mode & 0o7777)).ok();
     }
-    Ok(Place { fd, existed, mode })
+    Ok(Place { point: Point::Open(fd), existed, mode })
 }
 
 fn place_if_there(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<Option<LazyFd>> {
@@ -381,7 +447,7 @@ pub fn not_through_links(root: BorrowedFd<'_>, destination: &OsStr) -> Step<Opti
 }
 
 /// A context in which a file system is configured.
-fn context(kind: &CStr, pids: Option<BorrowedFd<'_>>) -> Step<LazyFd> {
+pub(super) fn context(kind: &CStr, pids: Option<BorrowedFd<'_>>) -> Step<LazyFd> {
     let opened = match pids {
         Some(pids) if kind == c"proc" => procfs::context(pids),
         _ => api::fsopen(kind),
@@ -396,7 +462,7 @@ fn settings<'a>(data: &'a [(CString, Option<CString>)], mode: Option<&'a CStr>) 
 }
 
 /// Makes a detached instance of a file system.
-fn file_system(
+pub(super) fn file_system(
     context: BorrowedFd<'_>,
     kind: &CStr,
     source: Option<&CStr>,
@@ -436,12 +502,12 @@ fn file_system(
 }
 
 /// The attributes of a mount that is to be filled.
-fn writable(attributes: &Attributes) -> u64 {
+pub(super) fn writable(attributes: &Attributes) -> u64 {
     attributes.set & !libc::MOUNT_ATTR_RDONLY
 }
 
 /// What is left to set on a mount that was made with the attributes `made`.
-fn left(attributes: &Attributes, made: u64) -> Attributes {
+pub(super) fn left(attributes: &Attributes, made: u64) -> Attributes {
     Attributes {
         set: attributes.set & !made,
         clear: 0,
@@ -476,56 +542,4 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes) -> Step<()
         change(*recursive, 0, 0, *kind)?;
     }
     Ok(())
-}
-
-/// Lays out control groups: the container's own directory for the unified hierarchy, a tmpfs with one directory a
-/// hierarchy for v1. A bind of the own directory shows what a fresh cgroup2 mount in a cgroup namespace would show,
-/// and costs no grace period.
-fn cgroup(plan: &MountPlan, root: BorrowedFd<'_>, view: &CgroupView) -> Step<()> {
-    match view {
-        CgroupView::None => Err(failure("there are no control groups to mount")),
-        CgroupView::Unified(source) => {
-            let mount = open_source(source, false, true).or_fail(|| format!("bind {}", source.display()))?;
-            attach(plan, root, &LazyFd::from(mount), Missing::Directory)
-        }
-        CgroupView::Hierarchies(hierarchies) => legacy_cgroups(plan, root, hierarchies),
-    }
-}
-
-/// A `cgroup2` where the host's controllers are in v1 hierarchies: as the kernel shows it to this cgroup namespace.
-fn unified_cgroup(plan: &MountPlan, root: BorrowedFd<'_>) -> Step<LazyFd> {
-    let kind = c"cgroup2";
-    let place = place_for(plan, root, kind.to_bytes(), &[], &mut Above::default())?;
-    let context = context(kind, None)?;
-    let made = plan.attributes.set;
-    let mount = file_system(context.as_fd(), kind, Some(c"cgroup"), &[], made)?;
-    set_attributes(mount.as_fd(), &left(&plan.attributes, made))?;
-    api::move_mount(mount.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
-    Ok(mount)
-}
-
-fn legacy_cgroups(plan: &MountPlan, root: BorrowedFd<'_>, hierarchies: &[Hierarchy]) -> Step<()> {
-    let place = place_for(plan, root, b"cgroup", &[], &mut Above::default())?;
-    let (wanted, first) = (&plan.attributes, writable(&plan.attributes));
-    let context = context(c"tmpfs", None)?;
-    let options = [(c"mode", Some(c"755"))];
-    let tmpfs = file_system(context.as_fd(), c"tmpfs", Some(c"tmpfs"), &options, first)?;
-    api::move_mount(tmpfs.as_fd(), place.fd.as_fd()).or_fail(|| "attach".into())?;
-    // Nobody else can reach this file system: what is made here stays what it is, and has a name that can be relied on.
-    nix::unistd::fchdir(&tmpfs).or_fail(|| "enter the new tmpfs".into())?;
-    for hierarchy in hierarchies {
-        let what = || format!("bind the cgroup of {}", hierarchy.name);
-        let (name, none) = (hierarchy.name.as_str(), None::<&str>);
-        nix::sys::stat::mkdirat(&tmpfs, name, Mode::from_bits_truncate(0o755)).or_fail(what)?;
-        nix::mount::mount(Some(&hierarchy.source), name, none, MsFlags::MS_BIND, none).or_fail(what)?;
-        for link in &hierarchy.links {
-            nix::unistd::symlinkat(OsStr::new(&hierarchy.name), &tmpfs, OsStr::new(link)).or_fail(what)?;
-        }
-    }
-    // All at once: nothing of the container runs yet.
-    let all =
-        Attributes { recursive_set: wanted.set, recursive_clear: wanted.clear, ..Attributes::default() };
-    set_attributes(tmpfs.as_fd(), &all)?;
-    let propagation = wanted.propagation.iter().map(|(kind, _)| (*kind, true)).collect();
-    set_attributes(tmpfs.as_fd(), &Attributes { set: 0, clear: 0, propagation, ..wanted.clone() })
 }

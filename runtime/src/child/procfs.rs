@@ -3,7 +3,7 @@
 //! A process that appears in a PID namespace can be looked into by those that are there. So a container that joins one is
 //! made from outside of it, and its `/proc` has to be of a namespace that its maker has not entered.
 
-use super::masks;
+use super::covers;
 use crate::sys::capability::{self, SYS_ADMIN};
 use crate::sys::{Errno, clone, fd, mount, process};
 use crate::weak;
@@ -44,7 +44,7 @@ fn opened_inside(pids: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 /// The parent of the process inside.
 fn outside(pids: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    let empty = masks::empty_directory()?;
+    let empty = covers::empty_directory()?;
     nix::unistd::fchdir(&empty)?;
     nix::unistd::chroot(".")?;
     clone::setns(pids, libc::CLONE_NEWPID)?;

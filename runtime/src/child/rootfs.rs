@@ -1,7 +1,8 @@
 //! The container's root: from a directory of the host to `/`.
 
+use super::devices::{self, Dev};
 use super::mounts::{self, Covered};
-use super::{Handed, OrFail, Step, devices, failure};
+use super::{Handed, OrFail, Step, failure};
 use crate::path::{self, Missing};
 use crate::plan::{Plan, RootPlan};
 use crate::sys::Errno;
@@ -22,9 +23,12 @@ pub struct Root {
     /// The root directory: on the root mount once that is attached.
     pub fd: OwnedFd,
     /// Its `/dev`, where that is ours to fill.
-    pub dev: Option<LazyFd>,
+    pub dev: Option<Dev>,
     /// What masks lie on.
     pub covered: Covered,
+    /// Whether nobody else is in this mount namespace, and nothing that is mounted in it shows elsewhere: its `/proc` is the
+    /// host's, until the root is entered.
+    pub alone: bool,
     /// The caller's file mode mask, where this process has given it up: programs of the host get it back.
     pub mask: Option<Mode>,
 }
@@ -45,9 +49,10 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
     // Names, modes and owners are given: nothing of the caller's mask in between.
     let mask = nix::sys::stat::umask(Mode::empty());
     let fd = attach(&plan.root)?;
-    let (covered, mut above) = mounts::apply(plan, fd.as_fd(), handed)?;
+    let alone = plan.namespaces.creates(libc::CLONE_NEWNS) && !shows_on_the_host(&plan.root);
+    let (covered, mut fresh) = mounts::apply(plan, fd.as_fd(), handed, alone)?;
     let dev = match plan.own_dev {
-        true => Some(devices::make(plan, fd.as_fd(), &mut above)?),
+        true => Some(devices::make(plan, fd.as_fd(), &mut fresh)?),
         false => None,
     };
     let cwd = OsStr::from_bytes(plan.process.cwd.to_bytes());
@@ -55,7 +60,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         path::resolve(fd.as_fd(), cwd, Missing::Directory)
             .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
     }
-    Ok(Root { fd, dev, covered, mask: Some(mask).filter(|_| !weak::off("mask")) })
+    Ok(Root { fd, dev, covered, alone, mask: Some(mask).filter(|_| !weak::off("mask")) })
 }
 
 /// The root of a container that has no mount namespace of its own: a directory to chroot(2) into.
@@ -63,7 +68,13 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
 /// # Errors
 /// The directory cannot be opened.
 pub fn borrow(plan: &Plan) -> Step<Root> {
-    Ok(Root { fd: open_directory(&plan.root.path)?, dev: None, covered: Covered::default(), mask: None })
+    Ok(Root {
+        fd: open_directory(&plan.root.path)?,
+        dev: None,
+        covered: Covered::default(),
+        alone: false,
+        mask: None,
+    })
 }
 
 fn open_directory(path: &Path) -> Step<OwnedFd> {
@@ -71,11 +82,15 @@ fn open_directory(path: &Path) -> Step<OwnedFd> {
         .or_fail(|| format!("root.path: open {}", path.display()))
 }
 
+/// Whether what is mounted in the container shows on the host: only who asks for it stays a peer of the host's mounts; other
+/// types of propagation are set when the root is in place.
+fn shows_on_the_host(root: &RootPlan) -> bool {
+    root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0) || weak::off("propagation")
+}
+
 /// Cuts the new mount namespace off from the host's and makes the root directory a mount of its own.
 fn attach(root: &RootPlan) -> Step<OwnedFd> {
-    // Only who asks for it stays a peer of the host's mounts; other types are set when the root is in place.
-    let peers = root.propagation.is_some_and(|propagation| propagation & libc::MS_SHARED != 0)
-        || weak::off("propagation");
+    let peers = shows_on_the_host(root);
     let propagation = if peers { libc::MS_SHARED } else { libc::MS_SLAVE } | libc::MS_REC;
     set_propagation(Path::new("/"), propagation).or_fail(|| "set propagation of /".into())?;
     if peers && !weak::off("propagation") {
@@ -134,7 +149,7 @@ pub fn enter(plan: &Plan, root: &Root, no_pivot: bool, program: Option<OwnedFd>)
     };
     // It goes with the old root: closed as it is, it would be unmounted by itself, and wait for a grace period of its own.
     // Where the old root may still be a peer of the host's, that would be mounted there, too.
-    if let (Some(program), None) = (program, &old) {
+    if let (Some(program), None) = (program.map(LazyFd::from), &old) {
         let _ = mount::move_mount_to(program.as_fd(), fd::cwd(), c"/proc", 0);
     }
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;

@@ -1,5 +1,6 @@
 //! Standard input, output and error of the program.
 
+use super::covers::is_null;
 use super::{OrFail, Step};
 use crate::path;
 use crate::sys::fd::{self, LazyFd};
@@ -12,7 +13,15 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A name in a directory that is to be a null device.
-pub type NullDevice<'a> = (BorrowedFd<'a>, &'a CStr);
+#[derive(Debug, Clone, Copy)]
+pub struct NullDevice<'a> {
+    /// The directory.
+    pub dir: BorrowedFd<'a>,
+    /// The name.
+    pub name: &'a CStr,
+    /// It was made here, and nobody else has had it in hand.
+    pub own: bool,
+}
 
 /// Makes the terminal, or the three that were inherited, fit for the container. The host's `/dev/null` becomes the
 /// container's, which is `null`: root of the host's user namespace could change the host's own node. A pipe becomes the
@@ -75,19 +84,15 @@ fn is_read(fd: BorrowedFd<'_>, stat: &FileStat) -> bool {
     file && flags() & libc::O_ACCMODE == libc::O_RDONLY && !weak::off("read-file")
 }
 
-fn is_null(stat: &FileStat) -> bool {
-    path::file_type(stat) == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3)
-}
-
 /// The container's `/dev/null`, if it is one (CVE-2026-88265), or one that is nobody's. Nothing where that cannot be made:
 /// a user namespace owns no node of the host either.
-fn open_null((directory, name): NullDevice<'_>) -> Result<Option<OwnedFd>, Errno> {
+fn open_null(NullDevice { dir, name, own }: NullDevice<'_>) -> Result<Option<OwnedFd>, Errno> {
     if weak::off("null") {
-        return openat(directory, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Some);
+        return openat(dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Some);
     }
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    if let Ok(null) = openat(directory, name, flags, Mode::empty())
-        && is_null(&fstat(&null)?)
+    if let Ok(null) = openat(dir, name, flags, Mode::empty())
+        && (own || is_null(&fstat(&null)?))
     {
         return Ok(Some(null));
     }

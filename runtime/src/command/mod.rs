@@ -263,7 +263,10 @@ fn in_context(
     }
     let mut preserved = Preserved::default();
     if command.enters {
-        sys::process::keep_ended_children();
+        // A `create` has no child to wait for but those of hooks and go-betweens, who see to it themselves.
+        if command.name != "create" {
+            sys::process::keep_ended_children();
+        }
         sys::process::survive_file_size_limit();
         seal::ensure()?;
         preserved = Preserved::find(&parsed)?;

@@ -93,7 +93,7 @@ fn modules() -> Vec<Entry> {
 
 /// What this process, and so every container that it makes, may have at most.
 fn capabilities() -> Entry {
-    let last = process::last_capability();
+    let last = process::last_capability(0);
     let bounding = |number: u32| capability::in_bounding(number).unwrap_or(false);
     let missing: Vec<&str> = NAMES
         .iter()

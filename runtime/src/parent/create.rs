@@ -6,7 +6,8 @@ use super::error::{Error, OrError, Result, file_error};
 use super::spawn::{self, Spawned};
 use super::{idmap, net_devices, notify, output, resctrl, seal, sources};
 use crate::cgroup::{self, Cgroup, Driver};
-use crate::child::mounts::{CgroupView, Hierarchy, Prepared};
+use crate::child::cgroups::{CgroupView, Hierarchy};
+use crate::child::mounts::Prepared;
 use crate::child::{self, Handed};
 use crate::hook::{self, HookState};
 use crate::log::Log;
@@ -143,7 +144,7 @@ pub fn host() -> Result<Host> {
         sys::capability::get().or_error(|| "read the capabilities of this process".into())?;
     Ok(Host {
         grantable: permitted,
-        last_capability: sys::process::last_capability(),
+        last_capability: sys::process::last_capability(permitted),
         rootless: !privilege::over_the_host(),
         selinux: || Module::Selinux.enabled(),
     })
@@ -191,7 +192,10 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         plan.root.path.display()
     ));
     check_terminal(&plan, options.console_socket.is_some(), !options.foreground)?;
-    check_root(&plan.root.path)?;
+    if config.hooks.is_some() {
+        // None is to run in vain; for others the child finds out.
+        check_root(&plan.root.path)?;
+    }
     spawn::refuse_alone(&plan, &host)?;
     let hook_state = hook_state(&config, &options.id, &bundle)?;
     steps.then("make the state directory");
@@ -200,7 +204,10 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut undo = Undo::of(&dir);
     let mut record = first_record(&config, &plan, &options.id, &bundle, &host);
     let resources = Resources::default();
-    let journal = dir.begin(&record)?;
+    let journal = dir.begin(&lock, &record)?;
+    if options.driver != Driver::Cgroupfs {
+        journal.flush()?;
+    }
     let request = cgroup::Request {
         driver: options.driver,
         id: &options.id,
@@ -210,11 +217,12 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         annotations: &config.annotations,
         rootless: host.rootless,
         owner: cgroup_owner(&plan, &config),
-        journal: Some(journal.as_fd()),
+        journal: Some(&journal),
     };
     log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
     steps.then("make the control groups");
     undo.cgroup = Some(cgroup::create(&request)?);
+    journal.flush()?;
     steps.then("keep what exec will want");
     socket.make(&dir)?;
     keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
@@ -238,7 +246,10 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     };
     log.debug(&format!("{}: control groups are made, the container's process is next", options.id));
     steps.then("make the container's process");
-    let (wire, pid) = making.run(&mut undo, &mut record, &journal)?;
+    let (wire, pid) = making.run(&mut undo, &mut record, &journal).map_err(|error| {
+        // That may be why.
+        check_root(&plan.root.path).err().unwrap_or(error)
+    })?;
     log.debug(&format!("{}: process {pid} is ready", options.id));
     steps.then("tell the caller");
     let no_process = || Error::Other("no process".into());
@@ -250,7 +261,8 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     if let Some(path) = &options.pid_file {
         output::write_pid_file(path, pid)?;
     }
-    if !options.attached {
+    let noted = undo.cgroup.as_ref().is_some_and(|cgroup| making.is_noted(cgroup));
+    if !options.attached && !noted {
         wire.go().or_error(|| "release the container's process".into())?;
     }
     let console = making.console.take();
@@ -355,7 +367,7 @@ impl<'a> Making<'a> {
         trace::child_is_done();
         steps.then("write the record");
         // Its hooks are over and it can only be started now: what was said of it must be on record first.
-        journal.finish(record)?;
+        journal.note(record)?;
         Ok((wire, pid))
     }
 
@@ -366,6 +378,11 @@ impl<'a> Making<'a> {
             || self.plan.process.oom_score_adj.is_some_and(|score| score > 0)
             || cgroup
                 .is_some_and(|cgroup| cgroup.needs_adopt() || !in_cgroup && cgroup.clone_target().is_some())
+    }
+
+    /// Whether the container's process is found by what was noted of its control groups, whatever becomes of this one.
+    fn is_noted(&self, cgroup: &Cgroup) -> bool {
+        self.options.driver == Driver::Cgroupfs && !cgroup.is_none()
     }
 
     fn spawn(&self, undo: &Undo<'_>, prepared: &[Prepared]) -> Result<(Wire, Spawned)> {
@@ -396,7 +413,7 @@ impl<'a> Making<'a> {
             cgroup_mounts: cgroup_view(cgroup, plan)?,
             prepared,
             console_socket: console_socket.as_ref().map(AsFd::as_fd),
-            fifo: fifo.as_ref().map(AsFd::as_fd),
+            fifo: fifo.as_ref().map(|fifo| (fifo.as_fd(), self.is_noted(cgroup))),
             runtime_hooks: !self.hooks.prestart.is_empty() || !self.hooks.create_runtime.is_empty(),
             create_container: &self.hooks.create_container,
             start_container: &self.hooks.start_container,
@@ -409,11 +426,8 @@ impl<'a> Making<'a> {
                 && !plan.process.rlimits.is_empty(),
             late: spawn::late(&plan.namespaces),
         };
-        let child = |in_cgroup| {
-            // The child must notice when its parent is gone: it may not hold the parent's end itself.
-            parent_wire.close_in_child();
-            child::run(&handed, seal::take(), self.gated(Some(cgroup), in_cgroup))
-        };
+        let child =
+            |in_cgroup| child::run(&handed, &parent_wire, seal::take(), self.gated(Some(cgroup), in_cgroup));
         let _step = trace::span("clone");
         let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))

@@ -5,7 +5,9 @@
 
 use super::error::{Error, OrError, Result};
 use super::sources;
-use crate::child::mounts::{self, Above, CgroupView, Prepared, View};
+use crate::child::cgroups::CgroupView;
+use crate::child::fresh::Fresh;
+use crate::child::mounts::{self, Already, Prepared, View};
 use crate::plan::mounts::{MountPlan, What};
 use crate::plan::{self};
 use crate::spec::Mount;
@@ -42,13 +44,13 @@ pub fn add(root: &Path, id: &str, wanted: &[Mount]) -> Result<()> {
             .map(|mount| sources::prepare_one(mount, &host, init.pid))
             .collect::<Result<Vec<Prepared>>>()?;
         let pids = pid_namespace(record, init)?;
-        let view = View { cgroups: &CgroupView::None, pids: pids.as_ref().map(AsFd::as_fd) };
+        let view = View { cgroups: &CgroupView::None, pids: pids.as_ref().map(AsFd::as_fd), alone: false };
         inside(record, init, || {
             let root = container_root()?;
             let mut made: Vec<Option<LazyFd>> = Vec::new();
             for (done, mount) in planned.iter().enumerate() {
-                let above = &mut Above::default();
-                match mounts::one(mount, root.as_fd(), prepared.get(done), view, true, above) {
+                let already = Already { sysfs: None, fresh: &mut Fresh::default() };
+                match mounts::one(mount, root.as_fd(), prepared.get(done), view, true, already) {
                     Ok(mounted) => made.push(mounted),
                     Err(failure) => {
                         for (earlier, mounted) in planned.iter().zip(&made).rev() {

@@ -123,7 +123,8 @@ pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) ->
 
 impl MountPlan {
     /// Whether it is a tmpfs into which nothing is copied.
-    fn is_empty_tmpfs(&self) -> bool {
+    #[must_use]
+    pub fn is_empty_tmpfs(&self) -> bool {
         matches!(&self.what, What::FileSystem { kind, copy_up: false, .. } if kind.as_c_str() == c"tmpfs")
     }
 }

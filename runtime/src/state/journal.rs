@@ -1,10 +1,10 @@
 //! What is noted of a container while it is made, for whoever has to clean up after a runtime that was killed.
 
-use super::{RECORD, Record, Result, StateError, to_json};
+use super::{Record, Result, StateError, to_json};
+use crate::cgroup;
+use crate::sys::Errno;
 use crate::sys::fd::LazyFd;
-use std::fs;
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// What is noted of a container while it is made: each line is whole, and the last record counts.
@@ -12,6 +12,8 @@ use std::path::PathBuf;
 pub struct Journal {
     pub(super) path: PathBuf,
     pub(super) file: LazyFd,
+    /// What is written with the next line: as yet nothing else was made.
+    pub(super) pending: RefCell<Vec<u8>>,
 }
 
 impl Journal {
@@ -22,31 +24,41 @@ impl Journal {
     pub fn note(&self, record: &Record) -> Result<()> {
         let mut line = to_json(&self.path, record)?;
         line.push(b'\n');
-        (&self.file).write_all(&line).map_err(|source| StateError::Io {
-            operation: "write",
-            path: self.path.clone(),
-            source,
-        })
+        self.write(&line).map_err(|errno| self.error(errno))
     }
 
-    /// Notes the record of the container that is made now: what was noted becomes its `state.json`.
+    /// Has all that was noted be there, before something is made that is not told of it.
     ///
     /// # Errors
     /// [`StateError::Io`].
-    pub fn finish(&self, record: &Record) -> Result<()> {
-        self.note(record)?;
-        let path = self.path.with_file_name(RECORD);
-        fs::rename(&self.path, &path).map_err(|source| StateError::Io {
-            operation: "rename to",
-            path,
-            source,
-        })
+    pub fn flush(&self) -> Result<()> {
+        let nothing_is_left = self.pending.borrow().is_empty();
+        if nothing_is_left { Ok(()) } else { self.write(&[]).map_err(|errno| self.error(errno)) }
+    }
+
+    fn error(&self, errno: Errno) -> StateError {
+        StateError::Io { operation: "write", path: self.path.clone(), source: errno.into() }
+    }
+
+    fn write(&self, lines: &[u8]) -> std::result::Result<(), Errno> {
+        let mut bytes = self.pending.take();
+        bytes.extend_from_slice(lines);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match nix::unistd::write(&self.file, rest) {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 }
 
-impl AsFd for Journal {
+impl cgroup::Journal for Journal {
     /// For directories of control groups, a line each.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn append(&self, lines: &[u8]) -> std::result::Result<(), Errno> {
+        self.write(lines)
     }
 }

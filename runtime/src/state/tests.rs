@@ -57,11 +57,12 @@ fn a_lock_is_on_the_container_that_was_meant() {
 #[test]
 fn a_record_is_found_while_it_is_replaced() {
     let root = tempfile::tempdir().expect("temporary directory");
-    let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+    let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
     let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
     let same = StateDir::open(root.path(), "one").expect("there");
     for _ in 0..500 {
-        let journal = dir.begin(&record).expect("written");
+        let journal = dir.begin(&lock, &record).expect("made");
+        journal.flush().expect("written");
         let written = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -70,7 +71,7 @@ fn a_record_is_found_while_it_is_replaced() {
                 }
             });
             std::thread::sleep(std::time::Duration::from_micros(100));
-            journal.finish(&record).expect("written");
+            journal.note(&record).expect("written");
             written.store(true, std::sync::atomic::Ordering::Relaxed);
             reader.join().expect("found");
         });
@@ -80,11 +81,14 @@ fn a_record_is_found_while_it_is_replaced() {
 
 #[test]
 fn what_is_noted_while_it_is_made_is_found_in_any_order() {
+    use crate::cgroup::Journal as _;
     let root = tempfile::tempdir().expect("temporary directory");
-    let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
+    let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
     let mut record = Record::new("one", "1.3.0", Path::new("/b\n/c"), Path::new("/b/r"));
-    let journal = dir.begin(&record).expect("written");
-    let note = |text: &str| (&journal.file).write_all(text.as_bytes()).expect("written");
+    let journal = dir.begin(&lock, &record).expect("made");
+    // Nothing else was made as yet.
+    assert!(matches!(dir.record(), Err(StateError::Missing)));
+    let note = |text: &str| journal.append(text.as_bytes()).expect("written");
     note("/sys/fs/cgroup/a\n");
     assert_eq!(dir.record().expect("read").bundle, Path::new("/b\n/c"));
     record.pid = 7;
@@ -95,13 +99,31 @@ fn what_is_noted_while_it_is_made_is_found_in_any_order() {
     // What is whole at last has the record behind all that.
     note("roup/c\n");
     record.pid = 8;
-    journal.finish(&record).expect("written");
-    assert_eq!((dir.record().expect("read").pid, dir.journal().as_str()), (8, ""));
-    fs::rename(dir.path().join(RECORD), dir.path().join(CREATING)).expect("renamed");
-    // Cut off in the first record: there is nothing yet.
-    fs::write(dir.path().join(CREATING), "{\"format\":1,\"id\"").expect("written");
+    journal.note(&record).expect("written");
+    assert_eq!(dir.record().expect("read").pid, 8);
+    // Cut off in the last record, and in the first: there is the one before, or nothing yet.
+    let whole = fs::read(dir.path().join(RECORD)).expect("read");
+    fs::write(dir.path().join(RECORD), &whole[..whole.len() - 5]).expect("written");
+    assert_eq!(dir.record().expect("read").pid, 7);
+    fs::write(dir.path().join(RECORD), "{\"format\":1,\"id\"").expect("written");
     assert!(matches!(dir.record(), Err(StateError::Missing)));
     assert_eq!(dir.journal(), "");
+    // One that was replaced has none of that, and need not end with a line's end.
+    dir.write_record(&record).expect("written");
+    assert_eq!((dir.record().expect("read").pid, dir.journal().as_str()), (8, ""));
+}
+
+/// Whoever deletes a container that is just beginning does not have the next one of that name written to.
+#[test]
+fn a_record_is_begun_in_the_directory_that_is_locked() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let (dir, lock) = StateDir::create(root.path(), "one").expect("created");
+    fs::remove_dir(dir.path()).expect("removed");
+    let (next, _lock) = StateDir::create(root.path(), "one").expect("created");
+    let record = Record::new("one", "1.3.0", Path::new("/b"), Path::new("/b/r"));
+    assert!(matches!(dir.begin(&lock, &record), Err(StateError::Missing)));
+    assert!(matches!(next.record(), Err(StateError::Missing)));
+    assert_eq!(fs::read_dir(next.path()).expect("there").count(), 0);
 }
 
 #[test]
@@ -124,7 +146,7 @@ fn a_filter_is_kept_behind_what_exec_starts_from() {
 fn a_foreign_record_is_refused() {
     let root = tempfile::tempdir().expect("temporary directory");
     let (dir, _lock) = StateDir::create(root.path(), "one").expect("created");
-    for text in ["", "{", "[]", "{\"format\":9}"] {
+    for text in ["{", "[]", "{\"format\":9}"] {
         fs::write(dir.path().join(RECORD), text).expect("written");
         assert!(matches!(dir.record(), Err(StateError::Damaged { .. })), "{text}");
     }

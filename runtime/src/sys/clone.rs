@@ -62,6 +62,7 @@ pub fn with_borrowed_memory(
     cgroup: Option<BorrowedFd<'_>>,
     run: &mut dyn FnMut(),
 ) -> Result<()> {
+    super::process::keep_ended_children();
     // One child at a time: it does not begin another one.
     let Some(stack) = Stack::take() else { return Err(Errno::EBUSY) };
     // SAFETY: clone_args is plain old data for which all zeroes is the documented "nothing asked for" value.

@@ -1,9 +1,10 @@
 //! Functions of the C library that musl has in a slower way than this program wants them: memcpy(3), memmove(3), memcmp(3),
-//! bcmp(3) and open(2). Nothing else belongs here.
+//! bcmp(3), open(2) and signal(2). Nothing else belongs here.
 //!
 //! On x86_64 musl copies by `rep movsq`, which takes longer to begin than most of our copies take, and compares byte by
 //! byte: together a fifth of what a start of a container computes. Its `open` marks each file close-on-exec a second time,
-//! for kernels before 2.6.23: a call more for each file.
+//! for kernels before 2.6.23: a call more for each file. Its `signal` first unblocks signals of its own, which only its threads
+//! use, and this program has none.
 //!
 //! A debug build, where each step of a copy is a call, keeps those of the C library.
 
@@ -29,6 +30,38 @@ unsafe extern "C" fn open(
 ) -> std::ffi::c_int {
     // SAFETY: the caller's promise.
     unsafe { libc::openat(libc::AT_FDCWD, path, flags, mode) }
+}
+
+/// signal(2), with the semantics of BSD: by rt_sigaction(2) alone.
+///
+/// # Safety
+/// As C has it.
+// SAFETY: the one symbol of this name; the C library's is not linked, since nothing else in its file is needed.
+#[cfg(all(target_env = "musl", target_arch = "x86_64", not(debug_assertions)))]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signal(number: std::ffi::c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+    /// As the kernel has it on this architecture.
+    #[repr(C)]
+    struct Action {
+        handler: libc::sighandler_t,
+        flags: std::ffi::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    // SAFETY: the C library's return from a handler, which is never called from here.
+    unsafe extern "C" {
+        fn __restore_rt();
+    }
+    /// `asm/signal.h`: not among the C library's names.
+    const SA_RESTORER: libc::c_int = 0x0400_0000;
+    let flags = (SA_RESTORER | libc::SA_RESTART).cast_unsigned().into();
+    let action = Action { handler, flags, restorer: __restore_rt as *const () as usize, mask: 0 };
+    let mut old = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    let set_size = size_of::<u64>();
+    // SAFETY: the kernel reads one structure and writes the other. That the handler may run is the caller's promise.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &raw const action, &raw mut old, set_size) };
+    if result < 0 { libc::SIG_ERR } else { old.handler }
 }
 
 /// The symbols that the compiler's calls go to.

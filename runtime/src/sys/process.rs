@@ -4,7 +4,7 @@ use super::{Errno, Result, check};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> Result<()> {
     // SAFETY: only called with options whose second argument is a number and whose others must be 0.
@@ -60,6 +60,18 @@ pub fn set_domainname(name: &CStr) -> Result<()> {
     let bytes = name.to_bytes();
     // SAFETY: the pointer is valid for the length given.
     check(unsafe { libc::syscall(libc::SYS_setdomainname, bytes.as_ptr(), bytes.len()) }).map(drop)
+}
+
+/// The user and the group that this program was executed as (getauxval(3)): its real ids, where they are the effective ones,
+/// which the saved ones are, too (execve(2)). Only its children become others. `None`: they are not the same.
+#[must_use]
+pub fn ids() -> Option<(u32, u32)> {
+    let id = |kind| {
+        // SAFETY: no pointers.
+        u32::try_from(unsafe { libc::getauxval(kind) }).ok()
+    };
+    let same = |real, effective| id(real).filter(|real| id(effective) == Some(*real));
+    same(libc::AT_UID, libc::AT_EUID).zip(same(libc::AT_GID, libc::AT_EGID))
 }
 
 /// setgroups(2) of this thread.
@@ -289,10 +301,13 @@ fn notice_only(signal: libc::c_int) {
 }
 
 /// Children that end wait to be waited for, whatever the caller does with its own: `SIGCHLD` stays ignored through
-/// execve(2), and what has ended would be gone, with its exit status (wait(2), NOTES).
+/// execve(2), and what has ended would be gone, with its exit status (wait(2), NOTES). Done once.
 pub fn keep_ended_children() {
-    // SAFETY: SIG_DFL is no handler.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        // SAFETY: SIG_DFL is no handler.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    }
 }
 
 /// A file that may not grow is an error (`RLIMIT_FSIZE` in getrlimit(2)), not a death that leaves half a container.
@@ -300,17 +315,23 @@ pub fn survive_file_size_limit() {
     notice_only(libc::SIGXFSZ);
 }
 
-/// The number of the last capability that the kernel knows, from `PR_CAPBSET_READ` alone (no procfs needed). Looked up
-/// once.
+/// The number of the last capability that the kernel knows, as far as this process can have it: from `PR_CAPBSET_READ` alone
+/// (no procfs needed), or from those that it is `permitted`, where it is root. Looked up once.
 #[must_use]
-pub fn last_capability() -> u32 {
+pub fn last_capability(permitted: u64) -> u32 {
     static ANSWER: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *ANSWER.get_or_init(find_last_capability)
+    *ANSWER.get_or_init(|| find_last_capability(permitted))
 }
 
-fn find_last_capability() -> u32 {
-    // CAP_CHECKPOINT_RESTORE (40) is the last one of every kernel since 5.9.
-    let mut last = 40;
+/// CAP_CHECKPOINT_RESTORE, the last one of every kernel since 5.9.
+const KNOWN: u32 = 40;
+
+fn find_last_capability(permitted: u64) -> u32 {
+    // What root executes is permitted all that is left in the bounding set (capabilities(7)): there are no others to drop.
+    if executing_user().is_root() && permitted >> KNOWN != 0 {
+        return permitted.ilog2();
+    }
+    let mut last = KNOWN;
     while last < 63 && super::capability::in_bounding(last + 1).is_ok() {
         last += 1;
     }

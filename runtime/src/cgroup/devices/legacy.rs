@@ -7,8 +7,9 @@ use super::super::dir::{Dir, write_once};
 use super::super::error::{Error, Result};
 use super::{Access, Devices, Kind, Rule};
 use crate::sys::Errno;
+use crate::sys::fd::LazyFd;
 use nix::fcntl::OFlag;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 /// A default and its exceptions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -184,7 +185,7 @@ pub(in super::super) fn change(dir: &Dir, before: &Policy, policy: &Policy) -> R
 }
 
 fn write(dir: &Dir, rules: &[Rule]) -> Result<()> {
-    let mut files: [Option<OwnedFd>; 2] = [None, None];
+    let mut files: [Option<LazyFd>; 2] = [None, None];
     for rule in rules {
         let name = if rule.allow { "devices.allow" } else { "devices.deny" };
         let refused = |errno: Errno| Error::Limit {
@@ -197,7 +198,7 @@ fn write(dir: &Dir, rules: &[Rule]) -> Result<()> {
         let slot = &mut files[usize::from(rule.allow)];
         let file = match slot {
             Some(file) => file,
-            None => slot.insert(dir.open(name, OFlag::O_WRONLY).map_err(refused)?),
+            None => slot.insert(dir.open(name, OFlag::O_WRONLY).map_err(refused)?.into()),
         };
         write_once(file.as_fd(), &rule.to_string()).map_err(refused)?;
     }
