@@ -145,7 +145,8 @@ fn masks_are_the_same_in_whatever_way_they_are_made() {
         "/sys/kernel/notes",
         "/sys/module"
     ]);
-    let ways: [(&str, fn(&mut Container)); 6] = [
+    type Change = fn(&mut Container);
+    let ways: [(&str, Change); 6] = [
         ("all of its own", |_| {}),
         ("a hook in between", |c| {
             c.put("/hooks/createContainer", json!([{ "path": "/bin/true" }]));

@@ -104,6 +104,23 @@ impl Cover {
     }
 }
 
+/// Names in procfs and sysfs that engines have hidden, and whether they are directories: they need not be looked at. Who is
+/// wrong loses time, and no more.
+const KNOWN: [(&CStr, bool); 12] = [
+    (c"acpi", true),
+    (c"asound", true),
+    (c"firmware", true),
+    (c"interrupts", false),
+    (c"kcore", false),
+    (c"keys", false),
+    (c"kmsg", false),
+    (c"latency_stats", false),
+    (c"sched_debug", false),
+    (c"scsi", true),
+    (c"timer_list", false),
+    (c"timer_stats", false),
+];
+
 /// What hides paths.
 #[derive(Debug)]
 pub struct Covers<'a> {
@@ -113,7 +130,7 @@ pub struct Covers<'a> {
     file: Cover,
     /// An empty read-only tmpfs, over directories.
     directory: Option<Cover>,
-    /// A bind has found one of its two names missing.
+    /// A bind has found one of its two names missing, and it may have been that of the cover.
     doubt: bool,
 }
 
@@ -153,18 +170,31 @@ impl<'a> Covers<'a> {
         }
     }
 
-    /// Hides a name in a mount of the kernel's own, if there is such a one. What kind of file it is shows in what can be put on
-    /// it: a copy for the wrong kind would have to be thrown away, which takes a grace period of the kernel.
+    /// Hides a name in a mount of the kernel's own, if there is such a one.
     ///
     /// # Errors
     /// The errno of the failed call.
-    pub fn put_on_name(&mut self, mount: &InMount<'a>, name: &CStr) -> Result<(), Errno> {
-        let tried = self.try_on_name(mount.fd, name, mount.directories);
-        match tried {
-            Err(Errno::EINVAL | Errno::ENOTDIR) => self.try_on_name(mount.fd, name, !mount.directories),
+    pub fn put_on_name(&mut self, mount: BorrowedFd<'a>, name: &CStr) -> Result<(), Errno> {
+        let known = KNOWN.iter().find(|(known, _)| *known == name).map(|(_, directory)| *directory);
+        let directory = match known.filter(|directory| !self.is_copied(*directory)) {
+            Some(directory) => directory,
+            None => match fstatat(mount, name, AtFlags::empty()) {
+                Err(Errno::ENOENT) => return Ok(()),
+                found => path::file_type(&found?) == SFlag::S_IFDIR,
+            },
+        };
+        match self.try_on_name(mount, name, directory) {
             Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EINVAL | Errno::ENOTDIR) => self.try_on_name(mount, name, !directory),
             result => result,
         }
+    }
+
+    /// Whether a copy has to be made of a cover before it can be put on a name. One for nothing, or for the wrong kind, has to be
+    /// thrown away, which takes a grace period of the kernel.
+    fn is_copied(&self, directory: bool) -> bool {
+        let cover = if directory { self.directory.as_ref() } else { Some(&self.file) };
+        matches!(cover, Some(Cover::Open(_, true)))
     }
 
     /// Fails with `EINVAL` or `ENOTDIR` for the wrong kind, and `ENOENT` where there is nothing.
@@ -173,20 +203,16 @@ impl<'a> Covers<'a> {
             Some(Cover::Reached(path, certain)) => {
                 self.inside.enter(mount)?;
                 let bound = bind(path, name, MsFlags::empty());
-                self.doubt |= bound == Err(Errno::ENOENT) && !*certain;
+                match bound {
+                    Err(Errno::ENOENT) if !*certain => self.doubt = true,
+                    // It is there, and was there before.
+                    Ok(()) if !*certain => self.doubt = false,
+                    _ => {}
+                }
                 bound
             }
-            Some(Cover::Open(cover, attached @ false)) => {
-                api::move_mount_to(cover.as_fd(), mount, name, libc::MOVE_MOUNT_T_SYMLINKS)?;
-                *attached = true;
-                Ok(())
-            }
             Some(cover) => {
-                let found = path::file_type(&fstatat(mount, name, AtFlags::empty())?);
-                if (found == SFlag::S_IFDIR) != directory {
-                    return Err(Errno::ENOTDIR);
-                }
-                cover.put(|copy| api::move_mount_to(copy, mount, name, libc::MOVE_MOUNT_T_SYMLINKS))
+                cover.put(|mounted| api::move_mount_to(mounted, mount, name, libc::MOVE_MOUNT_T_SYMLINKS))
             }
             None if !self.root.alone => {
                 self.directory = Some(Cover::Open(empty_directory()?.into(), false));

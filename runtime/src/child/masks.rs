@@ -100,7 +100,7 @@ fn make_read_only<'a>(root: &'a Root, path: &OsStr, inside: &mut Inside<'a>) -> 
 fn hide<'a>(root: &'a Root, path: &OsStr, covers: &mut Covers<'a>) -> Result<(), Errno> {
     let Some(place) = there(find(root, path))? else { return Ok(()) };
     match place {
-        Place::Kernels(mount, name) => covers.put_on_name(&mount, &name),
+        Place::Kernels(mount, name) => covers.put_on_name(mount.fd, &name),
         Place::Found(place) => {
             let directory = path::file_type(&fstat(&place)?) == SFlag::S_IFDIR;
             covers.put(directory, |cover| mount::move_mount(cover, place.as_fd()))

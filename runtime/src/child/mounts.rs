@@ -127,7 +127,6 @@ struct Shown {
     destination: OsString,
     mount: LazyFd,
     kernels: bool,
-    directories: bool,
     read_only: bool,
 }
 
@@ -138,8 +137,6 @@ pub struct InMount<'a> {
     pub fd: BorrowedFd<'a>,
     /// It is one of the kernel's own file systems, in which names are certain.
     pub kernels: bool,
-    /// What is hidden in it are directories, as a rule: it is a sysfs.
-    pub directories: bool,
     /// It is read-only.
     pub read_only: bool,
 }
@@ -167,7 +164,6 @@ impl Covered {
             destination: mount.destination.clone(),
             mount: made,
             kernels: is_kernels(mount),
-            directories: matches!(&mount.what, What::FileSystem { kind, .. } if kind.as_c_str() == c"sysfs"),
             read_only: (mount.attributes.set | mount.attributes.recursive_set) & libc::MOUNT_ATTR_RDONLY != 0,
         });
         Ok(())
@@ -193,8 +189,8 @@ impl Covered {
             return None;
         }
         let shown = |shown: &'s Shown| {
-            let Shown { ref destination, ref mount, kernels, directories, read_only } = *shown;
-            let mount = InMount { fd: mount.as_fd(), kernels, directories, read_only };
+            let Shown { ref destination, ref mount, kernels, read_only } = *shown;
+            let mount = InMount { fd: mount.as_fd(), kernels, read_only };
             Some((mount, below(path, destination)?))
         };
         self.0.iter().rev().find_map(shown)
