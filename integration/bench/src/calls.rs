@@ -12,12 +12,13 @@ in one, each hierarchy of version 1 in five and more. What Corten makes beyond t
 
 - it maps itself anew from a file that nobody can write to (CVE-2019-5736), below an overlay made for it, and tells the kernel
   so: `fsopen`, `fsconfig`, `fsmount`, `openat`, `newfstatat`, `mmap`, `prctl`;
-- every place in the root is opened by `openat2`, looked at (`newfstatat`) and mounted on by its descriptor, not by its name
-  (CVE-2021-30465, CVE-2025-31133, CVE-2025-52565);
+- every place in the image's root is opened by `openat2` and mounted on by its descriptor, not by its name: what has to be in hand
+  for that is mounted where nobody else can reach, opened (`openat`) and moved there (`move_mount`; CVE-2021-30465,
+  CVE-2025-31133, CVE-2025-52565);
 - cgroups are noted before they are made, so that `delete --force` finds them after a crash (`write`);
-- it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`, `rename`).
+- it reads a configuration and writes the records that later commands start from (`openat`, `read`, `write`).
 
-Where the machine has version 2 alone that is less than the target ([RESULTS-v2.md](RESULTS-v2.md)).
+Where the machine has version 2 alone there are fewer ([RESULTS-v2.md](RESULTS-v2.md)).
 
 ";
 
