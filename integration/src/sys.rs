@@ -237,11 +237,15 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Makes the child of `command` stop at its exec, traced by the thread that spawns it.
+/// Makes the child of `command` stop at its exec, traced by the thread that spawns it. No signal is ignored in it, whoever runs the
+/// tests (nohup(1), a shell in the background): what undoes that would be counted.
 pub fn trace_me(command: &mut Command) {
-    // SAFETY: PTRACE_TRACEME is one system call without memory arguments, safe between fork and exec.
+    // SAFETY: signal(2), without a handler, and PTRACE_TRACEME, which takes no memory, are safe between fork and exec.
     unsafe {
         command.pre_exec(|| {
+            for signal in 1..=libc::SIGRTMAX() {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0))?;
             Ok(())
         });

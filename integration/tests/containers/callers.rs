@@ -110,6 +110,19 @@ fn files_that_may_not_grow() {
     leaks::assert_none(&c);
 }
 
+/// What is left open because a command is about to end must leave room for what is opened later.
+#[test]
+fn few_files_that_may_be_open() {
+    let mut c = Container::docker_like();
+    c.prepared("ulimit -n 40").sleeping();
+    assert_eq!(c.exec(&[], &["/bin/sh", "-c", "exit 7"]).code(), 7);
+    c.delete_force().ok();
+    let mut c = Container::docker_like();
+    c.prepared("ulimit -n 40").shell("exit 8");
+    assert_eq!(c.run(&[]).code(), 8);
+    leaks::assert_none(&c);
+}
+
 /// Where nobody can tell, a container has not stopped: `delete` would leave its processes behind.
 #[test]
 fn without_proc_nothing_is_said_to_have_stopped() {

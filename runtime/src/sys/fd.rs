@@ -221,29 +221,16 @@ pub struct LazyFd(std::mem::ManuallyDrop<OwnedFd>);
 /// Descriptors below this number are left open; 0: none.
 static LEFT_OPEN: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
 
-/// As many as any process may have open, whatever `RLIMIT_NOFILE` is.
-const FEW: i32 = 48;
-
-/// From now on this process, and each that it forks, leaves its [`LazyFd`]s open: a few, or when there are more, up to a few
-/// hundred or half of what `RLIMIT_NOFILE` allows.
+/// From now on this process, and each that it forks, leaves its [`LazyFd`]s open: up to a few hundred, or half of what
+/// `RLIMIT_NOFILE` allows.
 pub fn leave_open() {
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
-    let _ = LEFT_OPEN.compare_exchange(0, FEW, relaxed, relaxed);
-}
-
-/// Whether a descriptor is to be left open.
-fn is_left_open(number: RawFd) -> bool {
     use nix::sys::resource::{Resource, getrlimit};
     const MOST: u64 = 400;
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
-    let mut most = LEFT_OPEN.load(relaxed);
-    if most == FEW && number >= FEW {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| (soft / 2).min(MOST));
-        // Not the same number: this is asked for once.
-        most = i32::try_from(limit).unwrap_or(0).max(FEW + 1);
-        LEFT_OPEN.store(most, relaxed);
+    if LEFT_OPEN.load(std::sync::atomic::Ordering::Relaxed) != 0 {
+        return;
     }
-    number < most
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| (soft / 2).min(MOST));
+    LEFT_OPEN.store(i32::try_from(limit).unwrap_or(0), std::sync::atomic::Ordering::Relaxed);
 }
 
 impl From<OwnedFd> for LazyFd {
@@ -276,7 +263,7 @@ impl std::os::fd::AsFd for LazyFd {
 
 impl Drop for LazyFd {
     fn drop(&mut self) {
-        if !is_left_open(self.0.as_raw_fd()) {
+        if self.0.as_raw_fd() >= LEFT_OPEN.load(std::sync::atomic::Ordering::Relaxed) {
             // SAFETY: dropped once, here, and not used afterwards.
             unsafe { std::mem::ManuallyDrop::drop(&mut self.0) };
         }
