@@ -77,16 +77,15 @@ impl<'a> Inside<'a> {
 enum Cover {
     /// By a descriptor, and whether it has its first place.
     Open(LazyFd, bool),
-    /// By a path through a descriptor of this process, and whether that leads nowhere else for certain: some names go with a
-    /// module of the kernel.
-    Reached(CString, bool),
+    /// By a path through a descriptor of this process.
+    Reached(CString),
 }
 
 impl Cover {
-    fn reached(dir: BorrowedFd<'_>, name: &CStr, certain: bool) -> Self {
+    fn reached(dir: BorrowedFd<'_>, name: &CStr) -> Self {
         let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
         path.extend_from_slice(name.to_bytes_with_nul());
-        Self::Reached(CString::from_vec_with_nul(path).unwrap_or_default(), certain)
+        Self::Reached(CString::from_vec_with_nul(path).unwrap_or_default())
     }
 
     /// Puts the mount itself, or a copy, in a place.
@@ -98,7 +97,7 @@ impl Cover {
                 return Ok(());
             }
             Self::Open(mount, true) => api::clone_mount(mount.as_fd(), false)?,
-            Self::Reached(path, _) => api::open_tree(fd::cwd(), path, libc::OPEN_TREE_CLONE)?,
+            Self::Reached(path) => api::open_tree(fd::cwd(), path, libc::OPEN_TREE_CLONE)?,
         };
         attach(LazyFd::from(copy).as_fd())
     }
@@ -130,7 +129,8 @@ pub struct Covers<'a> {
     file: Cover,
     /// An empty read-only tmpfs, over directories.
     directory: Option<Cover>,
-    /// A bind has found one of its two names missing, and it may have been that of the cover.
+    /// A bind has found one of its two names missing, and it may have been the directory's: some names go with a module of the
+    /// kernel.
     doubt: bool,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Covers<'a> {
                 let images = path::resolve(root.path_root(), OsStr::new("/dev/null"), Missing::Fail)?;
                 Cover::Open(api::clone_mount(images.as_fd(), false)?.into(), false)
             }
-            Some(dev) => Cover::reached(dev, c"null", true),
+            Some(dev) => Cover::reached(dev, c"null"),
             None => Cover::Open(hosts_null()?.into(), false),
         };
         Ok(Self { root, inside, file, directory: None, doubt: false })
@@ -200,13 +200,13 @@ impl<'a> Covers<'a> {
     /// Fails with `EINVAL` or `ENOTDIR` for the wrong kind, and `ENOENT` where there is nothing.
     fn try_on_name(&mut self, mount: BorrowedFd<'a>, name: &CStr, directory: bool) -> Result<(), Errno> {
         match if directory { self.directory.as_mut() } else { Some(&mut self.file) } {
-            Some(Cover::Reached(path, certain)) => {
+            Some(Cover::Reached(path)) => {
                 self.inside.enter(mount)?;
                 let bound = bind(path, name, MsFlags::empty());
                 match bound {
-                    Err(Errno::ENOENT) if !*certain => self.doubt = true,
+                    Err(Errno::ENOENT) if directory => self.doubt = true,
                     // It is there, and was there before.
-                    Ok(()) if !*certain => self.doubt = false,
+                    Ok(()) if directory => self.doubt = false,
                     _ => {}
                 }
                 bound
@@ -222,7 +222,7 @@ impl<'a> Covers<'a> {
                 self.inside.enter(mount)?;
                 let kind = Some(c"tmpfs");
                 nix::mount::mount(kind, name, kind, MsFlags::MS_RDONLY, Some(c"nr_inodes=1"))?;
-                self.directory = Some(Cover::reached(mount, name, false));
+                self.directory = Some(Cover::reached(mount, name));
                 Ok(())
             }
         }
@@ -234,7 +234,7 @@ impl<'a> Covers<'a> {
     /// `ENODEV` where the cover is not there any more.
     pub fn verify(&self) -> Result<(), Errno> {
         match &self.directory {
-            Some(Cover::Reached(path, false)) if self.doubt => {
+            Some(Cover::Reached(path)) if self.doubt => {
                 let is_there =
                     statfs(path.as_c_str()).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
                 if is_there { Ok(()) } else { Err(Errno::ENODEV) }

@@ -83,22 +83,16 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool
 
 /// Whether a path is to be hidden or made read-only in what a mount shows, or control groups are shown in it.
 fn hides_below(plan: &Plan, mount: &MountPlan) -> bool {
-    let groups = plan.mounts.iter().filter(|other| matches!(other.what, What::Cgroup { .. }));
-    let groups = groups.map(|other| &other.destination).filter(|_| is_strict(mount));
-    plan.masked
-        .iter()
-        .chain(&plan.read_only)
-        .chain(groups)
-        .any(|path| below(path, &mount.destination).is_some())
+    let is_below = |path: &OsStr| below(path, &mount.destination).is_some();
+    let groups =
+        |other: &MountPlan| matches!(other.what, What::Cgroup { .. }) && is_below(&other.destination);
+    plan.masked.iter().chain(&plan.read_only).any(|path| is_below(path))
+        || is_strict(mount) && plan.mounts.iter().any(groups)
 }
 
 /// Whether something is made in what a mount shows, while it still has nothing in it.
 fn is_filled(plan: &Plan, mount: &MountPlan) -> bool {
-    let right_below =
-        |other: &MountPlan| Path::new(&other.destination).parent() == Some(Path::new(&mount.destination));
-    mount.is_empty_tmpfs()
-        && (plan.own_dev && mount.destination == "/dev"
-            || plan.mounts.iter().any(|other| other.in_fresh && right_below(other)))
+    mount.is_filled || plan.own_dev && mount.destination == "/dev" && mount.is_empty_tmpfs()
 }
 
 /// Whether it is one of the kernel's own file systems. No link may lead to where such a one is mounted: who followed it might

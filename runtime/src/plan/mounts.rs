@@ -4,7 +4,7 @@ use super::namespaces::check_map;
 use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
 use crate::spec;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fmt::{Display, Formatter};
 use std::path::{Component, Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct MountPlan {
     pub destination_nofollow: bool,
     /// The destination is right below a tmpfs that was mounted before: as a rule there is nothing yet.
     pub in_fresh: bool,
+    /// It is such a tmpfs, and file systems are mounted right below it.
+    pub is_filled: bool,
     /// The map through which ids are shown.
     pub idmap: Option<Idmap>,
     /// Options that mean nothing for what is no fresh file system, which engines pass through all the same.
@@ -108,17 +110,24 @@ impl Display for Field {
 /// # Errors
 /// A destination or source that is missing, an option that does not fit.
 pub fn plan(mounts: &[spec::Mount], bundle: &Path, label: &str, userns: bool) -> Result<Vec<MountPlan>> {
-    let mut fresh = BTreeSet::new();
-    let planned = mounts.iter().enumerate().map(|(index, mount)| {
+    let mut fresh = BTreeMap::new();
+    let mut all: Vec<MountPlan> = Vec::with_capacity(mounts.len());
+    for (index, mount) in mounts.iter().enumerate() {
         let mut planned = one(index, mount, bundle, label, userns)?;
         let above = Path::new(&planned.destination).parent();
-        planned.in_fresh = above.is_some_and(|above| fresh.contains(above.as_os_str()));
-        if planned.is_empty_tmpfs() {
-            fresh.insert(planned.destination.clone());
+        if let Some(above) = above.and_then(|above| fresh.get(above.as_os_str())) {
+            planned.in_fresh = true;
+            let above: Option<&mut MountPlan> = all.get_mut(*above);
+            if let (Some(above), What::FileSystem { .. }) = (above, &planned.what) {
+                above.is_filled = true;
+            }
         }
-        Ok(planned)
-    });
-    planned.collect()
+        if planned.is_empty_tmpfs() {
+            fresh.insert(planned.destination.clone(), index);
+        }
+        all.push(planned);
+    }
+    Ok(all)
 }
 
 impl MountPlan {
@@ -179,6 +188,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
         },
         destination_nofollow: options.destination_nofollow,
         in_fresh: false,
+        is_filled: false,
         idmap,
         ignored,
     })
@@ -347,6 +357,8 @@ mod tests {
             at("/filled/a", "tmpfs", &[]),
         ];
         let planned = plan(&mounts, Path::new("/bundle"), "", false).expect("valid");
+        let filled: Vec<bool> = planned.iter().map(|mount| mount.is_filled).collect();
+        assert_eq!(filled, [false, true, false, false, false, false]);
         let fresh: Vec<bool> = planned.iter().map(|mount| mount.in_fresh).collect();
         assert_eq!(fresh, [false, false, true, false, false, false]);
     }

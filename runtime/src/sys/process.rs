@@ -327,7 +327,8 @@ pub fn last_capability(permitted: u64) -> u32 {
 const KNOWN: u32 = 40;
 
 fn find_last_capability(permitted: u64) -> u32 {
-    // What root executes is permitted all that is left in the bounding set (capabilities(7)): there are no others to drop.
+    // What root executes is permitted all that is left in the bounding set (capabilities(7); but for SECBIT_NOROOT, with which a
+    // caller would have to know no more of them than this program): there are no others to drop.
     if executing_user().is_root() && permitted >> KNOWN != 0 {
         return permitted.ilog2();
     }
