@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::by_descriptor;
@@ -55,10 +54,11 @@ fn clear(top: &OwnedFd, folder: &OwnedFd, deep: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a folder; `None` when somebody else has removed it.
+/// Opens a folder; `None` when somebody else has removed it. What is mounted there belongs to others: nothing of it is
+/// removed.
 fn open(folder: &impl AsFd, name: &Path) -> nix::Result<Option<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match openat(folder, name, flags, Mode::empty()) {
+    match openat2(folder, name, OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV)) {
         Err(Errno::ENOENT) => Ok(None),
         opened => opened.map(Some),
     }
@@ -77,7 +77,7 @@ fn is_left(removed: nix::Result<()>, reason: Errno) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::{Lower, Pack, Root, Source, changes};
-    use nix::sys::stat::mkdirat;
+    use nix::sys::stat::{Mode, mkdirat};
     use std::path::PathBuf;
 
     #[test]
