@@ -395,6 +395,15 @@ impl Engine {
         text.chars().rev().take(4000).collect::<Vec<_>>().into_iter().rev().collect()
     }
 
+    /// What the log of one of Corten's programs says of a panic: no input may lead to one, and in the program that people
+    /// run it is the end of it.
+    fn panicked(&self) -> Option<String> {
+        let logs = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let texts = logs.filter(|file| file.path().extension().is_some_and(|kind| kind == "log"));
+        let mut texts = texts.filter_map(|file| fs::read_to_string(file.path()).ok());
+        texts.find_map(|text| text.find("panicked at").map(|at| text[at..].chars().take(4000).collect()))
+    }
+
     /// The control group below which pods and their containers are to be.
     pub fn cgroup_parent(&self) -> String {
         format!("/{}", self.cgroups)
@@ -516,6 +525,7 @@ pub fn image(format: &'static str) -> PathBuf {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        let panicked = self.panicked();
         // Everything in the process namespace dies with its first process.
         let _ = nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(self.inside),
@@ -536,5 +546,7 @@ impl Drop for Engine {
             let _ = fs::remove_dir(top.join(&self.cgroups));
         }
         rootfs::remove(&self.directory);
+        // The program that people run ends there.
+        assert!(panicked.is_none() || std::thread::panicking(), "{}", panicked.unwrap_or_default());
     }
 }

@@ -163,8 +163,11 @@ fn failure(error: &Error) -> Bytes {
 /// it is not complete.
 pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static) -> Answer {
     let pieces = pieces(|pusher| async move {
-        let mut writer = BufWriter::with_capacity(64 << 10, Blocking(pusher.sender));
-        block_in_place(|| write(&mut writer).and_then(|()| Ok(writer.flush()?)))
+        block_in_place(|| {
+            // What it holds is sent when it goes, too: that is not to be outside of this.
+            let mut writer = BufWriter::with_capacity(64 << 10, Blocking(pusher.sender));
+            write(&mut writer).and_then(|()| Ok(writer.flush()?))
+        })
     });
     flowing("application/x-tar", received(pieces))
 }
