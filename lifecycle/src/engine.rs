@@ -31,7 +31,7 @@ pub struct Settings {
     pub exec_root: PathBuf,
     /// The control group below which containers are.
     pub cgroup_parent: String,
-    /// Registries that have what is Docker Hub's, by host and port.
+    /// Registries that have what is Docker Hub's, by URL.
     pub mirrors: Vec<String>,
     /// Registries that may do without TLS, by host and port or by network.
     pub insecure: Vec<String>,

@@ -134,9 +134,11 @@ async fn serve(settings: Settings, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The host and port of a mirror; without TLS it has to be insecure.
+/// The URL of a mirror; without TLS it has to be insecure.
 fn mirror(url: &str) -> Result<String> {
-    host(url).ok_or_else(|| Error::invalid(format!("--registry-mirror {url}: expected https://host[:port]")))
+    let bad = || Error::invalid(format!("--registry-mirror {url}: expected https://host[:port]"));
+    let scheme = if url.starts_with("http://") { "http" } else { "https" };
+    host(url).map(|host| format!("{scheme}://{host}/")).ok_or_else(bad)
 }
 
 /// The host and port in a URL without a path.

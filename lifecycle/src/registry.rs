@@ -54,7 +54,9 @@ pub fn from_header<T: DeserializeOwned + Default>(header: Option<&str>) -> Resul
     let bad = || Error::invalid("invalid X-Registry-Auth or X-Registry-Config header");
     let text = header.unwrap_or_default().trim_end_matches('=').replace('+', "-").replace('/', "_");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
-    if bytes.is_empty() { Ok(T::default()) } else { serde_json::from_slice(&bytes).map_err(|_| bad()) }
+    // A client that has none says so by nothing, or by `null`.
+    let given: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    Ok(serde_json::from_slice::<Option<T>>(given).map_err(|_| bad())?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Volumes {
         Ok(Self { folder, all: Mutex::new(all), events })
     }
 
+    /// Where everything of the engine is.
+    pub fn root(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
     /// Where a volume's files are.
     fn data(&self, name: &str) -> PathBuf {
         self.folder.join(name).join("_data")

@@ -115,7 +115,12 @@ fn registries_ask_who_it_is() {
     });
     let body = r#"{"username":"me","password":"wrong","serveraddress":"127.0.0.1:5000"}"#;
     let mut socket = UnixStream::connect(engine.directory.join("docker.sock")).unwrap();
-    write!(socket, "POST /v1.41/auth HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(
+        socket,
+        "POST /v1.41/auth HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
@@ -192,7 +197,11 @@ fn what_is_docker_hubs_may_come_from_a_mirror() {
         engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
     });
     let checks: &[Check<'_>] = &[
-        ("docker info --format '{{.RegistryConfig.Mirrors}}'", 0, &["[127.0.0.1:5009 127.0.0.1:5000]"]),
+        (
+            "docker info --format '{{.RegistryConfig.Mirrors}}'",
+            0,
+            &["[http://127.0.0.1:5009/ http://127.0.0.1:5000/]"],
+        ),
         (
             "docker tag busybox 127.0.0.1:5000/library/small && docker push -q 127.0.0.1:5000/library/small && docker rmi -f $(docker images -q)",
             0,

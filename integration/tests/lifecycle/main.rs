@@ -4,6 +4,7 @@ mod build;
 mod clients;
 mod configs;
 mod crashes;
+mod details;
 mod docker;
 mod hostile;
 mod images;

@@ -35,12 +35,23 @@ const CONTAINERS: &[(&str, &str)] = &[
         "Source must not be specified",
     ),
     (
-        r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"Subpath":"a"}}]}"#,
-        "Subpath",
+        r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"Subpath":"../a"}}]}"#,
+        "subpath must be a relative path within the volume",
+    ),
+    (r#""Env":["=x"]"#, "invalid environment variable: =x"),
+    (r#""HostConfig":{"Annotations":{"":"x"}}"#, "the empty string is not permitted as an annotation key"),
+    (r#""HostConfig":{"PidMode":"container:gone"}"#, "No such container: gone"),
+    (r#""HostConfig":{"IpcMode":"container:gone"}"#, "No such container: gone"),
+    (r#""HostConfig":{"IpcMode":"odd"}"#, "invalid IPC mode: odd"),
+    (r#""HostConfig":{"CpuShares":-1}"#, "invalid CPU shares (-1)"),
+    (r#""NetworkingConfig":{"EndpointsConfig":{"a":{},"b":{}}}"#, "with multiple network endpoints: a, b"),
+    (
+        r#""HostConfig":{"Mounts":[{"Type":"bind","Source":"/","Target":"/x","BindOptions":{"Propagation":"rprivate"}}]}"#,
+        "is within the daemon root",
     ),
     (
         r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"DriverConfig":{"Name":"nfs"}}}]}"#,
-        "volume driver",
+        r#"plugin \"nfs\" not found"#,
     ),
     (
         r#""HostConfig":{"SecurityOpt":["apparmor"],"Sysctls":{"net.x":"1"},"NetworkMode":"host"}"#,
@@ -55,8 +66,8 @@ const CONTAINERS: &[(&str, &str)] = &[
         "--blkio-weight-device is not offered",
     ),
     (
-        r#""HostConfig":{"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/x","BindOptions":{"NonRecursive":true}}]}"#,
-        "not offered",
+        r#""HostConfig":{"Mounts":[{"Type":"bind","Source":"/etc","Target":"/x","BindOptions":{"NonRecursive":true,"ReadOnlyForceRecursive":true}}]}"#,
+        "conflicts with NonRecursive",
     ),
     (r#""HostConfig":{"DeviceCgroupRules":["x"]}"#, "device cgroup rule"),
     (
@@ -76,12 +87,10 @@ const CONTAINERS: &[(&str, &str)] = &[
         r#""HostConfig":{"LogConfig":{"Type":"json-file","Config":{"labels":"colour"}}}"#,
         "log opt 'labels' is not offered",
     ),
-    (r#""HostConfig":{"IpcMode":"container:box"}"#, "invalid IPC mode"),
     (r#""Hostname":"x","HostConfig":{"UTSMode":"host"}"#, "hostname and the UTS mode"),
     (r#""HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}"#, "maximum retry count"),
     (r#""HostConfig":{"MemoryReservation":1000}"#, "Minimum memory reservation"),
     (r#""HostConfig":{"CpuPeriod":10}"#, "CPU cfs period"),
-    (r#""HostConfig":{"CpuShares":-1}"#, "invalid CPU shares"),
     (r#""Healthcheck":{"Interval":1000}"#, "Interval in Healthcheck"),
     (r#""HostConfig":{"Binds":["/tmp:/x:ro,rw"]}"#, "invalid mode: ro,rw"),
 ];

@@ -25,7 +25,9 @@ pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<An
     let mut warnings = adapt(&mut body, call.version)?;
     call.check_platform()?;
     engine.images.find(body["Image"].as_str().unwrap_or_default())?;
-    let created = block_in_place(|| container::create(engine, call.text("name"), body));
+    // Until then only the mount itself was read-only, not what is mounted below it.
+    let shallow = call.version < Version(1, 44);
+    let created = block_in_place(|| container::create(engine, call.text("name"), body, shallow));
     let container = created.map_err(|error| match error.status {
         // Clients that are told that something is missing pull the image.
         StatusCode::NOT_FOUND => Error::invalid(error.message),
@@ -43,9 +45,30 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
             "container-wide MAC address no longer supported; use endpoint-specific MAC address instead"
         );
     }
+    let endpoints =
+        body["NetworkingConfig"]["EndpointsConfig"].as_object().into_iter().flat_map(|all| all.keys());
+    let endpoints: Vec<&str> = endpoints.map(String::as_str).collect();
+    if version < Version(1, 44) && endpoints.len() > 1 {
+        bail!(
+            invalid,
+            "Container cannot be created with multiple network endpoints: {}",
+            endpoints.join(", ")
+        );
+    }
     let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(Vec::new()) };
-    if version < Version(1, 56) {
-        host.remove("Umask");
+    // What a version does not know yet, or knows no longer, has no meaning.
+    for (name, known) in [
+        ("Umask", version >= Version(1, 56)),
+        ("Annotations", version >= Version(1, 43)),
+        ("KernelMemory", version < Version(1, 42)),
+        ("PidsLimit", host.get("PidsLimit").and_then(Value::as_i64).is_some_and(|limit| limit > 0)),
+    ] {
+        if !known {
+            host.remove(name);
+        }
+    }
+    if version < Version(1, 40) && host.get("IpcMode").is_none_or(said::is_nothing) {
+        host.insert("IpcMode".into(), json!("shareable"));
     }
     let ports = host.get_mut("PortBindings").and_then(Value::as_object_mut);
     let mut empty = Vec::new();

@@ -58,15 +58,17 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
 
 /// Sets the size of a terminal; the exec id is empty for the container's own.
 pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Result<Answer> {
-    let size = |key| -> Result<u32> {
-        let number = call.number(key)?.ok_or_else(|| error!(invalid, "{key} is missing"))?;
-        u32::try_from(number).map_err(|_| error!(invalid, "{key}: {number} is out of range"))
+    let size = |key, what| {
+        let text = call.text(key).unwrap_or_default();
+        let is_number = text.parse::<i64>().is_ok();
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        text.parse().map_err(|_| error!(invalid, "invalid resize {what} \"{text}\": {why}"))
     };
     let request = ResizePtyRequest {
         id: container.id.clone(),
         exec_id: exec.to_owned(),
-        width: size("w")?,
-        height: size("h")?,
+        height: size("h", "height")?,
+        width: size("w", "width")?,
     };
     container.ask(&request).await?;
     answer::nothing()

@@ -36,7 +36,7 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
     let source = Path::new(&mount.source);
     match (source.is_dir(), source.parent(), source.file_name()) {
         (false, Some(folder), Some(name)) => Ok((Root::open(folder)?, Path::new(name).join(rest))),
-        _ => Ok((Root::open(source)?, rest)),
+        _ => Ok((Root::open(source)?, Path::new(&mount.subpath).join(rest))),
     }
 }
 
@@ -103,7 +103,8 @@ pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
         Ok((root, inside, header))
     })?;
     // In the archive it has its own name, whatever it was called in the request.
-    let is_content = text == "." || text.ends_with("/.");
+    let bare = text.trim_end_matches('/');
+    let is_content = bare == "." || bare.ends_with("/.");
     let name = if is_content { OsStr::new(".") } else { path.file_name().unwrap_or(OsStr::new("/")) };
     let name = PathBuf::from(name);
     let mut answer = if call.method == Method::GET {

@@ -1,6 +1,6 @@
 //! `/images/…`, and `/auth`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -54,8 +54,10 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
     let file = call.spool(&engine.images.content).await?;
     call.check_platform()?;
     // What it fails of is told in the stream, as clients expect.
+    // Some clients look for the image as soon as there is an answer.
+    let loaded = block_in_place(|| archive::load(&engine.images, file));
     Ok(answer::stream(move |pusher| async move {
-        for (image, names) in block_in_place(|| archive::load(&engine.images, file))? {
+        for (image, names) in loaded? {
             if names.is_empty() {
                 pusher.json(&json!({"stream": format!("Loaded image ID: {}\n", image.id)})).await;
             }
@@ -71,10 +73,25 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
 pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> {
     let mut images: BTreeMap<String, Loaded> = BTreeMap::new();
     for name in names.iter().flat_map(|names| names.split(',')) {
-        let image = engine.images.find(name)?;
-        let (tags, _) = engine.images.names(&image.id);
-        let reference = Reference::parse(name).ok().filter(|reference| tags.contains(reference));
-        images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(reference);
+        // Without a tag, all of the repository.
+        let wanted = Reference::parse_exact(name).ok();
+        let is_all = wanted.as_ref().is_some_and(|own| own.tag.is_none() && own.digest.is_none());
+        let is = |own: &Reference| match &wanted {
+            Some(wanted) if is_all => own.repository() == wanted.repository(),
+            wanted => wanted.as_ref() == Some(own),
+        };
+        let named = |image: Arc<Image>| {
+            let (mut tags, _) = engine.images.names(&image.id);
+            tags.retain(is);
+            (!tags.is_empty()).then_some((image, tags))
+        };
+        let mut found: Vec<Loaded> = engine.images.all().into_iter().filter_map(named).collect();
+        if found.is_empty() {
+            found.push((engine.images.find(name)?, Vec::new()));
+        }
+        for (image, tags) in found {
+            images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(tags);
+        }
     }
     let images: Vec<Loaded> = images.into_values().collect();
     images.iter().for_each(|(image, _)| engine.publish_image(image, "save", &image.id));
@@ -89,6 +106,8 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
     ensure!(reference.digest.is_none(), invalid, "refusing to create a tag with a digest reference");
+    let is_plain = reference.familiar() != "sha256";
+    ensure!(is_plain, invalid, "refusing to create an ambiguous tag using digest algorithm as name");
     engine.tag(&image, &reference)?;
     Ok(answer::empty(StatusCode::CREATED))
 }
@@ -178,20 +197,21 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
 pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "label", "label!", "until"])?;
     let all = filters.boolean("dangling")? == Some(false);
-    let containers = engine.all_containers();
-    let used: BTreeSet<_> = containers.iter().map(|container| container.record().image.clone()).collect();
     let (mut done, mut freed) = (Vec::new(), 0);
     for image in engine.images.all() {
-        let wanted = !used.contains(&image.id)
-            && (all || !engine.images.is_named(&image.id))
+        let wanted = (all || !engine.images.is_named(&image.id))
             && filters.in_time(image.config.created.as_deref())
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && engine.images.children(&image.id).is_empty();
         let size = engine.images.size(&image.config.rootfs.diff_ids);
-        if wanted && let Ok(removed) = untag_or_delete(engine, &image.id, true, true) {
-            freed += size;
-            done.extend(removed);
+        // Name by name, so that an image in use keeps the last.
+        let (tags, digests) = engine.images.names(&image.id);
+        let names = tags.iter().chain(&digests).map(Reference::familiar_full);
+        let own = (tags.is_empty() && digests.is_empty()).then(|| image.id.clone());
+        for name in names.chain(own).filter(|_| wanted) {
+            done.extend(untag_or_delete(engine, &name, false, true).unwrap_or_default());
         }
+        freed += if engine.images.find(&image.id).is_ok() { 0 } else { size };
     }
     // Also what a load or pull has left that was broken off.
     engine.collect()?;

@@ -11,7 +11,8 @@ use super::{Answer, Call, answer};
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Result, StatusCode, bail, unless};
+use crate::error::{Result, StatusCode, bail, ensure, unless};
+use crate::image::config::{architecture, parse_platform};
 use crate::image::{ConfigFile, Image, Reference};
 
 /// The name in a request, if there is one.
@@ -27,6 +28,9 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
     let reference = name(&call)?;
     let comment = Some(call.text("message").unwrap_or("Imported from -").to_owned());
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
+    let platform = call.text("platform").map(parse_platform).transpose()?;
+    let (os, architecture) = platform.unwrap_or_else(|| ("linux".into(), architecture()));
+    ensure!(os == "linux", invalid, "operating system is not supported: {os}");
     let file = call.spool(&engine.images.content).await?;
     answer::progress(|pusher| async move {
         let image = block_in_place(|| {
@@ -36,7 +40,8 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             let layer = images.layers.unpack(&blob, None)?;
             let mut step = History::default();
             step.set_comment(comment);
-            let image = ConfigFile::ours().next(config, step, Some(layer.diff_id));
+            let image =
+                ConfigFile { architecture, ..ConfigFile::ours() }.next(config, step, Some(layer.diff_id));
             finish(engine, &image, None, reference.as_ref())
         })?;
         engine.publish_image(&image, "import", &image.id);

@@ -56,7 +56,7 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record, version)?,
         "GraphDriver": graph_driver(container)?,
-        "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Mounts": mounts(&record, |_| true),
         "Config": config(&record.config, Some(&record.image_name), version)?,
         "NetworkSettings": super::network::of_container(container, &record, version),
     });
@@ -102,6 +102,8 @@ fn host(record: &Record, version: Version) -> Result<Value> {
         };
         host["Links"] = json!(links.iter().map(full).collect::<Vec<_>>());
     }
+    let privileged = record.host.privileged == Some(true);
+    let shown = |paths: Vec<String>| Some(paths).filter(|paths| !privileged || !paths.is_empty());
     let cgroup = if spec::is_unified() { "private" } else { "host" };
     let defaults = json!({
         "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": cgroup, "Runtime": "corten",
@@ -110,13 +112,14 @@ fn host(record: &Record, version: Version) -> Result<Value> {
         "CapAdd": null, "CapDrop": null, "DeviceCgroupRules": null, "DeviceRequests": null, "ExtraHosts": null,
         "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "GroupAdd": null, "Links": null, "SecurityOpt": null, "VolumesFrom": null, "PidsLimit": null,
-        "MaskedPaths": spec::masked(&record.host), "ReadonlyPaths": spec::read_only(&record.host),
+        "MaskedPaths": shown(spec::masked(&record.host)), "ReadonlyPaths": shown(spec::read_only(&record.host)),
     });
     said::fill(&mut host, &defaults);
     if let Some(umask) = record.umask.filter(|_| version >= Version(1, 56)) {
         host["Umask"] = json!(umask);
     }
     // Nothing is -1 here, as the command line sends it.
+    host["PidsLimit"] = json!(record.host.pids_limit);
     host["MemorySwappiness"] = json!(record.host.memory_swappiness.filter(|share| *share >= 0));
     Ok(host)
 }
@@ -143,6 +146,13 @@ fn config(config: &ContainerConfig, image: Option<&String>, version: Version) ->
         });
     }
     Ok(config)
+}
+
+/// What is mounted, but for what `--tmpfs` says.
+fn mounts(record: &Record, wanted: fn(&&MountPoint) -> bool) -> Vec<Value> {
+    let own =
+        |point: &&MountPoint| !record.host.tmpfs.iter().flatten().any(|(path, _)| *path == point.destination);
+    record.mounts.iter().filter(own).filter(wanted).map(mount).collect()
 }
 
 fn mount(point: &MountPoint) -> Value {
@@ -181,7 +191,7 @@ pub(super) fn row(container: &Container, size: bool, version: Version) -> Value 
         "Status": status(&record),
         "HostConfig": {"NetworkMode": record.network_mode()},
         "NetworkSettings": {"Networks": super::network::endpoints(container.engine, &record)},
-        "Mounts": record.mounts.iter().filter(|point| point.kind != "tmpfs").map(mount).collect::<Vec<_>>(),
+        "Mounts": mounts(&record, |point| point.kind != "tmpfs"),
     });
     if let Some(annotations) = record.host.annotations.as_ref().filter(|_| version >= Version(1, 46)) {
         value["HostConfig"]["Annotations"] = json!(annotations);

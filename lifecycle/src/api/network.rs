@@ -135,13 +135,15 @@ pub(super) fn of_container(container: &Container, record: &Record, version: Vers
         ports[port] = bindings.iter().map(binding).collect();
     }
     let sandbox = container.engine.networks.namespace_of(container);
-    let sandbox = if record.state.status.is_up() && sandbox.exists() { sandbox } else { PathBuf::new() };
+    let up = record.state.status.is_up();
+    let sandbox = if up && sandbox.exists() { sandbox } else { PathBuf::new() };
+    let id = if up { record.id.as_str() } else { "" };
     let networks = endpoints(container.engine, record);
     if version >= Version(1, 52) {
-        return json!({"SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
+        return json!({"SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
     }
     let mut settings = json!({
-        "SandboxID": record.id, "SandboxKey": sandbox, "Ports": ports, "Bridge": "", "HairpinMode": false,
+        "SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Bridge": "", "HairpinMode": false,
         "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,
         "SecondaryIPv6Addresses": null,
     });

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use super::{NEWEST, Version};
-use crate::error::{Error, Result, ensure, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::{Content, Reference, config};
 use crate::time::{self, Time};
 
@@ -141,7 +141,9 @@ impl Call {
             Ok(platform) => format!("{}/{}", platform.os(), platform.architecture()),
             Err(_) => text,
         };
-        all.filter(|text| !text.is_empty()).map(name).try_for_each(|name| config::check_platform(&name))
+        let all: Vec<_> = all.filter(|text| !text.is_empty()).collect();
+        ensure!(all.len() < 2, invalid, "multiple platform parameters not supported");
+        all.into_iter().map(name).try_for_each(|name| config::check_platform(&name))
     }
 
     /// The filters of a list: names and their values.
@@ -176,12 +178,16 @@ impl Call {
     /// When it is too large or malformed.
     pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
         let bytes = Limited::new(self.request.body_mut(), MOST).collect().await.map_err(broken)?.to_bytes();
-        if bytes.is_empty() {
-            return Ok(T::default());
+        let kind = self.header("content-type").unwrap_or_default();
+        let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+        if !(is_json || bytes.is_empty() && kind.is_empty()) {
+            bail!(invalid, "unsupported Content-Type header ({kind}): must be 'application/json'");
         }
         // Some clients write nothing as `null`.
-        let value = serde_json::from_slice::<Option<T>>(&bytes);
-        Ok(value.map_err(|error| error!(invalid, "invalid JSON: {error}"))?.unwrap_or_default())
+        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Option<T>>();
+        let value = values.next().transpose().map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
+        ensure!(values.next().is_none(), invalid, "unexpected content after JSON");
+        Ok(value.flatten().unwrap_or_default())
     }
 
     /// The whole body in a file without a name, to be read from its beginning.

@@ -154,11 +154,14 @@ const OF_DEVICES: &str =
 pub(super) async fn update(container: &Arc<Container>, version: Version, body: Value) -> Result<Answer> {
     let of_device =
         |name: &str| version >= Version(1, 55) && OF_DEVICES.split_whitespace().any(|known| known == name);
-    let is_set = |name: &str, value: &Value| match of_device(name) {
+    // Where zero means something, too.
+    let is_set = |name: &str, value: &Value| match of_device(name) || name == "PidsLimit" {
         true => !value.is_null(),
         false => !said::is_nothing(value) && *value != json!(false),
     };
-    let given = body.as_object().into_iter().flatten().filter(|(name, value)| is_set(name, value));
+    let is_known = |name: &str| name != "PidsLimit" || version >= Version(1, 40);
+    let given = body.as_object().into_iter().flatten();
+    let given = given.filter(|(name, value)| is_known(name) && is_set(name, value));
     let updatable = |name: &str| of_device(name) || UPDATABLE.split_whitespace().any(|known| known == name);
     let known = |name: &str| updatable(name) || matches!(name, "RestartPolicy" | "MemorySwappiness");
     if let Some((name, _)) = given.clone().find(|(name, _)| !known(name)) {
@@ -170,10 +173,17 @@ pub(super) async fn update(container: &Arc<Container>, version: Version, body: V
     for (name, value) in &limits {
         host[*name] = (*value).clone();
     }
+    host["PidsLimit"] = json!(host["PidsLimit"].as_i64().map(|limit| limit.max(0)));
     let mut host: HostConfig = part(host)?;
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;
     if policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY) {
         host.restart_policy = Some(policy);
+        let returns = host.auto_remove == Some(true) && settings::restarts(&host);
+        ensure!(
+            !returns,
+            conflict,
+            "Restart policy cannot be updated because AutoRemove is enabled for the container"
+        );
     }
     let config = container.record().config.clone();
     settings::check(&config, &host, &Value::Null)?;

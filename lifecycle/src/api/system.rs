@@ -17,13 +17,18 @@ use crate::container::{Container, Status};
 use crate::engine::{Engine, Settings};
 use crate::error::Result;
 use crate::events::Event;
-use crate::image::Image;
+use crate::image::{DEFAULT_DOMAIN, Image};
 use crate::rootless;
 use crate::time::{self, Time};
 
 pub(super) fn ping() -> Answer {
     let mut answer = answer::text("OK");
-    for (name, value) in [("Cache-Control", "no-cache"), ("Builder-Version", "1"), ("Swarm", "inactive")] {
+    for (name, value) in [
+        ("Cache-Control", "no-cache, no-store, must-revalidate"),
+        ("Pragma", "no-cache"),
+        ("Builder-Version", "1"),
+        ("Swarm", "inactive"),
+    ] {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     answer
@@ -64,10 +69,14 @@ fn os_name() -> String {
 }
 
 /// How registries are spoken to.
-fn registries(settings: &Settings) -> Value {
+fn registries<'a>(settings: &'a Settings) -> Value {
     let (networks, hosts): (Vec<_>, Vec<_>) = settings.insecure.iter().partition(|own| own.contains('/'));
-    let index = |host| (host, json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}));
-    let indexes: BTreeMap<_, _> = hosts.into_iter().map(index).collect();
+    let index = |host: &'a String| {
+        (host.as_str(), json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}))
+    };
+    let mut indexes: BTreeMap<_, _> = hosts.into_iter().map(index).collect();
+    let hub = json!({"Name": DEFAULT_DOMAIN, "Mirrors": settings.mirrors, "Secure": true, "Official": true});
+    indexes.insert(DEFAULT_DOMAIN, hub);
     json!({"InsecureRegistryCIDRs": networks, "IndexConfigs": indexes, "Mirrors": settings.mirrors})
 }
 
@@ -124,9 +133,8 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         "Warnings": warnings,
     });
     if version < Version(1, 50) {
-        // Old clients warn of what is not there.
         for name in ["BridgeNfIptables", "BridgeNfIp6tables"] {
-            info[name] = json!(true);
+            info[name] = json!(false);
         }
     }
     answer::json(&info)

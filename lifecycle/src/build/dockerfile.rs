@@ -35,6 +35,7 @@ pub fn parse(text: &str) -> Result<Vec<Instruction>> {
     let mut directives = text.lines().take_while(|line| line.starts_with('#')).map(directive);
     let usual = directives.all(|line| !line.starts_with("#escape=") || line == "#escape=\\");
     ensure!(usual, invalid, "the directive escape is not offered: lines are continued with \\");
+    ensure!(!text.is_empty(), invalid, "the Dockerfile cannot be empty");
     let mut instructions = Vec::new();
     let mut open: Option<(usize, String)> = None;
     for (index, line) in text.lines().enumerate() {
@@ -156,7 +157,8 @@ mod tests {
     #[test]
     fn what_is_no_dockerfile_is_refused() {
         for (text, part) in [
-            ("", "no instructions"),
+            ("", "cannot be empty"),
+            ("# nothing\n", "no instructions"),
             ("FLY away", "line 1: unknown instruction: FLY"),
             ("\nFROM", "line 2: FROM requires"),
             ("# escape=`\nFROM a", "escape is not offered"),

@@ -105,7 +105,7 @@ impl Build {
         for (index, instruction) in file.iter().enumerate() {
             self.say(&format!("Step {}/{} : {}\n", index + 1, file.len(), instruction.original)).await?;
             if instruction.word == "FROM" {
-                self.finish(stage.replace(Stage::default()))?;
+                self.finish(stage.replace(Stage::default())).await?;
             }
             match &mut stage {
                 Some(stage) => self.instruction(stage, instruction).await?,
@@ -116,7 +116,7 @@ impl Build {
                 }
             }
         }
-        self.finish(stage)?;
+        self.finish(stage).await?;
         let known = |name: &str| self.seen.contains(name) || is_predefined(name);
         let given = self.options.arguments.keys().map(String::as_str);
         let unused = given.filter(|name| !known(name)).collect::<Vec<_>>().join(" ");
@@ -125,7 +125,7 @@ impl Build {
         }
         let (_, image) = self.done.last().ok_or_else(|| Error::invalid("No image was generated"))?;
         let id = image.id.clone();
-        self.progress.json(&json!({"aux": {"ID": id}})).await;
+        engine.publish_image(image, "create", &id);
         self.say(&format!("Successfully built {}\n", short(&id))).await?;
         for name in &self.options.names {
             engine.tag(image, name)?;
@@ -135,9 +135,10 @@ impl Build {
     }
 
     /// Takes the image of a stage that is done.
-    fn finish(&mut self, stage: Option<Stage>) -> Result<()> {
+    async fn finish(&mut self, stage: Option<Stage>) -> Result<()> {
         if let Some(stage) = stage {
             let image = stage.image.ok_or_else(|| Error::invalid("No image was generated"))?;
+            self.progress.json(&json!({"aux": {"ID": image.id}})).await;
             self.done.push((stage.name, image));
         }
         Ok(())

@@ -37,7 +37,7 @@ impl Build {
             "Image": stage.parent(), "Cmd": command, "Entrypoint": [""], "Env": environment,
             "Healthcheck": {"Test": ["NONE"]}, "HostConfig": self.options.host,
         });
-        let container = block_in_place(|| container::create(self.engine, None, body))?;
+        let container = block_in_place(|| container::create(self.engine, None, body, false))?;
         let ran = self.run_to_end(&container, &told).await;
         let layer = ran.and_then(|()| block_in_place(|| self.engine.images.add_tree(&container.overlay()?)));
         let (keep, keep_failed) = self.options.keep;

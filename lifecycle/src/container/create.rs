@@ -6,18 +6,24 @@ use std::sync::Arc;
 use bollard_stubs::models::{ContainerConfig, HostConfig, NetworkingConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tree::{Apply, Root};
+use tree::{Apply, Root, by_descriptor};
 
 use super::{Container, MountPoint, Record, Status, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::{files, network, said, time, volume};
 
-/// Makes a container of a request's body.
+/// Makes a container of a request's body. Where a mount is read-only it is so with all that is mounted below it, unless
+/// that is `shallow`.
 ///
 /// # Errors
 /// When the request cannot be honoured.
-pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> Result<Arc<Container>> {
+pub fn create(
+    engine: &'static Engine,
+    name: Option<&str>,
+    mut body: Value,
+    shallow: bool,
+) -> Result<Arc<Container>> {
     settings::normalize(&mut body);
     let config: ContainerConfig = part(body.clone())?;
     let host: HostConfig = part(body["HostConfig"].clone())?;
@@ -27,7 +33,10 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let image_name = config.image.clone().unwrap_or_default();
     let _lease = engine.images.lease();
     let image = engine.images.find(&image_name)?;
-    let config = settings::merge(config, &image.config.container())?;
+    let mut config = settings::merge(config, &image.config.container())?;
+    if let Some(folder) = config.working_dir.as_mut().filter(|folder| folder.starts_with('/')) {
+        *folder = files::lossy(&Path::new("/").join(tree::clean(Path::new(folder))));
+    }
     let command: Vec<String> =
         config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
     ensure!(!command.is_empty(), invalid, "No command specified");
@@ -44,6 +53,11 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
         command,
         ..Record::default()
     };
+    for mode in [&mut record.host.pid_mode, &mut record.host.ipc_mode].into_iter().flatten() {
+        if let Some(other) = mode.strip_prefix("container:") {
+            *mode = format!("container:{}", engine.container(other)?.id);
+        }
+    }
     name_networks(engine, &mut record, networking, &body["MacAddress"])?;
     fill_networks(engine, &mut record)?;
     network::links::check(engine, &record)?;
@@ -57,6 +71,9 @@ pub fn create(engine: &'static Engine, name: Option<&str>, mut body: Value) -> R
     let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
     let volumes = said::list(&record.config.volumes);
     record.mounts = mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of)?;
+    for point in record.mounts.iter_mut().filter(|point| shallow && point.kind != "tmpfs") {
+        point.options.push("ro".into());
+    }
     let container = Container::new(engine, record);
     let made = container
         .write_new()
@@ -99,7 +116,8 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
     // Clients before API 1.44 have it here.
     if let Some(mac) = mac.as_str().filter(|mac| !mac.is_empty()) {
         let mode = record.network_mode().to_owned();
-        let endpoint = record.networks.entry(mode).or_default();
+        let name = engine.networks.get(&mode).map_or(mode, |network| network.name);
+        let endpoint = record.networks.entry(name).or_default();
         endpoint.mac_address.get_or_insert_with(|| mac.to_owned());
     }
     Ok(())
@@ -144,7 +162,9 @@ fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
 fn fill_volumes(container: &Container) -> Result<()> {
     let points = container.record().mounts.clone();
     let wanted: Vec<_> = points.iter().filter(|point| point.kind == "volume" && !point.no_copy).collect();
-    let empty = |point: &MountPoint| files::entries(Path::new(&point.source)).is_empty();
+    let empty = |point: &MountPoint| {
+        mounts::part(point).is_ok_and(|part| files::entries(&by_descriptor(&part)).is_empty())
+    };
     if !wanted.iter().any(|point| empty(point)) {
         return Ok(());
     }
@@ -152,7 +172,7 @@ fn fill_volumes(container: &Container) -> Result<()> {
     for point in wanted.into_iter().filter(|point| empty(point)) {
         let path = tree::clean(Path::new(&point.destination));
         if image.folder(&path).is_ok() {
-            let volume = Root::open(Path::new(&point.source))?;
+            let volume = Root::new(mounts::part(point)?);
             tree::transfer(&image, &path, Path::new("."), &volume, &Apply::default())?;
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use runtime::spec::{ConsoleSize, Process};
+use runtime::spec::{ConsoleSize, Process, User};
 use serde::Deserialize;
 use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
 use shim::proto::well_known::Any;
@@ -100,6 +100,7 @@ impl Exec {
             _ => return Err(container.not_running()),
         }
         ensure!(!said::list(&config.cmd).is_empty(), invalid, "No exec command specified");
+        said::text(&config.user).map(|name| user_of(container, name)).transpose()?;
         let id = files::random_hex(32);
         let exec = Self { id, container: Arc::clone(container), config, state: Mutex::default() };
         container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
@@ -215,7 +216,6 @@ impl Exec {
 
     /// The process as the runtime is told of it: the container's own, but for what was asked for.
     fn process(&self, size: Option<[u32; 2]>) -> Result<Process> {
-        let record = self.container.record().clone();
         let spec = runtime::spec::load::config(&self.container.bundle().join("config.json"));
         let mut process = spec.map_err(Error::internal)?.process.unwrap_or_default();
         let config = &self.config;
@@ -232,9 +232,7 @@ impl Exec {
             process.console_size = Some(ConsoleSize { height: rows.into(), width: columns.into() });
         }
         if let Some(name) = said::text(&config.user) {
-            let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
-            process.user = user::find(&root, name, said::list(&record.host.group_add))?;
-            process.user.umask = record.umask;
+            process.user = user_of(&self.container, name)?;
         }
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
@@ -243,6 +241,13 @@ impl Exec {
         }
         Ok(process)
     }
+}
+
+/// A user as the running container knows it.
+fn user_of(container: &Container, name: &str) -> Result<User> {
+    let record = container.record().clone();
+    let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
+    Ok(User { umask: record.umask, ..user::find(&root, name, said::list(&record.host.group_add))? })
 }
 
 async fn carry(number: u8, mut pipe: pipe::Receiver, to: mpsc::Sender<(u8, Bytes)>) {

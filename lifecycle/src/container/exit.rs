@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_stubs::models::{HealthStatusEnum, HostConfig, RestartPolicyNameEnum};
+use nix::mount::{MntFlags, umount2};
 use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitRequest};
 use shim::proto::task_types;
 
@@ -79,6 +80,9 @@ pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
     let _task = container.call(&DeleteRequest { id: id(), exec_id: String::new() }).await;
     let _shim = container.call(&ShutdownRequest { id: id(), now: false }).await;
     let networks = container.engine.networks.disconnect(container).await;
+    for place in files::entries(&container.mounts()) {
+        let _not_mounted = umount2(&place, MntFlags::MNT_DETACH);
+    }
     container.report(files::remove_dir(&container.run));
     networks
 }

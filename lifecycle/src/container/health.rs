@@ -81,12 +81,14 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
         let code = exec.state.lock().exit_code;
         Ok::<_, Error>(code.unwrap_or(-1))
     });
-    let (exit_code, text) = match outcome.await {
-        Ok(Ok(code)) => (code, None),
-        Ok(Err(error)) => (-1, Some(error.message)),
-        Err(_) => (-1, Some(format!("Health check exceeded timeout ({limit:?})"))),
+    let outcome = outcome.await;
+    let output = String::from_utf8_lossy(&output);
+    let (exit_code, output) = match outcome {
+        Ok(Ok(code)) => (code, output.into_owned()),
+        Ok(Err(error)) => (-1, error.message),
+        Err(_) if output.is_empty() => (-1, format!("Health check exceeded timeout ({limit:?})")),
+        Err(_) => (-1, format!("Health check exceeded timeout ({limit:?}): {output}")),
     };
-    let output = text.unwrap_or_else(|| String::from_utf8_lossy(&output).into_owned());
     let (end, exit_code, output) = (Some(time::now()), Some(exit_code), Some(output));
     HealthcheckResult { start: Some(start), end, exit_code, output }
 }

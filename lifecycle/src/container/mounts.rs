@@ -1,13 +1,17 @@
 //! What is mounted into a container: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 
 use bollard_stubs::models::{HostConfig, Mount, MountType, Volume, VolumeCreateRequest};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use serde_json::json;
+use tree::Root;
 
 use super::record::MountPoint;
-use crate::error::{Result, bail, ensure, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::said;
 use crate::volume::Volumes;
 
@@ -100,7 +104,7 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     }
     if source.starts_with('/') {
         // As it has always been with -v; --mount refuses.
-        return of_folder(source, true, point);
+        return of_folder(source, true, point, volumes);
     }
     if source.is_empty() || !point.propagation.is_empty() {
         return Err(bad());
@@ -117,25 +121,33 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
         Some(MountType::BIND) => {
             let options = mount.bind_options.clone().unwrap_or_default();
             let source = source.unwrap_or_default();
-            let alone = [options.non_recursive, options.read_only_non_recursive].contains(&Some(true));
-            let forced = point.writable && options.read_only_force_recursive == Some(true);
+            let [alone, shallow, deep] =
+                [options.non_recursive, options.read_only_non_recursive, options.read_only_force_recursive]
+                    .map(|option| option == Some(true));
+            let propagation = options.propagation.map(|p| p.to_string()).unwrap_or_default();
             let rules = [
                 (!source.starts_with('/'), "mount path must be absolute"),
-                (alone, "not offered: what is mounted below the source goes with it"),
-                (forced, "mount must be set to ReadOnly"),
+                (shallow && deep, "ReadOnlyForceRecursive conflicts with ReadOnlyNonRecursive"),
+                (deep && alone, "ReadOnlyForceRecursive conflicts with NonRecursive"),
+                (deep && point.writable, "mount must be set to ReadOnly"),
+                (deep && propagation != "rprivate", "ReadOnlyForceRecursive needs the propagation rprivate"),
             ];
             refuse("bind", rules)?;
-            let propagation = options.propagation.map(|p| p.to_string()).unwrap_or_default();
-            of_folder(source, options.create_mountpoint == Some(true), MountPoint { propagation, ..point })
+            let words = [(alone, "bind"), (shallow, "ro")];
+            let options_of = words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned());
+            let point = MountPoint { propagation, options: options_of.collect(), ..point };
+            of_folder(source, options.create_mountpoint == Some(true), point, volumes)
         }
         Some(MountType::VOLUME) => {
             let options = mount.volume_options.clone().unwrap_or_default();
-            refuse("volume", [(said::text(&options.subpath).is_some(), "Subpath is not offered")])?;
+            let subpath = options.subpath.unwrap_or_default();
+            let is_below = Path::new(&subpath).components().all(|part| matches!(part, Component::Normal(_)));
+            refuse("volume", [(!is_below, "subpath must be a relative path within the volume")])?;
             let driver = options.driver_config.unwrap_or_default();
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
-                refuse("volume", [(true, &format!("volume driver {name:?} not found"))])?;
+                bail!(not_found, "error looking up volume plugin {name}: plugin \"{name}\" not found");
             }
-            let point = MountPoint { no_copy: options.no_copy == Some(true), ..point };
+            let point = MountPoint { no_copy: options.no_copy == Some(true), subpath, ..point };
             let (name, labels, driver_opts) = (source.map(str::to_owned), options.labels, driver.options);
             of_volume(VolumeCreateRequest { name, labels, driver_opts, ..Default::default() }, point, volumes)
         }
@@ -159,12 +171,60 @@ fn refuse<const N: usize>(kind: &str, rules: [(bool, &str); N]) -> Result<()> {
 }
 
 /// A mount of what is on the host, which may be made when it is not there.
-fn of_folder(source: &str, make: bool, point: MountPoint) -> Result<MountPoint> {
+fn of_folder(source: &str, make: bool, point: MountPoint, volumes: &Volumes) -> Result<MountPoint> {
     if !Path::new(source).exists() {
         refuse("bind", [(!make, &format!("bind source path does not exist: {source}"))])?;
         crate::files::make_dir(Path::new(source), 0o755)?;
     }
-    Ok(MountPoint { kind: "bind".into(), source: source.to_owned(), ..point })
+    let mut point = MountPoint { kind: "bind".into(), source: source.to_owned(), ..point };
+    let root = volumes.root();
+    if is_about(root, &point) {
+        // A container that holds the engine's mounts as its own would keep them from going.
+        let propagation = &point.propagation;
+        let modest = matches!(propagation.as_str(), "" | "rslave" | "rshared");
+        let text = "must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root";
+        let root = root.display();
+        ensure!(
+            modest,
+            invalid,
+            "invalid mount config: {text}, daemon root: {root:?}, bind mount source: {source:?}, propagation: {propagation:?}"
+        );
+        if point.propagation.is_empty() {
+            point.propagation = "rslave".into();
+        }
+    }
+    Ok(point)
+}
+
+/// Whether a mount has something of the engine's own in it.
+fn is_about(root: &Path, point: &MountPoint) -> bool {
+    root.starts_with(&point.source) || Path::new(&point.source).starts_with(root)
+}
+
+/// Refuses to mount as shared or following what is not so on the host: nothing would come of it.
+///
+/// # Errors
+/// With the mount that it is in.
+pub fn check_propagation(point: &MountPoint, root: &Path) -> Result<()> {
+    let (words, kind): (&[&str], _) = match point.propagation.trim_start_matches('r') {
+        "shared" => (&["shared:"], "shared"),
+        "slave" if is_about(root, point) => return Ok(()),
+        "slave" => (&["shared:", "master:"], "shared or slave"),
+        _ => return Ok(()),
+    };
+    let source = std::fs::canonicalize(&point.source).map_err(Error::at("find", &point.source))?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // proc_pid_mountinfo(5): the mount point is the fifth word, and optional ones end with a dash.
+    let is_such = |line: &str| {
+        line.split(' ')
+            .take_while(|word| *word != "-")
+            .any(|word| words.iter().any(|own| word.starts_with(own)))
+    };
+    let rows = table.lines().filter_map(|line| Some((line.split(' ').nth(4)?, is_such(line))));
+    let found = rows.filter(|(at, _)| source.starts_with(at)).max_by_key(|(at, _)| at.len());
+    let (at, such) = found.unwrap_or(("/", false));
+    ensure!(such, invalid, "path {} is mounted on {at} but it is not a {kind} mount", point.source);
+    Ok(())
 }
 
 /// A mount of a volume, which is made when it is not there.
@@ -172,6 +232,22 @@ fn of_volume(wish: VolumeCreateRequest, point: MountPoint, volumes: &Volumes) ->
     let anonymous = wish.name.is_none();
     let Volume { name, mountpoint: source, .. } = volumes.create(wish)?;
     Ok(MountPoint { kind: "volume".into(), source, volume: Some(name), anonymous, ..point })
+}
+
+/// What of a volume is mounted. A link in it that leads out of the volume is not followed.
+///
+/// # Errors
+/// When there is no such thing in it.
+pub fn part(point: &MountPoint) -> Result<OwnedFd> {
+    let volume = Root::open(Path::new(&point.source))?;
+    let (beneath, subpath) =
+        (ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS, &point.subpath);
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(beneath);
+    let path = if subpath.is_empty() { "." } else { subpath };
+    openat2(&volume, path, how).map_err(|errno| match errno {
+        Errno::EXDEV => error!(invalid, "path concatenation escapes the base directory, subpath: {subpath}"),
+        _ => error!(internal, "cannot access path {}/{subpath}: {errno}", point.source),
+    })
 }
 
 #[cfg(test)]

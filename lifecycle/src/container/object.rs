@@ -127,7 +127,13 @@ impl Container {
         let Some(name) = mode.strip_prefix("container:") else { return Ok(None) };
         let other = self.engine.container(name)?;
         let pid = other.record().state.pid;
-        ensure!(pid != 0, conflict, "cannot join {kind} namespace of a non running container: {name}");
+        let (up, space) = (pid != 0, kind.to_uppercase());
+        ensure!(
+            up || kind != "net",
+            conflict,
+            "cannot join network namespace of a non running container: {name}"
+        );
+        ensure!(up, internal, "failed to join {space} namespace: {}", other.not_running());
         Ok(Some((other, PathBuf::from(format!("/proc/{pid}/ns/{kind}")))))
     }
 
@@ -149,6 +155,16 @@ impl Container {
     /// The bundle that its shim sees.
     pub fn bundle(&self) -> PathBuf {
         self.run.join("bundle")
+    }
+
+    /// What is mounted on the host for it.
+    pub fn mounts(&self) -> PathBuf {
+        self.run.join("mounts")
+    }
+
+    /// A /dev/shm that it shares.
+    pub fn shm(&self) -> PathBuf {
+        self.mounts().join("shm")
     }
 
     /// The FIFO of its standard input.

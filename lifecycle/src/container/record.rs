@@ -137,9 +137,12 @@ pub struct MountPoint {
     pub writable: bool,
     /// `rprivate` and so on; empty for the default.
     pub propagation: String,
-    /// Options of a tmpfs.
+    /// Options of a tmpfs; of others, what they are in place of the usual: `bind` alone, `ro` alone.
     #[serde(default)]
     pub options: Vec<String>,
+    /// What of the volume, if not all of it.
+    #[serde(default)]
+    pub subpath: String,
     /// Do not fill the volume from the image.
     #[serde(default)]
     pub no_copy: bool,

@@ -8,7 +8,7 @@ use bollard_stubs::models::{
 use serde_json::Value;
 
 use super::{Record, environment};
-use crate::error::{Result, bail, error};
+use crate::error::{Result, bail, ensure, error};
 use crate::logger::Rotation;
 use crate::said;
 
@@ -90,6 +90,10 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     let named = host.uts_mode.as_deref() == Some("host") && said::text(&config.hostname).is_some();
     let comes_back = host.auto_remove == Some(true) && restarts(host);
     let published = said::publishes(host) || host.publish_all_ports == Some(true);
+    let unnamed = |variable: &&String| variable.is_empty() || variable.starts_with('=');
+    if let Some(variable) = config.env.iter().flatten().find(unnamed) {
+        bail!(invalid, "invalid environment variable: {variable}");
+    }
     let mask = raw["HostConfig"]["Umask"].as_u64().is_some_and(|mask| mask > 0o777);
     let unpublished = published && crate::rootless::is();
     said::refuse([
@@ -119,7 +123,7 @@ fn check_words(host: &HostConfig) -> Result<()> {
         ("invalid user namespace mode", &host.userns_mode, &["host"]),
         ("invalid UTS mode", &host.uts_mode, &["host"]),
         ("invalid PID mode", &host.pid_mode, &["host", "container:"]),
-        ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private"]),
+        ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private", "shareable", "container:"]),
     ];
     for (what, field, known) in known {
         let is = |text: &str| {
@@ -131,10 +135,13 @@ fn check_words(host: &HostConfig) -> Result<()> {
     }
     let of_shim =
         |name: &&String| ["io.containerd.", "io.kubernetes.cri."].iter().any(|of| name.starts_with(of));
-    match host.annotations.iter().flat_map(|all| all.keys()).find(of_shim) {
-        Some(name) => Err(error!(invalid, "annotation {name}: these names have a meaning for the shim")),
-        None => Ok(()),
+    let annotations = || host.annotations.iter().flat_map(|all| all.keys());
+    if let Some(name) = annotations().find(of_shim) {
+        bail!(invalid, "annotation {name}: these names have a meaning for the shim");
     }
+    let unnamed = annotations().any(String::is_empty);
+    ensure!(!unnamed, invalid, "invalid Annotations: the empty string is not permitted as an annotation key");
+    Ok(())
 }
 
 fn check_health(health: &HealthConfig) -> Result<()> {
@@ -163,6 +170,8 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     let little_swap = memory > 0 && swap > 0 && swap < memory;
     let odd_swappiness = !(-1..=100).contains(&number(host.memory_swappiness));
     let odd_period = period != 0 && !(1000..=1_000_000).contains(&period);
+    let shares = number(host.cpu_shares);
+    let few_shares = format!("invalid CPU shares ({shares}): value must be a positive integer");
     let odd_score = !(-1000..=1000).contains(&number(host.oom_score_adj));
     said::refuse([
         (memory != 0 && memory < LEAST, "Minimum memory limit allowed is 6MB"),
@@ -174,7 +183,7 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
         (doubled, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"),
         (quota > 0 && quota < 1000, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
         (odd_period, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
-        (number(host.cpu_shares) < 0, "invalid CPU shares: value must be a positive integer"),
+        (shares < 0, &few_shares),
         (number(host.shm_size) < 0, "SHM size can not be less than 0"),
         (odd_score, "Invalid value for oom score adj, range is [-1000, 1000]"),
         (!(0..=most).contains(&nanos), &range),

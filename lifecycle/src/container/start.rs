@@ -1,8 +1,10 @@
 //! Starting a container: bundle, shim, task.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::mount::{MsFlags, mount};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode};
 use prost::Message;
 use shim::proto::runc_options::Options;
@@ -10,11 +12,11 @@ use shim::proto::task::{CreateTaskRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
-use tree::Lower;
+use tree::{Lower, by_descriptor};
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
-use super::{Container, Record, create, exit, settings, user};
+use super::{Container, MountPoint, Record, create, exit, mounts, settings, user};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
 use crate::{logger, said, task, time};
@@ -119,7 +121,13 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     files::make_dir(&container.run, 0o711)?;
     files::make_dir(&bundle, 0o711)?;
     let record = container.record().clone();
-    let around = surroundings(container, &record, network)?;
+    let mut around = surroundings(container, &record, network)?;
+    let root = container.engine.volumes.root();
+    record.mounts.iter().try_for_each(|point| mounts::check_propagation(point, root))?;
+    let parts = record.mounts.iter().filter(|point| !point.subpath.is_empty());
+    for (number, point) in parts.enumerate() {
+        around.parts.insert(point.destination.clone(), mount_part(container, point, number)?);
+    }
     let spec = spec::build(&record, &around)?;
     files::write_json(&bundle.join("config.json"), &spec)?;
     let rotation = settings::rotation(record.host.log_config.as_ref())?;
@@ -141,14 +149,57 @@ fn surroundings(container: &Container, record: &Record, network: Option<PathBuf>
     user.umask = record.umask;
     let mode = |field: &Option<String>, kind| container.joined(field.as_deref().unwrap_or_default(), kind);
     let others = mode(&host.network_mode, "net")?.map(|(other, _)| other.folder.clone());
+    let (donor, ipc) = mode(&host.ipc_mode, "ipc")?.unzip();
+    let shm = match donor {
+        Some(donor) if donor.record().host.ipc_mode.as_deref() != Some("shareable") => {
+            let hint = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)";
+            bail!(invalid, "failed to join IPC namespace: container {}: {hint}", donor.id);
+        }
+        Some(donor) => Some(donor.shm()),
+        None if host.ipc_mode.as_deref() == Some("shareable") => Some(make_shm(container)?),
+        None => None,
+    };
     Ok(Surroundings {
         user: Some(user),
         network,
         pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
+        ipc,
+        shm,
+        parts: BTreeMap::new(),
         files: others.unwrap_or_else(|| container.folder.clone()),
         cgroup_parent: container.engine.settings.cgroup_parent.clone(),
-        init: if host.init == Some(true) { Some(init_program()?) } else { None },
+        // Where it would not be the first process there is nothing for it to do.
+        init: if host.init == Some(true) && said::text(&host.pid_mode).is_none() {
+            Some(init_program()?)
+        } else {
+            None
+        },
     })
+}
+
+/// A /dev/shm that other containers can be given, too.
+fn make_shm(container: &Container) -> Result<PathBuf> {
+    let place = container.shm();
+    files::make_dir(&place, 0o711)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    let options = format!("mode=1777,size={}", container.record().shm_size());
+    mount(Some("shm"), &place, Some("tmpfs"), flags, Some(&options[..]))
+        .map_err(Error::at("mount", &place))?;
+    Ok(place)
+}
+
+/// Part of a volume at a place where nobody can put another one while it is mounted into the container.
+fn mount_part(container: &Container, point: &MountPoint, number: usize) -> Result<PathBuf> {
+    let (part, place) = (mounts::part(point)?, container.mounts().join(number.to_string()));
+    files::make_dir(&container.mounts(), 0o711)?;
+    let source = by_descriptor(&part);
+    match source.is_dir() {
+        true => files::make_dir(&place, 0o700)?,
+        false => std::fs::write(&place, "").map_err(Error::at("make", &place))?,
+    }
+    mount(Some(&source), &place, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(Error::at("mount", &place))?;
+    Ok(place)
 }
 
 /// A static program that reaps, as the first process of a container.

@@ -2,23 +2,29 @@
 //!
 //! An archive is unpacked into a root of its own, as the context of a build is: no link in it leads elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tree::{Pack, Root, Source};
 
-use super::content::decompressed;
+use super::config::nullable;
+use super::content::{digest, kind_of, manifest};
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, ensure, error};
+use crate::time;
 
 /// The largest description in an archive.
 const MAX_TEXT: u64 = 8 << 20;
+
+/// Where an OCI layout tells an image's name: the whole of it, and its tag.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// One image of a `manifest.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +32,7 @@ const MAX_TEXT: u64 = 8 << 20;
 struct Entry {
     config: String,
     repo_tags: Option<Vec<String>>,
+    #[serde(deserialize_with = "nullable")]
     layers: Vec<String>,
 }
 
@@ -87,15 +94,13 @@ impl Load<'_> {
     }
 
     fn oci(&self, found: &Descriptor) -> Result<Loaded> {
-        let path = |one: &Descriptor| format!("blobs/{}", one.digest().as_ref().replace(':', "/"));
-        let manifest: ImageManifest = self.read(&path(found))?;
-        let layer = |layer: &Descriptor| (path(layer), Some(layer.digest().to_string()));
+        let manifest: ImageManifest = self.read(&place(found))?;
+        let layer = |layer: &Descriptor| (place(layer), Some(layer.digest().to_string()));
         let layers = manifest.layers().iter().map(layer).collect();
-        let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        let name = name.iter().find_map(|key| found.annotations().as_ref()?.get(*key));
+        let name = NAMES.iter().find_map(|key| found.annotations().as_ref()?.get(*key));
         // A layout may name a tag only, which is no name of an image.
         let name = name.filter(|name| name.contains(['/', ':'])).and_then(|name| Reference::parse(name).ok());
-        self.add(&path(manifest.config()), layers, name.into_iter().collect())
+        self.add(&place(manifest.config()), layers, name.into_iter().collect())
     }
 
     /// Adds an image of a configuration, layers with the digests they should have, and names.
@@ -121,32 +126,74 @@ impl Load<'_> {
 /// # Errors
 /// When a layer is missing or writing fails.
 pub fn save(store: &Store, images: &[Loaded], writer: impl Write) -> Result<()> {
-    let mut pack = Pack::new(writer, Source::Tree);
-    let mut written = BTreeSet::new();
-    let mut entries = Vec::new();
+    let mut saved = Save { pack: Pack::new(writer, Source::Tree), written: BTreeSet::new(), time: 0 };
+    let (mut entries, mut index) = (Vec::new(), Vec::new());
     for (image, names) in images {
-        let hash = image.id.trim_start_matches("sha256:");
+        let created = image.config.created.as_deref().and_then(time::parse);
+        saved.time = created.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0);
         let mut layers = Vec::new();
         for layer in store.layers_of(image)? {
-            let path = format!("{}/layer.tar", layer.diff_id.trim_start_matches("sha256:"));
-            if written.insert(path.clone()) {
-                // An entry's size stands before its content: one pass to learn it, one to write.
-                let open = || decompressed(store.content.open_blob(&layer.blob)?);
-                let size = io::copy(&mut open()?, &mut io::sink())?;
-                pack.plain(Path::new(&path), size, open()?)?;
-            }
-            layers.push(path);
+            let mut file = store.content.open_blob(&layer.blob)?;
+            let kind = kind_of(&mut file)?;
+            layers.push(saved.blob(&layer.blob, kind, file.metadata()?.len(), file)?);
         }
-        let config = format!("{hash}.json");
         let text = store.content.read(&image.id)?;
-        pack.plain(Path::new(&config), text.len() as u64, &text[..])?;
-        let repo_tags = (!names.is_empty()).then(|| names.iter().map(Reference::familiar_full).collect());
-        entries.push(Entry { config, repo_tags, layers });
+        let config = saved.blob(&image.id, MediaType::ImageConfig, text.len() as u64, &text[..])?;
+        let entry = Entry {
+            config: place(&config),
+            repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar_full).collect()),
+            layers: layers.iter().map(place).collect(),
+        };
+        entries.push(entry);
+        let manifest = manifest(&config, &layers);
+        let kind = MediaType::ImageManifest;
+        let manifest =
+            saved.blob(&digest(manifest.as_bytes()), kind, manifest.len() as u64, manifest.as_bytes())?;
+        // One without a name is in it, too.
+        for name in names.iter().map(Some).chain(names.is_empty().then_some(None)) {
+            let mut named = manifest.clone();
+            named.set_annotations(name.map(|name| {
+                let tag = name.tag.clone().unwrap_or_default();
+                HashMap::from([(NAMES[0].to_owned(), name.to_string()), (NAMES[1].to_owned(), tag)])
+            }));
+            index.push(named);
+        }
     }
-    let text = serde_json::to_vec(&entries)?;
-    pack.plain(Path::new("manifest.json"), text.len() as u64, &text[..])?;
-    pack.finish()?;
+    let index = json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex, "manifests": index});
+    let files = [
+        ("index.json", index),
+        ("manifest.json", json!(entries)),
+        ("oci-layout", json!({"imageLayoutVersion": "1.0.0"})),
+    ];
+    for (name, value) in files {
+        let text = value.to_string();
+        saved.pack.plain(Path::new(name), 0, text.len() as u64, text.as_bytes())?;
+    }
+    saved.pack.finish()?;
     Ok(())
+}
+
+/// What is written, and what of it once for all images.
+struct Save<W: Write> {
+    pack: Pack<W>,
+    written: BTreeSet<String>,
+    /// Of the image that is written now.
+    time: u64,
+}
+
+impl<W: Write> Save<W> {
+    fn blob(&mut self, digest: &str, kind: MediaType, size: u64, content: impl Read) -> Result<Descriptor> {
+        let blob = Descriptor::new(kind, size, digest.parse::<Digest>().map_err(Error::step("name a blob"))?);
+        if self.written.insert(digest.to_owned()) {
+            self.pack.plain(Path::new(&place(&blob)), self.time, size, content)?;
+        }
+        Ok(blob)
+    }
+}
+
+/// Where a blob is in an OCI layout.
+fn place(blob: &Descriptor) -> String {
+    format!("blobs/{}", blob.digest().as_ref().replace(':', "/"))
 }
 
 #[cfg(test)]
@@ -165,7 +212,7 @@ mod tests {
         header.set_mtime(0);
         match kind {
             EntryType::Symlink => builder.append_link(&mut header, name, link).unwrap(),
-            _ => builder.append_data(&mut header, name, io::empty()).unwrap(),
+            _ => builder.append_data(&mut header, name, std::io::empty()).unwrap(),
         }
         let mut file = builder.into_inner().unwrap();
         file.rewind().unwrap();

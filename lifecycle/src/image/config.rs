@@ -55,7 +55,9 @@ impl Default for RootFs {
     }
 }
 
-fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -103,13 +105,35 @@ pub fn architecture() -> String {
     Arch::default().to_string()
 }
 
+/// The system and the architecture of a platform such as `linux/amd64`, of which one may be left out.
+///
+/// # Errors
+/// When there is no such thing.
+pub fn parse_platform(text: &str) -> Result<(String, String)> {
+    let lower = text.to_lowercase();
+    let parts: Vec<&str> = lower.split('/').collect();
+    let is_word =
+        |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c));
+    let usual = |arch: &str| match arch {
+        "x86_64" | "x86-64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_owned(),
+    };
+    let known = |arch: &str| !matches!(Arch::from(arch), Arch::Other(_));
+    match parts[..] {
+        [os @ ("linux" | "windows" | "darwin" | "macos" | "freebsd")] => Ok((os.into(), architecture())),
+        [arch] if known(&usual(arch)) => Ok(("linux".into(), usual(arch))),
+        [os, arch] | [os, arch, _] if parts.iter().all(is_word) => Ok((os.into(), usual(arch))),
+        _ => Err(error!(invalid, "{text:?}: unknown operating system or architecture: invalid argument")),
+    }
+}
+
 /// Refuses a platform, such as `linux/amd64`, that is not this machine's.
 ///
 /// # Errors
 /// With its name.
 pub fn check_platform(platform: &str) -> Result<()> {
-    let mut parts = platform.split('/');
-    let ours = parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == architecture());
+    let ours = parse_platform(platform)? == ("linux".to_owned(), architecture());
     ours.then_some(()).ok_or_else(|| error!(not_found, "the platform {platform} is not that of this machine"))
 }
 

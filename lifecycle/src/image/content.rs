@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use digest_io::HashWriter;
+use oci_spec::image::{Descriptor, MediaType};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tree::{Apply, Holes, Root};
@@ -217,4 +219,25 @@ pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>
             bail!(not_implemented, "bzip2 and xz are not offered; expected tar, gzip or zstd");
         }
     })
+}
+
+/// What a layer's blob is said to be; it is read from its beginning after that.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn kind_of(blob: &mut File) -> Result<MediaType> {
+    let mut start = Vec::new();
+    blob.take(4).read_to_end(&mut start)?;
+    blob.rewind()?;
+    Ok(match Format::of(&start) {
+        Format::Plain => MediaType::ImageLayer,
+        Format::Zstd => MediaType::ImageLayerZstd,
+        Format::Gzip | Format::Other => MediaType::ImageLayerGzip,
+    })
+}
+
+/// The manifest of an image.
+pub fn manifest(config: &Descriptor, layers: &[Descriptor]) -> String {
+    let kind = MediaType::ImageManifest;
+    json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}).to_string()
 }

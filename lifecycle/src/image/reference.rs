@@ -56,11 +56,11 @@ impl Reference {
         let parts = GRAMMAR.captures(text).ok_or_else(bad)?;
         let part = |name| parts.name(name).map(|part| part.as_str().to_owned());
         let (tag, digest, mut path) = (part("tag"), part("digest"), part("path").ok_or_else(bad)?);
-        let domain = part("domain");
-        if domain.is_none() && !path.contains('/') {
+        let domain = part("domain").filter(|own| own != "index.docker.io");
+        let domain = domain.unwrap_or_else(|| DEFAULT_DOMAIN.into());
+        if domain == DEFAULT_DOMAIN && !path.contains('/') {
             path = format!("library/{path}");
         }
-        let domain = domain.filter(|own| own != "index.docker.io").unwrap_or_else(|| DEFAULT_DOMAIN.into());
         if path.len() + domain.len() > 255 {
             return Err(bad());
         }

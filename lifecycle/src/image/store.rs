@@ -162,8 +162,7 @@ impl Store {
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let name = reference.map_or(text.to_owned(), |reference| reference.familiar_full());
-            bail!(not_found, "No such image: {name}");
+            bail!(not_found, "No such image: {}", reference?.familiar_full());
         }
         let mut of = state.images.values().filter(|image| image.id["sha256:".len()..].starts_with(prefix));
         match (of.next(), of.next()) {

@@ -109,6 +109,7 @@ impl Networks {
             record.ports.clear();
             record.networks.values_mut().for_each(forget);
         });
+        container.report(links::tell(container.engine));
         left
     }
 
@@ -197,7 +198,8 @@ impl Networks {
             endpoints.flat_map(|endpoint| endpoint.dns_names.iter_mut().flatten()).for_each(other);
         })?;
         let networks: Vec<String> = container.record().networks.keys().cloned().collect();
-        netavark::rename(&self.state, &networks, &container.id, (old, new))
+        netavark::rename(&self.state, &networks, &container.id, (old, new))?;
+        links::tell(container.engine)
     }
 }
 
@@ -282,6 +284,11 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let subnets: Vec<_> =
         network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
+    // A network does not reach others; its published ports are for the host and those beyond it.
+    let mut options = json!({"isolate": "true"});
+    if let Some(mtu) = network.options.get(MTU) {
+        options["mtu"] = json!(mtu);
+    }
     json!({
         "container_id": record.id,
         "container_name": record.name,
@@ -302,7 +309,7 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
             "ipv6_enabled": network.has_ipv6(),
             "internal": network.internal,
             "dns_enabled": network.name != "bridge" && !network.internal,
-            "options": network.options.get(MTU).map_or(json!({}), |mtu| json!({"mtu": mtu})),
+            "options": options,
             "ipam_options": {"driver": "host-local"},
         }},
     })

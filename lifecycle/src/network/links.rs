@@ -44,7 +44,26 @@ pub(super) fn hosts(engine: &Engine, record: &Record) -> String {
         let address = record.networks.keys().find_map(address)?;
         Some(format!("{address}\t{alias} {} {}\n", other.config.hostname.unwrap_or_default(), other.name))
     };
-    of(record).filter_map(line).collect()
+    of(record).filter_map(line).chain(neighbours(engine, record)).collect()
+}
+
+/// Those on a network that leads nowhere: a resolver for it would be a way out.
+fn neighbours(engine: &Engine, record: &Record) -> Vec<String> {
+    let mut lines = Vec::new();
+    for other in engine.all_containers().iter().filter(|other| other.id != record.id) {
+        for (_, endpoint) in
+            other.record().networks.iter().filter(|(name, _)| is_internal(engine, record, name))
+        {
+            let names = endpoint.dns_names.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+            let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
+            lines.extend(addresses.map(|address| format!("{address}\t{names}\n")));
+        }
+    }
+    lines
+}
+
+fn is_internal(engine: &Engine, record: &Record, name: &str) -> bool {
+    record.networks.contains_key(name) && engine.networks.get(name).is_ok_and(|network| network.internal)
 }
 
 /// The names that others have for a container.
@@ -65,7 +84,8 @@ pub(super) fn aliases(engine: &Engine, id: &str) -> Vec<String> {
 pub(super) fn tell(engine: &Engine) -> Result<()> {
     for container in engine.all_containers() {
         let record = container.record().clone();
-        if record.state.status.is_up() && of(&record).next().is_some() {
+        let internal = record.networks.keys().any(|name| is_internal(engine, &record, name));
+        if record.state.status.is_up() && (internal || of(&record).next().is_some()) {
             files::write_own(&container)?;
         }
     }

@@ -68,10 +68,39 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
+    if verb == "setup" {
+        reach_published().await;
+    }
     match output.status.code() {
         Some(0) => Ok(()),
         Some(BUSY) => Err(error!(internal, "an earlier netavark has not ended within {LIMIT:?}")),
         _ => Err(error!(internal, "netavark {verb}: {reason}")),
+    }
+}
+
+/// Lets networks that are kept apart reach what others of them publish, as everybody else does. Without iptables's
+/// chain nothing is to be done.
+async fn reach_published() {
+    for program in ["iptables", "ip6tables"] {
+        let rule = |verb: &str| {
+            let mut command = Command::new(program);
+            command.args([
+                "-w",
+                verb,
+                "NETAVARK_ISOLATION_1",
+                "-m",
+                "conntrack",
+                "--ctstate",
+                "DNAT",
+                "-j",
+                "RETURN",
+            ]);
+            command
+        };
+        // Netavark puts its own rules before all others.
+        for verb in ["-D", "-I"] {
+            let _no_chain = program::run(rule(verb), &[]).await;
+        }
     }
 }
 

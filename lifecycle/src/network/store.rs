@@ -103,7 +103,8 @@ impl Networks {
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Network> {
         let all = self.all.lock();
-        let found = all.get(name).or_else(|| {
+        let whole = || all.values().find(|network| network.id == name);
+        let found = whole().or_else(|| all.get(name)).or_else(|| {
             let mut of = all.values().filter(|network| name.len() >= 3 && network.id.starts_with(name));
             of.next().filter(|_| of.next().is_none())
         });

@@ -38,7 +38,8 @@ pub async fn pull(
     let mirrors = engine.settings.mirrors.iter().filter(|_| reference.domain == DEFAULT_DOMAIN);
     let insecure = &engine.settings.insecure;
     for mirror in mirrors {
-        let registry = Registry::new(insecure, mirror, Credentials::default()).await?;
+        let host = mirror.split('/').nth(2).unwrap_or_default();
+        let registry = Registry::new(insecure, host, Credentials::default()).await?;
         // It needs not have everything, nor be there at all.
         if (Pull { engine, registry, reference, pusher }).run().await.is_ok() {
             return Ok(());

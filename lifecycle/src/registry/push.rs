@@ -1,7 +1,7 @@
 //! Push: layers that the registry does not have, the configuration, and a manifest of OCI.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 
 use digest_io::HashWriter;
 use flate2::Compression;
@@ -17,7 +17,7 @@ use super::{MANIFEST, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::content::{Format, digest, named};
+use crate::image::content::{digest, kind_of, manifest, named};
 use crate::image::{Image, Reference};
 
 /// A blob as it is sent, and what the manifest says of it.
@@ -66,10 +66,7 @@ pub async fn push(
     if !registry.has_blob(reference, &config).await {
         registry.send(reference, &config).await?;
     }
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor, "layers": layers,
-    });
-    let text = manifest.to_string();
+    let text = manifest(&config.descriptor, &layers);
     let path = format!("/v2/{}/manifests/{tag}", reference.path);
     let adorn = |request: RequestBuilder| Ok(request.header(CONTENT_TYPE, MANIFEST).body(text.clone()));
     registry.request(Method::PUT, &path, adorn).await?;
@@ -87,13 +84,9 @@ pub async fn push(
 fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
     let content = &engine.images.content;
     let mut file = content.open_blob(digest)?;
-    let mut start = Vec::new();
-    file.by_ref().take(4).read_to_end(&mut start)?;
-    file.rewind()?;
-    match Format::of(&start) {
-        Format::Plain => {}
-        Format::Zstd => return Upload::new(digest, file, MediaType::ImageLayerZstd),
-        _ => return Upload::new(digest, file, MediaType::ImageLayerGzip),
+    let kind = kind_of(&mut file)?;
+    if kind != MediaType::ImageLayer {
+        return Upload::new(digest, file, kind);
     }
     let hashing = HashWriter::<Sha256, _>::new(content.spool()?);
     let mut encoder = GzEncoder::new(hashing, Compression::default());

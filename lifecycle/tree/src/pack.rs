@@ -178,19 +178,19 @@ impl<W: Write> Pack<W> {
     fn hidden(&mut self, name: &Path) -> io::Result<()> {
         let mut hidden = OsString::from(WHITEOUT);
         hidden.push(name.file_name().unwrap_or_default());
-        self.plain(&name.with_file_name(hidden), 0, io::empty())
+        self.plain(&name.with_file_name(hidden), 0, 0, io::empty())
     }
 
-    /// Adds a file that is in no tree.
+    /// Adds a file that is in no tree; its time in seconds since 1970.
     ///
     /// # Errors
     /// When reading or writing fails.
-    pub fn plain(&mut self, name: &Path, size: u64, content: impl Read) -> io::Result<()> {
+    pub fn plain(&mut self, name: &Path, time: u64, size: u64, content: impl Read) -> io::Result<()> {
         let mut header = Header::new_gnu();
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
-        header.set_mtime(0);
+        header.set_mtime(time);
         header.set_size(size);
         self.append(header, name, Path::new(""), Records::new(), content)
     }

@@ -5,6 +5,7 @@ mod mount;
 mod resources;
 mod security;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::HostConfigCgroupnsModeEnum;
@@ -33,6 +34,12 @@ pub struct Surroundings {
     pub network: Option<PathBuf>,
     /// The PID namespace of another container.
     pub pid: Option<PathBuf>,
+    /// The IPC namespace of another container.
+    pub ipc: Option<PathBuf>,
+    /// Its /dev/shm, or the container's own that it shares.
+    pub shm: Option<PathBuf>,
+    /// Parts of volumes that are mounted, by where.
+    pub parts: BTreeMap<String, PathBuf>,
     /// The folder of hostname, hosts and resolv.conf.
     pub files: PathBuf,
     /// The control group below which all containers are.
@@ -52,11 +59,10 @@ pub fn is_unified() -> bool {
 /// When an option of the record cannot be used here.
 pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
     let host = &record.host;
-    let privileged = host.privileged.unwrap_or(false);
     let own_cgroup = match host.cgroupns_mode {
         Some(HostConfigCgroupnsModeEnum::HOST) => false,
         Some(HostConfigCgroupnsModeEnum::PRIVATE) => true,
-        _ => is_unified() && !privileged,
+        _ => is_unified(),
     };
     let own_names = host.uts_mode.as_deref() != Some("host");
     let (devices, rules) = devices::all(host)?;
@@ -71,6 +77,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
         "mounts": mount::all(record, around, own_cgroup)?,
         "annotations": host.annotations.clone().unwrap_or_default(),
         "linux": {
+            "rootfsPropagation": mount::propagation(record),
             "namespaces": namespaces(record, around, own_cgroup),
             "cgroupsPath": cgroups_path(record, around)?,
             "resources": resources,
@@ -134,7 +141,7 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
         ("network", record.network_mode() != "host", around.network.as_ref()),
         ("uts", !of_host(&host.uts_mode), None),
         ("pid", !of_host(&host.pid_mode), around.pid.as_ref()),
-        ("ipc", !of_host(&host.ipc_mode), None),
+        ("ipc", !of_host(&host.ipc_mode), around.ipc.as_ref()),
         ("cgroup", own_cgroup, None),
     ];
     let own = all.iter().filter(|(_, own, _)| *own);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Surroundings;
+use super::{Surroundings, security};
 use crate::container::record::{MountPoint, Record};
 use crate::error::{Result, ensure};
 
@@ -28,12 +28,14 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
         false => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
     });
     if !bound || own_cgroup {
+        let writable = security::options(host)?.writable_cgroups.unwrap_or(privileged);
+        let access = if writable { "rw" } else { "ro" };
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
     }
-    all.extend(shm(record).filter(|_| !taken("/dev/shm")));
+    all.extend(shm(record, around));
     for name in ["resolv.conf", "hostname", "hosts"] {
         let (path, source) = (format!("/etc/{name}"), around.files.join(name));
-        if !taken(&path) && source.exists() {
+        if source.exists() {
             let access = if host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
             all.push(mount(&path, "bind", &source.to_string_lossy(), &["rbind", "rprivate", access]));
         }
@@ -41,22 +43,33 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
     if let Some(init) = &around.init {
         all.push(mount("/sbin/docker-init", "bind", &init.to_string_lossy(), &["bind", "ro"]));
     }
+    // A user's mount stands in place of one of these, one at /dev in place of all below it.
+    let in_place = |path: &str| taken(path) || path.starts_with("/dev/") && taken("/dev");
+    all.retain(|mount| !mount["destination"].as_str().is_some_and(in_place));
     for point in &record.mounts {
-        all.push(user_mount(point)?);
+        all.push(user_mount(point, around)?);
     }
     // What is mounted below another mount has to come after it, the engine's files too.
     all.sort_by_key(|mount| mount["destination"].as_str().map(|path| path.matches('/').count()));
     Ok(all)
 }
 
+/// That of the root, without which a user's mount could not have its own.
+pub(super) fn propagation(record: &Record) -> Option<&'static str> {
+    let is = |kind: &str| record.mounts.iter().any(|mount| mount.propagation.ends_with(kind));
+    if is("shared") { Some("shared") } else { is("slave").then_some("rslave") }
+}
+
 fn mount(to: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({"destination": to, "type": kind, "source": source, "options": options})
 }
 
-fn shm(record: &Record) -> Option<Value> {
-    match record.host.ipc_mode.as_deref() {
-        Some("none") => None,
-        Some("host") => Some(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rw", "rprivate"])),
+fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
+    let bound = |source| Some(mount("/dev/shm", "bind", source, &["rbind", "rw", "rprivate"]));
+    match (record.host.ipc_mode.as_deref(), &around.shm) {
+        (Some("none"), _) => None,
+        (Some("host"), _) => bound("/dev/shm"),
+        (_, Some(shared)) => bound(&shared.to_string_lossy()),
         _ => {
             let size = format!("size={}", record.shm_size());
             let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
@@ -65,7 +78,7 @@ fn shm(record: &Record) -> Option<Value> {
     }
 }
 
-fn user_mount(point: &MountPoint) -> Result<Value> {
+fn user_mount(point: &MountPoint, around: &Surroundings) -> Result<Value> {
     if point.kind == "tmpfs" {
         let access = if point.writable { "rw" } else { "ro" };
         let mut options = vec!["noexec", "nosuid", "nodev", access];
@@ -74,8 +87,11 @@ fn user_mount(point: &MountPoint) -> Result<Value> {
         return Ok(mount(&point.destination, "tmpfs", "tmpfs", &options));
     }
     ensure!(!point.source.is_empty(), internal, "the mount at {} has no source", point.destination);
+    let own = |word: &'static str| point.options.iter().any(|option| option == word).then_some(word);
     // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
-    let access = if point.writable { "rw" } else { "rro" };
+    let access = if point.writable { "rw" } else { own("ro").unwrap_or("rro") };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
-    Ok(mount(&point.destination, "bind", &point.source, &["rbind", access, propagation]))
+    let source = around.parts.get(&point.destination).map(|part| part.to_string_lossy());
+    let source = source.unwrap_or_else(|| point.source.as_str().into());
+    Ok(mount(&point.destination, "bind", &source, &[own("bind").unwrap_or("rbind"), access, propagation]))
 }

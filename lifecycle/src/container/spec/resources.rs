@@ -66,7 +66,7 @@ pub fn update(host: &HostConfig) -> Value {
             "cpus": host.cpuset_cpus,
             "mems": host.cpuset_mems,
         },
-        "pids": {"limit": host.pids_limit.filter(|limit| *limit > 0)},
+        "pids": {"limit": host.pids_limit.map(|limit| if limit > 0 { limit } else { -1 })},
     })
 }
 

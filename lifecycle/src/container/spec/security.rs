@@ -23,7 +23,7 @@ const ALL: &str = "CAP_ALL";
 
 const MASKED: &str = "\
     /proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list \
-    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/devices/virtual/powercap /sys/firmware";
+    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap";
 
 const READ_ONLY: &str = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger";
 
@@ -86,6 +86,7 @@ pub fn capabilities(host: &HostConfig, is_root: bool) -> Result<Capabilities> {
 pub(super) struct Options<'a> {
     pub(super) no_new_privileges: bool,
     pub(super) apparmor: Option<&'a str>,
+    pub(super) writable_cgroups: Option<bool>,
     seccomp: Option<&'a str>,
 }
 
@@ -96,12 +97,15 @@ pub(super) struct Options<'a> {
 pub(super) fn options(host: &HostConfig) -> Result<Options<'_>> {
     let mut all = Options::default();
     for text in host.security_opt.iter().flatten() {
-        let bad = || error!(invalid, "invalid --security-opt: {text:?} is not offered");
+        let number = if text.contains(['=', ':']) { 2 } else { 1 };
+        let bad = || error!(invalid, "invalid --security-opt {number}: {text:?}");
         match text.split_once(['=', ':']).unwrap_or((text, "")) {
             ("no-new-privileges", "") => all.no_new_privileges = true,
             ("no-new-privileges", value) => all.no_new_privileges = value.parse().map_err(|_| bad())?,
             ("apparmor", profile) => all.apparmor = Some(profile).filter(|profile| *profile != "unconfined"),
             ("seccomp", profile) => all.seccomp = Some(profile),
+            ("writable-cgroups", "") => all.writable_cgroups = Some(true),
+            ("writable-cgroups", value) => all.writable_cgroups = Some(value.parse().map_err(|_| bad())?),
             ("label", "disable") | ("disable", "") => {}
             _ => return Err(bad()),
         }
