@@ -72,7 +72,7 @@ fn parts_of_volumes_are_mounted_and_nothing_beside_them() {
         (run("a/b/file", "cat /part"), 0, &["one"]),
         (run("out", "ls /part"), 125, &["escapes the base directory"]),
         (run("up", "ls /part"), 125, &["escapes the base directory"]),
-        (run("none", "ls /part"), 125, &["cannot access path"]),
+        (run("none", "ls /part"), 127, &["cannot access path", "no such file or directory"]),
         ("docker run --rm --network none --mount type=volume,src=vol,dst=/bin,volume-subpath=bin busybox ls /bin/busybox".into(), 0, &["/bin/busybox"]),
         // It goes with its container, and the volume stays as it was.
         ("! grep /mounts/ /proc/mounts && docker run --rm --network none -v vol:/v busybox cat /v/a/b/file".into(), 0, &["one"]),
@@ -129,6 +129,24 @@ fn requests_are_read_as_dockerd_reads_them() {
     ];
     hold(&engine, checks);
 }
+
+/// A client that attaches, starts, reads to the end and looks at what has become of the container.
+const READER: &str = r#"import http.client, json, os, socket
+class Unix(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(os.environ["DOCKER_HOST"][7:])
+def ask(method, path):
+    one = Unix("x")
+    one.request(method, "/v1.51/containers/box/" + path)
+    return one.getresponse()
+for _ in range(10):
+    attached = ask("POST", "attach?stream=1&stdout=1")
+    ask("POST", "start").read()
+    said = attached.read()
+    state = json.loads(ask("GET", "json").read())["State"]
+    print(said[8:], state["Status"], state["ExitCode"])
+"#;
 
 /// A client that closes its connection as soon as there is an answer, and looks for the image then.
 const HASTY: &str = r#"import http.client, os, socket, sys
@@ -197,6 +215,26 @@ fn images_are_kept_named_and_saved_as_docker_does() {
         ("docker pull -q --platform odd busybox", 1, &["unknown operating system or architecture"]),
     ];
     hold(&engine, checks);
+}
+
+#[test]
+fn whoever_has_read_all_finds_the_container_ended() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    std::fs::write(engine.directory.join("reader.py"), READER).unwrap();
+    let script = "docker create --name box --network none busybox sh -c 'echo said; exit 7' && python3 reader.py | sort | uniq -c";
+    hold(&engine, &[(script, 0, &["10 b'said\\n' exited 7"])]);
+}
+
+#[test]
+fn long_paths_are_no_obstacle() {
+    let long = "d".repeat(200);
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let script = format!(
+        "mkdir {long} && docker save busybox -o one.tar && (cortend -H unix://$PWD/o.sock --root $PWD/{long}/data --exec-root /run/o >other.log 2>&1 &) && for i in $(seq 100); do [ -e o.sock ] && break; sleep 0.1; done; docker -H unix://$PWD/o.sock load -qi one.tar && docker -H unix://$PWD/o.sock run --rm --network none --cgroup-parent {} busybox echo ran && printf 'FROM busybox\nWORKDIR /made\nRUN pwd\n' | docker -H unix://$PWD/o.sock build --network none --cgroup-parent {} -",
+        engine.cgroup_parent(),
+        engine.cgroup_parent()
+    );
+    hold(&engine, &[(script, 0, &["ran\n", "/made\n", "Successfully built"])]);
 }
 
 #[test]

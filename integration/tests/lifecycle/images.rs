@@ -261,6 +261,17 @@ fn images_go_to_registries_and_come_back() {
             &["1: digest: sha256:"],
         ),
         ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
+        (
+            "docker tag busybox 127.0.0.1:5000/many:1 && docker tag busybox 127.0.0.1:5000/many:2 && docker push -aq 127.0.0.1:5000/many && docker push -a 127.0.0.1:5000/many | grep -c 'refers to' && skopeo list-tags --tls-verify=false docker://127.0.0.1:5000/many | jq -c '.Tags | sort'",
+            0,
+            &["\n1\n", r#"["1","2"]"#],
+        ),
+        // What is here already is not told of layer by layer.
+        (
+            "docker pull 127.0.0.1:5000/many:1 | grep exists; docker rmi 127.0.0.1:5000/many:1 127.0.0.1:5000/many:2 | grep -c exists",
+            1,
+            &["0"],
+        ),
         (AT_ONCE, 0, &["\n2\n", "asked 1\n"]),
         ("docker pull 127.0.0.1:5000/me/app:1", 0, &["Image is up to date"]),
         ("docker rmi -f busybox 127.0.0.1:5000/me/app:1 && docker images -aq | wc -l", 0, &["0"]),

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use regex::Regex;
@@ -160,26 +161,37 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     let (stdin, streaming, past) = (call.flag("stdin"), call.flag("stream"), call.flag("logs"));
     let (stdout, stderr) = (way.stdout, way.stderr);
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
+    let exits = container.record().exits;
     let next = if state.is_up() { None } else { Some(container.streams.next_run()) };
     hijack::answer(call, way, async move {
         let query = Query { stdout, stderr, ..Query::default() };
         let past = if past { container::read_log(&container, query) } else { stream::empty().boxed() };
-        let live = if streaming { live(&container, next, stdin).await } else { None };
+        let live = if streaming { live(&container, next, (exits, stdin)).await } else { None };
         let (output, input) = live.unwrap_or_else(|| (stream::empty().boxed(), None));
         (past.chain(output).boxed(), input)
     })
 }
 
+/// How long the end of a container may take to be known when its streams have ended: it may have closed them itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// The streams of a container that runs or is about to.
 async fn live(
     container: &Arc<Container>,
     next: Option<oneshot::Receiver<Output>>,
-    stdin: bool,
+    (exits, stdin): (u64, bool),
 ) -> Option<Sides> {
     let output = match next {
         Some(next) => next.await.ok()?,
         None => container::watch(&container.log_socket()).await.ok()?,
     };
+    // Whoever has read all of it finds that the container has ended.
+    let known = {
+        let container = Arc::clone(container);
+        let over = move |record: &Record| record.exits > exits || record.removed;
+        async move { drop(tokio::time::timeout(LAST_WORDS, container.wait_until(over)).await) }
+    };
+    let output = output.chain(known.into_stream().filter_map(async |()| None)).boxed();
     let config = container.record().config.clone();
     if !stdin || config.open_stdin != Some(true) {
         return Some((output, None));

@@ -70,25 +70,27 @@ pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answ
     }))
 }
 
+/// The images of this name: of all in a repository without a tag.
+fn named(engine: &Engine, name: &str) -> Option<Vec<Loaded>> {
+    let wanted = Reference::parse_exact(name).ok()?;
+    let is_all = wanted.tag.is_none() && wanted.digest.is_none();
+    let is = |own: &Reference| *own == wanted || is_all && own.repository() == wanted.repository();
+    let tags_of = |image: Arc<Image>| {
+        let (mut tags, _) = engine.images.names(&image.id);
+        tags.retain(is);
+        (!tags.is_empty()).then_some((image, tags))
+    };
+    let found: Vec<Loaded> = engine.images.all().into_iter().filter_map(tags_of).collect();
+    Some(found).filter(|found| !found.is_empty())
+}
+
 pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> {
     let mut images: BTreeMap<String, Loaded> = BTreeMap::new();
     for name in names.iter().flat_map(|names| names.split(',')) {
-        // Without a tag, all of the repository.
-        let wanted = Reference::parse_exact(name).ok();
-        let is_all = wanted.as_ref().is_some_and(|own| own.tag.is_none() && own.digest.is_none());
-        let is = |own: &Reference| match &wanted {
-            Some(wanted) if is_all => own.repository() == wanted.repository(),
-            wanted => wanted.as_ref() == Some(own),
+        let found = match named(engine, name) {
+            Some(found) => found,
+            None => vec![(engine.images.find(name)?, Vec::new())],
         };
-        let named = |image: Arc<Image>| {
-            let (mut tags, _) = engine.images.names(&image.id);
-            tags.retain(is);
-            (!tags.is_empty()).then_some((image, tags))
-        };
-        let mut found: Vec<Loaded> = engine.images.all().into_iter().filter_map(named).collect();
-        if found.is_empty() {
-            found.push((engine.images.find(name)?, Vec::new()));
-        }
         for (image, tags) in found {
             images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(tags);
         }
@@ -241,13 +243,23 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
 pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
     call.check_platform()?;
     let reference = call.tagged(name)?;
-    let Ok(image) = engine.images.find(&reference.to_string()) else {
+    // Without a tag, all of the repository.
+    let all = named(engine, name).filter(|_| call.text("tag").is_none());
+    let one = || Some(vec![(engine.images.find(&reference.to_string()).ok()?, vec![reference.clone()])]);
+    let Some(images) = all.or_else(one) else {
         bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());
     };
+    let each = |(image, names): Loaded| names.into_iter().map(move |name| (Arc::clone(&image), name));
+    let images: Vec<_> = images.into_iter().flat_map(each).collect();
     let credentials = registry::from_header(call.header("x-registry-auth"))?;
     answer::progress(|pusher| async move {
         let remote = Registry::new(&engine.settings.insecure, &reference.domain, credentials).await?;
-        registry::push(engine, &remote, &image, &reference, &pusher).await
+        let status = format!("The push refers to repository [{}]", reference.repository());
+        pusher.json(&json!({"status": status})).await;
+        for (image, name) in &images {
+            registry::push(engine, &remote, image, name, &pusher).await?;
+        }
+        Ok(())
     })
     .await
 }

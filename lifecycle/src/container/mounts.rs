@@ -246,7 +246,9 @@ pub fn part(point: &MountPoint) -> Result<OwnedFd> {
     let path = if subpath.is_empty() { "." } else { subpath };
     openat2(&volume, path, how).map_err(|errno| match errno {
         Errno::EXDEV => error!(invalid, "path concatenation escapes the base directory, subpath: {subpath}"),
-        _ => error!(internal, "cannot access path {}/{subpath}: {errno}", point.source),
+        _ => {
+            error!(internal, "cannot access path {}/{subpath}: {}", point.source, errno.desc().to_lowercase())
+        }
     })
 }
 

@@ -81,8 +81,9 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
 /// Lets networks that are kept apart reach what others of them publish, as everybody else does. Without iptables's
 /// chain nothing is to be done.
 async fn reach_published() {
-    for program in ["iptables", "ip6tables"] {
-        let rule = |verb: &str| {
+    let first = async |program: &str| {
+        // Netavark puts its own rules before all others.
+        for verb in ["-D", "-I"] {
             let mut command = Command::new(program);
             command.args([
                 "-w",
@@ -95,13 +96,10 @@ async fn reach_published() {
                 "-j",
                 "RETURN",
             ]);
-            command
-        };
-        // Netavark puts its own rules before all others.
-        for verb in ["-D", "-I"] {
-            let _no_chain = program::run(rule(verb), &[]).await;
+            let _no_chain = program::run(command, &[]).await;
         }
-    }
+    };
+    tokio::join!(first("iptables"), first("ip6tables"));
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for

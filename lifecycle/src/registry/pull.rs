@@ -91,11 +91,14 @@ impl Pull<'_> {
         let diff_ids = ConfigFile::parse(&config)?.rootfs.diff_ids;
         let agree = diff_ids.len() == manifest.layers().len();
         ensure!(agree, invalid, "the manifest has another number of layers than the configuration");
+        let known = images.find(manifest.config().digest().as_ref()).is_ok();
         let mut missing = Vec::new();
         for (layer, diff_id) in manifest.layers().iter().zip(&diff_ids) {
             let is_here = images.layers.get(diff_id).is_some();
             let status = if is_here { "Already exists" } else { "Pulling fs layer" };
-            self.pusher.layer(layer.digest().as_ref(), status, json!({})).await;
+            if !known {
+                self.pusher.layer(layer.digest().as_ref(), status, json!({})).await;
+            }
             missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
         }
         stream::iter(missing).buffer_unordered(PARALLEL).try_collect::<()>().await?;

@@ -46,8 +46,6 @@ pub async fn push(
 ) -> Result<()> {
     let _lease = engine.images.lease();
     let tag = reference.tag.as_deref().unwrap_or("latest");
-    let status = format!("The push refers to repository [{}]", reference.repository());
-    pusher.json(&json!({"status": status})).await;
     let mut layers = Vec::new();
     for layer in engine.images.layers_of(image)? {
         let upload = block_in_place(|| compressed(engine, &layer.blob))?;

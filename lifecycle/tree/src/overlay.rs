@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::FileStat;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode};
 use runtime::privilege::in_user_namespace;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
@@ -87,18 +89,23 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
 
 fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let set = |key: &str, path: &Path| fsconfig_set_string(context.as_fd(), key, path);
+    let set = |key: &str, value: &Path| fsconfig_set_string(context.as_fd(), key, value);
     set("source", Path::new("overlay"))?;
-    // One by one, as a list has to fit into 256 bytes here (Linux 6.5).
-    let one_by_one = overlay.lower.iter().try_for_each(|path| set("lowerdir+", path));
-    if one_by_one.is_err() {
-        let all: Vec<_> = overlay.lower.iter().map(|path| path.to_string_lossy()).collect();
-        fsconfig_set_string(context.as_fd(), "lowerdir", all.join(":"))?;
+    // By descriptors, as a path has to fit into 256 bytes here.
+    let open = |path: &PathBuf| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| Errno::from_raw_os_error(errno as i32))
+    };
+    let lower = overlay.lower.iter().map(open).collect::<rustix::io::Result<Vec<_>>>()?;
+    // One by one, as a list has to fit as well (Linux 6.5).
+    if lower.iter().try_for_each(|folder| set("lowerdir+", &by_descriptor(folder))).is_err() {
+        let all: Vec<_> = lower.iter().map(|folder| by_descriptor(folder).display().to_string()).collect();
+        set("lowerdir", Path::new(&all.join(":")))?;
     }
-    if let Some((upper, work)) = &overlay.upper {
-        set("upperdir", upper)?;
-        set("workdir", work)?;
-    }
+    let upper =
+        overlay.upper.iter().map(|(upper, work)| Ok([("upperdir", open(upper)?), ("workdir", open(work)?)]));
+    let upper = upper.collect::<rustix::io::Result<Vec<_>>>()?;
+    upper.iter().flatten().try_for_each(|(key, folder)| set(key, &by_descriptor(folder)))?;
     if in_user_namespace() {
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
