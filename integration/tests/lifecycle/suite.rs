@@ -16,12 +16,12 @@ use super::images::registry;
 use super::{engine_with, has_networks};
 
 /// What the tests pull from Docker Hub: all are busybox here, with the user and the folder that they look
-/// for.
+/// for, and each an image of its own, of which a prune takes not the names away.
 const IMAGES: &str = r#"printf 'FROM busybox\nRUN echo postgres:x:70:70::/:/bin/sh >> /etc/passwd && echo default:x:71:71::/:/bin/sh >> /etc/passwd && mkdir -p /var/opt && busybox --install -s /bin' | docker build -q --network none -t own -
 printf 'FROM busybox\nCMD ["echo", "Hello from Docker!"]' | docker build -q -t 127.0.0.1:5000/library/hello-world:latest -
 docker push -q 127.0.0.1:5000/library/hello-world:latest
 for name in busybox:latest alpine:latest alpine:3.10; do
-  docker tag own 127.0.0.1:5000/library/$name && docker push -q 127.0.0.1:5000/library/$name
+  printf "FROM own\nLABEL own=$name\n" | docker build -q -t 127.0.0.1:5000/library/$name - && docker push -q 127.0.0.1:5000/library/$name
 done
 docker rmi -f $(docker images -q) >/dev/null 2>&1
 docker pull -q busybox && docker pull -q alpine && docker pull -q alpine:3.10"#;

@@ -67,9 +67,9 @@ fn finish(
 
 /// `POST /commit`
 pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
+    let own: Option<ContainerConfig> = call.json().await?;
     let container = engine.container(call.text("container").unwrap_or_default())?;
     let reference = name(&call)?;
-    let own: Option<ContainerConfig> = call.json().await?;
     let own = own.unwrap_or_else(|| container.record().config.clone());
     let changed = change(own, &call.all("changes"))?;
     let config = settings::merge(changed, &container.record().config)?;

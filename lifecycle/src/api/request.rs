@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use super::{NEWEST, Version};
+use crate::container::part;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::{Content, Reference, config};
 use crate::time::{self, Time};
@@ -184,10 +185,10 @@ impl Call {
             bail!(invalid, "unsupported Content-Type header ({kind}): must be 'application/json'");
         }
         // Some clients write nothing as `null`.
-        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Option<T>>();
+        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter();
         let value = values.next().transpose().map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
         ensure!(values.next().is_none(), invalid, "unexpected content after JSON");
-        Ok(value.flatten().unwrap_or_default())
+        part(value.unwrap_or(Value::Null))
     }
 
     /// The whole body in a file without a name, to be read from its beginning.
