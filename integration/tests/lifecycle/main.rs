@@ -8,6 +8,7 @@ mod details;
 mod docker;
 mod hostile;
 mod images;
+mod moby;
 mod pulls;
 mod requests;
 mod rootless;

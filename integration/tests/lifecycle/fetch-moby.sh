@@ -1,0 +1,44 @@
+#!/bin/sh
+# Fetches the source of Docker 28.5.2 from Go's proxy, and compiles its integration tests and the program of its image
+# hello-world; into a folder outside of the repository. Needs Go 1.24 or later, 4 GB of space, and minutes. What is there
+# already is not fetched again.
+#
+#   fetch-moby.sh [FOLDER]        default: moby in $CORTEN_CLIENTS or /var/cache/corten-clients
+set -eu
+moby=${1:-${CORTEN_CLIENTS:-/var/cache/corten-clients}/moby}
+[ ! -e "$moby/complete" ] || exit 0
+version=v28.5.2+incompatible
+sum=eb2091e8336c55b1996489eccbc01c06b1b9fed028b5b38e0499b49c9fa0d468
+
+rm -rf "$moby"
+mkdir -p "$moby/bin"
+cd "$moby"
+curl -fsSL -o source.zip "https://proxy.golang.org/github.com/docker/docker/@v/$version.zip"
+echo "$sum  source.zip" | sha256sum -c --quiet
+python3 -m zipfile -e source.zip .
+mv "github.com/docker/docker@$version" source
+rm -rf source.zip github.com source/vendor
+cd source
+# What it is built from is pinned by files that go does not know by these names.
+cp vendor.mod go.mod
+cp vendor.sum go.sum
+export CGO_ENABLED=0 GOFLAGS=-mod=mod GOTOOLCHAIN=local
+for package in build container image network networking session system volume; do
+  go test -c -o "$moby/bin/$package.test" "./integration/$package"
+done
+
+# The images hello-world of two architectures have one each of these.
+mkdir "$moby/hello"
+cat > "$moby/hello/hello.go" << 'END'
+package main
+
+import "fmt"
+
+func main() {
+	fmt.Println("\nHello from Docker!\nThis message shows that your installation appears to be working correctly.")
+}
+END
+for architecture in amd64 arm64; do
+  GOFLAGS= GOARCH=$architecture go build -trimpath -ldflags '-s -w' -o "$moby/hello/$architecture" "$moby/hello/hello.go"
+done
+touch "$moby/complete"
