@@ -143,7 +143,6 @@ fn engine(data: Option<&Path>) -> Engine {
     fs::write(bin.join("dockerd"), DOCKERD.replace("CGROUP", &engine.cgroup_parent())).unwrap();
     fs::set_permissions(bin.join("dockerd"), fs::Permissions::from_mode(0o755)).unwrap();
     engine.run(&["sh", "-c", HOST]).ok();
-    symlink("/bin/busybox", bin.join("nc")).unwrap();
     if let Some(data) = data {
         let own = engine.directory.join("data");
         engine.run(&["cp", "-a", &data.to_string_lossy(), &own.to_string_lossy()]).ok();
