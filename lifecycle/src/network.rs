@@ -10,5 +10,5 @@ mod netavark;
 mod ports;
 mod store;
 
-pub use attach::{publish, wanted};
+pub use attach::{own_mac, publish, wanted};
 pub use store::{BUILT_IN, Network, Networks, usage};

@@ -259,6 +259,10 @@ fn networks_are_kept_apart_but_for_what_they_publish() {
         ("docker exec same busybox ping -c1 -W2 web".into(), 0, &["1 packets received"]),
         (format!("ip=$(docker inspect -f '{address}' web); for name in other usual; do docker exec $name busybox ping -c1 -W1 $ip; done"), 1, &["100% packet loss"]),
         (format!("for net in two bridge one; do case $net in two) name=other;; bridge) name=usual;; one) name=same;; esac; at=$(docker network inspect -f '{{{{(index .IPAM.Config 0).Gateway}}}}' $net); docker exec $name sh -c \"{get} $at 8099\" | grep -c webhost; done"), 0, &["1\n1\n1"]),
+        // Without IPv6 in its network, an interface has no address of it.
+        ("docker exec usual cat /proc/net/if_inet6 && ! docker exec usual grep eth0 /proc/net/if_inet6".into(), 0, &["lo"]),
+        ("docker network create --ipv6 six && docker run --rm --network six busybox grep -c eth0 /proc/net/if_inet6".into(), 0, &["2"]),
+        ("docker run -d --name mac --mac-address 02:42:ac:11:00:42 busybox sleep 100 && docker inspect -f '{{.Config.MacAddress}}' mac && docker inspect -f '[{{.Config.MacAddress}}]' usual".into(), 0, &["02:42:ac:11:00:42\n[]"]),
         // A network that leads nowhere has names without a resolver.
         ("docker run -d --name first --network inner --network-alias alias busybox sleep 100 && docker run -d --name second --network inner busybox sleep 100 && docker exec second busybox ping -c1 -W2 alias && docker exec first busybox ping -c1 -W2 second && docker rename first renamed && docker exec second busybox ping -c1 -W2 renamed && docker rm -f renamed && docker exec second cat /etc/hosts | grep -c renamed".into(), 1, &["1 packets received", "\n0"]),
     ];

@@ -12,6 +12,7 @@ use crate::container::{Container, MountPoint, Record, Status, settings, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
+use crate::network;
 use crate::said;
 use crate::time::{self, NEVER, Time};
 
@@ -60,6 +61,11 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
         "Config": config(&record.config, Some(&record.image_name), version)?,
         "NetworkSettings": super::network::of_container(container, &record, version),
     });
+    let mode = container.engine.networks.get(record.network_mode()).map(|network| network.name);
+    let main = mode.ok().and_then(|name| record.networks.get(&name));
+    if let Some(mac) = main.and_then(network::own_mac).filter(|_| version < Version(1, 52)) {
+        value["Config"]["MacAddress"] = json!(mac);
+    }
     if let Some(health) = &state.health {
         value["State"]["Health"] = json!(health);
     }

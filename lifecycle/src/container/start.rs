@@ -159,8 +159,11 @@ fn surroundings(container: &Container, record: &Record, network: Option<PathBuf>
         None if host.ipc_mode.as_deref() == Some("shareable") => Some(make_shm(container)?),
         None => None,
     };
+    let networks = container.engine.networks.of(record)?.into_iter().enumerate();
+    let networks = networks.filter(|(_, network)| !network.has_ipv6());
     Ok(Surroundings {
         user: Some(user),
+        without_ipv6: networks.map(|(number, _)| number).collect(),
         network,
         pid: mode(&host.pid_mode, "pid")?.map(|(_, namespace)| namespace),
         ipc,

@@ -34,15 +34,24 @@ impl Networks {
         let published = ports::choose(&record, ports::taken(container))?;
         container.update(|record| record.ports.clone_from(&published))?;
         // The network of the mode is the first: it has the ports, and the way out.
-        let first = self.get(record.network_mode())?.name;
-        let mut order: Vec<&String> = record.networks.keys().collect();
-        order.sort_by_key(|name| **name != first);
-        for (number, name) in order.into_iter().enumerate() {
+        for (number, network) in self.of(&record)?.iter().enumerate() {
             let ports = if number == 0 { ports::mappings(&published) } else { Vec::new() };
-            self.join(container, name, number, &ports).await?;
+            self.join(container, &network.name, number, &ports).await?;
         }
         names::write(container)?;
         Ok(Some(path))
+    }
+
+    /// The networks that a container of its own namespace starts in, by the numbers of its interfaces.
+    ///
+    /// # Errors
+    /// When one of them is gone.
+    pub fn of(&self, record: &Record) -> Result<Vec<Network>> {
+        let mut all = record.networks.keys().map(|name| self.get(name)).collect::<Result<Vec<_>>>()?;
+        all.retain(|network| network.driver == "bridge");
+        let first = self.get(record.network_mode()).map(|network| network.name).unwrap_or_default();
+        all.sort_by_key(|network| network.name != first);
+        Ok(all)
     }
 
     /// Where the network namespace of a container is found.
@@ -216,16 +225,21 @@ fn mac_of(address: Ipv4Addr) -> String {
     format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
+/// The hardware address that a user has asked for.
+pub fn own_mac(endpoint: &EndpointSettings) -> Option<String> {
+    let address = endpoint.ip_address.as_deref().and_then(|text| text.parse().ok());
+    let is_own = |mac: &String| address.is_none_or(|address| *mac != mac_of(address));
+    endpoint.mac_address.clone().filter(is_own)
+}
+
 /// What is only true while a container runs.
 fn forget(endpoint: &mut EndpointSettings) {
-    let address = endpoint.ip_address.as_deref().and_then(|text| text.parse().ok());
-    let own_mac = |mac: &String| address.is_none_or(|address| *mac != mac_of(address));
     *endpoint = EndpointSettings {
         ipam_config: endpoint.ipam_config.take(),
         aliases: endpoint.aliases.take(),
         links: endpoint.links.take(),
         driver_opts: endpoint.driver_opts.take(),
-        mac_address: endpoint.mac_address.take().filter(own_mac),
+        mac_address: own_mac(endpoint),
         ..EndpointSettings::default()
     };
 }

@@ -38,6 +38,8 @@ pub struct Surroundings {
     pub ipc: Option<PathBuf>,
     /// Its /dev/shm, or the container's own that it shares.
     pub shm: Option<PathBuf>,
+    /// The numbers of interfaces in networks that have no IPv6.
+    pub without_ipv6: Vec<usize>,
     /// Parts of volumes that are mounted, by where.
     pub parts: BTreeMap<String, PathBuf>,
     /// The folder of hostname, hosts and resolv.conf.
@@ -82,7 +84,7 @@ pub fn build(record: &Record, around: &Surroundings) -> Result<Config> {
             "cgroupsPath": cgroups_path(record, around)?,
             "resources": resources,
             "devices": devices,
-            "sysctl": sysctls(record)?,
+            "sysctl": sysctls(record, around)?,
             "seccomp": seccomp(host)?,
             "maskedPaths": masked(host),
             "readonlyPaths": read_only(host),
@@ -159,7 +161,7 @@ fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>
     Ok(Some(format!("/{}/{}", parent.trim_matches('/'), record.id)))
 }
 
-fn sysctls(record: &Record) -> Result<Value> {
+fn sysctls(record: &Record, around: &Surroundings) -> Result<Value> {
     let mut all = serde_json::Map::new();
     let own_network = record.network_mode() != "host" && !record.network_mode().starts_with("container:");
     if own_network {
@@ -168,6 +170,10 @@ fn sysctls(record: &Record) -> Result<Value> {
         if !crate::rootless::is() {
             all.insert("net.ipv4.ping_group_range".into(), json!("0 2147483647"));
         }
+    }
+    let has_ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+    for number in around.without_ipv6.iter().filter(|_| has_ipv6) {
+        all.insert(format!("net.ipv6.conf.eth{number}.disable_ipv6"), json!("1"));
     }
     for (name, value) in record.host.sysctls.iter().flatten() {
         let is_others = name.starts_with("net.") && !own_network;
