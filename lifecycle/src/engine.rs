@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::container::{Container, Exec};
-use crate::error::{Result, error};
+use crate::error::{Result, ensure, error};
 use crate::events::Events;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
@@ -137,13 +137,16 @@ impl Engine {
         }
     }
 
-    /// Adds a container, unless its name is taken.
+    /// Adds a container, unless its name is taken; one that nobody has given it is another then.
     ///
     /// # Errors
     /// When it is.
-    pub fn add_container(&self, container: &Arc<Container>) -> Result<()> {
+    pub fn add_container(&self, container: &Arc<Container>, named: bool) -> Result<()> {
         let mut all = self.containers.lock();
-        check_free(&all, &container.record().name)?;
+        while let Err(error) = check_free(&all, &container.record().name) {
+            ensure!(!named, conflict, "{error}");
+            container.update(|record| record.name = names::random())?;
+        }
         all.insert(container.id.clone(), Arc::clone(container));
         Ok(())
     }
@@ -173,13 +176,6 @@ impl Engine {
             }
         }
         used
-    }
-
-    /// A name that no container has.
-    pub fn free_name(&self) -> String {
-        let all = self.containers.lock();
-        let mut names = std::iter::repeat_with(names::random);
-        names.find(|name| check_free(&all, name).is_ok()).unwrap_or_default()
     }
 
     /// A process in a container.
@@ -224,8 +220,11 @@ impl Engine {
     /// # Errors
     /// When something cannot be removed.
     pub fn collect(&self) -> Result<Vec<String>> {
-        let kept =
-            self.containers.lock().values().map(|container| container.record().layers.clone()).collect();
+        let mut kept = Vec::new();
+        for record in self.containers.lock().values().map(|container| container.record()) {
+            let mounts = record.mounts.iter().filter(|mount| mount.kind == "image");
+            kept.extend(mounts.map(|mount| mount.options.clone()).chain([record.layers.clone()]));
+        }
         self.images.collect(kept)
     }
 }

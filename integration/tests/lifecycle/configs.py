@@ -57,13 +57,21 @@ CASES = """
 --hostname here
 -e A=b -e HOME=/x
 -w /tmp
+-w /tmp/../etc/
+-v /:/host
+-v /dev:/dev
+--mount type=bind,src=/etc,dst=/host,bind-nonrecursive
+--init --pid host
+--ipc shareable
 --label a=b
 --stop-signal INT
 -p 80
 """
-# What differs for a reason: the places of each engine, and what Docker has in releases after the one compared with.
+# What differs for a reason: the places of each engine, what dockerd tells the kernel itself, and what Docker has in releases
+# after the one compared with.
 NEWER_MASKS = {"/proc/interrupts", "/sys/devices/virtual/powercap"}
-PLACES = ["root", "hooks", "ociVersion", "linux.cgroupsPath", "linux.seccomp"]
+NO_IPV6 = "linux.sysctl.net.ipv6.conf.eth0.disable_ipv6"
+PLACES = ["root", "hooks", "ociVersion", "linux.cgroupsPath", "linux.seccomp", NO_IPV6]
 
 
 def docker(engine, *words):

@@ -49,7 +49,7 @@ fn configurations_and_events_are_those_of_docker() {
     until("dockerd answers", || engine.docker_command(&format!("docker -H {socket} version")).status == 0);
     let archive = image("docker-archive");
     engine.docker_command(&format!("docker -H {socket} load -qi {}", archive.display())).ok();
-    for (script, count) in [("configs.py", 52), ("events.py", 42)] {
+    for (script, count) in [("configs.py", 58), ("events.py", 42)] {
         let said = engine.docker_command(&format!("python3 {script}"));
         let whole = said.status == 0 && said.out == format!("{count} compared\n");
         assert!(whole, "{}{}{}", said.out, said.err, engine.log("dockerd"));

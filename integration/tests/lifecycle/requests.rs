@@ -27,8 +27,12 @@ const CONTAINERS: &[(&str, &str)] = &[
     (r#""HostConfig":{"Mounts":[{"Type":"npipe","Target":"/x"}]}"#, "not offered"),
     (r#""HostConfig":{"Mounts":[{"Type":"cluster","Target":"/x"}]}"#, "not offered"),
     (
-        r#""HostConfig":{"Mounts":[{"Type":"image","Source":"busybox","Target":"/x"}]}"#,
-        r#"type \"image\" is not offered"#,
+        r#""HostConfig":{"Mounts":[{"Type":"image","Source":"nosuch","Target":"/x"}]}"#,
+        "No such image: nosuch",
+    ),
+    (
+        r#""HostConfig":{"Mounts":[{"Type":"image","Source":"busybox","Target":"/x","ImageOptions":{"Subpath":"../x"}}]}"#,
+        "subpath must be a relative path",
     ),
     (
         r#""HostConfig":{"Mounts":[{"Type":"tmpfs","Source":"/a","Target":"/x"}]}"#,

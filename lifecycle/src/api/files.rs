@@ -27,7 +27,8 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
         return Ok((Root::open(Path::new(&format!("/proc/{pid}/root")))?, path.to_owned()));
     }
     let at = Path::new("/").join(path);
-    let below = |mount: &&MountPoint| mount.kind != "tmpfs" && at.starts_with(&mount.destination);
+    let has_files = |mount: &MountPoint| matches!(mount.kind.as_str(), "bind" | "volume");
+    let below = |mount: &&MountPoint| has_files(mount) && at.starts_with(&mount.destination);
     // The last one is the one above the others.
     let Some(mount) = record.mounts.iter().rev().find(below) else {
         return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));

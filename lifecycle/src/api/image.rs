@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::{Answer, Call, Version, answer, inspect};
+use crate::container::Record;
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::glob;
@@ -116,7 +117,8 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
 
 /// The containers that were made from an image.
 pub(super) fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
-    let of = engine.all_containers().into_iter().filter(|container| container.record().image == id);
+    let uses = |record: &Record| record.image == id || record.mounts.iter().any(|mount| mount.source == id);
+    let of = engine.all_containers().into_iter().filter(|container| uses(&container.record()));
     of.map(|container| (container.id[..12].to_owned(), container.record().state.status.is_up())).collect()
 }
 

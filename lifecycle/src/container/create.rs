@@ -11,7 +11,7 @@ use tree::{Apply, Root, by_descriptor};
 use super::{Container, MountPoint, Record, Status, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::{files, network, said, time, volume};
+use crate::{files, names, network, said, time, volume};
 
 /// Makes a container of a request's body. Where a mount is read-only it is so with all that is mounted below it, unless
 /// that is `shallow`.
@@ -28,7 +28,8 @@ pub fn create(
     let config: ContainerConfig = part(body.clone())?;
     let host: HostConfig = part(body["HostConfig"].clone())?;
     let networking: NetworkingConfig = part(body["NetworkingConfig"].clone())?;
-    let name = name.map(checked_name).transpose()?.unwrap_or_else(|| engine.free_name());
+    let name = name.map(checked_name).transpose()?;
+    let named = name.is_some();
     settings::check(&config, &host, &body)?;
     let image_name = config.image.clone().unwrap_or_default();
     let _lease = engine.images.lease();
@@ -42,7 +43,7 @@ pub fn create(
     ensure!(!command.is_empty(), invalid, "No command specified");
     let mut record = Record {
         id: files::random_hex(32),
-        name,
+        name: name.unwrap_or_else(names::random),
         created: time::now(),
         image: image.id.clone(),
         image_name,
@@ -70,8 +71,11 @@ pub fn create(
     super::spec::build(&record, &super::spec::Surroundings::default())?;
     let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
     let volumes = said::list(&record.config.volumes);
-    record.mounts = mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of)?;
-    for point in record.mounts.iter_mut().filter(|point| shallow && point.kind != "tmpfs") {
+    record.mounts =
+        mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of, |name| engine.images.find(name))?;
+    for point in
+        record.mounts.iter_mut().filter(|point| shallow && matches!(point.kind.as_str(), "bind" | "volume"))
+    {
         point.options.push("ro".into());
     }
     let container = Container::new(engine, record);
@@ -79,7 +83,7 @@ pub fn create(
         .write_new()
         .and_then(|()| places::make(&container))
         .and_then(|()| fill_volumes(&container))
-        .and_then(|()| engine.add_container(&container));
+        .and_then(|()| engine.add_container(&container, named));
     if let Err(error) = made {
         files::remove_dir(&container.folder)?;
         remove_anonymous(&container);
@@ -163,7 +167,8 @@ fn fill_volumes(container: &Container) -> Result<()> {
     let points = container.record().mounts.clone();
     let wanted: Vec<_> = points.iter().filter(|point| point.kind == "volume" && !point.no_copy).collect();
     let empty = |point: &MountPoint| {
-        mounts::part(point).is_ok_and(|part| files::entries(&by_descriptor(&part)).is_empty())
+        mounts::part(Path::new(&point.source), point)
+            .is_ok_and(|part| files::entries(&by_descriptor(&part)).is_empty())
     };
     if !wanted.iter().any(|point| empty(point)) {
         return Ok(());
@@ -172,7 +177,7 @@ fn fill_volumes(container: &Container) -> Result<()> {
     for point in wanted.into_iter().filter(|point| empty(point)) {
         let path = tree::clean(Path::new(&point.destination));
         if image.folder(&path).is_ok() {
-            let volume = Root::new(mounts::part(point)?);
+            let volume = Root::new(mounts::part(Path::new(&point.source), point)?);
             tree::transfer(&image, &path, Path::new("."), &volume, &Apply::default())?;
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use bollard_stubs::models::{HostConfig, Mount, MountType, Volume, VolumeCreateRequest};
 use nix::errno::Errno;
@@ -12,13 +13,14 @@ use tree::Root;
 
 use super::record::MountPoint;
 use crate::error::{Error, Result, bail, ensure, error};
+use crate::image::Image;
 use crate::said;
 use crate::volume::Volumes;
 
 /// Propagations that a bind mount may have.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
-/// What a container is to have mounted; `mounts_of` knows what another container has. Volumes that do not exist are
+/// What a container is to have mounted; `mounts_of` knows what another container has, `image_of` an image by name. Volumes that do not exist are
 /// made.
 ///
 /// # Errors
@@ -28,6 +30,7 @@ pub fn resolve(
     image_volumes: &[String],
     volumes: &Volumes,
     mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
+    image_of: impl Fn(&str) -> Result<Arc<Image>>,
 ) -> Result<Vec<MountPoint>> {
     let mut points: BTreeMap<String, MountPoint> = BTreeMap::new();
     let mut add = |point: MountPoint, replace: bool| match points.insert(point.destination.clone(), point) {
@@ -51,7 +54,11 @@ pub fn resolve(
         add(from_bind(bind, volumes)?, !others.is_empty())?;
     }
     for mount in host.mounts.iter().flatten() {
-        add(from_mount(mount, volumes)?, !others.is_empty())?;
+        let point = match mount.typ {
+            Some(MountType::IMAGE) => from_image(mount, &image_of)?,
+            _ => from_mount(mount, volumes)?,
+        };
+        add(point, !others.is_empty())?;
     }
     for (destination, options) in host.tmpfs.iter().flatten() {
         let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
@@ -140,9 +147,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
         }
         Some(MountType::VOLUME) => {
             let options = mount.volume_options.clone().unwrap_or_default();
-            let subpath = options.subpath.unwrap_or_default();
-            let is_below = Path::new(&subpath).components().all(|part| matches!(part, Component::Normal(_)));
-            refuse("volume", [(!is_below, "subpath must be a relative path within the volume")])?;
+            let subpath = checked_part("volume", options.subpath)?;
             let driver = options.driver_config.unwrap_or_default();
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
                 bail!(not_found, "error looking up volume plugin {name}: plugin \"{name}\" not found");
@@ -160,9 +165,30 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             Ok(MountPoint { kind: "tmpfs".into(), options, ..point })
         }
         other => {
-            bail!(invalid, "mount type {} is not offered: expected bind, volume or tmpfs", json!(other))
+            bail!(
+                invalid,
+                "mount type {} is not offered: expected bind, volume, image or tmpfs",
+                json!(other)
+            )
         }
     }
+}
+
+/// The files of an image, which stay as long as the container.
+fn from_image(mount: &Mount, image_of: impl Fn(&str) -> Result<Arc<Image>>) -> Result<MountPoint> {
+    let subpath = checked_part("image", mount.image_options.clone().and_then(|options| options.subpath))?;
+    let image = image_of(said::text(&mount.source).unwrap_or_default())?;
+    let (source, options) = (image.id.clone(), image.config.rootfs.diff_ids.clone());
+    let point = point_at(said::text(&mount.target).unwrap_or_default())?;
+    Ok(MountPoint { kind: "image".into(), source, options, subpath, writable: false, ..point })
+}
+
+/// What of something is to be mounted.
+fn checked_part(kind: &str, subpath: Option<String>) -> Result<String> {
+    let subpath = subpath.unwrap_or_default();
+    let is_below = Path::new(&subpath).components().all(|part| matches!(part, Component::Normal(_)));
+    refuse(kind, [(!is_below, "subpath must be a relative path within the volume")])?;
+    Ok(subpath)
 }
 
 /// Refuses a mount of a kind by the first of these rules that holds.
@@ -197,7 +223,7 @@ fn of_folder(source: &str, make: bool, point: MountPoint, volumes: &Volumes) -> 
 }
 
 /// Whether a mount has something of the engine's own in it.
-fn is_about(root: &Path, point: &MountPoint) -> bool {
+pub fn is_about(root: &Path, point: &MountPoint) -> bool {
     root.starts_with(&point.source) || Path::new(&point.source).starts_with(root)
 }
 
@@ -205,10 +231,9 @@ fn is_about(root: &Path, point: &MountPoint) -> bool {
 ///
 /// # Errors
 /// With the mount that it is in.
-pub fn check_propagation(point: &MountPoint, root: &Path) -> Result<()> {
+pub fn check_propagation(point: &MountPoint) -> Result<()> {
     let (words, kind): (&[&str], _) = match point.propagation.trim_start_matches('r') {
         "shared" => (&["shared:"], "shared"),
-        "slave" if is_about(root, point) => return Ok(()),
         "slave" => (&["shared:", "master:"], "shared or slave"),
         _ => return Ok(()),
     };
@@ -234,12 +259,12 @@ fn of_volume(wish: VolumeCreateRequest, point: MountPoint, volumes: &Volumes) ->
     Ok(MountPoint { kind: "volume".into(), source, volume: Some(name), anonymous, ..point })
 }
 
-/// What of a volume is mounted. A link in it that leads out of the volume is not followed.
+/// What of a volume or image is mounted. A link in it that leads out of it is not followed.
 ///
 /// # Errors
 /// When there is no such thing in it.
-pub fn part(point: &MountPoint) -> Result<OwnedFd> {
-    let volume = Root::open(Path::new(&point.source))?;
+pub fn part(root: &Path, point: &MountPoint) -> Result<OwnedFd> {
+    let volume = Root::open(root)?;
     let (beneath, subpath) =
         (ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS, &point.subpath);
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(beneath);
@@ -247,7 +272,12 @@ pub fn part(point: &MountPoint) -> Result<OwnedFd> {
     openat2(&volume, path, how).map_err(|errno| match errno {
         Errno::EXDEV => error!(invalid, "path concatenation escapes the base directory, subpath: {subpath}"),
         _ => {
-            error!(internal, "cannot access path {}/{subpath}: {}", point.source, errno.desc().to_lowercase())
+            error!(
+                internal,
+                "cannot access path {}/{subpath}: {}",
+                root.display(),
+                errno.desc().to_lowercase()
+            )
         }
     })
 }
@@ -264,7 +294,9 @@ mod tests {
             binds: Some(list.iter().map(|b| (*b).to_owned()).collect()),
             ..Default::default()
         };
-        let points = |host: &HostConfig| resolve(host, &["/data/".into()], &volumes, |_| Ok(Vec::new()));
+        let points = |host: &HostConfig| {
+            resolve(host, &["/data/".into()], &volumes, |_| Ok(Vec::new()), |_| Err(Error::not_found("none")))
+        };
         let found = points(&binds(&["/etc:/a/b:ro,rslave", "named:/a"])).unwrap();
         let short: Vec<_> =
             found.iter().map(|p| (p.kind.as_str(), p.destination.as_str(), p.writable)).collect();

@@ -120,7 +120,7 @@ impl Status {
 /// Something of the host, or a volume, in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
-    /// `bind`, `volume` or `tmpfs`.
+    /// `bind`, `volume`, `image` or `tmpfs`.
     pub kind: String,
     /// Of a volume.
     pub volume: Option<String>,
@@ -137,10 +137,10 @@ pub struct MountPoint {
     pub writable: bool,
     /// `rprivate` and so on; empty for the default.
     pub propagation: String,
-    /// Options of a tmpfs; of others, what they are in place of the usual: `bind` alone, `ro` alone.
+    /// Options of a tmpfs; the layers of an image; of others, what they are in place of the usual: `bind` alone, `ro` alone.
     #[serde(default)]
     pub options: Vec<String>,
-    /// What of the volume, if not all of it.
+    /// What of the volume or image, if not all of it.
     #[serde(default)]
     pub subpath: String,
     /// Do not fill the volume from the image.

@@ -123,8 +123,9 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     let record = container.record().clone();
     let mut around = surroundings(container, &record, network)?;
     let root = container.engine.volumes.root();
-    record.mounts.iter().try_for_each(|point| mounts::check_propagation(point, root))?;
-    let parts = record.mounts.iter().filter(|point| !point.subpath.is_empty());
+    let may_fail = |point: &&MountPoint| point.propagation == "rslave" && mounts::is_about(root, point);
+    record.mounts.iter().filter(|point| !may_fail(point)).try_for_each(mounts::check_propagation)?;
+    let parts = record.mounts.iter().filter(|point| !point.subpath.is_empty() || point.kind == "image");
     for (number, point) in parts.enumerate() {
         around.parts.insert(point.destination.clone(), mount_part(container, point, number)?);
     }
@@ -191,10 +192,17 @@ fn make_shm(container: &Container) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// Part of a volume at a place where nobody can put another one while it is mounted into the container.
+/// An image, or part of it or of a volume, at a place where nobody can put another one while it is mounted into the container.
 fn mount_part(container: &Container, point: &MountPoint, number: usize) -> Result<PathBuf> {
-    let (part, place) = (mounts::part(point)?, container.mounts().join(number.to_string()));
+    let place = container.mounts().join(number.to_string());
     files::make_dir(&container.mounts(), 0o711)?;
+    let mut root = PathBuf::from(&point.source);
+    if point.kind == "image" {
+        root = container.mounts().join(format!("{number}-image"));
+        files::make_dir(&root, 0o700)?;
+        tree::mount_at(&container.engine.images.layers.files_of(&point.options)?, &root)?;
+    }
+    let part = mounts::part(&root, point)?;
     let source = by_descriptor(&part);
     match source.is_dir() {
         true => files::make_dir(&place, 0o700)?,

@@ -1,7 +1,7 @@
 //! Containers in networks: their interfaces while they run, and the files that tell them of names.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
@@ -99,6 +99,10 @@ impl Networks {
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
+        // Where the kernel filters bridges, a container would not reach what it publishes itself.
+        for port in files::entries(&Path::new("/sys/class/net").join(&network.interface).join("brif")) {
+            let _gone = std::fs::write(port.join("hairpin_mode"), "1");
+        }
         publish(container.engine, &network, "connect", Some(&container.id));
         Ok(())
     }

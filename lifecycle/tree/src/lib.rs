@@ -30,7 +30,7 @@ pub use apply::{Apply, Whiteouts, is_archive, size_of};
 pub use changes::{Change, changes};
 pub use error::{Error, Result};
 pub use holes::Holes;
-pub use overlay::{Lower, is_possible, mount};
+pub use overlay::{Lower, is_possible, mount, mount_at};
 pub use pack::{Pack, Source, transfer};
 pub use remove::remove;
 

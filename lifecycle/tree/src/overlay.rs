@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode};
 use runtime::privilege::in_user_namespace;
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_bind, move_mount,
 };
 
 use super::{Apply, Error, Result, Root, by_descriptor, is_kind, transfer};
@@ -85,6 +86,19 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
         _ => {}
     }
     mount_overlay(overlay).map(Root::new).map_err(|errno| Error::Mount(errno.into()))
+}
+
+/// Mounts it at a folder of the host's.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn mount_at(overlay: &Lower, place: &Path) -> Result<()> {
+    let mounted = match &overlay.lower[..] {
+        [only] => mount_bind(only, place),
+        _ => mount_overlay(overlay)
+            .and_then(|tree| move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)),
+    };
+    mounted.map_err(|errno| Error::Mount(errno.into()))
 }
 
 fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Surroundings, security};
+use crate::container::mounts;
 use crate::container::record::{MountPoint, Record};
 use crate::error::{Result, ensure};
 
@@ -56,7 +57,8 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
 
 /// That of the root, without which a user's mount could not have its own.
 pub(super) fn propagation(record: &Record) -> Option<&'static str> {
-    let is = |kind: &str| record.mounts.iter().any(|mount| mount.propagation.ends_with(kind));
+    let fits = |point: &MountPoint| mounts::check_propagation(point).is_ok();
+    let is = |kind: &str| record.mounts.iter().any(|point| point.propagation.ends_with(kind) && fits(point));
     if is("shared") { Some("shared") } else { is("slave").then_some("rslave") }
 }
 
