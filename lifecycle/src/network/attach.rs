@@ -100,7 +100,10 @@ impl Networks {
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
         // Where the kernel filters bridges, a container would not reach what it publishes itself.
-        for port in files::entries(&Path::new("/sys/class/net").join(&network.interface).join("brif")) {
+        let is_filtered =
+            std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|text| text == b"1\n");
+        let ports = files::entries(&Path::new("/sys/class/net").join(&network.interface).join("brif"));
+        for port in ports.iter().filter(|_| is_filtered) {
             let _gone = std::fs::write(port.join("hairpin_mode"), "1");
         }
         publish(container.engine, &network, "connect", Some(&container.id));
