@@ -90,6 +90,16 @@ fn an_exec_cannot_start_when_the_container_has_ended() {
     pod.call("Delete", 0, "").unwrap();
 }
 
+/// As containerd's own tests have it of the Go shim.
+#[test]
+fn what_was_announced_and_never_ran_has_not_failed() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    pod.exec(0, "e", &["sh", "-c", "exit 6"], &Stdio::default()).unwrap();
+    let deleted = pod.call("Delete", 0, "e").unwrap();
+    assert_eq!((deleted.number(1), deleted.number(2)), (0, 0));
+}
+
 #[test]
 fn every_exit_of_many_at_once_is_told_once() {
     let mut pod = Pod::new(&["sleep", "600"]);

@@ -139,6 +139,12 @@ impl Process {
         self.ended.get()
     }
 
+    /// How it ended, for whoever removes it. One that never existed has not failed.
+    pub fn last(&self) -> Ended {
+        let status = if self.pid() == 0 { 0 } else { UNKNOWN_STATUS };
+        self.ended().unwrap_or_else(|| Ended { status, at: SystemTime::now() })
+    }
+
     /// Waits for its end.
     pub async fn wait(&self) -> Ended {
         self.changed.until_some(|| self.ended.get()).await

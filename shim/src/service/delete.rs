@@ -1,14 +1,14 @@
 //! Delete: removes a process's record, and with the first process the container.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use runtime::weak;
 
 use super::Service;
 use super::create::unmount;
 use crate::container::{Container, Freeze};
-use crate::process::{Ended, Process, State, UNKNOWN_STATUS};
+use crate::process::{Ended, Process, State};
 use crate::proto::events::TaskDelete;
 use crate::proto::task::{DeleteRequest, DeleteResponse};
 use crate::reactor::{both, clock};
@@ -83,7 +83,7 @@ impl Service {
         init.set_state(State::Deleted);
         self.forget(&container.id);
         container.forget_oom();
-        let ended = init.ended().unwrap_or(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() });
+        let ended = init.last();
         self.publisher.publish(&TaskDelete {
             container_id: container.id.clone(),
             pid: init.pid(),
@@ -111,7 +111,7 @@ async fn delete_exec(container: &Container, process: &Process) -> Result<Ended, 
     if weak::off("descriptors") {
         std::mem::forget(std::fs::File::open("/dev/null"));
     }
-    Ok(process.ended().unwrap_or(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() }))
+    Ok(process.last())
 }
 
 fn cannot_delete(state: &str) -> Status {
