@@ -1,6 +1,6 @@
 //! Exits: each told once, after its start and in the right order; none lost, none left as a zombie.
 
-use integration::shim::pod::until;
+use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Pod, Stdio};
 use integration::{host, leaks, proc, skip};
@@ -98,6 +98,24 @@ fn what_was_announced_and_never_ran_has_not_failed() {
     pod.exec(0, "e", &["sh", "-c", "exit 6"], &Stdio::default()).unwrap();
     let deleted = pod.call("Delete", 0, "e").unwrap();
     assert_eq!((deleted.number(1), deleted.number(2)), (0, 0));
+}
+
+/// A caller that looks after a failed Start must not take the process for one that ran.
+#[test]
+fn what_could_not_be_started_is_as_it_was_and_nobody_waits_for_it() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    pod.exec(0, "e", &["/no/such/program"], &Stdio::default()).unwrap();
+    let early = pod.client.send("Wait", &pod.named(0, "e"));
+    pod.start(0, "e").unwrap_err();
+    pod.client.answer(early).unwrap();
+    assert_eq!(pod.state(0, "e"), 1);
+    if pod::is_ours() {
+        let refused = pod.start(0, "e").unwrap_err();
+        assert_eq!(refused.code, 9, "{refused:?}");
+        assert!(refused.text.contains("cannot start a process that failed to start"), "{refused:?}");
+    }
+    pod.call("Delete", 0, "e").unwrap();
 }
 
 #[test]
@@ -296,7 +314,7 @@ fn a_shim_without_events_works() {
     std::fs::write(container.bundle.join("config.json"), config.to_string()).unwrap();
     let mut command = pod.start_command(&container, &[]);
     command.env("TTRPC_ADDRESS", "");
-    if !integration::shim::pod::is_ours() {
+    if !pod::is_ours() {
         skip!("needs Corten's shim: others do not start with an empty TTRPC_ADDRESS");
     }
     let socket = integration::shim::pod::address_of(&command.output().unwrap());

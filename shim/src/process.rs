@@ -16,14 +16,15 @@ use crate::stdio::{Io, Stdio};
 /// created ─► running ─► stopped ─► deleted
 /// ```
 ///
-/// A created process may stop or be deleted without having run. Being paused is a state of the container.
+/// A created process may stop or be deleted without having run, and stays one when it cannot be started. Being
+/// paused is a state of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is known, and waits to be started.
     Created,
     /// It has been started.
     Running,
-    /// It has ended, or could not be started.
+    /// It has ended.
     Stopped,
     /// Its record is being removed or is gone.
     Deleted,
@@ -163,6 +164,12 @@ impl Process {
         }
         self.changed.changed();
         ended
+    }
+
+    /// It could not be started, and never will be: it stays what it was, and nobody waits for it any more.
+    pub fn set_failed(&self) {
+        self.ended.set(Some(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() }));
+        self.set_state(State::Created);
     }
 
     /// Sends it a signal; false when it does not exist or has ended.

@@ -12,7 +12,7 @@ use super::create::adopt;
 use crate::child::Child;
 use crate::container::{Container, Freeze};
 use crate::oci::{Error as OciError, Launch};
-use crate::process::{Process, State, UNKNOWN_STATUS};
+use crate::process::{Process, State};
 use crate::proto::events::{TaskExecStarted, TaskStart};
 use crate::proto::task::{StartRequest, StartResponse};
 use crate::reactor::{clock, task};
@@ -90,7 +90,7 @@ impl Service {
                 Ok(())
             }
             Err(status) => {
-                process.set_ended(UNKNOWN_STATUS);
+                process.set_failed();
                 container.end_exec();
                 Err(status)
             }
@@ -149,6 +149,9 @@ impl Service {
 
 fn must_be_created(process: &Process) -> Result<(), Status> {
     match process.state() {
+        State::Created if process.ended().is_some() => {
+            Err(Status::failed_precondition("cannot start a process that failed to start"))
+        }
         State::Created => Ok(()),
         state => Err(Status::failed_precondition(format!("cannot start a {} process", state.name()))),
     }
