@@ -33,8 +33,8 @@ use scripts::Suite;
 const USAGE: &str = "\
 usage: conformance [OPTION]... [SUITE]...
 
-suites: runtime-tools, matrix (default: these two), guest-cgroups, critest, critest-2, containerd, docker,
-and podman, or all
+suites: runtime-tools, matrix (default: these two), guest-cgroups, critest, critest-2, containerd,
+containerd-client, docker, and podman, or all
   --case TEXT     only cases whose name contains TEXT, with the listed differences of the matrix (runtime-tools and matrix)
   --update        write these suites' sections of conformance/RESULTS.md (without --case)
   --keep          keep the working folder: outputs, bundles, reports

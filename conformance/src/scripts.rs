@@ -27,7 +27,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them, in the order of RESULTS.md.
-pub(crate) const SUITES: [Suite; 6] = [
+pub(crate) const SUITES: [Suite; 7] = [
     Suite {
         name: "guest-cgroups",
         title: "The cgroup programs of runtime-tools, in the guest",
@@ -50,6 +50,12 @@ pub(crate) const SUITES: [Suite; 6] = [
         name: "containerd",
         title: "containerd's task API",
         subjects: &["corten", "corten-shim"],
+        controls: &["runc"],
+    },
+    Suite {
+        name: "containerd-client",
+        title: "The tests of containerd's client",
+        subjects: &["corten-shim", "corten-typed"],
         controls: &["runc"],
     },
     Suite {

@@ -74,7 +74,8 @@ fn what_is_missing_is_said_and_is_no_failure() {
         std::os::unix::fs::symlink(in_path(name).unwrap(), folder.path().join(name)).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
-    let suites = ["runtime-tools", "critest", "critest-2", "containerd", "docker", "podman"];
+    let suites =
+        ["runtime-tools", "critest", "critest-2", "containerd", "containerd-client", "docker", "podman"];
     command
         .args(suites)
         .env("PATH", folder.path())
