@@ -105,7 +105,8 @@ fn a_hung_exec_is_killed_and_another_one_works() {
     pod.start(0, "fine").unwrap();
     assert_eq!(pod.wait(0, "fine"), 0);
     assert_eq!(pod.client.answer(stuck).unwrap_err().code, 4);
-    assert_eq!(pod.state(0, "stuck"), 3);
+    // Created, as it was: it has not run.
+    assert_eq!(pod.state(0, "stuck"), 1);
     pod.call("Delete", 0, "stuck").unwrap();
     // The container can end: nothing is counted as running.
     pod.kill(0, "", 9, false).unwrap();
