@@ -192,7 +192,8 @@ fn make_shm(container: &Container) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// An image, or part of it or of a volume, at a place where nobody can put another one while it is mounted into the container.
+/// An image, or part of it or of a volume, at a place where nobody can put another one while it
+/// is mounted into the container.
 fn mount_part(container: &Container, point: &MountPoint, number: usize) -> Result<PathBuf> {
     let place = container.mounts().join(number.to_string());
     files::make_dir(&container.mounts(), 0o711)?;

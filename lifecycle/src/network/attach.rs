@@ -305,7 +305,7 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
     let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
     let subnets: Vec<_> =
         network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
-    // A network does not reach others; its published ports are for the host and those beyond it.
+    // A network does not reach others, but for the ports that they publish.
     let mut options = json!({"isolate": "true"});
     if let Some(mtu) = network.options.get(MTU) {
         options["mtu"] = json!(mtu);
