@@ -20,8 +20,8 @@ use crate::volume::Volumes;
 /// Propagations that a bind mount may have.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
-/// What a container is to have mounted; `mounts_of` knows what another container has, `image_of` an image by name. Volumes that do not exist are
-/// made.
+/// What a container is to have mounted; `mounts_of` knows what another container has, `image_of` an image by name.
+/// Volumes that do not exist are made.
 ///
 /// # Errors
 /// When a mount makes no sense, or a volume cannot be made.

@@ -49,11 +49,11 @@ pub(super) fn hosts(engine: &Engine, record: &Record) -> String {
 
 /// Those on a network that leads nowhere: a resolver for it would be a way out.
 fn neighbours(engine: &Engine, record: &Record) -> Vec<String> {
+    let shared: Vec<String> = internal(engine, record).collect();
     let mut lines = Vec::new();
     for other in engine.all_containers().iter().filter(|other| other.id != record.id) {
-        for (_, endpoint) in
-            other.record().networks.iter().filter(|(name, _)| is_internal(engine, record, name))
-        {
+        let other = other.record();
+        for endpoint in shared.iter().filter_map(|name| other.networks.get(name)) {
             let names = endpoint.dns_names.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
             let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
             lines.extend(addresses.map(|address| format!("{address}\t{names}\n")));
@@ -62,8 +62,10 @@ fn neighbours(engine: &Engine, record: &Record) -> Vec<String> {
     lines
 }
 
-fn is_internal(engine: &Engine, record: &Record, name: &str) -> bool {
-    record.networks.contains_key(name) && engine.networks.get(name).is_ok_and(|network| network.internal)
+/// A container's networks that lead nowhere.
+fn internal(engine: &Engine, record: &Record) -> impl Iterator<Item = String> {
+    let is_internal = |name: &&String| engine.networks.get(name).is_ok_and(|network| network.internal);
+    record.networks.keys().filter(is_internal).cloned()
 }
 
 /// The names that others have for a container.
@@ -84,8 +86,8 @@ pub(super) fn aliases(engine: &Engine, id: &str) -> Vec<String> {
 pub(super) fn tell(engine: &Engine) -> Result<()> {
     for container in engine.all_containers() {
         let record = container.record().clone();
-        let internal = record.networks.keys().any(|name| is_internal(engine, &record, name));
-        if record.state.status.is_up() && (internal || of(&record).next().is_some()) {
+        let has_lines = of(&record).next().is_some() || internal(engine, &record).next().is_some();
+        if record.state.status.is_up() && has_lines {
             files::write_own(&container)?;
         }
     }
