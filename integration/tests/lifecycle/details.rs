@@ -50,6 +50,9 @@ fn mounts_propagate_where_they_can() {
         (format!("{run} -v $PWD/shared:/s:shared busybox sh -c 'mkdir /s/m && mount -t tmpfs m /s/m && touch /s/m/made' && ls shared/m && umount shared/m"), 0, &["made"]),
         (format!("{run} -v $PWD/plain:/s:shared busybox true"), 125, &["plain but it is not a shared mount"]),
         (format!("{run} -v $PWD/plain:/s:rslave busybox true"), 125, &["it is not a shared or slave mount"]),
+        // Whatever the names of mounts are.
+        ("mkdir -p \"plain/a b\" plain/$(printf '\\377') && mount --bind plain/$(printf '\\377') plain/$(printf '\\377') && mount --bind \"plain/a b\" \"plain/a b\" && mount --make-shared \"plain/a b\"".into(), 0, &[]),
+        (format!("{run} -v \"$PWD/plain/a b\":/s:shared busybox true && umount plain/?*"), 0, &[]),
         // What has the engine's mounts in it follows them, said or not.
         ("docker create --name root -v /:/host busybox && docker inspect -f '{{range .Mounts}}{{.Propagation}}{{end}}' root && docker run --rm --network none --volumes-from root busybox ls /host/etc/passwd && docker rm root".into(), 0, &["rslave", "passwd"]),
         ("umount plain shared".into(), 0, &[]),

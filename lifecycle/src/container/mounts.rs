@@ -1,13 +1,16 @@
 //! What is mounted into a container: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bollard_stubs::models::{HostConfig, Mount, MountType, Volume, VolumeCreateRequest};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use runtime::child::rootfs::unescape;
 use serde_json::json;
 use tree::Root;
 
@@ -238,17 +241,19 @@ pub fn check_propagation(point: &MountPoint) -> Result<()> {
         _ => return Ok(()),
     };
     let source = std::fs::canonicalize(&point.source).map_err(Error::at("find", &point.source))?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = std::fs::read("/proc/self/mountinfo")?;
     // proc_pid_mountinfo(5): the mount point is the fifth word, and optional ones end with a dash.
-    let is_such = |line: &str| {
-        line.split(' ')
-            .take_while(|word| *word != "-")
-            .any(|word| words.iter().any(|own| word.starts_with(own)))
+    let row = |line: &[u8]| {
+        let mut line = line.split(|byte| *byte == b' ');
+        let at = PathBuf::from(OsString::from_vec(unescape(line.nth(4)?)));
+        let mut optional = line.take_while(|word| *word != b"-");
+        Some((at, optional.any(|word| words.iter().any(|own| word.starts_with(own.as_bytes())))))
     };
-    let rows = table.lines().filter_map(|line| Some((line.split(' ').nth(4)?, is_such(line))));
-    let found = rows.filter(|(at, _)| source.starts_with(at)).max_by_key(|(at, _)| at.len());
-    let (at, such) = found.unwrap_or(("/", false));
-    ensure!(such, invalid, "path {} is mounted on {at} but it is not a {kind} mount", point.source);
+    let rows = table.split(|byte| *byte == b'\n').filter_map(row);
+    let found = rows.filter(|(at, _)| source.starts_with(at)).max_by_key(|(at, _)| at.as_os_str().len());
+    let (at, such) = found.unwrap_or_default();
+    let (at, source) = (at.display(), &point.source);
+    ensure!(such, invalid, "path {source} is mounted on {at} but it is not a {kind} mount");
     Ok(())
 }
 
