@@ -25,13 +25,14 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
     if let Some(source) = call.text("fromSrc").filter(|source| *source != "-") {
         bail!(not_implemented, "import {source:?}: downloading is not offered: send the archive (-)");
     }
+    // All of it first: a client that is still writing would not see an answer.
+    let file = call.spool(&engine.images.content).await?;
     let reference = name(&call)?;
     let comment = Some(call.text("message").unwrap_or("Imported from -").to_owned());
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
     let platform = call.text("platform").map(parse_platform).transpose()?;
     let (os, architecture) = platform.unwrap_or_else(|| ("linux".into(), architecture()));
     ensure!(os == "linux", invalid, "operating system is not supported: {os}");
-    let file = call.spool(&engine.images.content).await?;
     answer::progress(|pusher| async move {
         let image = block_in_place(|| {
             let images = &engine.images;
