@@ -4,6 +4,8 @@ use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Pod, Stdio};
 use integration::{host, leaks, proc, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -192,6 +194,26 @@ fn a_process_whose_streams_fail_is_killed_and_reaped() {
     let failed = pod.start(0, "e").unwrap_err();
     assert!(failed.text.contains("/no/such/fifo"), "{failed:?}");
     until("the container's first process is its only child", || proc::children(shim).len() == 1);
+}
+
+/// Its end and that of the runtime that removed it are one signal to a shim that was not looking.
+#[test]
+fn a_process_that_ended_unseen_is_reaped() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others need not have the runtime remove it");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.script_runtime("[ $verb = delete ] && kill -STOP $PPID");
+    let stream = pod.send_create(0, &Stdio { stdin: "/no/such/fifo".to_owned(), ..Stdio::default() });
+    let shim = pod.shim_pid();
+    let is_dead = |pid: &i32| proc::Status::of(&pid.to_string()).get("State").starts_with('Z');
+    until("runtime and process have ended", || {
+        let children = proc::children(shim);
+        children.len() == 2 && children.iter().all(is_dead)
+    });
+    kill(Pid::from_raw(shim), Signal::SIGCONT).unwrap();
+    pod.client.answer(stream).unwrap_err();
+    until("the shim has no child", || proc::children(shim).is_empty());
 }
 
 #[test]

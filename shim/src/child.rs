@@ -158,3 +158,12 @@ impl Child {
         Ok(())
     }
 }
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended while it was owned: no further SIGCHLD would tell of it.
+        if self.owned.take().is_some() {
+            reaper::sweep();
+        }
+    }
+}
