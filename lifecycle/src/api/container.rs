@@ -57,7 +57,7 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
         );
     }
     let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(Vec::new()) };
-    // What a version does not know yet, or knows no longer, has no meaning.
+    // What a version does not know yet, or knows no longer, has no meaning; nor has a limit that is none.
     for (name, known) in [
         ("Umask", version >= Version(1, 56)),
         ("Annotations", version >= Version(1, 43)),

@@ -54,8 +54,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     call.check_platform()?;
-    // What it fails of is told in the stream, as clients expect.
-    // Some clients look for the image as soon as there is an answer.
+    // Before the answer, as some clients look for the image then; what it fails of is told in the stream.
     let loaded = block_in_place(|| archive::load(&engine.images, file));
     Ok(answer::stream(move |pusher| async move {
         for (image, names) in loaded? {
