@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use integration::shim::pod::until;
 use integration::skip;
 
-use super::{Check, engine, engine_with, has_networks, hold};
+use super::{Check, engine, engine_with, fetched, has_networks, hold};
 
 const APPLICATION: &str = r#"mkdir app; cd app; cat > docker-compose.yml <<'END'
 version: "2.4"
@@ -70,9 +70,7 @@ fn compose_runs_an_application_of_three_services() {
 
 /// The pythons that have docker-py: the distribution's, and the one that `fetch-clients.sh` has made.
 fn pythons() -> Vec<PathBuf> {
-    let fetched =
-        std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from);
-    let all = [PathBuf::from("/usr/bin/python3"), fetched.join("python/bin/python3")];
+    let all = [PathBuf::from("/usr/bin/python3"), fetched().join("python/bin/python3")];
     let has = |python: &PathBuf| {
         let output = std::process::Command::new(python).args(["-c", "import docker"]).output();
         output.is_ok_and(|output| output.status.success())

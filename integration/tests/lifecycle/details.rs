@@ -2,14 +2,7 @@
 
 use integration::skip;
 
-use super::{Check, engine, has_networks, hold};
-
-/// `curl` of the API by a version's path; its answer is the headers, the body and the status.
-fn curl(words: &str, path: &str) -> String {
-    format!(
-        "curl -si --max-time 20 -w ' %{{http_code}}' --unix-socket ${{DOCKER_HOST#unix://}} {words} 'http://x/{path}'"
-    )
-}
+use super::{Check, curl, engine, has_networks, hold};
 
 #[test]
 fn mounts_are_as_deep_as_they_are_wanted() {
@@ -135,7 +128,7 @@ fn requests_are_read_as_dockerd_reads_them() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let json = "-H Content-Type:application/json";
     let checks: &[(String, i32, &[&str])] = &[
-        (curl("", "_ping"), 0, &["Cache-Control: no-cache, no-store, must-revalidate", "Pragma: no-cache"]),
+        (curl("-i", "_ping"), 0, &["Cache-Control: no-cache, no-store, must-revalidate", "Pragma: no-cache"]),
         (curl("-X POST -H Content-Type:text/plain -d '{}'", "v1.51/volumes/create"), 0, &["unsupported Content-Type header (text/plain): must be 'application/json'", " 400"]),
         (curl(&format!("-X POST {json} -d '{{}} more'"), "v1.51/volumes/create"), 0, &["unexpected content after JSON", " 400"]),
         (curl("-X POST -H 'Content-Type: application/json; charset=utf-8' -d 'null'", "v1.51/volumes/create"), 0, &[" 201"]),

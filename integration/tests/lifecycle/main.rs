@@ -21,7 +21,7 @@ use integration::runtime;
 use integration::shim::engine::{Engine, Release, Said, image};
 use integration::shim::pod::until;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A daemon with the image `busybox`; `None` without a docker command.
 fn engine() -> Option<Engine> {
@@ -62,6 +62,18 @@ fn python(engine: &mut Engine, name: &str, words: &[&str]) {
 /// Whether containers can have networks here.
 fn has_networks() -> bool {
     Path::new("/usr/lib/podman/netavark").exists()
+}
+
+/// Where `fetch-clients.sh` and `fetch-moby.sh` put what they fetch.
+fn fetched() -> PathBuf {
+    std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from)
+}
+
+/// `curl` of a path of the API, with more of its options; its answer is the body and the status.
+fn curl(options: &str, path: &str) -> String {
+    format!(
+        "curl -s --max-time 20 -w ' %{{http_code}}\\n' --unix-socket ${{DOCKER_HOST#unix://}} {options} \"http://x/{path}\""
+    )
 }
 
 /// A script, its status, and what its output contains.

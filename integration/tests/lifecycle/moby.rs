@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use integration::shim::engine::{Engine, Release};
 use integration::{rootfs, runtime, skip};
 
-use super::{has_networks, start};
+use super::{fetched, has_networks, start};
 
 /// Of the engine's API. Those of swarm and of plugins are left out, and those of dockerd's own options.
 const PACKAGES: [&str; 8] =
@@ -157,9 +157,7 @@ fn engine(data: Option<&Path>) -> Engine {
 impl Suite {
     /// The images, made once; `None` when something is not on this machine.
     fn prepared() -> Option<Suite> {
-        let fetched =
-            std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from);
-        let folder = fetched.join("moby");
+        let folder = fetched().join("moby");
         Release::Distribution.find("docker").filter(|_| folder.join("complete").is_file())?;
         let mut engine = engine(None);
         engine.docker_command(&IMAGES.replace("HELLO", &folder.join("hello").to_string_lossy())).ok();

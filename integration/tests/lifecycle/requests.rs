@@ -2,15 +2,13 @@
 
 use integration::skip;
 
-use super::{Check, engine, has_networks, hold};
+use super::{Check, curl, engine, has_networks, hold};
 
-/// `curl` of the API; its answer is the status and the body.
-fn curl(method: &str, path: &str, body: &str) -> String {
+/// A request in API 1.43, with a body if it is not empty.
+fn request(method: &str, path: &str, body: &str) -> String {
     let body =
         if body.is_empty() { String::new() } else { format!("-H Content-Type:application/json -d '{body}'") };
-    format!(
-        "curl -s --max-time 20 -w ' %{{http_code}}' --unix-socket ${{DOCKER_HOST#unix://}} -X {method} {body} 'http://x/v1.43{path}'"
-    )
+    curl(&format!("-X {method} {body}"), &format!("v1.43{path}"))
 }
 
 /// What `POST /containers/create` refuses beside an image, with status 400, and words of why.
@@ -202,11 +200,12 @@ fn what_cannot_be_done_is_refused_by_name() {
     ];
     for (path, always, rows) in tables {
         checks.extend(rows.iter().map(|(more, words)| {
-            (curl("POST", path, &format!("{{{always},{more}}}")), 0, vec![" 400", words])
+            (request("POST", path, &format!("{{{always},{more}}}")), 0, vec![" 400", words])
         }));
     }
     let requests = REQUESTS.iter();
-    checks.extend(requests.map(|(method, path, body, parts)| (curl(method, path, body), 0, parts.to_vec())));
+    checks
+        .extend(requests.map(|(method, path, body, parts)| (request(method, path, body), 0, parts.to_vec())));
     checks.push((end.into(), 0, vec!["0\n0"]));
     hold(&engine, &checks);
 }

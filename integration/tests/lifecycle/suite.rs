@@ -13,7 +13,7 @@ use integration::shim::pod::until;
 use integration::skip;
 
 use super::images::registry;
-use super::{engine_with, has_networks};
+use super::{engine_with, fetched, has_networks};
 
 /// What the tests pull from Docker Hub: all are busybox here, with the user and the folder that they look
 /// for, and each an image of its own, of which a prune takes not the names away.
@@ -48,9 +48,7 @@ fn reason<'a>(known: &'a BTreeMap<String, String>, name: &str) -> Option<&'a Str
 }
 
 fn prepared() -> Option<(Engine, PathBuf)> {
-    let fetched =
-        std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from);
-    let suite = fetched.join("suite");
+    let suite = fetched().join("suite");
     Release::Distribution.find("docker-registry").filter(|_| suite.join("docker-py/tests").is_dir())?;
     let mut engine = engine_with(&["--registry-mirror", "http://127.0.0.1:5000"], |_| {})?;
     registry(&mut engine, "");

@@ -2,13 +2,11 @@
 
 use integration::skip;
 
-use super::{engine, has_networks, hold};
+use super::{curl, engine, has_networks, hold};
 
 /// `curl` of the API, whose answer and status go through `then`.
 fn get(path: &str, then: &str) -> String {
-    format!(
-        "curl -s --max-time 20 -w ' %{{http_code}}\\n' --unix-socket ${{DOCKER_HOST#unix://}} \"http://x/{path}\" {then}"
-    )
+    format!("{} {then}", curl("", path))
 }
 
 /// The same with a body.
