@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-pub use client::Registry;
+pub use client::{Registry, download, piece};
 pub use pull::pull;
 pub use push::push;
 

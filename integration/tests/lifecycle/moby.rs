@@ -27,6 +27,19 @@ use super::{fetched, has_networks, start};
 const PACKAGES: [&str; 8] =
     ["build", "container", "image", "network", "networking", "session", "system", "volume"];
 
+/// The tests of the command line, which have a folder and names of their own.
+const COMMANDS: &str = "integration-cli";
+
+/// Suites of these that are about swarm, plugins and dockerd's own options.
+const LEFT_OUT: [&str; 6] = [
+    "DockerCLIPluginLogDriverSuite",
+    "DockerCLIPluginsSuite",
+    "DockerDaemonSuite",
+    "DockerExternalVolumeSuite",
+    "DockerPluginSuite",
+    "DockerSwarmSuite",
+];
+
 /// What the tests would find in the folder of Docker's own builds: trees of busybox with all its names, and
 /// the smallest program. `HELLO` is the folder of that.
 const IMAGES: &str = r#"set -e
@@ -143,6 +156,9 @@ fn engine(data: Option<&Path>) -> Engine {
     let mut engine = Engine::new(Release::Distribution);
     let bin = engine.directory.join("bin");
     symlink(runtime::built("cortend"), bin.join("cortend")).unwrap();
+    if let Some(registry) = Release::Distribution.find("docker-registry") {
+        symlink(registry, bin.join("registry")).unwrap();
+    }
     fs::write(bin.join("dockerd"), DOCKERD.replace("CGROUP", &engine.cgroup_parent())).unwrap();
     fs::set_permissions(bin.join("dockerd"), fs::Permissions::from_mode(0o755)).unwrap();
     engine.run(&["sh", "-c", HOST]).ok();
@@ -167,6 +183,28 @@ impl Suite {
         Some(Suite { folder, data })
     }
 
+    /// The names of the command line's tests, as their source has them: the program does not list its suites'.
+    fn commands(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for file in fs::read_dir(self.folder.join("source").join(COMMANDS)).unwrap() {
+            let path = file.unwrap().path();
+            if !path.to_string_lossy().ends_with("_test.go") || path.to_string_lossy().contains("_windows_") {
+                continue;
+            }
+            for line in fs::read_to_string(path).unwrap().lines() {
+                let method = line.strip_prefix("func (s *").and_then(|line| line.split_once(") "));
+                let Some((suite, rest)) = method else { continue };
+                let test = rest.split('(').next().unwrap_or_default();
+                if test.starts_with("Test") && !LEFT_OUT.contains(&suite) {
+                    names.push(format!("{COMMANDS}/Test{suite}/{test}"));
+                }
+            }
+        }
+        names.sort();
+        assert!(!names.is_empty());
+        names
+    }
+
     /// The names of a package's tests. It asks an engine for them.
     fn names(&self, package: &str) -> Vec<String> {
         let engine = engine(Some(&self.data));
@@ -181,14 +219,15 @@ impl Suite {
     fn run(&self, name: &str) -> String {
         let (package, test) = name.split_once('/').unwrap();
         let engine = engine(Some(&self.data));
-        let only = format!("^{test}$");
+        let only: Vec<_> = test.split('/').map(|part| format!("^{part}$")).collect();
+        let only = only.join("/");
         let text = self.output(
             &engine,
             package,
             &["-test.v", "-test.timeout", "300s", "-test.parallel", "2", "-test.run", &only],
         );
         if let Some(folder) = std::env::var_os("MOBY_LOGS").map(PathBuf::from) {
-            fs::create_dir_all(folder.join(package)).unwrap();
+            fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
             fs::write(folder.join(format!("{name}.log")), &text).unwrap();
             fs::write(folder.join(format!("{name}.cortend")), engine.log("cortend")).unwrap();
         }
@@ -199,7 +238,8 @@ impl Suite {
     /// that hangs is killed.
     fn output(&self, engine: &Engine, package: &str, words: &[&str]) -> String {
         let dir = engine.directory.display().to_string();
-        let folder = self.folder.join("source/integration").join(package);
+        let within = if package == COMMANDS { "source" } else { "source/integration" };
+        let folder = self.folder.join(within).join(package);
         let program = self.folder.join(format!("bin/{package}.test"));
         let variables = [
             format!("DOCKER_HOST=unix://{dir}/docker.sock"),
@@ -207,6 +247,8 @@ impl Suite {
             // Below it are the sockets of other daemons' shims: a long path is none for these.
             "TMPDIR=/run/t".to_owned(),
             format!("HOME={dir}"),
+            // Its own builds test an old one, too.
+            "TEST_CLIENT_BINARY=/usr/bin/docker".to_owned(),
         ];
         let (folder, program) = (folder.to_string_lossy(), program.to_string_lossy());
         let mut line = vec!["env", "-C", &folder];
@@ -308,12 +350,13 @@ fn mobys_own_tests_pass() {
     let wanted = if wanted == "1" { "" } else { &wanted };
     let is_wanted = |name: &&&str| name.starts_with(wanted) || is_part(wanted, name);
     let names = PACKAGES.iter().filter(is_wanted).flat_map(|package| suite.names(package));
-    let names: Vec<String> = names.filter(|name| is_wanted(&&&**name)).collect();
+    let commands = [COMMANDS].iter().filter(is_wanted).flat_map(|_| suite.commands());
+    let names: Vec<String> = names.chain(commands).filter(|name| is_wanted(&&&**name)).collect();
     let mut known: BTreeMap<String, String> = toml::from_str(include_str!("moby.toml")).unwrap();
     known.retain(|key, _| wanted.is_empty() || names.iter().any(|name| is_part(key, name)));
     assert!(!names.is_empty(), "MOBY={wanted}: there is no such test");
     let ends = run_all(&suite, names);
-    for name in PACKAGES {
+    for name in PACKAGES.into_iter().chain([COMMANDS]) {
         let count = |end| ends.iter().filter(|(test, is)| is_part(test, name) && **is == end).count();
         let [passed, failed, skipped] = [End::Passed, End::Failed, End::Skipped].map(count);
         println!("moby {name}: {passed} passed, {failed} failed, {skipped} skipped");

@@ -15,8 +15,7 @@ use crate::image::{DEFAULT_DOMAIN, Reference};
 use crate::registry::{self, Credentials};
 
 /// Parameters of BuildKit, of other systems, or of what is not offered.
-const REFUSED: [(&str, &str); 7] = [
-    ("cachefrom", "other images as a cache are not offered"),
+const REFUSED: [(&str, &str); 6] = [
     ("remote", "building from a URL is not offered: send the context"),
     ("squash", "squashing is not offered"),
     ("outputs", "outputs need BuildKit"),
@@ -32,7 +31,7 @@ pub(super) const NO_BUILDKIT: &str = "BuildKit is not part of this engine: use t
 pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     // All of it first: a client that is still writing would not see an answer.
     let archive = call.spool(&engine.images.content).await?;
-    let options = options(&call)?;
+    let options = options(engine, &call)?;
     let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let (context, file) = block_in_place(|| -> Result<_> {
@@ -50,7 +49,7 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
     }))
 }
 
-fn options(call: &Call) -> Result<Options> {
+fn options(engine: &Engine, call: &Call) -> Result<Options> {
     ensure!(call.text("version").is_none_or(|version| version == "1"), invalid, "{NO_BUILDKIT}");
     for (name, why) in REFUSED {
         if call.text(name).is_some_and(|value| !matches!(value, "0" | "false" | "[]" | "null" | "default")) {
@@ -59,14 +58,15 @@ fn options(call: &Call) -> Result<Options> {
     }
     call.check_platform()?;
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
-    let arguments: HashMap<String, Option<String>> = json_of(call, "buildargs")?;
+    let sources: Vec<String> = json_of(call, "cachefrom")?;
     let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"))?;
     Ok(Options {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
-        // One without a value is one that the client's environment does not have.
-        arguments: arguments.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+        arguments: json_of(call, "buildargs")?,
         labels: json_of(call, "labels")?,
         no_cache: call.flag("nocache"),
+        // One that is not here is no cache.
+        cache_from: sources.iter().filter_map(|name| engine.images.find(name).ok()).collect(),
         target: call.text("target").map(str::to_owned),
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),

@@ -15,8 +15,12 @@ use crate::glob;
 /// # Errors
 /// When there is none.
 pub fn dockerfile(context: &Root, name: &str) -> Result<String> {
-    let path = clean(Path::new(name));
-    let text = context.text(&path.to_string_lossy())?;
+    let mut path = clean(Path::new(name));
+    let mut text = context.text(&path.to_string_lossy())?;
+    if text.is_none() && name == "Dockerfile" {
+        path = "dockerfile".into();
+        text = context.text("dockerfile")?;
+    }
     let text = text.ok_or_else(|| error!(not_found, "Cannot locate specified Dockerfile: {name}"))?;
     let rules = Rules::new(&context.text(".dockerignore")?.unwrap_or_default());
     for path in [path.as_path(), Path::new(".dockerignore")] {
@@ -35,6 +39,7 @@ struct Rules(Vec<(GlobMatcher, bool)>);
 
 impl Rules {
     fn new(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let rule = |line: &str| {
             let (pattern, back) = line.strip_prefix('!').map_or((line, false), |rest| (rest.trim(), true));

@@ -3,19 +3,28 @@
 //! Everything is read below one [`Root`] and written below another, as a tar stream between two threads: no link in a
 //! context or image leads out of it.
 
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bollard_stubs::models::ContainerConfig;
 use digest_io::IoWrapper;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
+use percent_encoding::percent_decode_str;
+use reqwest::header::LAST_MODIFIED;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tree::{Apply, Pack, Root, Source, by_descriptor, clean, is_kind, transfer};
 
 use super::{Instruction, Words};
-use crate::error::{Error, Result, StatusCode, bail, ensure, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::content::{decompressed, named};
-use crate::{files, glob};
+use crate::{files, glob, registry};
 
 /// How many links one source may be behind.
 const LINKS: usize = 40;
@@ -31,12 +40,16 @@ pub(super) struct Copy {
     pub target: String,
     /// The owner of what is copied, if not root; what is in an archive keeps its own.
     pub owner: Option<(u32, u32)>,
+    /// Folders of the context with what was downloaded.
+    downloads: Vec<TempDir>,
 }
 
 /// Something that is copied: its path below the root, and what it is.
 #[derive(Debug)]
 pub(super) struct Found {
     path: PathBuf,
+    /// What it is called, when it is behind links.
+    name: OsString,
     stat: FileStat,
     archive: bool,
 }
@@ -52,13 +65,8 @@ impl Copy {
         let mut sources = instruction.words(words)?;
         let target = sources.pop().filter(|_| !sources.is_empty());
         let target = target.ok_or_else(|| error!(invalid, "{word} requires at least two arguments"))?;
-        let is_remote = |source: &&String| source.contains("://") || source.starts_with("git@");
-        if let Some(source) = sources.iter().find(is_remote).filter(|_| word == "ADD") {
-            bail!(
-                not_implemented,
-                "ADD {source}: downloading is not offered: fetch it with RUN, or put it into the context"
-            );
-        }
+        let remote = sources.iter().any(|source| is_url(source));
+        ensure!(!remote || word == "ADD", invalid, "COPY failed: source can't be a URL for COPY");
         let is_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || target == "..";
         let path = absolute(config, &target)?;
         Ok(Self {
@@ -66,7 +74,34 @@ impl Copy {
             sources,
             target: if is_folder && path != "/" { format!("{path}/") } else { path },
             owner: None,
+            downloads: Vec::new(),
         })
+    }
+
+    /// Puts what is named by URLs into the context, for as long as this is there.
+    ///
+    /// # Errors
+    /// When a server does not give it, or it has no name.
+    pub(super) async fn download(&mut self, context: &Root) -> Result<()> {
+        for source in self.sources.iter_mut().filter(|source| is_url(source)) {
+            let failed = |error: Error| error.context(format!("ADD failed: {source}"));
+            let mut answer = registry::download(source).await.map_err(failed)?;
+            let last = answer.url().path_segments().and_then(Iterator::last).unwrap_or_default();
+            let name = percent_decode_str(last).decode_utf8_lossy().replace('/', "");
+            ensure!(!name.is_empty(), invalid, "ADD failed: cannot determine filename for source {source}");
+            let folder = tempfile::tempdir_in(by_descriptor(context))?;
+            let path = folder.path().join(&name);
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            while let Some(piece) = registry::piece(&mut answer).await.map_err(failed)? {
+                file.write_all(&piece)?;
+            }
+            let modified = answer.headers().get(LAST_MODIFIED).and_then(|time| time.to_str().ok());
+            let modified = modified.and_then(|time| jiff::fmt::rfc2822::parse(time).ok());
+            file.set_modified(modified.map_or(SystemTime::UNIX_EPOCH, |time| time.timestamp().into()))?;
+            *source = format!("{}/{name}", files::name_of(folder.path()));
+            self.downloads.push(folder);
+        }
+        Ok(())
     }
 
     /// Finds the sources.
@@ -78,16 +113,22 @@ impl Copy {
         for source in &self.sources {
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
             let is_pattern = glob::is_pattern(&path);
-            let paths = if is_pattern { expand(from, Path::new(""), &path) } else { vec![path.into()] };
+            let is_download = self.downloads.iter().any(|folder| path.starts_with(&files::name_of(folder.path())));
+            let paths = if is_pattern && !is_download { expand(from, Path::new(""), &path) } else { vec![path.into()] };
             let missing = |error: Error| {
-                let word = &self.word;
                 error!(
                     invalid,
-                    "{word} failed: file not found in build context or excluded by .dockerignore: stat {source}: {error}"
+                    "{} failed: file not found in build context or excluded by .dockerignore: stat {source}: {error}",
+                    self.word
                 )
             };
             for path in paths {
-                found.push(look(from, &path).map_err(missing)?);
+                let mut one = look(from, &path).map_err(missing)?;
+                // What is downloaded is never unpacked.
+                if self.word == "ADD" && !is_download && is_kind(&one.stat, libc::S_IFREG) {
+                    one.archive = is_archive(from, &one.path)?;
+                }
+                found.push(one);
             }
         }
         ensure!(!found.is_empty(), invalid, "{} failed: no source files were specified", self.word);
@@ -97,11 +138,6 @@ impl Copy {
                 "When using {} with more than one source file, the destination must be a directory and end with a /",
                 self.word
             );
-        }
-        if self.word == "ADD" {
-            for one in found.iter_mut().filter(|one| is_kind(&one.stat, libc::S_IFREG)) {
-                one.archive = is_archive(from, &one.path)?;
-            }
         }
         Ok(found)
     }
@@ -114,9 +150,8 @@ impl Copy {
     pub(super) fn digest(&self, from: &Root, found: &[Found]) -> Result<String> {
         let mut pack = Pack::new(IoWrapper(Sha256::new()), Source::Content);
         for one in found {
-            let name = one.path.file_name().filter(|_| !is_kind(&one.stat, libc::S_IFDIR));
-            let name = Path::new(name.unwrap_or_default());
-            pack.add(from, &one.path, name)?;
+            let name = if is_kind(&one.stat, libc::S_IFDIR) { OsStr::new("") } else { &one.name };
+            pack.add(from, &one.path, Path::new(name))?;
         }
         let hash = named(pack.finish()?.0);
         let kind = match found {
@@ -132,11 +167,11 @@ impl Copy {
     /// # Errors
     /// With the path that failed.
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
-        let target = clean(Path::new(&self.target));
+        let target = behind_links(to, Path::new(&self.target))?;
         let owner = self.owner.unwrap_or((0, 0));
         for one in found {
             let is_folder = is_kind(&one.stat, libc::S_IFDIR);
-            let name = one.path.file_name().unwrap_or_default();
+            let name = one.name.as_os_str();
             // The folder it goes to, and its name there; what is in a folder or an archive keeps its own.
             let (below, name) = if one.archive || is_folder {
                 (target.clone(), Path::new(""))
@@ -162,14 +197,34 @@ impl Copy {
 /// Finds what a path is, behind the links that it may be.
 fn look(from: &Root, path: &Path) -> Result<Found> {
     let mut path = clean(path);
+    let name = path.file_name().unwrap_or_default().to_owned();
     for _ in 0..LINKS {
-        let stat = from.stat(&path)?;
+        let stat = match from.stat(&path) {
+            Err(Errno::ENOENT) => bail!(not_found, "file does not exist"),
+            other => other?,
+        };
         if !is_kind(&stat, libc::S_IFLNK) {
-            return Ok(Found { path, stat, archive: false });
+            return Ok(Found { path, name, stat, archive: false });
         }
         path = clean(&path.parent().unwrap_or(Path::new("")).join(from.link(&path)?));
     }
-    Err(nix::errno::Errno::ELOOP.into())
+    Err(Errno::ELOOP.into())
+}
+
+/// Where a path leads to when links in it lead to what is not there yet.
+fn behind_links(to: &Root, path: &Path) -> Result<PathBuf> {
+    let mut path = clean(path);
+    for _ in 0..LINKS {
+        let missing = |part: &&Path| to.get(part, OFlag::O_PATH).is_err() && to.link(part).is_ok();
+        let Some(link) = path.ancestors().find(missing) else { return Ok(path) };
+        let above = link.parent().unwrap_or(Path::new("")).join(to.link(link)?);
+        path = clean(&above.join(path.strip_prefix(link).unwrap_or(Path::new(""))));
+    }
+    Err(Errno::ELOOP.into())
+}
+
+fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
 }
 
 /// The paths that a pattern is of, in order: part by part, below those that the parts before are of.
@@ -192,9 +247,6 @@ fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
 fn is_archive(from: &Root, path: &Path) -> Result<bool> {
     match decompressed(from.file(path)?) {
         Ok(stream) => Ok(tree::is_archive(stream)),
-        Err(error) if error.status == StatusCode::NOT_IMPLEMENTED => {
-            Err(error.context(format!("ADD {}", path.display())))
-        }
         Err(_) => Ok(false),
     }
 }

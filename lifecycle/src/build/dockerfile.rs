@@ -64,7 +64,7 @@ impl Instruction {
     /// When it is no instruction.
     pub fn parse(line: usize, text: &str) -> Result<Self> {
         let text = text.trim();
-        let bad = |why: String| error!(invalid, "dockerfile parse error line {line}: {why}");
+        let bad = |why: String| error!(invalid, "dockerfile parse error on line {line}: {why}");
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let word = word.to_ascii_uppercase();
         if !WORDS.split(' ').any(|known| known == word) {
@@ -97,10 +97,8 @@ impl Instruction {
     /// # Errors
     /// When it is none, or one that cannot follow.
     pub(super) fn trigger(&self, text: &str) -> Result<Self> {
-        let trigger = Self::parse(self.line, text)?;
-        let may_wait = !matches!(trigger.word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER");
-        ensure!(may_wait, invalid, "{} isn't allowed as an ONBUILD trigger", trigger.word);
-        Ok(trigger)
+        check_trigger(text)?;
+        Self::parse(self.line, text)
     }
 
     /// The arguments with variables put in, whether they are written as JSON or as words.
@@ -134,9 +132,20 @@ impl Instruction {
             "chmod" | "link" | "mount" | "network" | "parents" | "security" => {
                 format!("the --{name} option requires BuildKit, which is not part of this engine")
             }
-            _ => format!("dockerfile parse error line {}: unknown flag: {name}", self.line),
+            _ => format!("dockerfile parse error on line {}: unknown flag: {name}", self.line),
         }))
     }
+}
+
+/// Refuses what cannot follow ONBUILD; what is no instruction at all fails where it is triggered.
+///
+/// # Errors
+/// With the word.
+pub(super) fn check_trigger(text: &str) -> Result<()> {
+    let word = text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    let may_wait = !matches!(word.as_str(), "ONBUILD" | "FROM" | "MAINTAINER");
+    ensure!(may_wait, invalid, "{word} isn't allowed as an ONBUILD trigger");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -46,12 +46,14 @@ fn is_predefined(name: &str) -> bool {
 pub struct Options {
     /// The names of the image.
     pub names: Vec<Reference>,
-    /// Build arguments.
-    pub arguments: HashMap<String, String>,
+    /// Build arguments; one without a value is one that the client's environment does not have.
+    pub arguments: BTreeMap<String, Option<String>>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Make everything anew.
     pub no_cache: bool,
+    /// The images that steps are taken from, if not all that are here.
+    pub cache_from: Vec<Arc<Image>>,
     /// The stage to end with.
     pub target: Option<String>,
     /// Ask the registry for newer images.
@@ -155,7 +157,7 @@ impl Build {
             let meant =
                 |name: &Option<String>| name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(target));
             let number = target.parse().ok().filter(|number| *number < stages.len());
-            let missing = || error!(invalid, "failed to reach build target {target} in Dockerfile");
+            let missing = || error!(invalid, "target stage {target:?} could not be found");
             let number = stages.iter().position(|(_, name)| meant(name)).or(number).ok_or_else(missing)?;
             file.truncate(stages.get(number + 1).map_or(file.len(), |(at, _)| *at));
         }
@@ -185,7 +187,7 @@ impl Build {
             ensure!(!name.is_empty(), invalid, "ARG names can not be blank");
             self.seen.insert(name.clone());
             let given = self.options.arguments.get(&name).cloned();
-            let value = given.or(default).or_else(|| self.global.get(&name).cloned());
+            let value = given.flatten().or(default).or_else(|| self.global.get(&name).cloned());
             declared.extend(value.map(|value| (name, value)));
         }
         Ok(declared)

@@ -34,14 +34,21 @@ impl Build {
             stage.commit(self.engine, "FROM scratch".into(), None)?;
         }
         let body = json!({
-            "Image": stage.parent(), "Cmd": command, "Entrypoint": [""], "Env": environment,
+            // A command that is empty is the image's.
+            "Image": stage.parent(), "Entrypoint": (!command.is_empty()).then_some([""]), "Cmd": command,
+            "Env": environment,
             "Healthcheck": {"Test": ["NONE"]}, "HostConfig": self.options.host,
         });
         let container = block_in_place(|| container::create(self.engine, None, body, false))?;
         let ran = self.run_to_end(&container, &told).await;
         let layer = ran.and_then(|()| block_in_place(|| self.engine.images.add_tree(&container.overlay()?)));
         let (keep, keep_failed) = self.options.keep;
-        if if layer.is_ok() { !keep } else { !keep_failed } {
+        let is_kept = match &layer {
+            Ok(_) => keep,
+            // One that has not ended goes when its client has gone.
+            Err(error) => keep_failed && error.code.is_some(),
+        };
+        if !is_kept {
             container::remove(&container, Removal { force: true, volumes: true }).await?;
             // Who has gone needs not be told.
             let _told =
@@ -84,7 +91,8 @@ impl Build {
         let free = |(name, _): &(&String, &String)| environment::get(set, name).is_none();
         let pair = |(name, value): (&String, &String)| format!("{name}={value}");
         let known: Vec<String> = stage.arguments.iter().filter(free).map(pair).collect();
-        let others = self.options.arguments.iter().filter(|(name, _)| !stage.arguments.contains_key(*name));
+        let given = self.options.arguments.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let others = given.filter(|(name, _)| !stage.arguments.contains_key(*name));
         let undeclared = others.filter(|(name, _)| is_predefined(name)).filter(free).map(pair);
         (known.iter().cloned().chain(undeclared).collect(), known)
     }

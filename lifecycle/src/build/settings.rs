@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
 use super::copy::absolute;
+use super::dockerfile::check_trigger;
 use super::{Instruction, Words};
 use crate::container::environment;
 use crate::container::settings::shell;
@@ -42,10 +43,10 @@ pub(super) fn apply(
             format!("ENTRYPOINT {}", go_list(config.entrypoint.insert(command)))
         }
         "USER" => format!("USER {}", config.user.insert(words.one(rest)?)),
-        "EXPOSE" => expose(config, &words.many(rest)?)?,
+        "EXPOSE" => expose(config, words.many(rest)?)?,
         "VOLUME" => {
             let paths = instruction.words(words)?;
-            let named = paths.iter().all(|path| !path.trim().is_empty());
+            let named = !paths.is_empty() && paths.iter().all(|path| !path.trim().is_empty());
             ensure!(named, invalid, "VOLUME specified can not be an empty string");
             let told = format!("VOLUME [{}]", paths.join(" "));
             add(config.volumes.get_or_insert_default(), paths);
@@ -66,7 +67,7 @@ pub(super) fn apply(
             instruction.original.clone()
         }
         "ONBUILD" => {
-            instruction.trigger(rest)?;
+            check_trigger(rest)?;
             config.on_build.get_or_insert_default().push(rest.clone());
             format!("ONBUILD {rest}")
         }
@@ -128,9 +129,10 @@ fn go_list(list: &[String]) -> String {
     format!("[{}]", list.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "))
 }
 
-fn expose(config: &mut ContainerConfig, words: &[String]) -> Result<String> {
+fn expose(config: &mut ContainerConfig, mut words: Vec<String>) -> Result<String> {
+    words.sort();
     let mut ports = Vec::new();
-    for word in words {
+    for word in &words {
         let bad = || error!(invalid, "invalid containerPort: {word}");
         let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
         let protocol = protocol.to_ascii_lowercase();

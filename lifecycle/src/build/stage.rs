@@ -13,7 +13,7 @@ use tree::{Lower, Root};
 use super::copy::{self, Copy};
 use super::{Build, Instruction, Words, settings, stage_name};
 use crate::container::settings::shell;
-use crate::container::user;
+use crate::container::{environment, user};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::image::{ConfigFile, Image, config, short};
@@ -46,9 +46,22 @@ impl Stage {
         self.image.as_ref().map(|image| image.id.clone()).unwrap_or_default()
     }
 
+    /// Gives it the variable PATH that containers have.
+    fn set_path(&mut self) {
+        let variables = self.config.env.get_or_insert_default();
+        if environment::get(variables, "PATH").is_none() {
+            variables.push(environment::PATH.to_owned());
+        }
+    }
+
     /// How the history writes of what is no command.
     fn note(&self, told: &str) -> String {
         format!("{} #(nop) {told}", shell(&self.config).join(" "))
+    }
+
+    /// What the image so far says of itself.
+    fn base(&self) -> ConfigFile {
+        self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone())
     }
 
     /// Makes the next image.
@@ -58,11 +71,28 @@ impl Stage {
     pub(super) fn commit(&mut self, engine: &Engine, told: String, layer: Option<String>) -> Result<()> {
         let mut step = History::default();
         step.set_created_by(Some(told)).set_author(self.author.clone());
-        let base = self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone());
-        let config = base.next(self.config.clone(), step, layer);
-        self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
+        self.add(engine, step, layer)?;
         self.anew = true;
         Ok(())
+    }
+
+    fn add(&mut self, engine: &Engine, step: History, layer: Option<String>) -> Result<()> {
+        let config = self.base().next(self.config.clone(), step, layer);
+        self.image = Some(engine.images.add(&serde_json::to_vec(&config)?, Some(self.parent()))?);
+        Ok(())
+    }
+
+    /// Takes the next image from one that is given as a cache and has begun as this one has; whether it has one.
+    fn take(&mut self, engine: &Engine, source: &ConfigFile, told: &str) -> Result<bool> {
+        let (base, layers) = (self.base(), &source.rootfs.diff_ids);
+        let Some(step) = source.history.get(base.history.len()) else { return Ok(false) };
+        let is_next = step.created_by().as_deref() == Some(told) && has_begun(source, &base);
+        if is_next {
+            let has_layer = step.empty_layer() != Some(true);
+            let layer = layers.get(base.rootfs.diff_ids.len()).filter(|_| has_layer);
+            self.add(engine, step.clone(), layer.cloned())?;
+        }
+        Ok(is_next)
     }
 }
 
@@ -149,11 +179,19 @@ impl Build {
                 && serde_json::to_value(image.config.container()).ok() == own
                 && images.layers_of(image).is_ok()
         };
-        let found = images.children(&stage.parent()).into_iter().filter(same);
-        let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) else {
-            return Ok(false);
+        let from = &self.options.cache_from;
+        let allowed = |image: &Arc<Image>| {
+            from.is_empty() || from.iter().any(|source| has_begun(&source.config, &image.config))
         };
-        stage.image = Some(newest);
+        let found = images.children(&stage.parent()).into_iter().filter(same).filter(allowed);
+        if let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) {
+            stage.image = Some(newest);
+        } else {
+            let mut taken = from.iter().map(|source| stage.take(self.engine, &source.config, created_by));
+            if !taken.find(|taken| !matches!(taken, Ok(false))).unwrap_or(Ok(false))? {
+                return Ok(false);
+            }
+        }
         self.say(" ---> Using cache\n").await?;
         Ok(true)
     }
@@ -168,11 +206,13 @@ impl Build {
             config::check_platform(&words.one(platform)?)?;
         }
         if name == "scratch" {
+            stage.set_path();
             return self.say(" ---> \n").await;
         }
         let image = self.image(&name).await?;
         self.say(&format!(" ---> {}\n", short(&image.id))).await?;
         stage.config = image.config.container();
+        stage.set_path();
         stage.author.clone_from(&image.config.author);
         stage.image = Some(image);
         let triggers = stage.config.on_build.take().unwrap_or_default();
@@ -188,6 +228,7 @@ impl Build {
 
     async fn copy(&self, stage: &mut Stage, instruction: &Instruction, words: &Words) -> Result<()> {
         let mut copy = Copy::read(&stage.config, instruction, words)?;
+        copy.download(&self.context.root).await?;
         let mounted;
         let root = match instruction.flag("from").map(|from| words.one(from)).transpose()? {
             None => &self.context.root,
@@ -195,7 +236,10 @@ impl Build {
                 let image = match name.parse::<usize>().map(|number| self.done.get(number)) {
                     Ok(Some((_, image))) => Arc::clone(image),
                     Ok(None) => bail!(invalid, "invalid from flag value {name}: index out of bounds"),
-                    Err(_) => self.image(&name).await?,
+                    Err(_) => {
+                        let found = self.image(&name).await;
+                        found.map_err(|error| error.context(format!("invalid from flag value {name}")))?
+                    }
                 };
                 mounted = tree::mount(&self.engine.images.layers.files_of(&image.config.rootfs.diff_ids)?)?;
                 &mounted
@@ -218,4 +262,9 @@ impl Build {
         let created_by = stage.note(&format!("{} {owner}{digest} in {} ", copy.word, copy.target));
         self.step(stage, created_by, |to| copy.run(root, &found, to)).await
     }
+}
+
+/// Whether an image has begun with the steps of another, and their layers.
+fn has_begun(image: &ConfigFile, with: &ConfigFile) -> bool {
+    image.history.starts_with(&with.history) && image.rootfs.diff_ids.starts_with(&with.rootfs.diff_ids)
 }

@@ -1,5 +1,8 @@
 //! Environments: lists of `NAME=value`.
 
+/// Where programs are looked for unless an image says otherwise.
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The name of a variable.
 fn name(variable: &str) -> &str {
     variable.split('=').next().unwrap_or_default()

@@ -85,7 +85,7 @@ impl ConfigFile {
     /// The configuration after one more step, which has made a layer or none.
     #[must_use]
     pub fn next(mut self, config: ContainerConfig, mut step: History, layer: Option<String>) -> Self {
-        self.created = Some(time::now());
+        self.created = step.created().clone().or_else(|| Some(time::now()));
         self.author.clone_from(step.author());
         self.config = Some(config);
         step.set_created(self.created.clone()).set_empty_layer(layer.is_none().then_some(true));

@@ -19,6 +19,9 @@ use crate::files;
 /// The largest blob that is read into memory as a whole.
 const MAX_TEXT: u64 = 8 << 20;
 
+/// How much memory a stream of xz may have, in KiB: what its maker chose, at most 64 MiB by xz's own levels.
+const MAX_XZ: u32 = 256 << 10;
+
 /// The directory of all blobs.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -183,8 +186,10 @@ pub enum Format {
     Gzip,
     /// With zstd.
     Zstd,
-    /// With bzip2 or xz, which are not offered.
-    Other,
+    /// With bzip2.
+    Bzip2,
+    /// With xz.
+    Xz,
 }
 
 impl Format {
@@ -193,16 +198,17 @@ impl Format {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
-            [b'B', b'Z', b'h', _] | [0xfd, b'7', b'z', b'X'] => Self::Other,
+            [b'B', b'Z', b'h', _] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X'] => Self::Xz,
             _ => Self::Plain,
         }
     }
 }
 
-/// A stream without its compression: gzip, zstd, or none, told by its first bytes.
+/// A stream without its compression: gzip, zstd, bzip2, xz, or none, told by its first bytes.
 ///
 /// # Errors
-/// When the first bytes cannot be read, or tell of another one.
+/// When the first bytes cannot be read.
 pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut start = Vec::new();
     stream.by_ref().take(4).read_to_end(&mut start)?;
@@ -215,9 +221,8 @@ pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>
             let decoder = ruzstd::decoding::StreamingDecoder::new(whole);
             Box::new(decoder.map_err(|error| error!(invalid, "zstd: {error}"))?)
         }
-        Format::Other => {
-            bail!(not_implemented, "bzip2 and xz are not offered; expected tar, gzip or zstd");
-        }
+        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, MAX_XZ)),
     })
 }
 
@@ -232,7 +237,7 @@ pub fn kind_of(blob: &mut File) -> Result<MediaType> {
     Ok(match Format::of(&start) {
         Format::Plain => MediaType::ImageLayer,
         Format::Zstd => MediaType::ImageLayerZstd,
-        Format::Gzip | Format::Other => MediaType::ImageLayerGzip,
+        Format::Gzip | Format::Bzip2 | Format::Xz => MediaType::ImageLayerGzip,
     })
 }
 

@@ -77,8 +77,20 @@ fn failed(error: reqwest::Error) -> Error {
     }
 }
 
+/// Asks any server for a file.
+///
+/// # Errors
+/// When it does not give it.
+pub async fn download(url: &str) -> Result<Response> {
+    let answer = client(ANSWER_LIMIT, &[])?.get(url).send().await.map_err(failed)?;
+    answer.error_for_status().map_err(failed)
+}
+
 /// The next piece of an answer.
-pub(super) async fn piece(answer: &mut Response) -> Result<Option<Bytes>> {
+///
+/// # Errors
+/// When it does not come.
+pub async fn piece(answer: &mut Response) -> Result<Option<Bytes>> {
     let next = answer.chunk().await;
     next.map_err(|error| failed(error.with_url(answer.url().clone())))
 }

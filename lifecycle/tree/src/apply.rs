@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -53,6 +53,9 @@ const MOST_SPARSE: u64 = 1 << 40;
 
 /// How many bytes may be said of an entry before it.
 const MOST_HEADERS: u64 = 8 << 20;
+
+/// What an archive is made of, in bytes.
+const BLOCK: u64 = 512;
 
 /// Extended attributes that are the host's business.
 const KEPT_OUT: [&str; 2] = ["trusted.overlay.", "user.overlay."];
@@ -228,21 +231,39 @@ impl Apply {
     }
 }
 
+/// How much may be read of a stream, and how much was.
+struct Bounds {
+    left: Cell<u64>,
+    read: Cell<u64>,
+    /// It has ended within a block, which is filled up: docker's client does not write the end of the last one.
+    is_cut: Cell<bool>,
+}
+
+impl Bounds {
+    const NEW: Self = Self { left: Cell::new(MOST_HEADERS), read: Cell::new(0), is_cut: Cell::new(false) };
+}
+
 /// A stream of which so much may be read.
 struct Bounded<'a, R> {
     stream: R,
-    left: &'a Cell<u64>,
+    bounds: &'a Bounds,
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.get();
-        if left == 0 {
+        let Bounds { left, read, is_cut } = self.bounds;
+        if left.get() == 0 {
             return Err(io::Error::other("what is said of an entry has more than 8 MiB"));
         }
-        let most = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let count = self.stream.read(&mut bytes[..most])?;
-        self.left.set(left - count as u64);
+        let most = bytes.len().min(usize::try_from(left.get()).unwrap_or(usize::MAX));
+        let mut count = self.stream.read(&mut bytes[..most])?;
+        if count == 0 && read.get() % BLOCK != 0 {
+            is_cut.set(true);
+            count = most.min(1);
+            bytes[..count].fill(0);
+        }
+        left.set(left.get() - count as u64);
+        read.set(read.get() + count as u64);
         Ok(count)
     }
 }
@@ -250,8 +271,8 @@ impl<R: Read> Read for Bounded<'_, R> {
 /// Goes through an archive. What is said of an entry before it is kept in memory: names, attributes, and where there are
 /// holes. A short archive is not to fill that.
 fn each<R: Read>(stream: R, mut one: impl FnMut(&mut Entry<'_, Bounded<'_, R>>) -> Result<()>) -> Result<()> {
-    let (left, mut sparse) = (Cell::new(MOST_HEADERS), 0_u64);
-    let mut archive = Archive::new(Bounded { stream, left: &left });
+    let (bounds, mut sparse) = (Bounds::NEW, 0_u64);
+    let mut archive = Archive::new(Bounded { stream, bounds: &bounds });
     for entry in archive.entries().map_err(Error::Archive)? {
         let mut entry = entry.map_err(Error::Archive)?;
         if entry.header().entry_type() == EntryType::GNUSparse {
@@ -261,10 +282,13 @@ fn each<R: Read>(stream: R, mut one: impl FnMut(&mut Entry<'_, Bounded<'_, R>>) 
                 return Err(Error::Archive(io::Error::other(text)));
             }
         }
-        left.set(u64::MAX);
+        bounds.left.set(u64::MAX);
         one(&mut entry)?;
         io::copy(&mut entry, &mut io::sink()).map_err(Error::Archive)?;
-        left.set(MOST_HEADERS);
+        if bounds.is_cut.get() {
+            return Err(Error::Archive(ErrorKind::UnexpectedEof.into()));
+        }
+        bounds.left.set(MOST_HEADERS);
     }
     Ok(())
 }
@@ -284,8 +308,8 @@ pub fn size_of(stream: impl Read) -> Result<u64> {
 
 /// Whether a stream is an archive that has anything in it.
 pub fn is_archive(stream: impl Read) -> bool {
-    let left = Cell::new(MOST_HEADERS);
-    let mut archive = Archive::new(Bounded { stream, left: &left });
+    let bounds = Bounds::NEW;
+    let mut archive = Archive::new(Bounded { stream, bounds: &bounds });
     archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
 }
 

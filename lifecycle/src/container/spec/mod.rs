@@ -19,9 +19,6 @@ use crate::said;
 pub use resources::{update as updated_resources, update_devices as updated_devices};
 pub use security::{capabilities, masked, read_only, seccomp};
 
-/// The variable that every container has.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The variable of those that have a terminal.
 pub const TERM: &str = "TERM=xterm";
 
@@ -126,7 +123,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
 
 /// The environment: defaults, then what image and user say.
 fn variables(record: &Record, terminal: bool) -> Vec<String> {
-    let mut all = vec![PATH.to_owned()];
+    let mut all = vec![environment::PATH.to_owned()];
     all.extend(record.config.hostname.iter().map(|name| format!("HOSTNAME={name}")));
     if terminal {
         all.push(TERM.into());
