@@ -99,6 +99,9 @@ impl Networks {
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
+        if let Some(IpAddr::V4(gateway)) = network.pools.first().map(|pool| pool.gateway) {
+            netavark::keep_address(&network.interface, &mac_of(gateway)).await?;
+        }
         // Where the kernel filters bridges, a container would not reach what it publishes itself.
         let is_filtered =
             std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|text| text == b"1\n");

@@ -78,6 +78,22 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
     }
 }
 
+/// Gives a bridge an address that stays. By itself it has that of one of its ports, which come and go, and for seconds
+/// containers send to one that is gone.
+///
+/// # Errors
+/// When that fails.
+pub(super) async fn keep_address(bridge: &str, address: &str) -> Result<()> {
+    // NET_ADDR_SET, linux/netdevice.h.
+    let kind = std::fs::read(format!("/sys/class/net/{bridge}/addr_assign_type"));
+    if kind.is_ok_and(|kind| kind == b"3\n") {
+        return Ok(());
+    }
+    let mut command = Command::new("ip");
+    command.args(["link", "set", "dev", bridge, "address", address]);
+    program::told("set the address of the bridge", command, &[]).await.map(drop)
+}
+
 /// Lets networks that are kept apart reach what others of them publish, as everybody else does. Without iptables's
 /// chain nothing is to be done.
 async fn reach_published() {
