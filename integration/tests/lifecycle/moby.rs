@@ -95,13 +95,18 @@ END
 chmod 755 box/bin/addgroup box/bin/adduser
 tar -cC box . > box.tar
 docker import -c 'CMD ["sh"]' box.tar busybox:latest
-docker tag busybox:latest busybox:glibc
-docker import -c 'CMD ["bash"]' box.tar debian:bookworm-slim
+docker import -c 'CMD ["sh"]' box.tar busybox:glibc
+cp -a box debian
+for program in bash findmnt; do
+  path=$(command -v $program)
+  cp -L --parents $path $(ldd $path | grep -o '/[^ ]*') debian
+done
+tar -cC debian . | docker import -c 'CMD ["bash"]' - debian:bookworm-slim
 for architecture in amd64 arm64; do
   tar --transform s/$architecture/hello/ -cC HELLO $architecture |
     docker import --platform linux/$architecture -c 'CMD ["/hello"]' - hello-world:$architecture
 done
-docker tag hello-world:amd64 hello-world:frozen"#;
+tar --transform s/amd64/hello/ -cC HELLO amd64 | docker import -c 'CMD ["/hello"]' - hello-world:frozen"#;
 
 /// Stands for dockerd where a test starts one: as many of its options as there are here.
 const DOCKERD: &str = r#"#!/bin/bash
@@ -156,6 +161,9 @@ fn engine(data: Option<&Path>) -> Engine {
     let mut engine = Engine::new(Release::Distribution);
     let bin = engine.directory.join("bin");
     symlink(runtime::built("cortend"), bin.join("cortend")).unwrap();
+    if let Some(busybox) = Release::Distribution.find("busybox") {
+        symlink(busybox, bin.join("ping")).unwrap();
+    }
     if let Some(registry) = Release::Distribution.find("docker-registry") {
         symlink(registry, bin.join("registry")).unwrap();
     }
@@ -249,6 +257,8 @@ impl Suite {
             format!("HOME={dir}"),
             // Its own builds test an old one, too.
             "TEST_CLIENT_BINARY=/usr/bin/docker".to_owned(),
+            // Theirs for credentials is found in the folder of the tests.
+            "GODEBUG=execerrdot=0".to_owned(),
         ];
         let (folder, program) = (folder.to_string_lossy(), program.to_string_lossy());
         let mut line = vec!["env", "-C", &folder];

@@ -1,6 +1,7 @@
 //! Answers: JSON, streams, errors.
 
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -202,9 +203,14 @@ impl Pusher {
 
     /// Waits until nobody listens any more.
     pub async fn closed(&self) {
-        self.sender.closed().await;
+        while self.sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_ok() {
+            let _quiet = tokio::time::timeout(BEAT, self.sender.closed()).await;
+        }
     }
 }
+
+/// How long it may take until a client that has gone is noticed.
+const BEAT: Duration = Duration::from_secs(3);
 
 /// A writer for code that waits.
 struct Blocking(mpsc::Sender<io::Result<Bytes>>);

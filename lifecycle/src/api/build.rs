@@ -66,7 +66,8 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
         labels: json_of(call, "labels")?,
         no_cache: call.flag("nocache"),
         // One that is not here is no cache.
-        cache_from: sources.iter().filter_map(|name| engine.images.find(name).ok()).collect(),
+        cache_from: (!sources.is_empty())
+            .then(|| sources.iter().filter_map(|name| engine.images.find(name).ok()).collect()),
         target: call.text("target").map(str::to_owned),
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),

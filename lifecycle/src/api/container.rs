@@ -1,5 +1,6 @@
 //! `/containers/…`
 
+use std::iter::successors;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,7 +231,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
             && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
             && filters.any("health", |wanted| wanted == record.health().as_ref())
             && filters.any("ancestor", |image| {
-                engine.images.find(image).is_ok_and(|image| descends(&record, &image))
+                engine.images.find(image).is_ok_and(|image| descends(engine, &record, &image))
             })
             && filters.any("volume", |volume| {
                 record.mounts.iter().any(|m| m.volume.as_ref() == Some(volume) || m.destination == *volume)
@@ -276,9 +277,10 @@ fn within(ports: &[Ports], row: &Value, name: &str) -> bool {
     ports.iter().any(is)
 }
 
-fn descends(record: &Record, image: &crate::image::Image) -> bool {
+fn descends(engine: &Engine, record: &Record, image: &crate::image::Image) -> bool {
     let layers = &image.config.rootfs.diff_ids;
-    record.image == image.id
+    let parent = |id: &String| engine.images.find(id).ok()?.parent.clone();
+    successors(Some(record.image.clone()), parent).any(|id| id == image.id)
         || !layers.is_empty() && record.layers.starts_with(layers) && record.layers.len() > layers.len()
 }
 

@@ -196,7 +196,7 @@ pub(super) fn row(container: &Container, size: bool, version: Version) -> Value 
         "State": record.state.status,
         "Status": status(&record),
         "HostConfig": {"NetworkMode": record.network_mode()},
-        "NetworkSettings": {"Networks": super::network::endpoints(container.engine, &record)},
+        "NetworkSettings": {"Networks": super::network::endpoints(container.engine, &record, version)},
         "Mounts": mounts(&record, |point| point.kind != "tmpfs"),
     });
     if let Some(annotations) = record.host.annotations.as_ref().filter(|_| version >= Version(1, 46)) {

@@ -50,7 +50,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         bail!(invalid, "client version {version} is too new. Maximum supported API version is {NEWEST}");
     }
     if version < OLDEST {
-        bail!(invalid, "client version {version} is too old. Minimum supported API version is {OLDEST}");
+        bail!(invalid, "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version");
     }
     // Who sends a body is told after it: a client that is still writing would not see the answer.
     if method == Method::GET || method == Method::DELETE {
@@ -150,6 +150,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
+        ("OPTIONS", _) => answer::nothing(),
         ("GET", ["version"]) => system::version(),
         ("GET", ["info"]) => system::info(engine, call.version),
         ("GET", ["events"]) => system::events(engine, &call),

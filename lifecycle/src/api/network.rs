@@ -138,7 +138,7 @@ pub(super) fn of_container(container: &Container, record: &Record, version: Vers
     let up = record.state.status.is_up();
     let sandbox = if up && sandbox.exists() { sandbox } else { PathBuf::new() };
     let id = if up { record.id.as_str() } else { "" };
-    let networks = endpoints(container.engine, record);
+    let networks = endpoints(container.engine, record, version);
     if version >= Version(1, 52) {
         return json!({"SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
     }
@@ -156,11 +156,15 @@ pub(super) fn of_container(container: &Container, record: &Record, version: Vers
 }
 
 /// The networks of a container.
-pub(super) fn endpoints(engine: &Engine, record: &Record) -> Value {
+pub(super) fn endpoints(engine: &Engine, record: &Record, version: Version) -> Value {
     let mut all = json!({});
     for (name, endpoint) in &record.networks {
         let id = engine.networks.get(name).map(|network| network.id).unwrap_or_default();
         let mut row = json!(endpoint);
+        if version < Version(1, 45) && !BUILT_IN.contains(&name.as_str()) {
+            let aliases = endpoint.aliases.iter().flatten().map(String::as_str);
+            row["Aliases"] = aliases.chain([&record.id[..12]]).collect();
+        }
         let defaults = json!({
             "IPAMConfig": null, "Links": null, "Aliases": null, "DNSNames": null, "DriverOpts": null, "GwPriority": 0,
             "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,

@@ -15,7 +15,7 @@ use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
 use crate::container::{Container, Status};
 use crate::engine::{Engine, Settings};
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::events::Event;
 use crate::image::{DEFAULT_DOMAIN, Image};
 use crate::rootless;
@@ -163,12 +163,17 @@ pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
     let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
     let filters = call.filters(&known)?;
     let (since, until) = (call.time("since")?, call.time("until")?);
+    if let (Some(since), Some(until)) = (since, until) {
+        ensure!(since <= until, invalid, "`since` time ({since}) cannot be after `until` time ({until})");
+    }
     let (past, receiver) = engine.events.subscribe();
     let old = call.version < Version(1, 52);
     let kind = call.accepted(&["application/jsonl", "application/x-ndjson", SEQUENCE]);
     let kind = kind.unwrap_or(if old { "application/json" } else { "application/jsonl" });
     let start = if kind == SEQUENCE { "\u{1e}" } else { "" };
-    let past = past.into_iter().filter(move |event| since.is_some_and(|since| event.time >= since));
+    // With an end alone it is all that is remembered until then.
+    let is_told = move |event: &Event| since.map_or(until.is_some(), |since| event.time >= since);
+    let past = past.into_iter().filter(is_told);
     let news = stream::unfold(receiver, async |mut receiver| {
         loop {
             match receiver.recv().await {

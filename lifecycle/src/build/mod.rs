@@ -53,7 +53,7 @@ pub struct Options {
     /// Make everything anew.
     pub no_cache: bool,
     /// The images that steps are taken from, if not all that are here.
-    pub cache_from: Vec<Arc<Image>>,
+    pub cache_from: Option<Vec<Arc<Image>>>,
     /// The stage to end with.
     pub target: Option<String>,
     /// Ask the registry for newer images.

@@ -179,15 +179,15 @@ impl Build {
                 && serde_json::to_value(image.config.container()).ok() == own
                 && images.layers_of(image).is_ok()
         };
-        let from = &self.options.cache_from;
-        let allowed = |image: &Arc<Image>| {
-            from.is_empty() || from.iter().any(|source| has_begun(&source.config, &image.config))
+        let from = self.options.cache_from.as_deref();
+        let leads = |image: &Image| {
+            from.is_none_or(|all| all.iter().any(|source| has_begun(&source.config, &image.config)))
         };
-        let found = images.children(&stage.parent()).into_iter().filter(same).filter(allowed);
+        let found = images.children(&stage.parent()).into_iter().filter(same).filter(|image| leads(image));
         if let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) {
             stage.image = Some(newest);
         } else {
-            let mut taken = from.iter().map(|source| stage.take(self.engine, &source.config, created_by));
+            let mut taken = from.iter().flat_map(|all| all.iter()).map(|source| stage.take(self.engine, &source.config, created_by));
             if !taken.find(|taken| !matches!(taken, Ok(false))).unwrap_or(Ok(false))? {
                 return Ok(false);
             }
@@ -235,6 +235,9 @@ impl Build {
             Some(name) => {
                 let image = match name.parse::<usize>().map(|number| self.done.get(number)) {
                     Ok(Some((_, image))) => Arc::clone(image),
+                    Ok(None) if name == self.done.len().to_string() => {
+                        bail!(invalid, "invalid from flag value {name}: refers to current build stage")
+                    }
                     Ok(None) => bail!(invalid, "invalid from flag value {name}: index out of bounds"),
                     Err(_) => {
                         let found = self.image(&name).await;

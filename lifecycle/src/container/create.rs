@@ -31,6 +31,7 @@ pub fn create(
     let name = name.map(checked_name).transpose()?;
     let named = name.is_some();
     settings::check(&config, &host, &body)?;
+    let exposes = !said::list(&config.exposed_ports).is_empty();
     let image_name = config.image.clone().unwrap_or_default();
     let _lease = engine.images.lease();
     let image = engine.images.find(&image_name)?;
@@ -40,7 +41,7 @@ pub fn create(
     }
     let command: Vec<String> =
         config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect();
-    ensure!(!command.is_empty(), invalid, "No command specified");
+    ensure!(!command.is_empty(), invalid, "no command specified");
     let mut record = Record {
         id: files::random_hex(32),
         name: name.unwrap_or_else(names::random),
@@ -60,7 +61,7 @@ pub fn create(
         }
     }
     name_networks(engine, &mut record, networking, &body["MacAddress"])?;
-    fill_networks(engine, &mut record)?;
+    fill_networks(engine, &mut record, exposes)?;
     network::links::check(engine, &record)?;
     record.config.hostname = Some(match said::text(&record.config.hostname) {
         Some(own) => own.to_owned(),
@@ -128,22 +129,25 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
 }
 
 /// Checks the mode of the network, and puts the network it names into the list.
-fn fill_networks(engine: &Engine, record: &mut Record) -> Result<()> {
+fn fill_networks(engine: &Engine, record: &mut Record, exposes: bool) -> Result<()> {
     let mode = record.network_mode().to_owned();
     if let Some(other) = mode.strip_prefix("container:") {
-        let other = engine.container(other)?;
         let host = &record.host;
         let names = [&host.dns, &host.dns_search, &host.dns_options];
         // All of that is the other's.
+        let publishes = said::publishes(host) || host.publish_all_ports == Some(true);
         let conflicts = [
-            (said::text(&record.config.hostname).is_some(), "hostname"),
-            (said::publishes(host) || host.publish_all_ports == Some(true), "port publishing"),
-            (names.iter().any(|list| !said::list(list).is_empty()), "dns"),
-            (!said::list(&host.extra_hosts).is_empty(), "custom host-to-IP mapping"),
+            (said::text(&record.config.hostname).is_some(), "hostname and the network mode"),
+            (publishes, "port publishing and the container type network mode"),
+            (exposes, "port exposing and the container type network mode"),
+            (names.iter().any(|list| !said::list(list).is_empty()), "dns and the network mode"),
+            (!said::list(&host.extra_hosts).is_empty(), "custom host-to-IP mapping and the network mode"),
         ];
         if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
-            bail!(invalid, "conflicting options: {what} and the network mode");
+            bail!(invalid, "conflicting options: {what}");
         }
+        ensure!(other != record.name, invalid, "cannot join own network namespace");
+        let other = engine.container(other)?;
         record.config.hostname.clone_from(&other.record().config.hostname);
         record.host.network_mode = Some(format!("container:{}", other.id));
         record.networks.clear();

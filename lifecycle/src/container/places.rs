@@ -34,7 +34,14 @@ pub(super) fn make(container: &Container) -> Result<()> {
             fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
         }
     }
-    Ok(container.overlay()?.make()?)
+    container.overlay()?.make()?;
+    let workdir = container.record().config.working_dir.clone().unwrap_or_default();
+    let workdir = tree::clean(Path::new(&workdir));
+    // Who copies into it before the start finds it.
+    if missing(&&*workdir.to_string_lossy()) {
+        tree::mount(&container.overlay()?)?.make_dirs(&workdir, Some((0, 0))).map_err(Error::at("make", &workdir))?;
+    }
+    Ok(())
 }
 
 /// Makes a folder and those above it, as they are in the image; whether that is possible.

@@ -5,6 +5,7 @@ use bollard_stubs::models::{
     ContainerConfig, HealthConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig,
     RestartPolicyNameEnum,
 };
+use runtime::plan::cpuset;
 use serde_json::Value;
 
 use super::{Record, environment};
@@ -105,7 +106,7 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
         (requests, "could not select device driver: device requests (--gpus) are not offered"),
         (named, "conflicting options: hostname and the UTS mode"),
         (retries < 0, "invalid restart policy: maximum retry count cannot be negative"),
-        (retries > 0 && !counted, "invalid restart policy: maximum retry count is for 'on-failure' only"),
+        (retries > 0 && !counted, "invalid restart policy: maximum retry count can only be used with 'on-failure'"),
         (comes_back, "can't create 'AutoRemove' container with restart policy"),
         (unpublished, "published ports need an engine that runs as root: this one has a network of its own"),
     ])?;
@@ -166,13 +167,13 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     let range = format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available");
     let tight = memory > 0 && soft > memory;
     let swap_alone = memory == 0 && swap > 0;
-    let doubled = nanos > 0 && (period > 0 || quota > 0);
     let little_swap = memory > 0 && swap > 0 && swap < memory;
     let odd_swappiness = !(-1..=100).contains(&number(host.memory_swappiness));
     let odd_period = period != 0 && !(1000..=1_000_000).contains(&period);
     let shares = number(host.cpu_shares);
     let few_shares = format!("invalid CPU shares ({shares}): value must be a positive integer");
-    let odd_score = !(-1000..=1000).contains(&number(host.oom_score_adj));
+    let score = number(host.oom_score_adj);
+    let odd_score = format!("Invalid value {score}, range for oom score adj is [-1000, 1000]");
     said::refuse([
         (memory != 0 && memory < LEAST, "Minimum memory limit allowed is 6MB"),
         (soft > 0 && soft < LEAST, "Minimum memory reservation allowed is 6MB"),
@@ -180,14 +181,31 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
         (swap_alone, "You should always set the Memory limit when using Memoryswap limit, see usage"),
         (little_swap, "Minimum memoryswap limit should be larger than memory limit, see usage"),
         (odd_swappiness, "Invalid value for memory swappiness, valid memory swappiness range is 0-100"),
-        (doubled, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"),
+        (nanos > 0 && period > 0, "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
+        (nanos > 0 && quota > 0, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
         (quota > 0 && quota < 1000, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
         (odd_period, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
         (shares < 0, &few_shares),
         (number(host.shm_size) < 0, "SHM size can not be less than 0"),
-        (odd_score, "Invalid value for oom score adj, range is [-1000, 1000]"),
+        (!(-1000..=1000).contains(&score), &odd_score),
         (!(0..=most).contains(&nanos), &range),
-    ])
+    ])?;
+    check_set("cpuset cpus", "CPUs", &host.cpuset_cpus, "/sys/devices/system/cpu/online")?;
+    check_set("cpuset mems", "memory nodes", &host.cpuset_mems, "/sys/devices/system/node/online")
+}
+
+/// Refuses numbers of what this machine does not have.
+fn check_set(field: &str, what: &str, wanted: &Option<String>, online: &str) -> Result<()> {
+    let Some(wanted) = said::text(wanted) else { return Ok(()) };
+    let mask = |list: &str| cpuset::mask(field, list);
+    let asked = mask(wanted).map_err(|error| error!(invalid, "Invalid value {wanted} for {field}: {error}"))?;
+    let here = std::fs::read_to_string(online).unwrap_or_else(|_| "0".into());
+    let present = mask(&here).unwrap_or_default();
+    let is_there = |(word, bits): (usize, &u64)| bits & !present.get(word).unwrap_or(&0) == 0;
+    if !asked.iter().enumerate().all(is_there) {
+        bail!(invalid, "Requested {what} are not available - requested {wanted}, available: {}", here.trim());
+    }
+    Ok(())
 }
 
 /// What is done otherwise than its options seem to say.

@@ -19,6 +19,7 @@ use super::spec::{self, Surroundings};
 use super::{Container, MountPoint, Record, create, exit, mounts, settings, user};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
+use crate::network::links;
 use crate::{logger, said, task, time};
 
 /// Starts a container that a user wants to run.
@@ -80,6 +81,7 @@ pub(super) fn exit_code_of(message: &str) -> i64 {
 }
 
 async fn try_start(container: &Arc<Container>) -> Result<()> {
+    links::check_up(container.engine, &container.record())?;
     let network = container.engine.networks.connect(container).await?;
     block_in_place(|| prepare(container, network))?;
     let socket = task::start(container).await?;

@@ -105,6 +105,10 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
 /// When it does not run.
 pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> {
     let number = said::signal(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
+    // Between two runs there is nothing to be killed but the next one.
+    if container.record().state.status == Status::Restarting && !settle(container).await? {
+        return Ok(());
+    }
     if !container.record().state.status.is_up() {
         bail!(conflict, "Cannot kill container: {}: {}", container.id, container.not_running());
     }

@@ -25,7 +25,7 @@ fn resolve(passwd: &str, group: &str, name: &str, more: &[String]) -> Result<Use
         rows(passwd, 4).find(|row| row[0] == user).or_else(|| rows(passwd, 4).find(|row| row[2] == user));
     let (uid, gid, login) = match row {
         Some(row) => (number(row[2])?, number(row[3])?, Some(row[0])),
-        None => (user.parse().map_err(|_| missing("user", user, "passwd"))?, 0, None),
+        None => (id(user).ok_or_else(|| missing("user", user, "passwd"))??, 0, None),
     };
     let gid = match wanted_group.filter(|group| !group.is_empty()) {
         Some(wanted) => group_id(group, wanted)?,
@@ -56,8 +56,15 @@ fn rows(text: &str, fields: usize) -> impl Iterator<Item = Vec<&str>> {
 pub fn group_id(group: &str, name: &str) -> Result<u32> {
     match rows(group, 3).find(|row| row[0] == name) {
         Some(row) => number(row[2]),
-        None => name.parse().map_err(|_| missing("group", name, "group")),
+        None => id(name).ok_or_else(|| missing("group", name, "group"))?,
     }
+}
+
+/// A user or group that is a number, which may be too large or too small.
+fn id(text: &str) -> Option<Result<u32>> {
+    let number: i64 = text.parse().ok()?;
+    let id = u32::try_from(number).ok().filter(|id| i32::try_from(*id).is_ok());
+    Some(id.ok_or_else(|| error!(invalid, "uids and gids must be in range 0-2147483647")))
 }
 
 fn number(text: &str) -> Result<u32> {

@@ -161,10 +161,18 @@ impl Networks {
         let _busy = container.busy.lock().await;
         let record = container.record().clone();
         if network.driver != "bridge" || record.has_fixed_network() {
-            bail!(
-                forbidden,
-                "container cannot be connected to or disconnected from this network: its mode is not bridge"
-            );
+            let why = match (network.driver.as_str(), record.network_mode()) {
+                ("host", _) => {
+                    "cannot connect container to host network - container must be created in host network mode"
+                }
+                ("null", _) | (_, "none") => {
+                    "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+                }
+                _ => {
+                    "container sharing network namespace with another container or host cannot be connected to any other network"
+                }
+            };
+            bail!(forbidden, "{why}");
         }
         if record.networks.contains_key(&network.name) {
             bail!(forbidden, "endpoint with name {} already exists in network {}", record.name, network.name);
@@ -193,6 +201,12 @@ impl Networks {
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
             bail!(forbidden, "container {} is not connected to network {}", container.id, network.name);
+        }
+        if network.driver == "host" {
+            bail!(
+                forbidden,
+                "cannot disconnect container from host network - container was created in host network mode"
+            );
         }
         if self.leave(container, &network).await {
             publish(container.engine, &network, "disconnect", Some(&container.id));

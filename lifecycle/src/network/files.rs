@@ -52,12 +52,16 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         text += &format!("{address}\t{name}\n");
     }
     text += &links::hosts(engine, record);
-    let full = said::text(&record.config.domainname).map(|domain| format!("{hostname}.{domain} "));
-    let full = full.unwrap_or_default();
+    let domain = said::text(&record.config.domainname).map(|domain| format!(".{domain}")).unwrap_or_default();
+    let full = format!("{hostname}{domain}");
+    let short = full.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
     let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
-    text.extend(addresses.flatten().map(|address| format!("{address}\t{full}{hostname}\n")));
+    text.extend(addresses.flatten().map(|address| format!("{address}\t{full}{short}\n")));
     Ok(text)
 }
+
+/// Resolvers for those whose host has none that they reach, as Docker's.
+const PUBLIC: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 fn resolv(engine: &Engine, record: &Record) -> String {
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
@@ -77,11 +81,16 @@ fn resolv(engine: &Engine, record: &Record) -> String {
     if servers.is_empty() {
         servers = of_host(&"nameserver");
         // A resolver on the host's loopback is out of reach.
-        servers.retain(|server| record.network_mode() == "host" || !server.starts_with("127."));
+        let is_near = |server: &str| server.starts_with("127.") || server == "::1";
+        servers.retain(|server| record.network_mode() == "host" || !is_near(server));
+        if servers.is_empty() {
+            servers = PUBLIC.map(str::to_owned).to_vec();
+        }
     }
     let lines = |own: &Option<Vec<String>>, words: &[&str]| match said::list(own) {
         [] => words.iter().flat_map(of_host).collect(),
-        own => vec![own.join(" ")],
+        // A point alone is for none.
+        own => Vec::from_iter((own != ["."]).then(|| own.join(" "))),
     };
     let all: [(&str, Vec<String>); 3] = [
         ("nameserver", servers),

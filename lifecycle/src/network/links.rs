@@ -26,12 +26,39 @@ pub fn check(engine: &Engine, record: &Record) -> Result<()> {
     for text in record.host.links.iter().flatten() {
         let (mode, (other, alias)) = (record.network_mode(), split(text));
         if record.has_fixed_network() {
-            bail!(invalid, "conflicting options: {mode} type networking can't be used with links");
+            let kind = mode.split(':').next().unwrap_or_default();
+            let kind = if kind == "container" { "container type network" } else { "host type networking" };
+            bail!(
+                invalid,
+                "conflicting options: {kind} can't be used with links. This would result in undefined behavior"
+            );
         }
         let is_name = alias.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         ensure!(is_name && !alias.is_empty(), invalid, "bad format for links: {text}");
-        let missing = |error| error!(invalid, "could not get container for {other}: {error}");
-        engine.container(other).map_err(missing)?;
+        // In networks that have names it may come later.
+        if is_default(mode) {
+            let missing = |error| error!(invalid, "could not get container for {other}: {error}");
+            engine.container(other).map_err(missing)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a mode is the network where links are needed to find others.
+fn is_default(mode: &str) -> bool {
+    matches!(mode, "bridge" | "default")
+}
+
+/// Refuses to start a container that is linked to one that does not run.
+///
+/// # Errors
+/// With its name.
+pub fn check_up(engine: &Engine, record: &Record) -> Result<()> {
+    for text in record.host.links.iter().flatten().filter(|_| is_default(record.network_mode())) {
+        let (other, alias) = split(text);
+        let other = engine.container(other)?.record().clone();
+        let up = other.state.status.is_up();
+        ensure!(up, internal, "Cannot link to a non running container: /{} AS /{}/{alias}", other.name, record.name);
     }
     Ok(())
 }

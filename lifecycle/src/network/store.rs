@@ -122,6 +122,8 @@ impl Networks {
     /// When its name is taken, its subnet is in use, or an option is not known.
     pub fn create(&self, engine: &Engine, request: NetworkCreateRequest) -> Result<Network> {
         volume::check_name("network", &request.name)?;
+        let predefined = BUILT_IN.contains(&request.name.as_str()) || request.name == "default";
+        ensure!(!predefined, forbidden, "operation is not permitted on predefined {} network ", request.name);
         check(&request)?;
         super::netavark::path()?;
         let network = self.add(request)?;

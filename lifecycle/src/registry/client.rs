@@ -43,11 +43,11 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
     roots
 });
 
-/// A client that is led to safe places only, and waits so long for more of an answer.
-fn client(limit: Duration, insecure: &'static [String]) -> Result<Client> {
+/// A client that follows where it may go, and waits so long for more of an answer.
+fn client(limit: Duration, may: impl Fn(&Url, &Url) -> bool + Send + Sync + 'static) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
         all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
-        [.., from] if !is_safe(attempt.url(), insecure) => {
+        [.., from] if !may(from, attempt.url()) => {
             let text = format!("{from} leads to {}, which is not followed", attempt.url());
             attempt.error(text)
         }
@@ -82,7 +82,8 @@ fn failed(error: reqwest::Error) -> Error {
 /// # Errors
 /// When it does not give it.
 pub async fn download(url: &str) -> Result<Response> {
-    let answer = client(ANSWER_LIMIT, &[])?.get(url).send().await.map_err(failed)?;
+    let as_safe = |from: &Url, to: &Url| to.scheme() == "https" || from.scheme() == "http";
+    let answer = client(ANSWER_LIMIT, as_safe)?.get(url).send().await.map_err(failed)?;
     answer.error_for_status().map_err(failed)
 }
 
@@ -128,7 +129,8 @@ impl Registry {
     /// # Errors
     /// When TLS cannot be set up, or the name is none.
     pub async fn new(insecure: &'static [String], domain: &str, credentials: Credentials) -> Result<Self> {
-        let (client, uploads) = (client(ANSWER_LIMIT, insecure)?, client(UPLOAD_LIMIT, insecure)?);
+        let safe = move |_: &Url, to: &Url| is_safe(to, insecure);
+        let (client, uploads) = (client(ANSWER_LIMIT, safe)?, client(UPLOAD_LIMIT, safe)?);
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         let url = |scheme| format!("{scheme}://{authority}/v2/").parse::<Url>();
         let mut base = url("https").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
