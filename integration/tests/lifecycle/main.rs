@@ -2,6 +2,7 @@
 
 mod build;
 mod clients;
+mod commands;
 mod configs;
 mod crashes;
 mod details;

@@ -79,13 +79,16 @@ END
 # That of Debian does without these.
 cat > box/bin/addgroup <<'END'
 #!/bin/sh
-[ "$1" != -g ] || { id=$2; shift 2; }
+while getopts g:S option; do
+  case $option in g) id=$OPTARG ;; esac
+done
+shift $((OPTIND - 1))
 echo "$1:x:${id:-1000}:" >> /etc/group
 END
 cat > box/bin/adduser <<'END'
 #!/bin/sh
 id=1000
-while getopts Du:G: option; do
+while getopts DHSu:G: option; do
   case $option in u) id=$OPTARG ;; G) group=$OPTARG ;; esac
 done
 shift $((OPTIND - 1))
@@ -94,8 +97,8 @@ echo "$1:x:$id:$(sed -n "s/^$group:x:\([0-9]*\):.*/\1/p" /etc/group)::/home/$1:/
 END
 chmod 755 box/bin/addgroup box/bin/adduser
 tar -cC box . > box.tar
-docker import -c 'CMD ["sh"]' box.tar busybox:latest
-docker import -c 'CMD ["sh"]' box.tar busybox:glibc
+path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+for tag in latest glibc; do docker import -c "$path" -c 'CMD ["sh"]' box.tar busybox:$tag; done
 cp -a box debian
 for program in bash findmnt; do
   path=$(command -v $program)

@@ -59,7 +59,7 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
     call.check_platform()?;
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
     let sources: Vec<String> = json_of(call, "cachefrom")?;
-    let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"))?;
+    let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"));
     Ok(Options {
         names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
         arguments: json_of(call, "buildargs")?,

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use super::hijack::Way;
 use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
-use crate::container::{self, Container, Input, Output, Query, Record, Removal, Sides, Status, settings};
+use crate::container::{self, Container, Input, MountPoint, Output, Query, Record, Removal, Sides, Status, settings};
 use crate::engine::Engine;
 use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::said;
@@ -23,10 +23,14 @@ use crate::said;
 pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let body: Option<Value> = call.json().await?;
     let empty = || Error::invalid("config cannot be empty in order to create a container");
-    let mut body = body.ok_or_else(empty)?;
+    let beside = |key: &String| matches!(key.as_str(), "HostConfig" | "NetworkingConfig" | "Platform");
+    let says = |body: &Value| body.as_object().is_some_and(|fields| !fields.keys().all(beside));
+    let mut body = body.filter(says).ok_or_else(empty)?;
     let mut warnings = adapt(&mut body, call.version)?;
     call.check_platform()?;
-    engine.images.find(body["Image"].as_str().unwrap_or_default())?;
+    if let Some(image) = body["Image"].as_str().filter(|image| !image.is_empty()) {
+        engine.images.find(image)?;
+    }
     // Until then only the mount itself was read-only, not what is mounted below it.
     let shallow = call.version < Version(1, 44);
     let created = block_in_place(|| container::create(engine, call.text("name"), body, shallow));
@@ -234,7 +238,8 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
                 engine.images.find(image).is_ok_and(|image| descends(engine, &record, &image))
             })
             && filters.any("volume", |volume| {
-                record.mounts.iter().any(|m| m.volume.as_ref() == Some(volume) || m.destination == *volume)
+                let is = |m: &MountPoint| m.volume.as_ref().unwrap_or(&m.source) == volume || m.destination == *volume;
+                record.mounts.iter().any(is)
             })
             && filters.any("network", |network| {
                 record.networks.contains_key(network)

@@ -71,6 +71,10 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
         width: size("w", "width")?,
     };
     container.ask(&request).await?;
+    if exec.is_empty() {
+        let (height, width) = (request.height.to_string(), request.width.to_string());
+        container.publish("resize", &[("height", height), ("width", width)]);
+    }
     answer::nothing()
 }
 

@@ -129,6 +129,7 @@ pub(super) fn remove(engine: &Engine, call: &Call, name: &str) -> Result<Answer>
 /// Takes a name away, or the whole image when it was the last one or the id was given.
 /// With `parents`, those that only were steps on the way to it go with it.
 fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> Result<Vec<Value>> {
+    ensure!(!text.trim().is_empty(), invalid, "image name cannot be blank");
     let image = engine.images.find(text)?;
     let short = reference::short(&image.id);
     let (tags, digests) = engine.images.names(&image.id);
@@ -155,6 +156,10 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
         }
         if others || !users.is_empty() {
             untag(reference, &mut done)?;
+            // Digests of a repository go with its last tag.
+            let of_it = |other: &&Reference| other.repository() == reference.repository();
+            let is_last = reference.digest.is_none() && !tags.iter().filter(of_it).any(|tag| tag != reference);
+            digests.iter().filter(|_| is_last).filter(of_it).try_for_each(|digest| untag(digest, &mut done))?;
             return Ok(done);
         }
     }
@@ -232,12 +237,23 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
         None => {}
     }
     let is_one = reference.tag.is_some() || reference.digest.is_some();
-    ensure!(is_one, not_implemented, "pulling all tags of a repository is not offered: name one");
-    let reference = Reference::parse(&reference.to_string())?;
     call.check_platform()?;
-    let credentials = registry::from_header(call.header("x-registry-auth"))?;
-    let work = |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await };
-    answer::progress(work).await
+    let credentials: Credentials = registry::from_header(call.header("x-registry-auth"));
+    answer::progress(move |pusher| async move {
+        let mut tags = vec![None];
+        if !is_one {
+            let of = Registry::new(&engine.settings.insecure, &reference.domain, credentials.clone()).await?;
+            tags = of.tags(&reference.path).await?.into_iter().map(Some).collect();
+        }
+        for tag in tags {
+            // Checked, as a registry may say anything.
+            let one = Reference { tag: tag.or_else(|| reference.tag.clone()), ..reference.clone() };
+            let one = Reference::parse(&one.to_string())?;
+            registry::pull(engine, &one, credentials.clone(), &pusher).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// `POST /images/NAME/push`
@@ -252,7 +268,7 @@ pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Re
     };
     let each = |(image, names): Loaded| names.into_iter().map(move |name| (Arc::clone(&image), name));
     let images: Vec<_> = images.into_iter().flat_map(each).collect();
-    let credentials = registry::from_header(call.header("x-registry-auth"))?;
+    let credentials = registry::from_header(call.header("x-registry-auth"));
     answer::progress(|pusher| async move {
         let remote = Registry::new(&engine.settings.insecure, &reference.domain, credentials).await?;
         let status = format!("The push refers to repository [{}]", reference.repository());
@@ -282,7 +298,7 @@ pub(super) async fn search(engine: &'static Engine, call: &Call) -> Result<Answe
         Some((index, wanted)) if index.contains(['.', ':']) || index == "localhost" => (index, wanted),
         _ => (DOCKER_HUB, term),
     };
-    let credentials = registry::from_header(call.header("x-registry-auth"))?;
+    let credentials = registry::from_header(call.header("x-registry-auth"));
     let remote = Registry::new(&engine.settings.insecure, index, credentials).await?;
     let mut found = remote.search(wanted, limit).await?;
     found.retain_mut(|one| {

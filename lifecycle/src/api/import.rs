@@ -1,5 +1,6 @@
 //! Images made of files: `docker import` and `docker commit`.
 
+use std::io::Seek;
 use std::sync::Arc;
 
 use bollard_stubs::models::ContainerConfig;
@@ -11,9 +12,10 @@ use super::{Answer, Call, answer};
 use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
-use crate::error::{Result, StatusCode, bail, ensure, unless};
+use crate::error::{Result, StatusCode, ensure, unless};
 use crate::image::config::{architecture, parse_platform};
 use crate::image::{ConfigFile, Image, Reference};
+use crate::registry;
 
 /// The name in a request, if there is one.
 fn name(call: &Call) -> Result<Option<Reference>> {
@@ -22,13 +24,16 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 
 /// `POST /images/create?fromSrc=-`
 pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    if let Some(source) = call.text("fromSrc").filter(|source| *source != "-") {
-        bail!(not_implemented, "import {source:?}: downloading is not offered: send the archive (-)");
-    }
     // All of it first: a client that is still writing would not see an answer.
-    let file = call.spool(&engine.images.content).await?;
+    let mut file = call.spool(&engine.images.content).await?;
+    let source = call.text("fromSrc").unwrap_or("-");
+    if source != "-" {
+        let url = if source.contains("://") { source.to_owned() } else { format!("http://{source}") };
+        registry::download(&url, &mut file).await?;
+        file.rewind()?;
+    }
     let reference = name(&call)?;
-    let comment = Some(call.text("message").unwrap_or("Imported from -").to_owned());
+    let comment = Some(call.text("message").map_or_else(|| format!("Imported from {source}"), str::to_owned));
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
     let platform = call.text("platform").map(parse_platform).transpose()?;
     let (os, architecture) = platform.unwrap_or_else(|| ("linux".into(), architecture()));

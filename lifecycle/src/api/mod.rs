@@ -59,6 +59,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let path = std::mem::take(&mut call.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match (method.as_str(), &path[..]) {
+        ("OPTIONS", _) => answer::nothing(),
         ("GET", ["containers", "json"]) => container::list(engine, &call),
         ("POST", ["containers", "create"]) => container::create(engine, call).await,
         ("POST", ["containers", "prune"]) => container::prune(engine, &call).await,
@@ -150,7 +151,6 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
-        ("OPTIONS", _) => answer::nothing(),
         ("GET", ["version"]) => system::version(),
         ("GET", ["info"]) => system::info(engine, call.version),
         ("GET", ["events"]) => system::events(engine, &call),

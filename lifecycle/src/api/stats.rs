@@ -175,6 +175,13 @@ pub(super) async fn update(container: &Arc<Container>, version: Version, body: V
     }
     host["PidsLimit"] = json!(host["PidsLimit"].as_i64().map(|limit| limit.max(0)));
     let mut host: HostConfig = part(host)?;
+    let swap = said::number(before.memory_swap).filter(|_| host.memory_swap == before.memory_swap);
+    if swap.is_some_and(|swap| swap > 0 && host.memory > Some(swap)) {
+        bail!(
+            conflict,
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        );
+    }
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;
     if policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY) {
         host.restart_policy = Some(policy);

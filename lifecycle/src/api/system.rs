@@ -17,7 +17,7 @@ use crate::container::{Container, Status};
 use crate::engine::{Engine, Settings};
 use crate::error::{Result, ensure};
 use crate::events::Event;
-use crate::image::{DEFAULT_DOMAIN, Image};
+use crate::image::{DEFAULT_DOMAIN, Image, Reference};
 use crate::rootless;
 use crate::time::{self, Time};
 
@@ -150,10 +150,18 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
         // exec_start: sh is found as exec_start.
         && filters.any("event", |action| event.action == *action || event.action.starts_with(&format!("{action}:")))
         && ["container", "volume", "network"].iter().all(|kind| filters.any(kind, |wanted| of(kind, wanted)))
-        && filters.any("image", |wanted| of("image", wanted) || event.attributes.get("image") == Some(wanted))
+        && filters.any("image", |wanted| {
+            let image = event.attributes.get("image");
+            of("image", wanted) || image.is_some_and(|image| image == wanted || *wanted == untagged(image))
+        })
         && filters.any("scope", |scope| scope == "local")
         && filters.any("daemon", |_| event.kind == "daemon")
         && filters.labels(&labels)
+}
+
+/// The name of an image without its tag.
+fn untagged(image: &str) -> String {
+    Reference::parse(image).map(|reference| reference.familiar()).unwrap_or_default()
 }
 
 /// Each event behind a byte that begins it: RFC 7464.

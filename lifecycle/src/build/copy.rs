@@ -5,7 +5,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -85,16 +84,14 @@ impl Copy {
     pub(super) async fn download(&mut self, context: &Root) -> Result<()> {
         for source in self.sources.iter_mut().filter(|source| is_url(source)) {
             let failed = |error: Error| error.context(format!("ADD failed: {source}"));
-            let mut answer = registry::download(source).await.map_err(failed)?;
+            let folder = tempfile::tempdir_in(by_descriptor(context))?;
+            let path = folder.path().join("download");
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            let answer = registry::download(source, &mut file).await.map_err(failed)?;
             let last = answer.url().path_segments().and_then(Iterator::last).unwrap_or_default();
             let name = percent_decode_str(last).decode_utf8_lossy().replace('/', "");
             ensure!(!name.is_empty(), invalid, "ADD failed: cannot determine filename for source {source}");
-            let folder = tempfile::tempdir_in(by_descriptor(context))?;
-            let path = folder.path().join(&name);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-            while let Some(piece) = registry::piece(&mut answer).await.map_err(failed)? {
-                file.write_all(&piece)?;
-            }
+            std::fs::rename(&path, folder.path().join(&name))?;
             let modified = answer.headers().get(LAST_MODIFIED).and_then(|time| time.to_str().ok());
             let modified = modified.and_then(|time| jiff::fmt::rfc2822::parse(time).ok());
             file.set_modified(modified.map_or(SystemTime::UNIX_EPOCH, |time| time.timestamp().into()))?;

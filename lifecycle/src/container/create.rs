@@ -33,6 +33,7 @@ pub fn create(
     settings::check(&config, &host, &body)?;
     let exposes = !said::list(&config.exposed_ports).is_empty();
     let image_name = config.image.clone().unwrap_or_default();
+    ensure!(!image_name.is_empty(), invalid, "no command specified");
     let _lease = engine.images.lease();
     let image = engine.images.find(&image_name)?;
     let mut config = settings::merge(config, &image.config.container())?;
@@ -55,6 +56,10 @@ pub fn create(
         command,
         ..Record::default()
     };
+    // As much again of swap, which is told as it is then.
+    if let (Some(memory), None) = (said::number(record.host.memory), said::number(record.host.memory_swap)) {
+        record.host.memory_swap = Some(memory.saturating_mul(2));
+    }
     for mode in [&mut record.host.pid_mode, &mut record.host.ipc_mode].into_iter().flatten() {
         if let Some(other) = mode.strip_prefix("container:") {
             *mode = format!("container:{}", engine.container(other)?.id);
@@ -120,6 +125,8 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
     }
     // Clients before API 1.44 have it here.
     if let Some(mac) = mac.as_str().filter(|mac| !mac.is_empty()) {
+        let conflict = "conflicting options: mac-address and the network mode";
+        ensure!(!record.has_fixed_network(), invalid, "{conflict}");
         let mode = record.network_mode().to_owned();
         let name = engine.networks.get(&mode).map_or(mode, |network| network.name);
         let endpoint = record.networks.entry(name).or_default();
@@ -153,6 +160,7 @@ fn fill_networks(engine: &Engine, record: &mut Record, exposes: bool) -> Result<
         record.networks.clear();
         return Ok(());
     }
+    ensure!(mode != "container", invalid, "invalid container format container:<name|id>");
     if matches!(mode.as_str(), "host" | "none") {
         if let Some(other) = record.networks.keys().find(|name| **name != mode) {
             bail!(invalid, "conflicting options: network {other:?} and network mode {mode:?}");

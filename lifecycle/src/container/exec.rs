@@ -95,7 +95,8 @@ impl Exec {
         match container.record().state.status {
             Status::Running => {}
             Status::Paused => {
-                bail!(conflict, "Container {} is paused, unpause the container before exec", container.id)
+                let name = container.record().name.clone();
+                bail!(conflict, "Container {name} is paused, unpause the container before exec")
             }
             _ => return Err(container.not_running()),
         }
@@ -219,9 +220,11 @@ impl Exec {
         let spec = runtime::spec::load::config(&self.container.bundle().join("config.json"));
         let mut process = spec.map_err(Error::internal)?.process.unwrap_or_default();
         let config = &self.config;
-        if config.tty && !process.env.iter().any(|variable| variable.starts_with("TERM=")) {
-            process.env.push(spec::TERM.into());
-        }
+        // That of the container is its terminal's, unless somebody has set it.
+        let record = self.container.record().clone();
+        let is_set = environment::get(record.config.env.as_deref().unwrap_or_default(), "TERM").is_some();
+        process.env.retain(|variable| is_set || variable != spec::TERM);
+        process.env.extend((config.tty && !is_set).then(|| spec::TERM.to_owned()));
         environment::set(&mut process.env, config.env.iter().flatten());
         process.args = said::list(&config.cmd).to_vec();
         process.terminal = config.tty;

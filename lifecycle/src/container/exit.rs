@@ -9,7 +9,7 @@ use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitReques
 use shim::proto::task_types;
 
 use super::start::start_locked;
-use super::{Container, Record, Status, create, health};
+use super::{Container, Exec, Record, Status, create, health};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network};
@@ -47,6 +47,9 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let started = container.record().state.started.as_deref().and_then(time::parse);
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
+    // What was to be run in it is not to be run in the next one.
+    let is_old = |exec: &Arc<Exec>| exec.container.id == container.id && !exec.state.lock().started;
+    container.engine.execs.lock().retain(|_, exec| !is_old(exec));
     let mut again = false;
     container.change(|record| {
         again = !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count);

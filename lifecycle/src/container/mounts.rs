@@ -23,6 +23,9 @@ use crate::volume::Volumes;
 /// Propagations that a bind mount may have.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
+/// What the mode of a volume is said to be when nothing else is: that it may be labelled for all.
+const RELABELLED: &str = "z";
+
 /// What a container is to have mounted; `mounts_of` knows what another container has, `image_of` an image by name.
 /// Volumes that do not exist are made.
 ///
@@ -46,11 +49,11 @@ pub fn resolve(
         let read_only = match mode {
             "" | "rw" | "z" | "Z" => false,
             "ro" => true,
-            _ => bail!(invalid, "invalid mode for volumes-from: {mode}"),
+            _ => bail!(invalid, "invalid mode: {mode}"),
         };
         for mount in mounts_of(name)?.into_iter().filter(|mount| mount.kind != "tmpfs") {
             let writable = mount.writable && !read_only;
-            add(MountPoint { writable, anonymous: false, no_copy: true, ..mount }, true)?;
+            add(MountPoint { writable, no_copy: true, ..mount }, true)?;
         }
     }
     for bind in host.binds.iter().flatten() {
@@ -80,6 +83,7 @@ pub fn resolve(
 /// A mount of nothing yet, that may be written to, at an absolute path in the container.
 fn point_at(text: &str) -> Result<MountPoint> {
     let path = Path::new(text);
+    ensure!(!text.is_empty(), invalid, "invalid mount config: field Target must not be empty");
     ensure!(path.is_absolute(), invalid, "invalid mount config: mount path must be absolute: {text:?}");
     let clean = Path::new("/").join(tree::clean(path));
     ensure!(clean != Path::new("/"), invalid, "invalid specification: destination can't be '/'");
@@ -113,11 +117,16 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
         }
     }
     if source.starts_with('/') {
+        ensure!(!point.no_copy, invalid, "invalid mode: {mode}");
         // As it has always been with -v; --mount refuses.
         return of_folder(source, true, point, volumes);
     }
-    if source.is_empty() || !point.propagation.is_empty() {
+    if source.is_empty() {
         return Err(bad());
+    }
+    refuse("volume", [(!point.propagation.is_empty(), "propagation is for bind mounts")])?;
+    if mode.is_empty() {
+        RELABELLED.clone_into(&mut point.mode);
     }
     let name = Some(source.to_owned());
     of_volume(VolumeCreateRequest { name, ..Default::default() }, point, volumes)
@@ -136,6 +145,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
                     .map(|option| option == Some(true));
             let propagation = options.propagation.map(|p| p.to_string()).unwrap_or_default();
             let rules = [
+                (source.is_empty(), "field Source must not be empty"),
                 (!source.starts_with('/'), "mount path must be absolute"),
                 (shallow && deep, "ReadOnlyForceRecursive conflicts with ReadOnlyNonRecursive"),
                 (deep && alone, "ReadOnlyForceRecursive conflicts with NonRecursive"),
@@ -155,7 +165,8 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
                 bail!(not_found, "error looking up volume plugin {name}: plugin \"{name}\" not found");
             }
-            let point = MountPoint { no_copy: options.no_copy == Some(true), subpath, ..point };
+            let (no_copy, mode) = (options.no_copy == Some(true), RELABELLED.to_owned());
+            let point = MountPoint { no_copy, mode, subpath, ..point };
             let (name, labels, driver_opts) = (source.map(str::to_owned), options.labels, driver.options);
             of_volume(VolumeCreateRequest { name, labels, driver_opts, ..Default::default() }, point, volumes)
         }

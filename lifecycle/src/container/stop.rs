@@ -117,7 +117,11 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
     if number == SIGKILL || number == own.unwrap_or(15) {
         container.update(|record| record.stopped_by_user = true)?;
     }
-    send(container, number).await?;
+    match send(container, number).await {
+        // It ended by itself just now.
+        Err(error) if error.status == StatusCode::CONFLICT => drop(settle(container).await?),
+        sent => sent?,
+    }
     if number == SIGKILL {
         wait_for_exit(container, exits, KILL_LIMIT).await;
     }

@@ -91,7 +91,7 @@ impl Networks {
         }
         if network.name != "bridge" {
             let mut names = dns_names(&record, &endpoint);
-            names.extend(links::aliases(container.engine, &record.id));
+            names.extend(links::aliases(container.engine, &record.id, &network.name));
             endpoint.dns_names = Some(names);
         }
         let options = describe(&record, &network, &endpoint, number, ports);
@@ -232,6 +232,7 @@ impl Networks {
         })?;
         let networks: Vec<String> = container.record().networks.keys().cloned().collect();
         netavark::rename(&self.state, &networks, &container.id, (old, new))?;
+        links::rename(container.engine, old, new)?;
         links::tell(container.engine)
     }
 }
@@ -293,7 +294,12 @@ pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointS
     }
     let addressed = said::text(&ipam.ipv4_address).or(said::text(&ipam.ipv6_address)).is_some();
     let fleeting = addressed && BUILT_IN.contains(&network);
+    let named = BUILT_IN.contains(&network) && !said::list(&endpoint.aliases).is_empty();
+    let own_mac = said::text(&endpoint.mac_address).is_some();
+    let is_fixed = matches!(network, "host" | "none") || network.starts_with("container:");
     said::refuse([
+        (own_mac && is_fixed, "conflicting options: mac-address and the network mode"),
+        (named, "network-scoped alias is supported only for containers in user defined networks"),
         (!said::list(&ipam.link_local_ips).is_empty(), "--link-local-ip is not offered in networks"),
         (said::number(endpoint.gw_priority).is_some(), "a gateway's priority is not offered in networks"),
         (fleeting, "user specified IP address is supported on user defined networks only"),

@@ -12,10 +12,34 @@ fn split(text: &str) -> (&str, &str) {
     (other, alias.trim_start_matches('/'))
 }
 
-/// All links of a container: its own, and those of its endpoints.
-fn of(record: &Record) -> impl Iterator<Item = (&str, &str)> {
-    let endpoints = record.networks.values().flat_map(|endpoint| endpoint.links.iter().flatten());
-    record.host.links.iter().flatten().chain(endpoints).map(|text| split(text))
+/// All links of a container, with the network that each is in: its own, and those of its endpoints.
+fn of(record: &Record) -> impl Iterator<Item = (&str, (&str, &str))> {
+    let mode = if is_default(record.network_mode()) { "bridge" } else { record.network_mode() };
+    let own = record.host.links.iter().flatten().map(move |text| (mode, text));
+    let endpoints = record.networks.iter().flat_map(|(name, endpoint)| {
+        endpoint.links.iter().flatten().map(move |text| (name.as_str(), text))
+    });
+    own.chain(endpoints).map(|(name, text)| (name, split(text)))
+}
+
+/// Calls a container by its new name in the links of others.
+///
+/// # Errors
+/// When that cannot be written down.
+pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
+    let change = |text: &mut String| {
+        let (other, alias) = split(text);
+        if other.trim_start_matches('/') == old {
+            *text = format!("{new}:{alias}");
+        }
+    };
+    for container in engine.all_containers().iter().filter(|one| of(&one.record()).next().is_some()) {
+        container.update(|record| {
+            let endpoints = record.networks.values_mut().flat_map(|endpoint| endpoint.links.iter_mut().flatten());
+            record.host.links.iter_mut().flatten().chain(endpoints).for_each(change);
+        })?;
+    }
+    Ok(())
 }
 
 /// Refuses links of a container to what is not there, or where they have no meaning.
@@ -65,10 +89,9 @@ pub fn check_up(engine: &Engine, record: &Record) -> Result<()> {
 
 /// The lines of `/etc/hosts` for a container's links: to those that are in a network of its own now.
 pub(super) fn hosts(engine: &Engine, record: &Record) -> String {
-    let line = |(other, alias): (&str, &str)| {
+    let line = |(network, (other, alias)): (&str, (&str, &str))| {
         let other = engine.container(other).ok()?.record().clone();
-        let address = |name| other.networks.get(name)?.ip_address.clone();
-        let address = record.networks.keys().find_map(address)?;
+        let address = other.networks.get(network)?.ip_address.clone()?;
         Some(format!("{address}\t{alias} {} {}\n", other.config.hostname.unwrap_or_default(), other.name))
     };
     of(record).filter_map(line).chain(neighbours(engine, record)).collect()
@@ -95,13 +118,14 @@ fn internal(engine: &Engine, record: &Record) -> impl Iterator<Item = String> {
     record.networks.keys().filter(is_internal).cloned()
 }
 
-/// The names that others have for a container.
-pub(super) fn aliases(engine: &Engine, id: &str) -> Vec<String> {
+/// The names that others have for a container in a network.
+pub(super) fn aliases(engine: &Engine, id: &str, network: &str) -> Vec<String> {
     let mut aliases = Vec::new();
     for user in engine.all_containers() {
         let record = user.record().clone();
         let is = |other: &str| engine.container(other).is_ok_and(|container| container.id == id);
-        aliases.extend(of(&record).filter(|(other, _)| is(other)).map(|(_, alias)| alias.to_owned()));
+        let links = of(&record).filter(|(name, (other, _))| *name == network && is(other));
+        aliases.extend(links.map(|(_, (_, alias))| alias.to_owned()));
     }
     aliases
 }

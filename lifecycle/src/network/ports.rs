@@ -63,7 +63,7 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
         let none = || Error::internal("no free port on the host");
         return offered.find(|number| free(*number)).ok_or_else(none);
     }
-    let bad = || error!(invalid, "invalid host port {text:?}");
+    let bad = || error!(invalid, "invalid port specification: {text:?}");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
     (first..=last).find(|number| free(*number)).ok_or_else(|| {

@@ -1,7 +1,8 @@
 //! Requests to a registry: authentication, redirections, errors in its own words.
 
 use std::error::Error as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::iter::successors;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http_auth::{ChallengeRef, parse_challenges};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -29,6 +30,9 @@ const MOST: usize = 8 << 20;
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const UPLOAD_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many tags of a repository are asked for.
+const MOST_TAGS: usize = 1 << 16;
 
 /// How often one request is led elsewhere.
 const REDIRECTIONS: usize = 8;
@@ -77,21 +81,22 @@ fn failed(error: reqwest::Error) -> Error {
     }
 }
 
-/// Asks any server for a file.
+/// Asks any server for a file, as one without a name yet; returns what the server has said of it.
 ///
 /// # Errors
-/// When it does not give it.
-pub async fn download(url: &str) -> Result<Response> {
+/// When it does not give all of it, or it cannot be written.
+pub async fn download(url: &str, file: &mut File) -> Result<Response> {
     let as_safe = |from: &Url, to: &Url| to.scheme() == "https" || from.scheme() == "http";
     let answer = client(ANSWER_LIMIT, as_safe)?.get(url).send().await.map_err(failed)?;
-    answer.error_for_status().map_err(failed)
+    let mut answer = answer.error_for_status().map_err(failed)?;
+    while let Some(piece) = piece(&mut answer).await? {
+        file.write_all(&piece).map_err(Error::step("write what is downloaded"))?;
+    }
+    Ok(answer)
 }
 
 /// The next piece of an answer.
-///
-/// # Errors
-/// When it does not come.
-pub async fn piece(answer: &mut Response) -> Result<Option<Bytes>> {
+pub(super) async fn piece(answer: &mut Response) -> Result<Option<Bytes>> {
     let next = answer.chunk().await;
     next.map_err(|error| failed(error.with_url(answer.url().clone())))
 }
@@ -269,6 +274,25 @@ impl Registry {
         let path = format!("/v2/{}/blobs/{wanted}", reference.path);
         let (_, config) = checked(self.request(Method::GET, &path, Ok).await?, wanted).await?;
         Ok(config)
+    }
+
+    /// The tags of a repository, as far as it is of sensible size.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn tags(&self, path: &str) -> Result<Vec<String>> {
+        let (mut tags, path) = (Vec::<String>::new(), format!("/v2/{path}/tags/list"));
+        loop {
+            let query = [("n", "1000"), ("last", tags.last().map_or("", String::as_str))];
+            let answer = self.request(Method::GET, &path, |request| Ok(request.query(&query))).await?;
+            let more = answer.headers().contains_key(LINK);
+            let page: Value = serde_json::from_slice(&read(answer).await?)?;
+            let before = tags.len();
+            tags.extend(page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            if !more || tags.len() == before || tags.len() > MOST_TAGS {
+                return Ok(tags);
+            }
+        }
     }
 
     /// What an index of the first version of registries finds, as it says it.

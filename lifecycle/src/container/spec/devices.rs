@@ -33,7 +33,7 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
             let from = from.display();
             bail!(
                 invalid,
-                "error gathering device information while adding custom device \"{from}\": no such file or directory or not a device"
+                "error gathering device information while adding custom device \"{from}\": not a device node"
             );
         }
         for device in &found {
