@@ -27,8 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(crate) use jsonfile::rotated;
-pub use jsonfile::{JsonFile, Rotation};
+pub use jsonfile::{JsonFile, Options};
+pub(crate) use jsonfile::{is_compressed, lock, older};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -53,8 +53,8 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What a logger is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
-    /// The log, and when it is rotated; without one, nothing is written.
-    pub log: Option<(PathBuf, Rotation)>,
+    /// The log, and how it is written; without one, nothing is.
+    pub log: Option<(PathBuf, Options)>,
     /// The socket that it serves.
     pub socket: PathBuf,
 }
@@ -90,7 +90,7 @@ async fn serve(config: Config, [out, err]: [OwnedFd; 2], ready: OwnedFd) -> Resu
     listener.set_nonblocking(true)?;
     let waiting = UnixListener::from_std(listener.try_clone()?)?;
     let mut outputs = [Some(Receiver::from_owned_fd(out)?), Some(Receiver::from_owned_fd(err)?)];
-    let log = config.log.map(|(path, rotation)| JsonFile::open(&path, rotation)).transpose()?;
+    let log = config.log.map(|(path, options)| JsonFile::open(&path, options)).transpose()?;
     let mut sinks = Sinks { log, clients: Vec::new(), serving: JoinSet::new() };
     nix::unistd::write(&ready, b"1")?;
     drop(ready);

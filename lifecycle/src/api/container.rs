@@ -132,10 +132,8 @@ pub(super) fn wait(container: Arc<Container>, condition: &str) -> Result<Answer>
 pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
     let (stdout, stderr) = (call.flag("stdout"), call.flag("stderr"));
     ensure!(stdout || stderr, invalid, "Bad parameters: you must choose at least one stream");
-    ensure!(!call.flag("details"), invalid, "details are not offered: logs have none");
-    if settings::rotation(container.record().host.log_config.as_ref())?.is_none() {
-        bail!(not_implemented, "configured logging driver does not support reading");
-    }
+    let has_log = container.record().has_log();
+    ensure!(has_log, not_implemented, "configured logging driver does not support reading");
     let query = Query {
         stdout,
         stderr,
@@ -143,6 +141,7 @@ pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         since: call.time("since")?,
         until: call.time("until")?,
         timestamps: call.flag("timestamps"),
+        details: call.flag("details"),
         follow: call.flag("follow"),
     };
     let way = Way { raw: container.record().has_terminal(), stdout, stderr, keys: Vec::new() };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use walkdir::WalkDir;
 
 use super::{Answer, Call, Version, answer};
-use crate::container::{Container, MountPoint, Record, Status, settings, spec};
+use crate::container::{Container, MountPoint, Record, Status, spec};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::image::{Image, Reference};
@@ -25,7 +25,7 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
         let path = container.folder.join(name);
         if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
     };
-    let log = settings::rotation(record.host.log_config.as_ref())?.map(|_| container.log());
+    let log = record.has_log().then(|| container.log());
     let mut value = json!({
         "Id": record.id,
         "Created": record.created,

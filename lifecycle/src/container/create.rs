@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tree::{Apply, Root, by_descriptor};
 
-use super::{Container, MountPoint, Record, Status, mounts, places, settings, stop};
+use super::{Container, MountPoint, Record, Status, log_options, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::{files, names, network, said, time, volume};
@@ -75,6 +75,7 @@ pub fn create(
     });
     // What would fail at the start for sure fails now, before anything is made.
     super::spec::build(&record, &super::spec::Surroundings::default())?;
+    log_options::of(&record)?;
     let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
     let volumes = said::list(&record.config.volumes);
     record.mounts =

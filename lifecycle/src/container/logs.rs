@@ -1,14 +1,17 @@
 //! Reading logs: from their beginning or the last lines, and on as they grow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use futures_util::StreamExt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -16,7 +19,7 @@ use tokio::task::block_in_place;
 
 use super::{Container, Output, received, streams};
 use crate::error::Result;
-use crate::logger::{NOTIFY, rotated};
+use crate::logger::{NOTIFY, is_compressed, lock, older};
 use crate::time::{self, Time};
 
 /// What of a log is wanted.
@@ -34,6 +37,8 @@ pub struct Query {
     pub until: Option<Time>,
     /// With the time before each line.
     pub timestamps: bool,
+    /// With the attributes before each line.
+    pub details: bool,
     /// Go on as the log grows.
     pub follow: bool,
 }
@@ -43,6 +48,8 @@ struct Line {
     log: String,
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 impl Query {
@@ -60,9 +67,20 @@ impl Query {
                 return None;
             }
         }
-        let text = if self.timestamps { format!("{} {}", line.time, line.log) } else { line.log };
-        Some((number, Bytes::from(text)))
+        let mut text = if self.timestamps { line.time + " " } else { String::new() };
+        if self.details {
+            let pairs =
+                line.attrs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+            text += &(pairs.collect::<Vec<_>>().join(",") + " ");
+        }
+        Some((number, Bytes::from(text + &line.log)))
     }
+}
+
+/// Text as Go has it in a query.
+fn escaped(text: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, ESCAPED).to_string().replace("%20", "+")
 }
 
 /// Sends what is wanted of a container's log.
@@ -106,22 +124,21 @@ fn past(log: &mut Log, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Res
 /// A log that is read from its beginning, and on as it grows.
 struct Log {
     path: PathBuf,
-    /// What was rotated away before, the oldest last.
-    older: Vec<PathBuf>,
-    file: Option<BufReader<File>>,
+    /// What is to be read after the file, the next one last.
+    next: Vec<(PathBuf, File)>,
+    file: Option<(File, Box<dyn BufRead + Send>)>,
     /// The beginning of a line that is not complete.
     rest: Vec<u8>,
 }
 
 impl Log {
     fn new(path: &Path) -> Self {
-        let older = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists());
-        Self { path: path.to_owned(), older: older.collect(), file: None, rest: Vec::new() }
+        Self { path: path.to_owned(), next: files(path), file: None, rest: Vec::new() }
     }
 
     /// Takes the lines up to the end, as long as `emit` wants them.
     fn each(&mut self, query: &Query, mut emit: impl FnMut((u8, Bytes)) -> bool) -> Result<()> {
-        while let Some(line) = self.line()? {
+        while let Some(line) = self.line(query.follow)? {
             if query.take(&line).is_some_and(|item| !emit(item)) {
                 break;
             }
@@ -129,27 +146,48 @@ impl Log {
         Ok(())
     }
 
-    /// The next line that is complete, from the next file where one ends.
-    fn line(&mut self) -> Result<Option<Vec<u8>>> {
+    /// The next line that is complete, from the next file where one ends; whoever follows finds those that come.
+    fn line(&mut self, follow: bool) -> Result<Option<Vec<u8>>> {
         loop {
-            if let Some(file) = &mut self.file
+            if let Some((_, file)) = &mut self.file
                 && file.read_until(b'\n', &mut self.rest)? > 0
                 && self.rest.ends_with(b"\n")
             {
                 return Ok(Some(std::mem::take(&mut self.rest)));
             }
-            let older = self.older.pop();
-            let inode = |file: &File| file.metadata().map(|meta| meta.ino()).unwrap_or(0);
-            let current = self.file.as_ref().map(|file| inode(file.get_ref()));
-            match File::open(older.as_ref().unwrap_or(&self.path)) {
-                Ok(next) if current != Some(inode(&next)) => {
-                    self.file = Some(BufReader::with_capacity(64 << 10, next));
-                    self.rest.clear();
-                }
-                // There is no other (yet).
-                _ if older.is_none() => return Ok(None),
-                _ => {}
+            if let Some((path, file)) = self.next.pop() {
+                let own = file.try_clone()?;
+                let reader: Box<dyn BufRead + Send> = match is_compressed(&path) {
+                    true => Box::new(BufReader::new(GzDecoder::new(file))),
+                    false => Box::new(BufReader::with_capacity(64 << 10, file)),
+                };
+                (self.file, self.rest) = (Some((own, reader)), Vec::new());
+            } else if !follow || !self.find_newer() {
+                return Ok(None);
             }
         }
     }
+
+    /// Whether there are newer files. What the one before got until it was rotated is read before them.
+    fn find_newer(&mut self) -> bool {
+        let is_own = |path: &Path, file: &File| {
+            let own = self.file.as_ref().and_then(|(own, _)| own.metadata().ok());
+            let (Some(own), Ok(meta)) = (own, file.metadata()) else { return false };
+            // It may have been compressed meanwhile.
+            meta.ino() == own.ino() || is_compressed(path) && meta.modified().ok() == own.modified().ok()
+        };
+        if File::open(&self.path).is_ok_and(|log| !is_own(&self.path, &log)) {
+            self.next =
+                files(&self.path).into_iter().take_while(|(path, file)| !is_own(path, file)).collect();
+        }
+        !self.next.is_empty()
+    }
+}
+
+/// The files of a log, the newest first.
+fn files(path: &Path) -> Vec<(PathBuf, File)> {
+    // Between two rotations, so that each is found, and none twice.
+    let _still = lock(path, File::lock_shared);
+    let paths = iter::once(path.to_owned()).chain(older(path).into_values());
+    paths.filter_map(|path| File::open(&path).ok().map(|file| (path, file))).collect()
 }

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | what is written down |
-//! | `settings`, `environment`, `mounts`, `user`, `spec` | from a request to a config.json |
+//! | `settings`, `environment`, `log_options`, `mounts`, `user`, `spec` | from a request to a config.json |
 //! | `create`, `start`, `stop`, `exit` | a container's life |
 //! | `streams`, `exec`, `logs`, `health` | what goes in and comes out |
 
@@ -12,6 +12,7 @@ pub mod environment;
 mod exec;
 mod exit;
 mod health;
+pub mod log_options;
 mod logs;
 pub mod mounts;
 mod object;

@@ -172,6 +172,11 @@ impl Record {
         self.config.tty.unwrap_or(false)
     }
 
+    /// Whether there is a log of it.
+    pub fn has_log(&self) -> bool {
+        self.host.log_config.as_ref().and_then(|log| log.typ.as_deref()) != Some("none")
+    }
+
     /// The mode of its network: `default` is `bridge`.
     pub fn network_mode(&self) -> &str {
         match self.host.network_mode.as_deref() {

@@ -2,15 +2,13 @@
 //! refused by name.
 
 use bollard_stubs::models::{
-    ContainerConfig, HealthConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig,
-    RestartPolicyNameEnum,
+    ContainerConfig, HealthConfig, HostConfig, HostConfigIsolationEnum, RestartPolicyNameEnum,
 };
 use runtime::plan::cpuset;
 use serde_json::Value;
 
 use super::{Record, environment};
 use crate::error::{Result, bail, ensure, error};
-use crate::logger::Rotation;
 use crate::said;
 
 /// What is the image's when a request leaves it out; of an object, each part of it.
@@ -112,8 +110,7 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     ])?;
     check_numbers(host)?;
     check_health(&config.healthcheck.clone().unwrap_or_default())?;
-    said::text(&config.stop_signal).map(said::signal).transpose()?;
-    rotation(host.log_config.as_ref()).map(drop)
+    said::text(&config.stop_signal).map(said::signal).transpose().map(drop)
 }
 
 /// Refuses modes that there are not, and annotations that are not for users.
@@ -227,42 +224,6 @@ pub fn restarts(host: &HostConfig) -> bool {
     !matches!(name, None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))
 }
 
-/// How the log is rotated; `None` when there is to be no log.
-///
-/// # Errors
-/// When the driver or an option is not offered.
-pub fn rotation(log: Option<&HostConfigLogConfig>) -> Result<Option<Rotation>> {
-    let mut rotation = Rotation { max_size: None, max_file: 1 };
-    let Some(log) = log else { return Ok(Some(rotation)) };
-    match log.typ.as_deref().unwrap_or_default() {
-        "" | "json-file" => {}
-        "none" => return Ok(None),
-        other => bail!(invalid, "logger: no log driver named '{other}' is registered"),
-    }
-    for (name, value) in log.config.iter().flatten() {
-        let bad = || error!(invalid, "invalid value for log opt '{name}': {value}");
-        match name.as_str() {
-            "max-size" => rotation.max_size = Some(size(value).filter(|size| *size > 0).ok_or_else(bad)?),
-            "max-file" => {
-                rotation.max_file = value.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?
-            }
-            "mode" if value == "blocking" => {}
-            _ => bail!(invalid, "log opt '{name}' is not offered: expected max-size or max-file"),
-        }
-    }
-    Ok(Some(rotation))
-}
-
-/// A size such as `10m`, in bytes.
-fn size(text: &str) -> Option<u64> {
-    let text = text.to_ascii_lowercase();
-    let text = text.strip_suffix('b').unwrap_or(&text);
-    let units = [('k', 10), ('m', 20), ('g', 30)];
-    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
-    let (digits, shift) = unit.unwrap_or((text, 0));
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,21 +271,10 @@ mod tests {
             (r#"{"HostConfig":{"KernelMemory":1}}"#, "KernelMemory"),
             (r#"{"HostConfig":{"Runtime":"runc"}}"#, "runc"),
             (r#"{"HostConfig":{"Memory":1024}}"#, "6MB"),
-            (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "syslog"),
-            (r#"{"HostConfig":{"LogConfig":{"Type":"json-file","Config":{"colour":"red"}}}}"#, "colour"),
             (r#"{"HostConfig":{"AutoRemove":true,"RestartPolicy":{"Name":"always"}}}"#, "AutoRemove"),
             (r#"{"HostConfig":{"Annotations":{"io.containerd.runc.v2.group":"x"}}}"#, "annotation"),
         ] {
             assert!(check(text).is_err_and(|message| message.contains(word)), "{text}");
         }
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(
-            [size("10"), size("1k"), size("15M"), size("2gb")],
-            [Some(10), Some(1024), Some(15 << 20), Some(2 << 30)]
-        );
-        assert_eq!([size("x"), size(""), size("-1"), size("1.5m")], [None; 4]);
     }
 }

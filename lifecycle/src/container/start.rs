@@ -16,7 +16,7 @@ use tree::{Lower, by_descriptor};
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
-use super::{Container, MountPoint, Record, create, exit, mounts, settings, user};
+use super::{Container, MountPoint, Record, create, exit, log_options, mounts, user};
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
 use crate::network::links;
@@ -133,8 +133,7 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     }
     let spec = spec::build(&record, &around)?;
     files::write_json(&bundle.join("config.json"), &spec)?;
-    let rotation = settings::rotation(record.host.log_config.as_ref())?;
-    let log = rotation.map(|rotation| (container.log(), rotation));
+    let log = log_options::of(&record)?.map(|options| (container.log(), options));
     let config = logger::Config { log, socket: container.log_socket() };
     files::write_json(&container.run.join("logger.json"), &config)?;
     let stdin = container.stdin();

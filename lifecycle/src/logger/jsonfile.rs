@@ -1,25 +1,47 @@
 //! Docker's `json-file` format: one JSON object for each line of output, and rotation by size.
+//!
+//! Older files have numbers (`log.1`, `log.2`…), and those that are compressed end in `.gz`. A name of these is given to
+//! complete files only: while one is compressed there is `log.1`, then both for a moment, which are the same, and then
+//! `log.1.gz`. Whoever gives names or wants to find each file once holds a [`lock()`].
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::time;
+use crate::{files, time};
 
 /// Longer lines are cut, as dockerd does.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// When a log is rotated and how much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
+/// What a file that is being compressed ends in.
+const UNFINISHED: &str = ".unfinished";
+
+/// How long the end of a log waits for what is being compressed: less than a shim waits for its logger.
+const LAST_FILE: Duration = Duration::from_secs(1);
+
+/// How a log is written: when it is rotated, how much is kept, and what is said with each line.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Options {
     /// Bytes of one file; without a limit it is not rotated.
     pub max_size: Option<u64>,
     /// How many files there are, the current one included.
     pub max_file: u32,
+    /// Whether those that are not current are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// What is written with each line.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A log that is written.
@@ -28,7 +50,11 @@ pub struct JsonFile {
     path: PathBuf,
     file: File,
     size: u64,
-    rotation: Rotation,
+    options: Options,
+    /// The attributes, as they are in each line.
+    attributes: String,
+    /// It ends when the file that was rotated last is compressed.
+    compressing: Option<Receiver<()>>,
     /// What came after the last line's end, for each stream.
     rest: [Vec<u8>; 2],
 }
@@ -38,10 +64,16 @@ impl JsonFile {
     ///
     /// # Errors
     /// With the path.
-    pub fn open(path: &Path, rotation: Rotation) -> Result<Self> {
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        remove_left(path);
         let file = append(path)?;
         let size = file.metadata().map_or(0, |meta| meta.len());
-        Ok(Self { path: path.to_owned(), file, size, rotation, rest: Default::default() })
+        let attributes = match options.attributes.is_empty() {
+            true => String::new(),
+            false => format!("\"attrs\":{},", json(&options.attributes)),
+        };
+        let path = path.to_owned();
+        Ok(Self { path, file, size, options, attributes, compressing: None, rest: Default::default() })
     }
 
     /// Takes output of stream 1 or 2 and writes the lines that are complete.
@@ -68,10 +100,10 @@ impl JsonFile {
         let is_whole = |line: &&[u8]| last || line.ends_with(b"\n") || line.len() == LONGEST_LINE;
         let (mut taken, mut text, time) = (0, String::new(), time::now());
         for line in lines.take_while(is_whole) {
-            push_line(&mut text, stream, line, &time);
+            push_line(&mut text, stream, line, &self.attributes, &time);
             taken += line.len();
             // Rotated between lines, so that one file may be a little larger by what is written at once.
-            if self.rotation.max_size.is_some() {
+            if self.options.max_size.is_some() {
                 self.write(&std::mem::take(&mut text))?;
             }
         }
@@ -84,7 +116,7 @@ impl JsonFile {
             return Ok(());
         }
         let size = lines.len() as u64;
-        if self.rotation.max_size.is_some_and(|most| self.size > 0 && self.size + size > most) {
+        if self.options.max_size.is_some_and(|most| self.size > 0 && self.size + size > most) {
             self.rotate()?;
         }
         self.size += size;
@@ -92,35 +124,117 @@ impl JsonFile {
     }
 
     fn rotate(&mut self) -> Result<()> {
-        let last = self.rotation.max_file.max(1) - 1;
-        for number in (1..last).rev() {
-            // The first rotations find fewer files.
-            let _missing = fs::rename(rotated(&self.path, number), rotated(&self.path, number + 1));
+        if let Some(compressing) = self.compressing.take() {
+            let _ended = compressing.recv();
         }
-        if last == 0 {
-            self.file.set_len(0).map_err(Error::at("shorten", &self.path))?;
-        } else {
-            fs::rename(&self.path, rotated(&self.path, 1)).map_err(Error::at("rotate", &self.path))?;
-            self.file = append(&self.path)?;
+        let alone = lock(&self.path, File::lock);
+        // No two have the same, by which readers know what they have read when it is compressed: the kernel's clock
+        // for files is slower than that.
+        self.file.set_modified(SystemTime::now()).map_err(Error::at("rotate", &self.path))?;
+        let mut all = older(&self.path);
+        all.insert(0, self.path.clone());
+        for (number, old) in all.into_iter().rev() {
+            let end = if is_compressed(&old) { ".gz" } else { "" };
+            let moved = match number + 1 < self.options.max_file {
+                true => fs::rename(&old, with_end(&self.path, &format!(".{}{end}", number + 1))),
+                false => fs::remove_file(&old),
+            };
+            moved.map_err(Error::at("rotate", &old))?;
         }
+        self.file = append(&self.path)?;
         self.size = 0;
+        drop(alone);
+        if self.options.compress {
+            let (ended, compressing) = mpsc::channel();
+            let path = with_end(&self.path, ".1");
+            // When it fails the file stays as it is, which is as good.
+            let compressed = move || drop((compress(&path), ended));
+            self.compressing = thread::Builder::new().spawn(compressed).ok().map(|_| compressing);
+        }
         Ok(())
     }
 }
 
-/// Adds a line of output to what is to be written.
-fn push_line(out: &mut String, stream: u8, line: &[u8], time: &str) {
-    let text = serde_json::to_string(&String::from_utf8_lossy(line)).unwrap_or_default();
-    // As Go's encoder has it.
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    let stream = if stream == 2 { "stderr" } else { "stdout" };
-    out.push_str(&format!("{{\"log\":{text},\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n"));
+impl Drop for JsonFile {
+    fn drop(&mut self) {
+        if let Some(compressing) = &self.compressing {
+            let _late = compressing.recv_timeout(LAST_FILE);
+        }
+    }
 }
 
-/// The path of an older file of a log; the higher the number, the older.
-pub(crate) fn rotated(path: &Path, number: u32) -> PathBuf {
+/// Puts a compressed file in the place of one that was rotated.
+fn compress(path: &Path) -> io::Result<()> {
+    let mut plain = File::open(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mode = Permissions::from_mode(0o640);
+    let file = tempfile::Builder::new().suffix(UNFINISHED).permissions(mode).tempfile_in(folder)?;
+    let mut encoder = GzEncoder::new(file, Compression::default());
+    io::copy(&mut plain, &mut encoder)?;
+    let file = encoder.finish()?;
+    file.as_file().set_modified(plain.metadata()?.modified()?)?;
+    file.as_file().sync_all()?;
+    let _alone = lock(path, File::lock);
+    // The logger of the container's next run may have begun, and rotated it.
+    if fs::metadata(path)?.ino() == plain.metadata()?.ino() {
+        file.persist(with_end(path, ".gz"))?;
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Removes what a logger that was killed has left: files that are not complete, and those that are there compressed.
+fn remove_left(path: &Path) {
+    let all = path.parent().map(files::entries).unwrap_or_default();
+    let unfinished = all.into_iter().filter(|path| files::name_of(path).ends_with(UNFINISHED));
+    let compressed = older(path).into_values().filter(|path| is_compressed(path));
+    for left in unfinished.chain(compressed.map(|path| path.with_extension(""))) {
+        let _none = fs::remove_file(left);
+    }
+}
+
+/// Adds a line of output to what is to be written.
+fn push_line(out: &mut String, stream: u8, line: &[u8], attributes: &str, time: &str) {
+    let text = json(&String::from_utf8_lossy(line));
+    let stream = if stream == 2 { "stderr" } else { "stdout" };
+    out.push_str(&format!("{{\"log\":{text},\"stream\":\"{stream}\",{attributes}\"time\":\"{time}\"}}\n"));
+}
+
+/// JSON as Go's encoder has it.
+fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+/// The older files of a log by their number; the higher, the older. One that is there twice is the compressed one.
+pub(crate) fn older(path: &Path) -> BTreeMap<u32, PathBuf> {
+    let log = files::name_of(path) + ".";
+    let number = |path: &Path| {
+        let name = files::name_of(path);
+        let end = name.strip_prefix(&log)?;
+        end.strip_suffix(".gz").unwrap_or(end).parse().ok()
+    };
+    let mut all = path.parent().map(files::entries).unwrap_or_default();
+    all.sort();
+    all.into_iter().filter_map(|path| Some((number(&path)?, path))).collect()
+}
+
+/// Whether a file of a log is compressed.
+pub(crate) fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "gz")
+}
+
+/// Locks the names of a log's files, alone or with others, until it is dropped.
+pub(crate) fn lock(path: &Path, way: fn(&File) -> io::Result<()>) -> Option<File> {
+    let folder = File::open(path.parent()?).ok()?;
+    // A log is better than its order, where a file system has no locks.
+    way(&folder).ok().map(|()| folder)
+}
+
+/// The path with more at its end.
+fn with_end(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
+    name.push(end);
     name.into()
 }
 
@@ -133,7 +247,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path, max_size: Option<u64>, max_file: u32) -> JsonFile {
-        JsonFile::open(&folder.join("log"), Rotation { max_size, max_file }).unwrap()
+        JsonFile::open(&folder.join("log"), Options { max_size, max_file, ..Options::default() }).unwrap()
     }
 
     #[test]
@@ -168,6 +282,35 @@ mod tests {
         let mut log = open(folder.path(), Some(100), 1);
         log.add(1, b"one\ntwo\nthree\n").unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_logger_has_left_is_not_read_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["log.1", "log.1.gz", "log.2", "log.3.gz", "log.x.unfinished", "log.1.y"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let names =
+            |log: &Path| older(log).values().map(|path| crate::files::name_of(path)).collect::<Vec<_>>();
+        assert_eq!(names(&folder.path().join("log")), ["log.1.gz", "log.2", "log.3.gz"]);
+        let options = Options { max_size: Some(1), max_file: 4, compress: true, ..Options::default() };
+        let mut log = JsonFile::open(&folder.path().join("log"), options).unwrap();
+        let mut left = files(folder.path());
+        left.sort();
+        assert_eq!(left, ["log", "log.1.gz", "log.1.y", "log.2", "log.3.gz"]);
+        log.add(1, b"one\ntwo\n").unwrap();
+        drop(log);
+        assert_eq!(names(&folder.path().join("log")), ["log.1.gz", "log.2.gz", "log.3"]);
+        let mut text = String::new();
+        let packed = File::open(folder.path().join("log.1.gz")).unwrap();
+        io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut text).unwrap();
+        assert!(text.contains("one\\n"), "{text}");
+    }
+
+    #[test]
+    fn options_of_before_are_read() {
+        let old: Options = serde_json::from_str(r#"{"max_size":1024,"max_file":2}"#).unwrap();
+        assert!(!old.compress && old.attributes.is_empty());
     }
 
     fn files(folder: &Path) -> Vec<String> {
