@@ -9,6 +9,7 @@ mod details;
 mod docker;
 mod hostile;
 mod images;
+mod logs;
 mod moby;
 mod pulls;
 mod requests;
