@@ -58,33 +58,23 @@ pub fn of(record: &Record) -> Result<Option<Options>> {
     Ok(Some(options))
 }
 
-/// What is written with each line: the labels and variables that are chosen, and the tag.
+/// What is written with each line: the labels and variables that are named or match, and the tag.
 fn attributes(record: &Record, config: &HashMap<String, String>) -> Result<BTreeMap<String, String>> {
     let option = |name: &str| config.get(name).map(String::as_str).filter(|text| !text.is_empty());
     let labels = record.config.labels.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
     let variables = record.config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
     let mut all = BTreeMap::new();
-    all.extend(chosen(labels, option("labels"), option("labels-regex"))?);
-    all.extend(chosen(variables, option("env"), option("env-regex"))?);
+    for (kind, pairs) in [("labels", labels.collect::<Vec<_>>()), ("env", variables.collect())] {
+        let names: Vec<&str> = option(kind).iter().flat_map(|names| names.split(',')).collect();
+        let regex = option(&format!("{kind}-regex")).map(compiled).transpose()?;
+        let matches = |name: &str| regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes()));
+        let chosen = pairs.into_iter().filter(|(name, _)| names.contains(name) || matches(name));
+        all.extend(chosen.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     if let Some(template) = option("tag") {
         all.insert("tag".into(), tag(template, record)?);
     }
     Ok(all)
-}
-
-/// Those whose name is one of `names`, or matches.
-fn chosen<'a>(
-    all: impl Iterator<Item = (&'a str, &'a str)>,
-    names: Option<&str>,
-    regex: Option<&str>,
-) -> Result<Vec<(String, String)>> {
-    let names: Vec<&str> = names.iter().flat_map(|names| names.split(',')).collect();
-    let regex = regex.map(compiled).transpose()?;
-    let wanted = |name: &str| {
-        names.contains(&name) || regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes()))
-    };
-    let chosen = all.filter(|(name, _)| wanted(name));
-    Ok(chosen.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 /// As in Go, classes such as `\w` are of ASCII.
