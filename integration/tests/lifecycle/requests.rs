@@ -86,8 +86,8 @@ const CONTAINERS: &[(&str, &str)] = &[
         "com.docker.network.endpoint.ifname",
     ),
     (
-        r#""HostConfig":{"LogConfig":{"Type":"json-file","Config":{"labels":"colour"}}}"#,
-        "log opt 'labels' is not offered",
+        r#""HostConfig":{"LogConfig":{"Type":"json-file","Config":{"mode":"non-blocking"}}}"#,
+        "log opt 'mode=non-blocking' is not offered",
     ),
     (r#""Hostname":"x","HostConfig":{"UTSMode":"host"}"#, "hostname and the UTS mode"),
     (r#""HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}"#, "maximum retry count"),
@@ -132,7 +132,6 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("GET", "/containers/box/stats?stream=1&one-shot=1", "", &[" 400", "one-shot"]),
     ("GET", "/containers/box/logs", "", &[" 400", "at least one stream"]),
     ("GET", "/containers/box/logs?stdout=1&since=x", "", &[" 400", "invalid time"]),
-    ("GET", "/containers/box/logs?stdout=1&details=1", "", &[" 400", "details are not offered"]),
     ("POST", "/containers/box/wait?condition=x", "", &[" 400", "Invalid condition"]),
     ("POST", "/containers/box/attach?detachKeys=x-y", "", &[" 400", "escape keys"]),
     (
