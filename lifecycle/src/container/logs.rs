@@ -191,3 +191,38 @@ fn files(path: &Path) -> Vec<(PathBuf, File)> {
     let paths = iter::once(path.to_owned()).chain(older(path).into_values());
     paths.filter_map(|path| File::open(&path).ok().map(|file| (path, file))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::logger::{JsonFile, Options};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_missing_or_twice_while_a_log_is_rotated() {
+        const LINES: usize = 3000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let options = Options { max_size: Some(1000), max_file: 1000, compress: true, ..Options::default() };
+        let mut log = JsonFile::open(&path, options).unwrap();
+        std::thread::spawn(move || {
+            (0..LINES).for_each(|number| log.add(1, format!("{number}\n").as_bytes()).unwrap());
+        });
+        let count = |log: &mut Log, seen: &mut usize, follow| {
+            let query = Query { stdout: true, follow, ..Query::default() };
+            let each = |(_, line): (u8, Bytes)| {
+                assert_eq!(line, format!("{seen}\n"), "follow: {follow}");
+                *seen += 1;
+                true
+            };
+            log.each(&query, each).unwrap();
+        };
+        let (mut followed, mut seen) = (Log::new(&path), 0);
+        while seen < LINES {
+            count(&mut followed, &mut seen, true);
+            let mut all = 0;
+            count(&mut Log::new(&path), &mut all, false);
+            assert!(all >= seen);
+        }
+    }
+}
