@@ -24,6 +24,9 @@ fn mounts_are_as_deep_as_they_are_wanted() {
         (inside(",ro,bind-recursive=writable", "touch /host/x"), 1, &["Read-only"]),
         (inside(",ro", "touch /host/inner/x"), 1, &["Read-only"]),
         (inside(",ro,bind-recursive=readonly,bind-propagation=rprivate", "touch /host/inner/x"), 1, &["Read-only"]),
+        // What the host has mounted to be read only is no more than that in a container.
+        ("mount -o remount,ro,bind outer/inner && docker run --rm --network none -v $PWD/outer/inner:/host busybox touch /host/x".into(), 1, &["Read-only"]),
+        ("mount -o remount,rw,bind outer/inner".into(), 0, &[]),
         // Before API 1.44 what is mounted below was not read-only.
         (old, 0, &[" 201"]),
         ("docker start -a old && docker rm old && umount outer/inner".into(), 0, &[]),

@@ -90,10 +90,13 @@ fn user_mount(point: &MountPoint, around: &Surroundings) -> Result<Value> {
     }
     ensure!(!point.source.is_empty(), internal, "the mount at {} has no source", point.destination);
     let own = |word: &'static str| point.options.iter().any(|option| option == word).then_some(word);
-    // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
-    let access = if point.writable { "rw" } else { own("ro").unwrap_or("rro") };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
     let source = around.parts.get(&point.destination).map(|part| part.to_string_lossy());
     let source = source.unwrap_or_else(|| point.source.as_str().into());
-    Ok(mount(&point.destination, "bind", &source, &[own("bind").unwrap_or("rbind"), access, propagation]))
+    let mut options = vec![own("bind").unwrap_or("rbind"), propagation];
+    if !point.writable {
+        // With what is mounted below it, so that nothing of it can be written to (Linux 5.12).
+        options.push(own("ro").unwrap_or("rro"));
+    }
+    Ok(mount(&point.destination, "bind", &source, &options))
 }
