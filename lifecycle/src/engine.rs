@@ -171,8 +171,8 @@ impl Engine {
     pub fn used_volumes(&self) -> BTreeMap<String, Vec<String>> {
         let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for container in self.all_containers() {
-            for name in container.record().mounts.iter().filter_map(|mount| mount.volume.clone()) {
-                used.entry(name).or_default().push(container.id.clone());
+            for name in container.record().volumes() {
+                used.entry(name.to_owned()).or_default().push(container.id.clone());
             }
         }
         used

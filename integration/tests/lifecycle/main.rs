@@ -18,6 +18,7 @@ mod storage;
 mod suite;
 mod tokens;
 mod versions;
+mod volumes;
 
 use integration::runtime;
 use integration::shim::engine::{Engine, Release, Said, image};

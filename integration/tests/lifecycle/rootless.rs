@@ -137,6 +137,22 @@ fn a_user_without_privilege_has_an_engine() {
             &["Permission denied"],
         ),
         ("docker info --format '{{.SecurityOptions}}'", 0, &["name=rootless"]),
+        // What the kernel lets such a user mount is mounted on volumes, too.
+        (
+            "docker volume create -o type=tmpfs -o device=tmpfs -o o=size=2m fast && docker run --rm --network none -v fast:/f busybox busybox df -m /f && docker volume rm fast",
+            0,
+            &[" 2 "],
+        ),
+        (
+            "mkdir own && docker volume create -o type=none -o device=$HOME/own -o o=bind own && docker run --rm --network none -v own:/own busybox touch /own/made && docker volume rm own && ls own",
+            0,
+            &["made"],
+        ),
+        (
+            "docker volume create -o type=ext4 -o device=/dev/null disk && docker run --rm --network none -v disk:/x busybox true",
+            125,
+            &["failed to mount local volume: mount /dev/null", "mounting \"ext4\": operation not permitted"],
+        ),
         // What needs the host is refused.
         (
             "docker run --rm --network none -p 8080:80 busybox true",

@@ -281,5 +281,6 @@ fn volumes(engine: &Engine) -> Rows {
         row["UsageData"] = json!({"Size": size, "RefCount": users});
         (row, size, users > 0)
     };
-    engine.volumes.all().iter().map(row).collect()
+    // What one with options has is elsewhere.
+    engine.volumes.all().iter().filter(|volume| volume.options.is_empty()).map(row).collect()
 }

@@ -48,7 +48,9 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let all = call.version < Version(1, 42) || filters.boolean("all")? == Some(true);
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for volume in engine.volumes.all() {
-        let wanted = (all || is_anonymous(&volume)) && filters.labels(&volume.labels);
+        // What one with options has is elsewhere.
+        let wanted =
+            volume.options.is_empty() && (all || is_anonymous(&volume)) && filters.labels(&volume.labels);
         let size = if wanted { inspect::size_of_tree(&volume.mountpoint) } else { 0 };
         if wanted && remove(engine, &volume.name, false).is_ok() {
             freed += size;

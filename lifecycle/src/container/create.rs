@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tree::{Apply, Root, by_descriptor};
 
-use super::{Container, MountPoint, Record, Status, log_options, mounts, places, settings, stop};
+use super::{Container, Record, Status, log_options, mounts, places, settings, stop};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 use crate::{files, names, network, said, time, volume};
@@ -178,20 +178,23 @@ fn fill_networks(engine: &Engine, record: &mut Record, exposes: bool) -> Result<
 /// Fills empty volumes with what the image has where they are mounted.
 fn fill_volumes(container: &Container) -> Result<()> {
     let points = container.record().mounts.clone();
-    let wanted: Vec<_> = points.iter().filter(|point| point.kind == "volume" && !point.no_copy).collect();
-    let empty = |point: &MountPoint| {
-        mounts::part(Path::new(&point.source), point)
-            .is_ok_and(|part| files::entries(&by_descriptor(&part)).is_empty())
-    };
-    if !wanted.iter().any(|point| empty(point)) {
+    let wanted = points.iter().filter(|point| !point.no_copy);
+    let mut wanted = wanted.filter_map(|point| Some((point.volume.as_deref()?, point))).peekable();
+    if wanted.peek().is_none() {
         return Ok(());
     }
     let image = tree::mount(&container.overlay()?)?;
-    for point in wanted.into_iter().filter(|point| empty(point)) {
+    for (name, point) in wanted {
         let path = tree::clean(Path::new(&point.destination));
-        if image.folder(&path).is_ok() {
-            let volume = Root::new(mounts::part(Path::new(&point.source), point)?);
-            tree::transfer(&image, &path, Path::new("."), &volume, &Apply::default())?;
+        if image.folder(&path).is_err() {
+            continue;
+        }
+        // A part that is not there is told at the start.
+        let part = mounts::part(&container.engine.volumes.files(name)?, point);
+        if let Ok(volume) = part
+            && files::entries(&by_descriptor(&volume)).is_empty()
+        {
+            tree::transfer(&image, &path, Path::new("."), &Root::new(volume), &Apply::default())?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use bollard_stubs::models::{HealthStatusEnum, HostConfig, RestartPolicyNameEnum}
 use nix::mount::{MntFlags, umount2};
 use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitRequest};
 use shim::proto::task_types;
+use tokio::task::block_in_place;
 
 use super::start::start_locked;
 use super::{Container, Exec, Record, Status, create, health};
@@ -87,6 +88,14 @@ pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
         let _not_mounted = umount2(&place, MntFlags::MNT_DETACH);
     }
     container.report(files::remove_dir(&container.run));
+    for name in container.record().clone().volumes() {
+        // Whoever is about to start, or has not ended, has that directory.
+        let uses = |other: &Arc<Container>| {
+            other.record().volumes().any(|volume| volume == name) && other.run.exists()
+        };
+        let is_used = || container.engine.all_containers().iter().any(uses);
+        container.report(block_in_place(|| container.engine.volumes.unmount(name, is_used)));
+    }
     networks
 }
 
@@ -151,7 +160,7 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
         return Ok(());
     }
     // The engine went away in a start, before there was a shim.
-    if container.engine.networks.has(container) {
+    if container.engine.networks.has(container) || container.run.exists() {
         clean_up(container).await;
     }
     let again = state.status == Status::Exited && wants_to_run(container);

@@ -279,21 +279,15 @@ fn of_volume(wish: VolumeCreateRequest, point: MountPoint, volumes: &Volumes) ->
 ///
 /// # Errors
 /// When there is no such thing in it.
-pub fn part(root: &Path, point: &MountPoint) -> Result<OwnedFd> {
-    let volume = Root::open(root)?;
+pub fn part(root: &Root, point: &MountPoint) -> Result<OwnedFd> {
     let (beneath, subpath) =
         (ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS, &point.subpath);
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(beneath);
     let path = if subpath.is_empty() { "." } else { subpath };
-    openat2(&volume, path, how).map_err(|errno| match errno {
+    openat2(root, path, how).map_err(|errno| match errno {
         Errno::EXDEV => error!(invalid, "path concatenation escapes the base directory, subpath: {subpath}"),
         _ => {
-            error!(
-                internal,
-                "cannot access path {}/{subpath}: {}",
-                root.display(),
-                errno.desc().to_lowercase()
-            )
+            error!(internal, "cannot access path {}/{subpath}: {}", point.source, errno.desc().to_lowercase())
         }
     })
 }

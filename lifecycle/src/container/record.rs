@@ -157,6 +157,11 @@ impl Record {
         format!("/{}", self.name)
     }
 
+    /// The volumes that are mounted into it.
+    pub fn volumes(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| mount.volume.as_deref())
+    }
+
     /// Its labels.
     pub fn labels(&self) -> HashMap<String, String> {
         self.config.labels.clone().unwrap_or_default()

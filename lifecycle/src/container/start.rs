@@ -12,7 +12,7 @@ use shim::proto::task::{CreateTaskRequest, StartRequest};
 use shim::proto::types::Mount;
 use shim::proto::well_known::Any;
 use tokio::task::block_in_place;
-use tree::{Lower, by_descriptor};
+use tree::{Lower, Root, by_descriptor};
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
@@ -123,6 +123,7 @@ fn prepare(container: &Container, network: Option<PathBuf>) -> Result<()> {
     files::make_dir(&container.run, 0o711)?;
     files::make_dir(&bundle, 0o711)?;
     let record = container.record().clone();
+    record.volumes().try_for_each(|name| container.engine.volumes.mount(name))?;
     let mut around = surroundings(container, &record, network)?;
     let root = container.engine.volumes.root();
     let may_fail = |point: &&MountPoint| point.propagation == "rslave" && mounts::is_about(root, point);
@@ -204,7 +205,7 @@ fn mount_part(container: &Container, point: &MountPoint, number: usize) -> Resul
         files::make_dir(&root, 0o700)?;
         tree::mount_at(&container.engine.images.layers.files_of(&point.options)?, &root)?;
     }
-    let part = mounts::part(&root, point)?;
+    let part = mounts::part(&Root::open(&root)?, point)?;
     let source = by_descriptor(&part);
     match source.is_dir() {
         true => files::make_dir(&place, 0o700)?,
