@@ -52,6 +52,10 @@ const CONTAINERS: &[(&str, &str)] = &[
         "is within the daemon root",
     ),
     (
+        r#""HostConfig":{"Mounts":[{"Type":"bind","Source":"/tmp","Target":"/x","VolumeOptions":{}}]}"#,
+        "field VolumeOptions must not be specified",
+    ),
+    (
         r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"DriverConfig":{"Name":"nfs"}}}]}"#,
         r#"plugin \"nfs\" not found"#,
     ),

@@ -147,6 +147,7 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             let rules = [
                 (source.is_empty(), "field Source must not be empty"),
                 (!source.starts_with('/'), "mount path must be absolute"),
+                (mount.volume_options.is_some(), "field VolumeOptions must not be specified"),
                 (shallow && deep, "ReadOnlyForceRecursive conflicts with ReadOnlyNonRecursive"),
                 (deep && alone, "ReadOnlyForceRecursive conflicts with NonRecursive"),
                 (deep && point.writable, "mount must be set to ReadOnly"),
