@@ -75,6 +75,7 @@ fn parts_of_volumes_are_mounted_and_nothing_beside_them() {
         ("docker run --rm --network none --mount type=volume,src=vol,dst=/bin,volume-subpath=bin busybox ls /bin/busybox".into(), 0, &["/bin/busybox"]),
         // It goes with its container, and the volume stays as it was.
         ("! grep /mounts/ /proc/mounts && docker run --rm --network none -v vol:/v busybox cat /v/a/b/file".into(), 0, &["one"]),
+        ("echo two >two && docker create --name files --mount type=volume,src=vol,dst=/one,volume-subpath=a/b/file -v $PWD/two:/two busybox && docker cp files:/one - | tar -xO && docker cp files:/two - | tar -xO && docker rm files".into(), 0, &["one\ntwo\n"]),
         ("docker create --name part --mount type=volume,src=vol,dst=/part,volume-subpath=a busybox && docker cp part:/part/b/file - | tar -xO && docker rm part".into(), 0, &["one"]),
     ];
     hold(&engine, checks);

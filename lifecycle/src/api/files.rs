@@ -34,12 +34,13 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
         return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));
     };
     let rest = at.strip_prefix(&mount.destination).unwrap_or(&at).to_owned();
+    // Joined with nothing a name has a slash behind it, which files must not have: that is cleaned away.
     if let Some(name) = &mount.volume {
-        return Ok((container.engine.volumes.files(name)?, Path::new(&mount.subpath).join(rest)));
+        return Ok((container.engine.volumes.files(name)?, clean(&Path::new(&mount.subpath).join(rest))));
     }
     let source = Path::new(&mount.source);
     match (source.is_dir(), source.parent(), source.file_name()) {
-        (false, Some(folder), Some(name)) => Ok((Root::open(folder)?, Path::new(name).join(rest))),
+        (false, Some(folder), Some(name)) => Ok((Root::open(folder)?, clean(&Path::new(name).join(rest)))),
         _ => Ok((Root::open(source)?, rest)),
     }
 }
