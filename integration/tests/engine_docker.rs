@@ -270,7 +270,8 @@ fn memory_that_runs_out_is_reported() {
         std::thread::sleep(Duration::from_secs(1));
         containers.iter().any(|container| {
             let of = format!("container={}", container.id);
-            let events = ["events", "--since", "1h", "--until", "0s", "--filter", "event=oom", "--filter", &of];
+            let events =
+                ["events", "--since", "1h", "--until", "0s", "--filter", "event=oom", "--filter", &of];
             docker.client.call(&events).ok().stdout.contains(" oom ")
         })
     });

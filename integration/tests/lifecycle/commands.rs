@@ -55,13 +55,37 @@ fn steps_come_from_the_images_that_are_named() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let build = "docker build --network none";
     let checks: &[(String, i32, &[&str])] = &[
-        (format!("mkdir c && echo 1 >c/baz && printf 'FROM busybox\\nENV A=b\\nADD baz /\\nRUN touch made\\n' >c/Dockerfile && {build} -t one c && docker save -o one.tar one"), 0, &[]),
-        (format!("{build} -t two --cache-from one c | grep -c 'Using cache' && {build} -t two --cache-from nosuch c | grep -c 'Using cache'"), 1, &["3\n0\n"]),
+        (
+            format!(
+                "mkdir c && echo 1 >c/baz && printf 'FROM busybox\\nENV A=b\\nADD baz /\\nRUN touch made\\n' >c/Dockerfile && {build} -t one c && docker save -o one.tar one"
+            ),
+            0,
+            &[],
+        ),
+        (
+            format!(
+                "{build} -t two --cache-from one c | grep -c 'Using cache' && {build} -t two --cache-from nosuch c | grep -c 'Using cache'"
+            ),
+            1,
+            &["3\n0\n"],
+        ),
         // Of an image that has come from elsewhere there are no steps here.
         ("docker rmi one two && docker image prune -f && docker load -i one.tar".into(), 0, &[]),
         (format!("{build} -t two c | grep -c 'Using cache'"), 1, &["0"]),
-        (format!("docker rmi two; {build} -t two --cache-from one c | grep -c 'Using cache' && docker inspect -f '{{{{.Id}}}}' one >a && docker inspect -f '{{{{.Id}}}}' two | cmp - a"), 0, &["3\n"]),
-        (format!("printf 'FROM busybox\\nENV A=b\\nADD baz /\\nRUN touch other\\n' >c/Dockerfile && {build} -t three --cache-from one c | grep -c 'Using cache' && docker run --rm --network none three ls /baz /other"), 0, &["2\n", "/baz\n/other"]),
+        (
+            format!(
+                "docker rmi two; {build} -t two --cache-from one c | grep -c 'Using cache' && docker inspect -f '{{{{.Id}}}}' one >a && docker inspect -f '{{{{.Id}}}}' two | cmp - a"
+            ),
+            0,
+            &["3\n"],
+        ),
+        (
+            format!(
+                "printf 'FROM busybox\\nENV A=b\\nADD baz /\\nRUN touch other\\n' >c/Dockerfile && {build} -t three --cache-from one c | grep -c 'Using cache' && docker run --rm --network none three ls /baz /other"
+            ),
+            0,
+            &["2\n", "/baz\n/other"],
+        ),
     ];
     hold(&engine, checks);
 }
@@ -70,7 +94,9 @@ fn steps_come_from_the_images_that_are_named() {
 fn a_build_whose_client_has_gone_ends() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     engine.docker_command("mkdir c && printf 'FROM busybox\nRUN sleep 1000\n' >c/Dockerfile").ok();
-    engine.docker_command("timeout -s KILL 3 docker build --network none c; [ $(docker ps -q | wc -l) = 1 ]").ok();
+    engine
+        .docker_command("timeout -s KILL 3 docker build --network none c; [ $(docker ps -q | wc -l) = 1 ]")
+        .ok();
     until("its container is gone", || engine.docker_command("[ -z \"$(docker ps -aq)\" ]").status == 0);
 }
 
@@ -86,7 +112,9 @@ fn a_bridge_keeps_its_address() {
     assert!(first.starts_with("02:42:"), "{first}");
     // By itself it has that of one of its ports, which are random: one of these would have changed it.
     for _ in 0..8 {
-        engine.docker_command("docker restart -t 0 other && docker exec stays busybox ping -c 1 -w 2 other").ok();
+        engine
+            .docker_command("docker restart -t 0 other && docker exec stays busybox ping -c 1 -w 2 other")
+            .ok();
         assert_eq!(engine.docker_command(address).ok(), first);
     }
 }
@@ -99,32 +127,90 @@ fn containers_are_told_of_their_network() {
     }
     let checks: &[Check<'_>] = &[
         ("docker run --rm -h www.example.com busybox tail -1 /etc/hosts", 0, &["\twww.example.com www\n"]),
-        ("docker run --rm --dns 1.1.1.1 --dns-search . --dns-opt ndots:3 busybox cat /etc/resolv.conf", 0, &["nameserver 1.1.1.1\noptions ndots:3\n"]),
+        (
+            "docker run --rm --dns 1.1.1.1 --dns-search . --dns-opt ndots:3 busybox cat /etc/resolv.conf",
+            0,
+            &["nameserver 1.1.1.1\noptions ndots:3\n"],
+        ),
         // Nobody in a container reaches the host's loopback.
-        ("printf 'nameserver 127.0.0.53\nnameserver ::1\n' >near && mount --bind near /etc/resolv.conf && docker run --rm busybox cat /etc/resolv.conf && docker run --rm --net host busybox cat /etc/resolv.conf && umount /etc/resolv.conf", 0, &["nameserver 8.8.8.8\nnameserver 8.8.4.4\nnameserver 127.0.0.53\nnameserver ::1\n"]),
-        ("for name in bridge host none default; do docker network create $name; done", 1, &["predefined bridge", "predefined host", "predefined none", "predefined default"]),
-        ("docker network create n && docker run -d --net n --name aa --link later:l busybox sleep 1000 && docker run -d --net n --name bb busybox sleep 1000", 0, &[]),
-        ("docker network connect --alias x bridge bb", 1, &["network-scoped alias is supported only for containers in user defined networks"]),
-        ("docker run -d --net host --name hh busybox sleep 1000 && docker network connect n hh", 1, &["cannot be connected to any other network"]),
+        (
+            "printf 'nameserver 127.0.0.53\nnameserver ::1\n' >near && mount --bind near /etc/resolv.conf && docker run --rm busybox cat /etc/resolv.conf && docker run --rm --net host busybox cat /etc/resolv.conf && umount /etc/resolv.conf",
+            0,
+            &["nameserver 8.8.8.8\nnameserver 8.8.4.4\nnameserver 127.0.0.53\nnameserver ::1\n"],
+        ),
+        (
+            "for name in bridge host none default; do docker network create $name; done",
+            1,
+            &["predefined bridge", "predefined host", "predefined none", "predefined default"],
+        ),
+        (
+            "docker network create n && docker run -d --net n --name aa --link later:l busybox sleep 1000 && docker run -d --net n --name bb busybox sleep 1000",
+            0,
+            &[],
+        ),
+        (
+            "docker network connect --alias x bridge bb",
+            1,
+            &["network-scoped alias is supported only for containers in user defined networks"],
+        ),
+        (
+            "docker run -d --net host --name hh busybox sleep 1000 && docker network connect n hh",
+            1,
+            &["cannot be connected to any other network"],
+        ),
         ("docker network disconnect host hh", 1, &["cannot disconnect container from host network"]),
         ("docker network connect host aa", 1, &["cannot connect container to host network"]),
         ("docker inspect -f '{{.NetworkSettings.Networks.host.NetworkID}}' hh | grep -c .", 0, &["1"]),
         ("docker run --rm --net container:aa -h x busybox true", 125, &["hostname and the network mode"]),
-        ("docker run --rm --net container:aa --expose 80 busybox true", 125, &["port exposing and the container type network mode"]),
-        ("docker run --rm --net container:me --name me busybox true", 125, &["cannot join own network namespace"]),
-        ("docker run --rm --net host --mac-address 92:d0:c6:0a:29:33 busybox true", 125, &["mac-address and the network mode"]),
+        (
+            "docker run --rm --net container:aa --expose 80 busybox true",
+            125,
+            &["port exposing and the container type network mode"],
+        ),
+        (
+            "docker run --rm --net container:me --name me busybox true",
+            125,
+            &["cannot join own network namespace"],
+        ),
+        (
+            "docker run --rm --net host --mac-address 92:d0:c6:0a:29:33 busybox true",
+            125,
+            &["mac-address and the network mode"],
+        ),
         // Links are for one network, and stay true when the other is renamed.
-        ("docker network create m && docker run -d --net n --name cc --link bb:bn busybox sleep 1000 && docker network connect m bb && docker network connect --link bb:bm m cc && docker exec cc busybox ping -c 1 -w 5 bn && docker exec cc busybox ping -c 1 -w 5 bm", 0, &[]),
-        ("docker rename bb renamed && docker exec cc busybox ping -c 1 -w 5 bn && docker inspect -f '{{.HostConfig.Links}}' cc", 0, &["[/renamed:/cc/bn]"]),
-        ("docker network disconnect n renamed && docker exec cc busybox ping -c 1 -w 5 bm && docker exec cc busybox ping -c 1 -w 5 bn", 1, &["bad address"]),
-        ("docker create --name up busybox sleep 1000 && docker create --name down --link up:u busybox true && docker start down", 1, &["Cannot link to a non running container: /up AS /down/u"]),
+        (
+            "docker network create m && docker run -d --net n --name cc --link bb:bn busybox sleep 1000 && docker network connect m bb && docker network connect --link bb:bm m cc && docker exec cc busybox ping -c 1 -w 5 bn && docker exec cc busybox ping -c 1 -w 5 bm",
+            0,
+            &[],
+        ),
+        (
+            "docker rename bb renamed && docker exec cc busybox ping -c 1 -w 5 bn && docker inspect -f '{{.HostConfig.Links}}' cc",
+            0,
+            &["[/renamed:/cc/bn]"],
+        ),
+        (
+            "docker network disconnect n renamed && docker exec cc busybox ping -c 1 -w 5 bm && docker exec cc busybox ping -c 1 -w 5 bn",
+            1,
+            &["bad address"],
+        ),
+        (
+            "docker create --name up busybox sleep 1000 && docker create --name down --link up:u busybox true && docker start down",
+            1,
+            &["Cannot link to a non running container: /up AS /down/u"],
+        ),
         ("docker start up && docker start -a down", 0, &[]),
     ];
     hold(&engine, checks);
     // Until API 1.45 the aliases had the short id.
     let old = curl("", "v1.44/containers/aa/json");
     let new = curl("", "v1.45/containers/aa/json");
-    let has = |of: &str| engine.docker_command(&format!("{of} | grep -c \"Aliases\\\":\\[\\\"$(docker inspect -f '{{{{slice .Id 0 12}}}}' aa)\"")).out;
+    let has = |of: &str| {
+        engine
+            .docker_command(&format!(
+                "{of} | grep -c \"Aliases\\\":\\[\\\"$(docker inspect -f '{{{{slice .Id 0 12}}}}' aa)\""
+            ))
+            .out
+    };
     assert_eq!((has(&old).trim(), has(&new).trim()), ("1", "0"));
 }
 

@@ -321,12 +321,28 @@ fn repositories_are_pulled_whole() {
         engine.run(&["sh", "-c", "busybox wget -qO- http://127.0.0.1:5000/v2/"]).status == 0
     });
     let checks: &[(&str, i32, &[&str])] = &[
-        ("for tag in a b c; do echo \"FROM busybox\nLABEL tag=$tag\" | docker build -q -t localhost:5000/some:$tag - && docker push -q localhost:5000/some:$tag; done", 0, &[]),
-        ("docker rmi $(docker images -q localhost:5000/some) && docker images -q localhost:5000/some | wc -l", 0, &["\n0\n"]),
-        ("for i in 1 2 3; do docker pull -a localhost:5000/some >out$i 2>&1 & done; wait; cat out?; docker images --format '{{.Tag}}' localhost:5000/some | sort", 0, &["a\nb\nc\n"]),
+        (
+            "for tag in a b c; do echo \"FROM busybox\nLABEL tag=$tag\" | docker build -q -t localhost:5000/some:$tag - && docker push -q localhost:5000/some:$tag; done",
+            0,
+            &[],
+        ),
+        (
+            "docker rmi $(docker images -q localhost:5000/some) && docker images -q localhost:5000/some | wc -l",
+            0,
+            &["\n0\n"],
+        ),
+        (
+            "for i in 1 2 3; do docker pull -a localhost:5000/some >out$i 2>&1 & done; wait; cat out?; docker images --format '{{.Tag}}' localhost:5000/some | sort",
+            0,
+            &["a\nb\nc\n"],
+        ),
         ("docker pull -a localhost:5000/none", 1, &["name unknown"]),
         // The digests of a repository go with its last tag.
-        ("docker tag localhost:5000/some:a kept && docker rmi localhost:5000/some:a && docker inspect -f '{{.RepoTags}} {{.RepoDigests}}' kept", 0, &["[kept:latest] []"]),
+        (
+            "docker tag localhost:5000/some:a kept && docker rmi localhost:5000/some:a && docker inspect -f '{{.RepoTags}} {{.RepoDigests}}' kept",
+            0,
+            &["[kept:latest] []"],
+        ),
         ("docker push localhost:5000/some:b", 0, &["digest: sha256:"]),
     ];
     hold(&engine, checks);

@@ -14,7 +14,9 @@ use tokio::task::block_in_place;
 use super::hijack::Way;
 use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
-use crate::container::{self, Container, Input, MountPoint, Output, Query, Record, Removal, Sides, Status, settings};
+use crate::container::{
+    self, Container, Input, MountPoint, Output, Query, Record, Removal, Sides, Status, settings,
+};
 use crate::engine::Engine;
 use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::said;

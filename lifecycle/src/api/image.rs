@@ -158,8 +158,13 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
             untag(reference, &mut done)?;
             // Digests of a repository go with its last tag.
             let of_it = |other: &&Reference| other.repository() == reference.repository();
-            let is_last = reference.digest.is_none() && !tags.iter().filter(of_it).any(|tag| tag != reference);
-            digests.iter().filter(|_| is_last).filter(of_it).try_for_each(|digest| untag(digest, &mut done))?;
+            let is_last =
+                reference.digest.is_none() && !tags.iter().filter(of_it).any(|tag| tag != reference);
+            digests
+                .iter()
+                .filter(|_| is_last)
+                .filter(of_it)
+                .try_for_each(|digest| untag(digest, &mut done))?;
             return Ok(done);
         }
     }

@@ -50,7 +50,10 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         bail!(invalid, "client version {version} is too new. Maximum supported API version is {NEWEST}");
     }
     if version < OLDEST {
-        bail!(invalid, "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version");
+        bail!(
+            invalid,
+            "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
+        );
     }
     // Who sends a body is told after it: a client that is still writing would not see the answer.
     if method == Method::GET || method == Method::DELETE {

@@ -110,8 +110,13 @@ impl Copy {
         for source in &self.sources {
             let path = clean(Path::new(source)).to_string_lossy().into_owned();
             let is_pattern = glob::is_pattern(&path);
-            let is_download = self.downloads.iter().any(|folder| path.starts_with(&files::name_of(folder.path())));
-            let paths = if is_pattern && !is_download { expand(from, Path::new(""), &path) } else { vec![path.into()] };
+            let is_download =
+                self.downloads.iter().any(|folder| path.starts_with(&files::name_of(folder.path())));
+            let paths = if is_pattern && !is_download {
+                expand(from, Path::new(""), &path)
+            } else {
+                vec![path.into()]
+            };
             let missing = |error: Error| {
                 error!(
                     invalid,

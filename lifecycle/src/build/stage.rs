@@ -187,7 +187,10 @@ impl Build {
         if let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) {
             stage.image = Some(newest);
         } else {
-            let mut taken = from.iter().flat_map(|all| all.iter()).map(|source| stage.take(self.engine, &source.config, created_by));
+            let mut taken = from
+                .iter()
+                .flat_map(|all| all.iter())
+                .map(|source| stage.take(self.engine, &source.config, created_by));
             if !taken.find(|taken| !matches!(taken, Ok(false))).unwrap_or(Ok(false))? {
                 return Ok(false);
             }

@@ -39,7 +39,9 @@ pub(super) fn make(container: &Container) -> Result<()> {
     let workdir = tree::clean(Path::new(&workdir));
     // Who copies into it before the start finds it.
     if missing(&&*workdir.to_string_lossy()) {
-        tree::mount(&container.overlay()?)?.make_dirs(&workdir, Some((0, 0))).map_err(Error::at("make", &workdir))?;
+        tree::mount(&container.overlay()?)?
+            .make_dirs(&workdir, Some((0, 0)))
+            .map_err(Error::at("make", &workdir))?;
     }
     Ok(())
 }

@@ -104,7 +104,10 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
         (requests, "could not select device driver: device requests (--gpus) are not offered"),
         (named, "conflicting options: hostname and the UTS mode"),
         (retries < 0, "invalid restart policy: maximum retry count cannot be negative"),
-        (retries > 0 && !counted, "invalid restart policy: maximum retry count can only be used with 'on-failure'"),
+        (
+            retries > 0 && !counted,
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+        ),
         (comes_back, "can't create 'AutoRemove' container with restart policy"),
         (unpublished, "published ports need an engine that runs as root: this one has a network of its own"),
     ])?;
@@ -195,7 +198,8 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
 fn check_set(field: &str, what: &str, wanted: &Option<String>, online: &str) -> Result<()> {
     let Some(wanted) = said::text(wanted) else { return Ok(()) };
     let mask = |list: &str| cpuset::mask(field, list);
-    let asked = mask(wanted).map_err(|error| error!(invalid, "Invalid value {wanted} for {field}: {error}"))?;
+    let asked =
+        mask(wanted).map_err(|error| error!(invalid, "Invalid value {wanted} for {field}: {error}"))?;
     let here = std::fs::read_to_string(online).unwrap_or_else(|_| "0".into());
     let present = mask(&here).unwrap_or_default();
     let is_there = |(word, bits): (usize, &u64)| bits & !present.get(word).unwrap_or(&0) == 0;

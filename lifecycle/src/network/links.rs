@@ -16,9 +16,10 @@ fn split(text: &str) -> (&str, &str) {
 fn of(record: &Record) -> impl Iterator<Item = (&str, (&str, &str))> {
     let mode = if is_default(record.network_mode()) { "bridge" } else { record.network_mode() };
     let own = record.host.links.iter().flatten().map(move |text| (mode, text));
-    let endpoints = record.networks.iter().flat_map(|(name, endpoint)| {
-        endpoint.links.iter().flatten().map(move |text| (name.as_str(), text))
-    });
+    let endpoints = record
+        .networks
+        .iter()
+        .flat_map(|(name, endpoint)| endpoint.links.iter().flatten().map(move |text| (name.as_str(), text)));
     own.chain(endpoints).map(|(name, text)| (name, split(text)))
 }
 
@@ -35,7 +36,8 @@ pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
     };
     for container in engine.all_containers().iter().filter(|one| of(&one.record()).next().is_some()) {
         container.update(|record| {
-            let endpoints = record.networks.values_mut().flat_map(|endpoint| endpoint.links.iter_mut().flatten());
+            let endpoints =
+                record.networks.values_mut().flat_map(|endpoint| endpoint.links.iter_mut().flatten());
             record.host.links.iter_mut().flatten().chain(endpoints).for_each(change);
         })?;
     }
@@ -82,7 +84,13 @@ pub fn check_up(engine: &Engine, record: &Record) -> Result<()> {
         let (other, alias) = split(text);
         let other = engine.container(other)?.record().clone();
         let up = other.state.status.is_up();
-        ensure!(up, internal, "Cannot link to a non running container: /{} AS /{}/{alias}", other.name, record.name);
+        ensure!(
+            up,
+            internal,
+            "Cannot link to a non running container: /{} AS /{}/{alias}",
+            other.name,
+            record.name
+        );
     }
     Ok(())
 }

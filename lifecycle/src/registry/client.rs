@@ -288,7 +288,9 @@ impl Registry {
             let more = answer.headers().contains_key(LINK);
             let page: Value = serde_json::from_slice(&read(answer).await?)?;
             let before = tags.len();
-            tags.extend(page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            tags.extend(
+                page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned),
+            );
             if !more || tags.len() == before || tags.len() > MOST_TAGS {
                 return Ok(tags);
             }

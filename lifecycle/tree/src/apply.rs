@@ -240,7 +240,9 @@ struct Bounds {
 }
 
 impl Bounds {
-    const NEW: Self = Self { left: Cell::new(MOST_HEADERS), read: Cell::new(0), is_cut: Cell::new(false) };
+    fn new() -> Self {
+        Self { left: Cell::new(MOST_HEADERS), read: Cell::default(), is_cut: Cell::default() }
+    }
 }
 
 /// A stream of which so much may be read.
@@ -271,7 +273,7 @@ impl<R: Read> Read for Bounded<'_, R> {
 /// Goes through an archive. What is said of an entry before it is kept in memory: names, attributes, and where there are
 /// holes. A short archive is not to fill that.
 fn each<R: Read>(stream: R, mut one: impl FnMut(&mut Entry<'_, Bounded<'_, R>>) -> Result<()>) -> Result<()> {
-    let (bounds, mut sparse) = (Bounds::NEW, 0_u64);
+    let (bounds, mut sparse) = (Bounds::new(), 0_u64);
     let mut archive = Archive::new(Bounded { stream, bounds: &bounds });
     for entry in archive.entries().map_err(Error::Archive)? {
         let mut entry = entry.map_err(Error::Archive)?;
@@ -308,7 +310,7 @@ pub fn size_of(stream: impl Read) -> Result<u64> {
 
 /// Whether a stream is an archive that has anything in it.
 pub fn is_archive(stream: impl Read) -> bool {
-    let bounds = Bounds::NEW;
+    let bounds = Bounds::new();
     let mut archive = Archive::new(Bounded { stream, bounds: &bounds });
     archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
 }
