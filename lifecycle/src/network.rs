@@ -7,7 +7,7 @@ mod files;
 pub mod links;
 mod namespace;
 mod netavark;
-mod ports;
+pub mod ports;
 mod store;
 
 pub use attach::{own_mac, publish, wanted};

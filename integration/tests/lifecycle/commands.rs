@@ -101,6 +101,21 @@ fn a_build_whose_client_has_gone_ends() {
 }
 
 #[test]
+fn who_has_left_a_terminal_may_come_back() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    // The keys twice: the first time by the client that has made the container, whose input is for once.
+    let leave = "(sleep 2; printf '\\020\\021')";
+    let come = "(sleep 1; printf 'echo back$((40 + 2))\\n'; sleep 1; printf '\\020\\021')";
+    let checks: &[(String, i32, &[&str])] = &[
+        (format!("{leave} | script -qec 'docker run -ti --name box --network none busybox sh' /dev/null"), 0, &[]),
+        // Some clients fail then.
+        (format!("{come} | script -qec 'docker attach box' /dev/null; true"), 0, &["back42"]),
+        (format!("{come} | script -qec 'docker attach box' /dev/null; docker ps -q --filter name=box | wc -l"), 0, &["back42", "1\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn a_bridge_keeps_its_address() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     if !has_networks() {
@@ -232,6 +247,7 @@ fn commands_do_as_they_say() {
         (format!("{run} --cpuset-cpus 1,,2 busybox true"), 125, &["Invalid value 1,,2 for cpuset cpus"]),
         (format!("{run} --oom-score-adj 1001 busybox true"), 125, &["Invalid value 1001, range for oom score adj is [-1000, 1000]"]),
         (format!("{run} -v /tmp:/x:nocopy busybox true"), 125, &["invalid mode: nocopy"]),
+        (format!("{run} -p 80:x busybox true"), 125, &["x"]),
         (format!("{run} --device /etc:/dev/x busybox true"), 125, &["\"/etc\": not a device node"]),
         ("docker run -d --name limited --network none -m 300m busybox sleep 1000 && docker inspect -f '{{.HostConfig.MemorySwap}}' limited && docker update -m 800m limited".into(), 1, &["629145600", "Memory limit should be smaller than already set memoryswap limit"]),
         ("docker update -m 800m --memory-swap 1000m limited".into(), 0, &[]),
@@ -253,6 +269,12 @@ fn commands_do_as_they_say() {
         ("docker run -dt --name sized --network none busybox sleep 1000".into(), 0, &[]),
         (format!("{} && docker events --filter event=resize --until $(date +%s.%N)", curl("-X POST", "v1.41/containers/sized/resize?h=20&w=70")), 0, &["height=20", "width=70"]),
         (curl("-X POST -H Content-Type:application/json -d '{\"HostConfig\":{}}'", "v1.41/containers/create"), 0, &["config cannot be empty", " 400"]),
+        (curl("-X POST -H Content-Type:application/json -d '{\"Image\":\"busybox\",\"HostConfig\":{\"PortBindings\":{\"80/tcp\":[{\"HostPort\":\"aa80\"}]}}}'", "v1.41/containers/create"), 0, &["invalid port specification: \\\"aa80\\\"", " 400"]),
+        (curl("-X POST -H Content-Type:application/json -d '{\"Image\":\"busybox\",\"HostConfig\":{\"PortBindings\":{\"1903;9\":[{}]}}}'", "v1.41/containers/create"), 0, &["invalid port", " 400"]),
+        // Whose process waited for the end of a pause runs after it.
+        ("docker pause sized".into(), 0, &[]),
+        (format!("docker unpause sized; id=$({} | grep -o '[0-9a-f]\\{{64\\}}'); docker pause sized; for n in 1 2; do {}; docker unpause sized; done", curl("-X POST -H Content-Type:application/json -d '{\"Cmd\":[\"true\"]}'", "v1.41/containers/sized/exec"), curl("-X POST -H Content-Type:application/json -d '{\"Detach\":true}'", "v1.41/exec/'$id'/start").replace("\"http", "'http").replace("start\"", "start'")), 1, &["is paused, unpause the container before exec", " 409", " 200"]),
+        ("docker rm -f sized; docker create --name files --network none busybox true && docker start -a files && docker cp files:/etc/hosts - | tar -xO".into(), 0, &["127.0.0.1\tlocalhost"]),
         (curl("-X OPTIONS", "v1.41/containers/json"), 0, &[" 200"]),
     ];
     hold(&engine, checks);

@@ -202,7 +202,9 @@ async fn live(
     if !stdin || config.open_stdin != Some(true) {
         return Some((output, None));
     }
-    let input = Input::open(&container.stdin(), container, "", config.stdin_once == Some(true)).ok()?;
+    // At a terminal somebody who goes may come back.
+    let ends = config.stdin_once == Some(true) && config.tty != Some(true);
+    let input = Input::open(&container.stdin(), container, "", ends).ok()?;
     Some((output, Some(input)))
 }
 

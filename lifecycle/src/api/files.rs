@@ -31,6 +31,13 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
     let below = |mount: &&MountPoint| has_files(mount) && at.starts_with(&mount.destination);
     // The last one is the one above the others.
     let Some(mount) = record.mounts.iter().rev().find(below) else {
+        // The engine's own files are mounted, too.
+        let own = ["etc/hostname", "etc/hosts", "etc/resolv.conf"].iter().find(|own| path == Path::new(own));
+        let own =
+            own.and_then(|own| own.strip_prefix("etc/")).filter(|own| container.folder.join(own).exists());
+        if let Some(own) = own {
+            return Ok((Root::open(&container.folder)?, own.into()));
+        }
         return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));
     };
     let rest = at.strip_prefix(&mount.destination).unwrap_or(&at).to_owned();

@@ -68,6 +68,7 @@ pub fn create(
     name_networks(engine, &mut record, networking, &body["MacAddress"])?;
     fill_networks(engine, &mut record, exposes)?;
     network::links::check(engine, &record)?;
+    network::ports::check(&record)?;
     record.config.hostname = Some(match said::text(&record.config.hostname) {
         Some(own) => own.to_owned(),
         None if record.network_mode() == "host" => nix::unistd::gethostname()?.to_string_lossy().into_owned(),

@@ -95,8 +95,7 @@ impl Exec {
         match container.record().state.status {
             Status::Running => {}
             Status::Paused => {
-                let name = container.record().name.clone();
-                bail!(conflict, "Container {name} is paused, unpause the container before exec")
+                bail!(conflict, "Container {} is paused, unpause the container before exec", container.id)
             }
             _ => return Err(container.not_running()),
         }
@@ -175,7 +174,7 @@ impl Exec {
             }
         }
         container.publish(format!("exec_start: {}", self.words()), &[("execID", self.id.clone())]);
-        let open = || Input::open(Path::new(&request.stdin), container, &self.id, true);
+        let open = || Input::open(Path::new(&request.stdin), container, &self.id, !self.config.tty);
         let input = config.attach_stdin.then(open).transpose()?;
         let (sender, output) = mpsc::channel(16);
         let mut carrying = JoinSet::new();

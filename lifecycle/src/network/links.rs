@@ -83,6 +83,13 @@ pub fn check_up(engine: &Engine, record: &Record) -> Result<()> {
     for text in record.host.links.iter().flatten().filter(|_| is_default(record.network_mode())) {
         let (other, alias) = split(text);
         let other = engine.container(other)?.record().clone();
+        let of_it = other.networks.contains_key("bridge");
+        ensure!(
+            of_it,
+            invalid,
+            "Cannot link to /{}, as it does not belong to the default network",
+            other.name
+        );
         let up = other.state.status.is_up();
         ensure!(
             up,

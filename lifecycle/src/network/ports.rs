@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
 
 use bollard_stubs::models::PortBinding;
 use serde_json::{Value, json};
@@ -13,6 +14,20 @@ use crate::said;
 
 /// Ports of a container, such as `80/tcp`, and where each is on the host.
 pub(super) type Published = BTreeMap<String, Vec<(String, u16)>>;
+
+/// Refuses what is no port, of the container or the host.
+///
+/// # Errors
+/// With its text.
+pub fn check(record: &Record) -> Result<()> {
+    for (port, bindings) in record.host.port_bindings.iter().flatten() {
+        split(port)?;
+        for text in bindings.iter().flatten().filter_map(|binding| said::text(&binding.host_port)) {
+            range(text)?;
+        }
+    }
+    Ok(())
+}
 
 /// Chooses the ports of the host for a container; `taken` are those of other containers.
 ///
@@ -54,6 +69,13 @@ fn split(port: &str) -> Result<(u16, &str)> {
     if matches!(kind, "tcp" | "udp") { Ok((number, kind)) } else { Err(bad()) }
 }
 
+/// The ports of the host in `80` or `80-90`.
+fn range(text: &str) -> Result<RangeInclusive<u16>> {
+    let bad = || error!(invalid, "invalid port specification: {text:?}");
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Ok(first.parse().map_err(|_| bad())?..=last.parse().map_err(|_| bad())?)
+}
+
 fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16)>) -> Result<u16> {
     let free =
         |number: u16| !taken.contains(&(kind.to_owned(), number)) && bind(address, number, kind).is_ok();
@@ -63,10 +85,7 @@ fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16
         let none = || Error::internal("no free port on the host");
         return offered.find(|number| free(*number)).ok_or_else(none);
     }
-    let bad = || error!(invalid, "invalid port specification: {text:?}");
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-    (first..=last).find(|number| free(*number)).ok_or_else(|| {
+    range(text)?.find(|number| free(*number)).ok_or_else(|| {
         let failed = "driver failed programming external connectivity";
         Error::internal(match bind(address, 0, kind) {
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
