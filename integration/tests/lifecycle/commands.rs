@@ -107,10 +107,20 @@ fn who_has_left_a_terminal_may_come_back() {
     let leave = "(sleep 2; printf '\\020\\021')";
     let come = "(sleep 1; printf 'echo back$((40 + 2))\\n'; sleep 1; printf '\\020\\021')";
     let checks: &[(String, i32, &[&str])] = &[
-        (format!("{leave} | script -qec 'docker run -ti --name box --network none busybox sh' /dev/null"), 0, &[]),
+        (
+            format!("{leave} | script -qec 'docker run -ti --name box --network none busybox sh' /dev/null"),
+            0,
+            &[],
+        ),
         // Some clients fail then.
         (format!("{come} | script -qec 'docker attach box' /dev/null; true"), 0, &["back42"]),
-        (format!("{come} | script -qec 'docker attach box' /dev/null; docker ps -q --filter name=box | wc -l"), 0, &["back42", "1\n"]),
+        (
+            format!(
+                "{come} | script -qec 'docker attach box' /dev/null; docker ps -q --filter name=box | wc -l"
+            ),
+            0,
+            &["back42", "1\n"],
+        ),
     ];
     hold(&engine, checks);
 }

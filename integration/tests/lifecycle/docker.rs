@@ -164,7 +164,7 @@ fn containers_live_and_end() {
         (
             "docker update --cpus 0.5 live && docker update --cpu-quota 20000 live",
             1,
-            &["Nano CPUs and CPU Period or Quota cannot both be set"],
+            &["Nano CPUs and CPU Quota cannot both be set"],
         ),
         ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
         (

@@ -21,7 +21,7 @@ const CONTAINERS: &[(&str, &str)] = &[
     (r#""HostConfig":{"Links":["box"],"NetworkMode":"none"}"#, "used with links"),
     (r#""HostConfig":{"Links":["box:a b"],"NetworkMode":"bridge"}"#, "bad format for links"),
     (r#""HostConfig":{"NetworkMode":"gone"}"#, "network gone not found"),
-    (r#""HostConfig":{"VolumesFrom":["box:odd"]}"#, "invalid mode for volumes-from"),
+    (r#""HostConfig":{"VolumesFrom":["box:odd"]}"#, "invalid mode: odd"),
     (r#""HostConfig":{"Mounts":[{"Type":"npipe","Target":"/x"}]}"#, "not offered"),
     (r#""HostConfig":{"Mounts":[{"Type":"cluster","Target":"/x"}]}"#, "not offered"),
     (
@@ -175,7 +175,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ),
     ("POST", "/images/busybox/push?platform=linux/x", "", OTHER_PLATFORM),
     ("POST", "/images/load?platform=linux/x", "x", OTHER_PLATFORM),
-    ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 501", "downloading is not offered"]),
+    ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 500", "x: failed to lookup"]),
     ("GET", "/distribution/busybox/json", "", &[" 501", "not offered: use skopeo inspect"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),
     ("POST", "/build?securityopt=odd", "", &[" 400", "--security-opt"]),
@@ -273,7 +273,7 @@ fn networks_have_ranges_links_and_a_second_family() {
         ),
         ("docker rm -f db user", 0, &[]),
         (
-            "docker network create mine && docker run -d --name user --network mine --link later:data busybox sleep 1000",
+            "docker network create mine && docker run -d --name user --link later:data busybox sleep 1000",
             125,
             &["could not get container for later"],
         ),

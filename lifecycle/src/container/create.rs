@@ -128,7 +128,8 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
     // Clients before API 1.44 have it here.
     if let Some(mac) = mac.as_str().filter(|mac| !mac.is_empty()) {
         let conflict = "conflicting options: mac-address and the network mode";
-        ensure!(!record.has_fixed_network(), invalid, "{conflict}");
+        let is_fixed = record.has_fixed_network() && record.network_mode() != "none";
+        ensure!(!is_fixed, invalid, "{conflict}");
         let mode = record.network_mode().to_owned();
         let name = engine.networks.get(&mode).map_or(mode, |network| network.name);
         let endpoint = record.networks.entry(name).or_default();

@@ -296,7 +296,7 @@ pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointS
     let fleeting = addressed && BUILT_IN.contains(&network);
     let named = BUILT_IN.contains(&network) && !said::list(&endpoint.aliases).is_empty();
     let own_mac = said::text(&endpoint.mac_address).is_some();
-    let is_fixed = matches!(network, "host" | "none") || network.starts_with("container:");
+    let is_fixed = network == "host" || network.starts_with("container:");
     said::refuse([
         (own_mac && is_fixed, "conflicting options: mac-address and the network mode"),
         (named, "network-scoped alias is supported only for containers in user defined networks"),

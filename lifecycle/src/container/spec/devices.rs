@@ -30,11 +30,9 @@ pub(super) fn all(host: &HostConfig) -> Result<(Vec<Value>, Vec<Value>)> {
         ensure!(access.chars().all(|c| "rwm".contains(c)), invalid, "invalid device mode: {access}");
         let found = nodes(from, to);
         if found.is_empty() {
+            let why = if from.exists() { "not a device node" } else { "no such file or directory" };
             let from = from.display();
-            bail!(
-                invalid,
-                "error gathering device information while adding custom device \"{from}\": not a device node"
-            );
+            bail!(invalid, "error gathering device information while adding custom device \"{from}\": {why}");
         }
         for device in &found {
             let (kind, major, minor) = (&device["type"], &device["major"], &device["minor"]);
