@@ -6,7 +6,7 @@
 #   fetch-moby.sh [FOLDER]        default: moby in $CORTEN_CLIENTS or /var/cache/corten-clients
 set -eu
 moby=${1:-${CORTEN_CLIENTS:-/var/cache/corten-clients}/moby}
-[ ! -e "$moby/complete" ] || exit 0
+[ ! -e "$moby/bin/integration-cli.test" ] || [ ! -e "$moby/complete" ] || exit 0
 version=v28.5.2+incompatible
 sum=eb2091e8336c55b1996489eccbc01c06b1b9fed028b5b38e0499b49c9fa0d468
 
@@ -26,6 +26,7 @@ export CGO_ENABLED=0 GOFLAGS=-mod=mod GOTOOLCHAIN=local
 for package in build container image network networking session system volume; do
   go test -c -o "$moby/bin/$package.test" "./integration/$package"
 done
+go test -c -o "$moby/bin/integration-cli.test" ./integration-cli
 
 # The images hello-world of two architectures have one each of these.
 mkdir "$moby/hello"

@@ -30,6 +30,9 @@ const PACKAGES: [&str; 8] =
 /// The tests of the command line, which have a folder and names of their own.
 const COMMANDS: &str = "integration-cli";
 
+/// Theirs that keeps passwords.
+const CREDENTIALS: &str = "docker-credential-shell-test";
+
 /// Suites of these that are about swarm, plugins and dockerd's own options.
 const LEFT_OUT: [&str; 6] = [
     "DockerCLIPluginLogDriverSuite",
@@ -167,6 +170,8 @@ fn engine(data: Option<&Path>) -> Engine {
     if let Some(busybox) = Release::Distribution.find("busybox") {
         symlink(busybox, bin.join("ping")).unwrap();
     }
+    let helper = fetched().join("moby/source").join(COMMANDS).join("fixtures/auth").join(CREDENTIALS);
+    symlink(helper, bin.join(CREDENTIALS)).unwrap();
     if let Some(registry) = Release::Distribution.find("docker-registry") {
         symlink(registry, bin.join("registry")).unwrap();
     }
@@ -260,8 +265,6 @@ impl Suite {
             format!("HOME={dir}"),
             // Its own builds test an old one, too.
             "TEST_CLIENT_BINARY=/usr/bin/docker".to_owned(),
-            // Theirs for credentials is found in the folder of the tests.
-            "GODEBUG=execerrdot=0".to_owned(),
         ];
         let (folder, program) = (folder.to_string_lossy(), program.to_string_lossy());
         let mut line = vec!["env", "-C", &folder];

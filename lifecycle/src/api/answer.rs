@@ -203,9 +203,10 @@ impl Pusher {
 
     /// Waits until nobody listens any more.
     pub async fn closed(&self) {
-        while self.sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_ok() {
-            let _quiet = tokio::time::timeout(BEAT, self.sender.closed()).await;
-        }
+        // That is noticed when something is sent: a blank line, now and then.
+        while tokio::time::timeout(BEAT, self.sender.closed()).await.is_err()
+            && self.sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_ok()
+        {}
     }
 }
 

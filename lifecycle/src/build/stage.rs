@@ -187,11 +187,11 @@ impl Build {
         if let Some(newest) = found.max_by(|a, b| a.config.created.cmp(&b.config.created)) {
             stage.image = Some(newest);
         } else {
-            let mut taken = from
-                .iter()
-                .flat_map(|all| all.iter())
-                .map(|source| stage.take(self.engine, &source.config, created_by));
-            if !taken.find(|taken| !matches!(taken, Ok(false))).unwrap_or(Ok(false))? {
+            let mut taken = false;
+            for source in from.unwrap_or_default() {
+                taken = taken || stage.take(self.engine, &source.config, created_by)?;
+            }
+            if !taken {
                 return Ok(false);
             }
         }
