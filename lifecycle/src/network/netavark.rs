@@ -94,28 +94,24 @@ pub(super) async fn keep_address(bridge: &str, address: &str) -> Result<()> {
     program::told("set the address of the bridge", command, &[]).await.map(drop)
 }
 
+/// Before all of netavark's own rules.
+const FIRST: &str = "NETAVARK_ISOLATION_1 -m conntrack --ctstate DNAT -j RETURN";
+
 /// Lets networks that are kept apart reach what others of them publish, as everybody else does. Without iptables's
 /// chain nothing is to be done.
 async fn reach_published() {
     let first = async |program: &str| {
-        // Netavark puts its own rules before all others.
-        for verb in ["-D", "-I"] {
+        // Both at once, so that it is never missing; the first time there is none to be taken away.
+        for before in [format!("-D {FIRST}\n"), String::new()] {
             let mut command = Command::new(program);
-            command.args([
-                "-w",
-                verb,
-                "NETAVARK_ISOLATION_1",
-                "-m",
-                "conntrack",
-                "--ctstate",
-                "DNAT",
-                "-j",
-                "RETURN",
-            ]);
-            let _no_chain = program::run(command, &[]).await;
+            command.args(["--wait", "--noflush"]);
+            let rules = format!("*filter\n{before}-I {FIRST}\nCOMMIT\n");
+            if program::run(command, rules.as_bytes()).await.is_ok_and(|output| output.status.success()) {
+                break;
+            }
         }
     };
-    tokio::join!(first("iptables"), first("ip6tables"));
+    tokio::join!(first("iptables-restore"), first("ip6tables-restore"));
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for
