@@ -181,3 +181,17 @@ fn what_is_said_of_an_entry_does_not_fill_the_memory() {
     let stream = archive(&[(file, "a", &*large), (EntryType::Directory, "b", &large), (file, "c", "c")]);
     assert_eq!(run(&mut &stream[..]).unwrap(), (9 << 20) + 1);
 }
+
+#[test]
+fn an_archive_may_end_behind_the_last_byte_of_its_last_file() {
+    let whole = archive(&[(EntryType::Regular, "file", "four")]);
+    let folder = tempfile::tempdir().unwrap();
+    let root = Root::open(folder.path()).unwrap();
+    let run = |length: usize| Apply::default().run(&root, &whole[..length]);
+    for length in [512 + 4, 512 + 5, 1024, 1024 + 1, 1024 + 512] {
+        assert_eq!(run(length).unwrap(), 4, "{length}");
+    }
+    for length in [1, 511, 512, 512 + 1, 512 + 3] {
+        assert!(run(length).is_err(), "{length}");
+    }
+}
