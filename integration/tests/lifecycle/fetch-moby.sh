@@ -19,6 +19,8 @@ python3 -m zipfile -e source.zip .
 mv "github.com/docker/docker@$version" source
 rm -rf source.zip github.com source/vendor
 cd source
+# Python's unzip forgets that.
+chmod +x integration-cli/fixtures/auth/*
 # What it is built from is pinned by files that go does not know by these names.
 cp vendor.mod go.mod
 cp vendor.sum go.sum

@@ -1,6 +1,7 @@
 //! Answers: JSON, streams, errors.
 
 use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +10,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode, header};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use crate::container::received;
 use crate::error::{Error, Result};
@@ -201,17 +204,20 @@ impl Pusher {
         Self { silent: true, ..self.clone() }
     }
 
-    /// Waits until nobody listens any more.
-    pub async fn closed(&self) {
-        // That is noticed when something is sent: a blank line, now and then.
-        while tokio::time::timeout(BEAT, self.sender.closed()).await.is_err()
-            && self.sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_ok()
-        {}
+    /// Waits until nobody listens any more. While nothing is sent only the `client`'s socket tells, which a client that has
+    /// merely said all that it had to say has not hung up.
+    pub async fn closed(&self, client: Option<&OwnedFd>) {
+        let hung_up = |socket: &OwnedFd| {
+            let mut all = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+            let done = poll(&mut all, PollTimeout::ZERO);
+            done.is_ok() && all[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
+        };
+        while timeout(BEAT, self.sender.closed()).await.is_err() && !client.is_some_and(hung_up) {}
     }
 }
 
 /// How long it may take until a client that has gone is noticed.
-const BEAT: Duration = Duration::from_secs(3);
+const BEAT: Duration = Duration::from_secs(1);
 
 /// A writer for code that waits.
 struct Blocking(mpsc::Sender<io::Result<Bytes>>);

@@ -72,6 +72,7 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),
         host: host(call)?,
+        client: call.socket(),
         credentials: credentials.into_iter().map(|(server, own)| (domain(&server).to_owned(), own)).collect(),
     })
 }

@@ -74,7 +74,7 @@ pub(super) fn answer(
         let output = sides.map(stream::iter).flatten_stream().flat_map(move |(output, _)| way.bytes(output));
         return Ok(answer::streamed(kind, output));
     }
-    let socket = call.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
+    let socket = call.socket();
     let upgrading = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrading.await {

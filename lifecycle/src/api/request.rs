@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -130,6 +132,11 @@ impl Call {
             reference.tag = Some(tag.to_owned());
         }
         Reference::parse(&reference.to_string())
+    }
+
+    /// The socket of the client, if it is one of this machine.
+    pub fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten()
     }
 
     /// Refuses other platforms than this machine's, which clients name, such as `linux/amd64`, or send as JSON.

@@ -88,7 +88,9 @@ impl Copy {
             let path = folder.path().join("download");
             let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
             let answer = registry::download(source, &mut file).await.map_err(failed)?;
-            let last = answer.url().path_segments().and_then(Iterator::last).unwrap_or_default();
+            // The name that was asked for, wherever it has led to.
+            let last = source.split(['?', '#']).next().and_then(|url| url.splitn(4, '/').nth(3));
+            let last = last.and_then(|path| path.rsplit('/').next()).unwrap_or_default();
             let name = percent_decode_str(last).decode_utf8_lossy().replace('/', "");
             ensure!(!name.is_empty(), invalid, "ADD failed: cannot determine filename for source {source}");
             std::fs::rename(&path, folder.path().join(&name))?;

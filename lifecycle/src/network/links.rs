@@ -83,7 +83,7 @@ pub fn check_up(engine: &Engine, record: &Record) -> Result<()> {
     for text in record.host.links.iter().flatten().filter(|_| is_default(record.network_mode())) {
         let (other, alias) = split(text);
         let other = engine.container(other)?.record().clone();
-        let of_it = other.networks.contains_key("bridge");
+        let of_it = other.has_fixed_network() || other.networks.contains_key("bridge");
         ensure!(
             of_it,
             invalid,
