@@ -1,6 +1,6 @@
-//! Docker's own integration tests, those of its newest engine that Go's proxy has as source. Those that are
-//! known not to pass are in `moby.toml`, each with its reason; one that passes all the same is a failure too.
-//! It needs Go, and takes many minutes:
+//! Docker's own integration tests, of the engine and of the command line, those of its newest engine that Go's
+//! proxy has as source. Those that are known not to pass are in `moby.toml`, each with its reason; one that passes
+//! all the same is a failure too. It needs Go, and takes many minutes:
 //!
 //! ```sh
 //! integration/tests/lifecycle/fetch-moby.sh && MOBY=1 cargo test -p integration --test lifecycle moby
@@ -29,9 +29,6 @@ const PACKAGES: [&str; 8] =
 
 /// The tests of the command line, which have a folder and names of their own.
 const COMMANDS: &str = "integration-cli";
-
-/// Theirs that keeps passwords.
-const CREDENTIALS: &str = "docker-credential-shell-test";
 
 /// Suites of these that are about swarm, plugins and dockerd's own options.
 const LEFT_OUT: [&str; 6] = [
@@ -170,8 +167,6 @@ fn engine(data: Option<&Path>) -> Engine {
     if let Some(busybox) = Release::Distribution.find("busybox") {
         symlink(busybox, bin.join("ping")).unwrap();
     }
-    let helper = fetched().join("moby/source").join(COMMANDS).join("fixtures/auth").join(CREDENTIALS);
-    symlink(helper, bin.join(CREDENTIALS)).unwrap();
     if let Some(registry) = Release::Distribution.find("docker-registry") {
         symlink(registry, bin.join("registry")).unwrap();
     }
