@@ -15,7 +15,7 @@ packages=(
   gcc libc6-dev ca-certificates libseccomp-dev linux-libc-dev busybox-static strace jq procps iproute2 iptables nftables uidmap
   runc crun containerd docker.io podman conmon containernetworking-plugins golang-github-containers-common
   umoci skopeo docker-registry docker-compose openssl python3-venv netavark aardvark-dns slirp4netns fuse-overlayfs catatonit tini
-  groff-base mandoc zsh fish curl
+  groff-base mandoc zsh fish curl xz-utils bzip2
 )
 missing=()
 for package in "${packages[@]}"; do
