@@ -217,7 +217,7 @@ impl Pusher {
 }
 
 /// How long it may take until a client that has gone is noticed.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(100);
 
 /// A writer for code that waits.
 struct Blocking(mpsc::Sender<io::Result<Bytes>>);
