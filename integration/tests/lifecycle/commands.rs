@@ -274,6 +274,8 @@ fn commands_do_as_they_say() {
         ("docker rmi ' '".into(), 1, &["image name cannot be blank"]),
         // What is between two runs is ended by a kill, and one that ends by itself has ended.
         ("docker run -d --name again --network none --restart always busybox false; for i in 1 2 3 4 5 6 7 8; do docker kill again >/dev/null || exit 1; docker inspect -f '{{.State.Running}}{{.State.Restarting}}' again; docker start again >/dev/null; done; docker rm -f again".into(), 0, &["falsefalse"]),
+        // Another signal ends nothing: it goes on.
+        ("docker run -d --name again --network none --restart always busybox false; for i in 1 2 3 4 5 6 7 8; do docker kill -s HUP again; done; before=$(docker inspect -f '{{.RestartCount}}' again); for i in $(seq 100); do sleep 0.1; [ $(docker inspect -f '{{.RestartCount}}' again) -gt $before ] && break; done; [ $(docker inspect -f '{{.RestartCount}}' again) -gt $before ] && docker rm -f again".into(), 0, &["again"]),
         ("docker run -d --name twice --network none busybox sleep 1000".into(), 0, &[]),
         (format!("id=$({} | grep -o '[0-9a-f]\\{{64\\}}') && docker restart -t 0 twice && {}", curl("-X POST -H Content-Type:application/json -d '{\"Cmd\":[\"true\"]}'", "v1.41/containers/twice/exec"), curl("-X POST -H Content-Type:application/json -d '{\"Detach\":true}'", "v1.41/exec/'$id'/start").replace("\"http", "'http").replace("start\"", "start'")), 0, &["No such exec instance", " 404"]),
         ("docker run -dt --name sized --network none busybox sleep 1000".into(), 0, &[]),

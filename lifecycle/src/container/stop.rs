@@ -105,21 +105,22 @@ async fn kill_and_wait(container: &Arc<Container>, exits: u64) -> Result<()> {
 /// When it does not run.
 pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> {
     let number = said::signal(word.filter(|word| !word.is_empty()).unwrap_or("KILL"))?;
-    // Between two runs there is nothing to be killed but the next one.
-    if container.record().state.status == Status::Restarting && !settle(container).await? {
+    let own = container.record().config.stop_signal.clone().and_then(|word| said::signal(&word).ok());
+    let ends = number == SIGKILL || number == own.unwrap_or(15);
+    // Between two runs there is nothing to be told, and nothing to be ended but the next one.
+    if container.record().state.status == Status::Restarting && !(ends && settle(container).await?) {
         return Ok(());
     }
     if !container.record().state.status.is_up() {
         bail!(conflict, "Cannot kill container: {}: {}", container.id, container.not_running());
     }
     let exits = container.record().exits;
-    let own = container.record().config.stop_signal.clone().and_then(|word| said::signal(&word).ok());
-    if number == SIGKILL || number == own.unwrap_or(15) {
+    if ends {
         container.update(|record| record.stopped_by_user = true)?;
     }
     match send(container, number).await {
         // It ended by itself just now.
-        Err(error) if error.status == StatusCode::CONFLICT => drop(settle(container).await?),
+        Err(error) if error.status == StatusCode::CONFLICT && ends => drop(settle(container).await?),
         sent => sent?,
     }
     if number == SIGKILL {
