@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,7 +112,7 @@ type Pieces = mpsc::Receiver<io::Result<Bytes>>;
 /// What some work sends while it goes on, and what it fails of.
 fn pieces<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Pieces {
     let (sender, pieces) = mpsc::channel(32);
-    let pusher = Pusher { sender, silent: false };
+    let pusher = Pusher { sender, silent: false, client: None };
     let working = work(pusher.clone());
     tokio::spawn(async move {
         if let Err(error) = working.await {
@@ -181,15 +182,30 @@ pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static
 pub struct Pusher {
     sender: mpsc::Sender<io::Result<Bytes>>,
     silent: bool,
+    /// Whose it is, as far as that is known.
+    client: Option<Arc<OwnedFd>>,
 }
 
 impl Pusher {
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        match self.silent {
-            true => !self.sender.is_closed(),
-            false => self.sender.send(Ok(row(value))).await.is_ok(),
-        }
+        self.is_wanted() && (self.silent || self.sender.send(Ok(row(value))).await.is_ok())
+    }
+
+    /// One that knows by its socket when the client has gone, also while nothing is sent. A client that has merely said
+    /// all that it had to say has not hung up.
+    #[must_use]
+    pub fn of(self, client: Option<Arc<OwnedFd>>) -> Self {
+        Self { client, ..self }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let hung_up = |socket: &OwnedFd| {
+            let mut all = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+            let done = poll(&mut all, PollTimeout::ZERO);
+            done.is_ok() && all[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
+        };
+        !self.sender.is_closed() && !self.client.as_deref().is_some_and(hung_up)
     }
 
     /// Tells how it goes with a layer; whether anybody still wants to know.
@@ -204,15 +220,9 @@ impl Pusher {
         Self { silent: true, ..self.clone() }
     }
 
-    /// Waits until nobody listens any more. While nothing is sent only the `client`'s socket tells, which a client that has
-    /// merely said all that it had to say has not hung up.
-    pub async fn closed(&self, client: Option<&OwnedFd>) {
-        let hung_up = |socket: &OwnedFd| {
-            let mut all = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-            let done = poll(&mut all, PollTimeout::ZERO);
-            done.is_ok() && all[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
-        };
-        while timeout(BEAT, self.sender.closed()).await.is_err() && !client.is_some_and(hung_up) {}
+    /// Waits until nobody listens any more.
+    pub async fn closed(&self) {
+        while timeout(BEAT, self.sender.closed()).await.is_err() && self.is_wanted() {}
     }
 }
 

@@ -18,7 +18,6 @@ mod stage;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -65,8 +64,6 @@ pub struct Options {
     pub host: Value,
     /// Who we are to which registry.
     pub credentials: HashMap<String, Credentials>,
-    /// The socket of who wants the image, if it is one that tells when they have gone.
-    pub client: Option<Arc<OwnedFd>>,
 }
 
 /// A build.

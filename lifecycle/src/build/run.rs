@@ -74,7 +74,7 @@ impl Build {
         };
         tokio::select! {
             followed = following => followed,
-            () = self.progress.closed(self.options.client.as_deref()) => Err(Error::invalid("the client has gone")),
+            () = self.progress.closed() => Err(Error::invalid("the client has gone")),
         }?;
         match container.record().state.exit_code {
             0 => Ok(()),
