@@ -9,8 +9,8 @@ use shim::proto::task::ResizePtyRequest;
 
 use super::hijack::Way;
 use super::{Answer, Call, answer, hijack};
-use crate::container::{Container, Exec, ExecConfig, Status};
-use crate::error::{Result, bail, error};
+use crate::container::{Container, Exec, ExecConfig};
+use crate::error::{Result, error};
 
 /// `POST /containers/ID/exec`
 pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<Answer> {
@@ -33,14 +33,7 @@ struct Start {
 /// `POST /exec/ID/start`
 pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
     let wish: Start = call.json().await?;
-    match exec.container.record().state.status {
-        Status::Running => {}
-        Status::Paused => {
-            let id = &exec.container.id;
-            bail!(conflict, "Container {id} is paused, unpause the container before exec")
-        }
-        _ => return Err(exec.container.not_running()),
-    }
+    exec.container.check_running()?;
     let config = &exec.config;
     let way = Way {
         // As it is said now: a client that does not speak of the terminal again gets frames.

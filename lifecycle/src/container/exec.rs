@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tree::Root;
 
-use super::{Container, Input, Sides, Status, environment, received, spec, start, user};
-use crate::error::{Error, Result, bail, ensure};
+use super::{Container, Input, Sides, environment, received, spec, start, user};
+use crate::error::{Error, Result, ensure};
 use crate::files::{self, lossy};
 use crate::said;
 
@@ -92,13 +92,7 @@ impl Exec {
     /// # Errors
     /// When the container does not run, or nothing is to be run.
     pub fn new(container: &Arc<Container>, config: ExecConfig) -> Result<Arc<Self>> {
-        match container.record().state.status {
-            Status::Running => {}
-            Status::Paused => {
-                bail!(conflict, "Container {} is paused, unpause the container before exec", container.id)
-            }
-            _ => return Err(container.not_running()),
-        }
+        container.check_running()?;
         ensure!(!said::list(&config.cmd).is_empty(), invalid, "No exec command specified");
         said::text(&config.user).map(|name| user_of(container, name)).transpose()?;
         let id = files::random_hex(32);

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tree::Lower;
 
-use super::Record;
 use super::streams::Streams;
+use super::{Record, Status};
 use crate::engine::Engine;
-use crate::error::{Error, Result, ensure, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::files;
 use crate::task::{self, Call, CallError};
 
@@ -135,6 +135,20 @@ impl Container {
         );
         ensure!(up, internal, "failed to join {space} namespace: {}", other.not_running());
         Ok(Some((other, PathBuf::from(format!("/proc/{pid}/ns/{kind}")))))
+    }
+
+    /// Refuses to execute something in it now.
+    ///
+    /// # Errors
+    /// When it is paused, or does not run.
+    pub fn check_running(&self) -> Result<()> {
+        match self.record().state.status {
+            Status::Running => Ok(()),
+            Status::Paused => {
+                bail!(conflict, "Container {} is paused, unpause the container before exec", self.id)
+            }
+            _ => Err(self.not_running()),
+        }
     }
 
     /// The error of what needs a running container.
