@@ -29,6 +29,7 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
     let source = call.text("fromSrc").unwrap_or("-");
     if source != "-" {
         let url = if source.contains("://") { source.to_owned() } else { format!("http://{source}") };
+        file = engine.images.content.spool()?;
         registry::download(&url, &mut file).await?;
         file.rewind()?;
     }

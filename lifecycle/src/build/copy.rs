@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 use percent_encoding::percent_decode_str;
+use reqwest::Url;
 use reqwest::header::LAST_MODIFIED;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -89,8 +90,8 @@ impl Copy {
             let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
             let answer = registry::download(source, &mut file).await.map_err(failed)?;
             // The name that was asked for, wherever it has led to.
-            let last = source.split(['?', '#']).next().and_then(|url| url.splitn(4, '/').nth(3));
-            let last = last.and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+            let url: Url = source.parse().map_err(Error::invalid).map_err(failed)?;
+            let last = url.path_segments().and_then(Iterator::last).unwrap_or_default();
             let name = percent_decode_str(last).decode_utf8_lossy().replace('/', "");
             ensure!(!name.is_empty(), invalid, "ADD failed: cannot determine filename for source {source}");
             std::fs::rename(&path, folder.path().join(&name))?;
