@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer};
+use crate::container::places::FILES;
 use crate::container::{Container, MountPoint, user};
 use crate::error::{Error, Result, ensure, error};
 use crate::time::{self, Time};
@@ -32,11 +33,9 @@ fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
     // The last one is the one above the others.
     let Some(mount) = record.mounts.iter().rev().find(below) else {
         // The engine's own files are mounted, too.
-        let own = ["etc/hostname", "etc/hosts", "etc/resolv.conf"].iter().find(|own| path == Path::new(own));
-        let own =
-            own.and_then(|own| own.strip_prefix("etc/")).filter(|own| container.folder.join(own).exists());
-        if let Some(own) = own {
-            return Ok((Root::open(&container.folder)?, own.into()));
+        let name = path.file_name().filter(|_| FILES.iter().any(|own| path == Path::new(own)));
+        if let Some(name) = name.filter(|name| container.folder.join(name).exists()) {
+            return Ok((Root::open(&container.folder)?, name.into()));
         }
         return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));
     };

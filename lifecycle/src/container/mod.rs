@@ -16,7 +16,7 @@ pub mod log_options;
 mod logs;
 pub mod mounts;
 mod object;
-mod places;
+pub mod places;
 pub mod record;
 pub mod settings;
 pub mod spec;

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::files;
 
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
-const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+/// The engine's own files, as they are called in a container; in its folder they are called the same.
+pub const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
 /// Makes the layer, if anything is missing in the image, and the directory for what the container will write.
 ///
