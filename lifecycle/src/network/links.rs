@@ -1,8 +1,10 @@
 //! Links: another container, found by a name of this one's own choice. It is a line in `/etc/hosts`, and a name for all
 //! in networks that have names; the variables that Docker once set beside it are not.
 
+use std::sync::Arc;
+
 use super::files;
-use crate::container::Record;
+use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 
@@ -28,13 +30,15 @@ fn of(record: &Record) -> impl Iterator<Item = (&str, (&str, &str))> {
 /// # Errors
 /// When that cannot be written down.
 pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
+    let is_old = |other: &str| other.trim_start_matches('/') == old;
     let change = |text: &mut String| {
         let (other, alias) = split(text);
-        if other.trim_start_matches('/') == old {
+        if is_old(other) {
             *text = format!("{new}:{alias}");
         }
     };
-    for container in engine.all_containers().iter().filter(|one| of(&one.record()).next().is_some()) {
+    let has_old = |one: &&Arc<Container>| of(&one.record()).any(|(_, (other, _))| is_old(other));
+    for container in engine.all_containers().iter().filter(has_old) {
         container.update(|record| {
             let endpoints =
                 record.networks.values_mut().flat_map(|endpoint| endpoint.links.iter_mut().flatten());
