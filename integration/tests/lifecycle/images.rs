@@ -209,6 +209,17 @@ fn what_is_docker_hubs_may_come_from_a_mirror() {
         ),
         ("docker run --rm --network none small echo mirrored", 0, &["mirrored"]),
         ("docker images --format '{{.Repository}}'", 0, &["small\n"]),
+        // And all tags of it.
+        (
+            "docker tag small 127.0.0.1:5000/library/small:two && docker push -q 127.0.0.1:5000/library/small:two && docker rmi -f $(docker images -q)",
+            0,
+            &[],
+        ),
+        (
+            "docker pull -qa small && docker images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\\n' ' '",
+            0,
+            &["small:latest small:two "],
+        ),
         ("cortend --registry-mirror http://host/path", 1, &["expected https://host"]),
     ];
     hold(&engine, checks);

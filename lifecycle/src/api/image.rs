@@ -241,23 +241,11 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
         Some(tag) => reference.tag = Some(tag.to_owned()),
         None => {}
     }
-    let is_one = reference.tag.is_some() || reference.digest.is_some();
     call.check_platform()?;
-    let credentials: Credentials = registry::from_header(call.header("x-registry-auth"));
-    answer::progress(move |pusher| async move {
-        let mut tags = vec![None];
-        if !is_one {
-            let of = Registry::new(&engine.settings.insecure, &reference.domain, credentials.clone()).await?;
-            tags = of.tags(&reference.path).await?.into_iter().map(Some).collect();
-        }
-        for tag in tags {
-            // Checked, as a registry may say anything.
-            let one = Reference { tag: tag.or_else(|| reference.tag.clone()), ..reference.clone() };
-            let one = Reference::parse(&one.to_string())?;
-            registry::pull(engine, &one, credentials.clone(), &pusher).await?;
-        }
-        Ok(())
-    })
+    let credentials = registry::from_header(call.header("x-registry-auth"));
+    answer::progress(
+        move |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
+    )
     .await
 }
 

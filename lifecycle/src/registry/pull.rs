@@ -25,7 +25,8 @@ use crate::image::{ConfigFile, DEFAULT_DOMAIN, Reference};
 const PARALLEL: usize = 3;
 const ATTEMPTS: usize = 5;
 
-/// Pulls an image and gives it its name; progress goes to `pusher`. What is Docker Hub's may come from a mirror.
+/// Pulls an image and gives it its name, or all of a repository when there is neither a tag nor a digest; progress goes to
+/// `pusher`. What is Docker Hub's may come from a mirror.
 ///
 /// # Errors
 /// When the registry does not have it, or what it sends is not what it says.
@@ -69,7 +70,19 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     async fn run(&self) -> Result<()> {
-        let (images, reference) = (&self.engine.images, self.reference);
+        let Reference { tag: None, digest: None, path, .. } = self.reference else {
+            return self.one(self.reference).await;
+        };
+        for tag in self.registry.tags(path).await? {
+            let named = Reference { tag: Some(tag), ..self.reference.clone() };
+            // Checked, as a registry may say anything.
+            self.one(&Reference::parse(&named.to_string())?).await?;
+        }
+        Ok(())
+    }
+
+    async fn one(&self, reference: &Reference) -> Result<()> {
+        let images = &self.engine.images;
         let (tag, digest) = (reference.tag.as_deref(), reference.digest.as_deref());
         let wanted = digest.or(tag).unwrap_or("latest");
         let _lease = images.lease();
@@ -102,11 +115,11 @@ impl Pull<'_> {
             missing.extend((!is_here).then(|| self.fetch(layer, diff_id)));
         }
         stream::iter(missing).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-        self.finish(&config, top).await
+        self.finish(reference, &config, top).await
     }
 
-    async fn finish(&self, config: &[u8], top: String) -> Result<()> {
-        let (images, reference) = (&self.engine.images, self.reference);
+    async fn finish(&self, reference: &Reference, config: &[u8], top: String) -> Result<()> {
+        let images = &self.engine.images;
         let before = images.find(&reference.to_string()).map(|image| image.id.clone()).ok();
         let id = images.add(config, None)?.id.clone();
         if reference.tag.is_some() && reference.digest.is_none() {
