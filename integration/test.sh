@@ -45,6 +45,8 @@ integration/src/shim/fetch-engines.sh > target/fetch-engines.log 2>&1 &
 engines=$!
 integration/tests/lifecycle/fetch-clients.sh > target/fetch-clients.log 2>&1 &
 clients=$!
+integration/tests/lifecycle/fetch-netavark.sh > target/fetch-netavark.log 2>&1 &
+netavark=$!
 
 # A criu that works on this kernel: that of Debian 12 does not on newer ones.
 integration/src/fetch-criu.sh > target/fetch-criu.log 2>&1 &
@@ -70,6 +72,7 @@ if [ "$mode" = all ]; then
 fi
 
 wait "$clients" || { say "no docker-py of PyPI"; tail -n 5 target/fetch-clients.log; }
+wait "$netavark" || { say "no other releases of netavark"; tail -n 5 target/fetch-netavark.log; }
 wait "$engines" || { say "no other releases of containerd"; tail -n 5 target/fetch-engines.log; }
 wait "$criu" || { say "no criu"; tail -n 5 target/fetch-criu.log; }
 [ -z "$release" ] || wait "$release" || { echo "test.sh: the release build failed" >&2; exit 1; }

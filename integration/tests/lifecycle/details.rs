@@ -1,5 +1,6 @@
 //! What moby's own tests ask of a daemon, and no user's first day does (`moby.rs` runs them all).
 
+use integration::shim::engine::Engine;
 use integration::skip;
 
 use super::{Check, curl, engine, has_networks, hold};
@@ -272,6 +273,10 @@ fn networks_are_kept_apart_but_for_what_they_publish() {
     let Some(engine) = engine().filter(|_| has_networks()) else {
         return skip::say("needs docker and netavark");
     };
+    keep_networks_apart(&engine);
+}
+
+pub(super) fn keep_networks_apart(engine: &Engine) {
     let get = "printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3";
     let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let checks: &[(String, i32, &[&str])] = &[
@@ -288,7 +293,7 @@ fn networks_are_kept_apart_but_for_what_they_publish() {
         // A network that leads nowhere has names without a resolver.
         ("docker run -d --name first --network inner --network-alias alias busybox sleep 100 && docker run -d --name second --network inner busybox sleep 100 && docker exec second busybox ping -c1 -W2 alias && docker exec first busybox ping -c1 -W2 second && docker rename first renamed && docker exec second busybox ping -c1 -W2 renamed && docker rm -f renamed && docker exec second cat /etc/hosts | grep -c renamed".into(), 1, &["1 packets received", "\n0"]),
     ];
-    hold(&engine, checks);
+    hold(engine, checks);
 }
 
 #[test]

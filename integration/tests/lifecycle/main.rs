@@ -11,6 +11,7 @@ mod hostile;
 mod images;
 mod logs;
 mod moby;
+mod netavark;
 mod pulls;
 mod requests;
 mod rootless;

@@ -94,24 +94,37 @@ pub(super) async fn keep_address(bridge: &str, address: &str) -> Result<()> {
     program::told("set the address of the bridge", command, &[]).await.map(drop)
 }
 
-/// Before all of netavark's own rules.
-const FIRST: &str = "NETAVARK_ISOLATION_1 -m conntrack --ctstate DNAT -j RETURN";
+/// Before all of netavark's own rules, for nft(8) and for iptables-restore(8).
+const FIRST: [&str; 2] =
+    ["ct status dnat return", "NETAVARK_ISOLATION_1 -m conntrack --ctstate DNAT -j RETURN"];
 
-/// Lets networks that are kept apart reach what others of them publish, as everybody else does. Without iptables's
-/// chain nothing is to be done.
+/// Lets networks that are kept apart reach what others of them publish, as everybody else does.
 async fn reach_published() {
-    let first = async |program: &str| {
+    // As far as netavark has made its chain: it uses one of the two.
+    let of_nft = async |verb: &str, rule: &str| {
+        let mut command = Command::new("nft");
+        command.arg(format!("{verb} inet netavark NETAVARK-ISOLATION-1 {rule}"));
+        program::told(verb, command, &[]).await
+    };
+    if let Ok(rules) = of_nft("list chain", "").await {
+        // Its own come at the end, so that ours stays where it is.
+        if !String::from_utf8_lossy(&rules).contains(FIRST[0]) {
+            let _none = of_nft("insert rule", FIRST[0]).await;
+        }
+        return;
+    }
+    let of_iptables = async |program: &str| {
         // Both at once, so that it is never missing; the first time there is none to be taken away.
-        for before in [format!("-D {FIRST}\n"), String::new()] {
+        for before in [format!("-D {}\n", FIRST[1]), String::new()] {
             let mut command = Command::new(program);
             command.args(["--wait", "--noflush"]);
-            let rules = format!("*filter\n{before}-I {FIRST}\nCOMMIT\n");
-            if program::run(command, rules.as_bytes()).await.is_ok_and(|output| output.status.success()) {
+            let rules = format!("*filter\n{before}-I {}\nCOMMIT\n", FIRST[1]);
+            if program::told(program, command, rules.as_bytes()).await.is_ok() {
                 break;
             }
         }
     };
-    tokio::join!(first("iptables-restore"), first("ip6tables-restore"));
+    tokio::join!(of_iptables("iptables-restore"), of_iptables("ip6tables-restore"));
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for
