@@ -24,7 +24,7 @@ pub enum Release {
     Distribution,
     /// What `fetch-engines.sh` has fetched from Debian 13: containerd 1.7.
     Next,
-    /// What it has fetched from Debian sid: containerd 2.1, Docker 28.
+    /// What it has fetched from Debian sid: containerd 2.1, Docker 28, Compose 2.
     Newer,
 }
 
@@ -37,7 +37,7 @@ impl Release {
         let below: &[&str] = match self {
             Release::Distribution => &[],
             Release::Next => &["trixie/usr/bin", "trixie/usr/sbin"],
-            Release::Newer => &["sid/usr/bin", "sid/usr/sbin", ""],
+            Release::Newer => &["sid/usr/bin", "sid/usr/sbin", "sid/usr/libexec/docker/cli-plugins", ""],
         };
         let fetched = std::env::var_os("CORTEN_ENGINES");
         let fetched = fetched.map_or_else(|| PathBuf::from("/var/cache/corten-engines"), PathBuf::from);

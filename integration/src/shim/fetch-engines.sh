@@ -13,7 +13,8 @@ engines=${1:-${CORTEN_ENGINES:-/var/cache/corten-engines}}
 fetch() { # RELEASE PACKAGE...
     release=$1
     shift
-    [ ! -e "$engines/$release.complete" ] || return 0
+    [ "$(cat "$engines/$release.complete" 2> /dev/null)" != "$*" ] || return 0
+    rm -rf "${engines:?}/$release"
     mkdir -p "$engines/$release"
     own_release "$engines/apt-$release" "$release"
     for package; do
@@ -22,11 +23,11 @@ fetch() { # RELEASE PACKAGE...
     done
     for archive in *.deb; do dpkg -x "$archive" "$engines/$release"; done
     rm -rf "$engines/apt-$release"
-    touch "$engines/$release.complete"
+    echo "$*" > "$engines/$release.complete"
 }
 
 fetch trixie containerd
-fetch sid containerd docker.io docker-cli
+fetch sid containerd docker.io docker-cli docker-compose
 if [ ! -e "$engines/crictl" ]; then
     cd "$here/crictl"
     CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$engines/crictl" sigs.k8s.io/cri-tools/cmd/crictl ||

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use integration::shim::engine::Release;
 use integration::shim::pod::until;
 use integration::skip;
 
-use super::{Check, engine, engine_with, fetched, has_networks, hold};
+use super::{engine, engine_with, fetched, has_networks, hold};
 
 const APPLICATION: &str = r#"mkdir app; cd app; cat > docker-compose.yml <<'END'
 version: "2.4"
@@ -27,45 +28,62 @@ services:
     command: sh -c "while :; do echo $$MODE | nc -l -p 80; done"
 volumes: {values: {}}
 END
-printf 'FROM busybox\nARG WORD\nRUN echo $WORD > /word\n' > Dockerfile
-docker-compose up -d"#;
+printf 'FROM busybox\nARG WORD\nRUN echo $WORD > /word\n' > Dockerfile"#;
 
-#[test]
-fn compose_runs_an_application_of_three_services() {
-    let Some(engine) = engine() else { return skip::say("needs docker") };
-    if engine.run(&["docker-compose", "version"]).status != 0 {
-        return skip::say("needs docker-compose");
-    }
+/// Runs the application by a Compose, which has a character of its own in names, and its own words.
+fn run_the_application(release: Release, between: char, words: [&str; 3]) {
+    let (Some(engine), Some(compose)) = (engine(), release.find("docker-compose")) else {
+        return skip::say("needs docker and docker-compose (integration/src/shim/fetch-engines.sh)");
+    };
     if !has_networks() {
         return skip::say("needs netavark and aardvark-dns");
     }
-    let checks: &[Check<'_>] = &[
-        (APPLICATION, 0, &["Successfully tagged app_api:latest", "Creating app_web_1"]),
-        ("cd app; docker-compose ps", 0, &["app_store_1", "Up (healthy)", "127.0.0.1:8088->80/tcp"]),
+    let [up, restarted, down] = words;
+    let compose = format!("cd app; DOCKER_BUILDKIT=0 {}", compose.display());
+    let (store, web) = (format!("app{between}store{between}1"), format!("app{between}web{between}1"));
+    let checks: &[(String, i32, &[&str])] = &[
+        (APPLICATION.to_owned(), 0, &[]),
+        (format!("{compose} up -d"), 0, &[up, &web]),
+        (format!("{compose} ps"), 0, &[&store, "(healthy)", "127.0.0.1:8088->80/tcp"]),
         // By the service's name; what it says came over the same way, from the volume.
         (
-            "cd app; for i in $(seq 50); do docker-compose exec -T web nc -w 2 api 80 | grep -A1 built && break; sleep 0.1; done",
+            format!(
+                "for i in $(seq 50); do ({compose} exec -T web nc -w 2 api 80) | grep -A1 built && break; sleep 0.1; done"
+            ),
             0,
             &["built\nstored"],
         ),
         (
-            "for i in $(seq 50); do busybox nc -w 2 127.0.0.1 8088 | grep . && break; sleep 0.1; done",
+            "for i in $(seq 50); do busybox nc -w 2 127.0.0.1 8088 | grep . && break; sleep 0.1; done".into(),
             0,
             &["test"],
         ),
         (
-            "cd app; docker-compose restart -t 0 store && docker-compose up -d --scale web=1",
+            format!(
+                "{compose} run --rm -T api cat /word; ({compose} top store); ({compose} logs --tail 1 store)"
+            ),
             0,
-            &["up-to-date"],
+            &["built\n", "nc -l -p 5432"],
         ),
-        (
-            "cd app; docker-compose down -t 0 -v",
-            0,
-            &["Removing network app_default", "Removing volume app_values"],
-        ),
-        ("docker ps -aq; docker volume ls -q; docker network ls -q | wc -l", 0, &["3\n"]),
+        (format!("({compose} restart -t 0 store); {compose} up -d --scale web=1"), 0, &[restarted]),
+        (format!("{compose} down -t 0 -v"), 0, &[down, "app_default", "app_values"]),
+        ("docker ps -aq; docker volume ls -q; docker network ls -q | wc -l".into(), 0, &["3\n"]),
     ];
     hold(&engine, checks);
+}
+
+#[test]
+fn compose_runs_an_application_of_three_services() {
+    run_the_application(
+        Release::Distribution,
+        '_',
+        ["Successfully tagged app_api", "up-to-date", "Removing"],
+    );
+}
+
+#[test]
+fn the_newer_compose_runs_it_too() {
+    run_the_application(Release::Newer, '-', ["Successfully tagged app-api", "Running", "Removed"]);
 }
 
 /// The pythons that have docker-py: the distribution's, and the one that `fetch-clients.sh` has made.
