@@ -1,11 +1,21 @@
-//! Programs that are run to their end: what they are told, and what they say.
+//! This program as others find it, and those that are run to their end: what they are told, and what they say.
 
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::error::{Error, Result, ensure};
+
+/// This very process, as others find it in `/proc`.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn own() -> Result<PathBuf> {
+    let number = std::fs::read_link("/proc/self").map_err(Error::at("read", "/proc/self"))?;
+    Ok(Path::new("/proc").join(number))
+}
 
 /// Runs a program; `input` is what it reads.
 ///

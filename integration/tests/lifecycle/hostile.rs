@@ -9,7 +9,7 @@ use integration::shim::pod::until;
 use integration::skip;
 
 use super::storage::{NESTED, REFUSED};
-use super::{engine, engine_with, python};
+use super::{curl, engine, engine_with, has_networks, python};
 
 /// Makes what is tried: `NAME.tar` with an image, `NAME.layer` with its upper layer, and `registry`, a static one.
 /// `MARK` is the name of what must not be anywhere.
@@ -425,4 +425,36 @@ fn setuid_files_of_images_are_nobody_elses() {
     trials.run("docker rm -f box", Ok("box"));
     trials.look("the container", false);
     trials.end();
+}
+
+/// A container ends while the engine has no time to hear of it, and another process gets the number of its first one. The
+/// daemon is told of both at once, so that it takes a few times until it sees the request first: here, to copy into that
+/// container, and to start others in its namespaces.
+const REUSED: &str = r#"mkdir here && echo x >file
+for i in $(seq 10); do
+  docker run -d --name gone$i --network none --ipc shareable busybox sleep 1000 >/dev/null
+  for mode in pid network; do
+    docker create --name $mode$i --$mode container:gone$i busybox sh -c 'grep -h cortend /proc/[0-9]*/comm; ls /sys/class/net /proc/sys/net/ipv4/conf | grep corten0; echo ran' >/dev/null
+  done
+  pid=$(docker inspect -f '{{.State.Pid}}' gone$i); daemon=$(pgrep -xo cortend)
+  kill -STOP $daemon; kill -9 $pid; while [ -e /proc/$pid ]; do sleep 0.01; done
+  echo $((pid - 1)) >/proc/sys/kernel/ns_last_pid; sleep 1 & [ $! = $pid ] && echo reused
+  (sleep 0.2; kill -CONT $daemon) &
+  for mode in pid network; do START/containers/$mode$i/start" & done
+  docker cp file gone$i:$PWD/here/$i
+  wait
+done; ls here | wc -l; for i in $(seq 10); do docker logs pid$i; docker logs network$i; done"#;
+
+#[test]
+fn a_number_that_is_anothers_now_is_no_containers() {
+    let Some(engine) = engine().filter(|_| has_networks()) else {
+        return skip::say("needs docker and netavark");
+    };
+    // So that the host has an interface that is known.
+    engine.docker_command("docker run -d busybox sleep 1000").ok();
+    let script = REUSED.replace("START", curl("-X POST", "v1.41").trim_end_matches('"'));
+    let said = engine.docker_command(&script);
+    let text = said.out + &said.err;
+    assert!(text.contains("reused") && text.contains("\n0\n"), "{text}");
+    assert!(!text.contains("\ncortend") && !text.contains("corten0") && !text.contains("\nran"), "{text}");
 }

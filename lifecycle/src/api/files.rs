@@ -23,9 +23,8 @@ use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 /// be mounted there, or in its own files.
 fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
     let record = container.record().clone();
-    let pid = record.state.pid;
-    if pid != 0 && record.state.status.is_up() {
-        return Ok((Root::open(Path::new(&format!("/proc/{pid}/root")))?, path.to_owned()));
+    if record.state.status.is_up() {
+        return Ok((Root::new(container.process("root")?), path.to_owned()));
     }
     let at = Path::new("/").join(path);
     let has_files = |mount: &MountPoint| matches!(mount.kind.as_str(), "bind" | "volume");

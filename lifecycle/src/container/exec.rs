@@ -242,7 +242,7 @@ impl Exec {
 /// A user as the running container knows it.
 fn user_of(container: &Container, name: &str) -> Result<User> {
     let record = container.record().clone();
-    let root = Root::open(Path::new(&format!("/proc/{}/root", record.state.pid)))?;
+    let root = Root::new(container.process("root")?);
     Ok(User { umask: record.umask, ..user::find(&root, name, said::list(&record.host.group_add))? })
 }
 

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use parking_lot::Mutex;
+use runtime::state::{self, StateDir, StateError};
 use tokio::sync::watch;
 use tree::Lower;
 
@@ -13,8 +18,8 @@ use super::streams::Streams;
 use super::{Record, Status};
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
-use crate::files;
-use crate::task::{self, Call, CallError};
+use crate::task::{self, Call, CallError, NAMESPACE};
+use crate::{files, program};
 
 /// A container.
 pub struct Container {
@@ -30,6 +35,8 @@ pub struct Container {
     pub busy: tokio::sync::Mutex<()>,
     /// Those who are attached to it.
     pub streams: Streams,
+    /// Namespaces of others that it is being started in.
+    pub namespaces: Mutex<Vec<OwnedFd>>,
     /// It is being restarted: its end is not its removal.
     pub stays: AtomicBool,
     record: watch::Sender<Record>,
@@ -47,6 +54,7 @@ impl Container {
             id,
             busy: tokio::sync::Mutex::default(),
             streams: Streams::default(),
+            namespaces: Mutex::default(),
             stays: AtomicBool::new(false),
             record: watch::Sender::new(record),
         })
@@ -119,7 +127,8 @@ impl Container {
         }
     }
 
-    /// The running container that a mode such as `container:NAME` means, and where its namespace of a kind is.
+    /// The running container that a mode such as `container:NAME` means, and where its namespace of a kind is found until
+    /// this one is started.
     ///
     /// # Errors
     /// When there is no such container, or it does not run.
@@ -134,7 +143,10 @@ impl Container {
             "cannot join network namespace of a non running container: {name}"
         );
         ensure!(up, internal, "failed to join {space} namespace: {}", other.not_running());
-        Ok(Some((other, PathBuf::from(format!("/proc/{pid}/ns/{kind}")))))
+        let namespace = other.process(&format!("ns/{kind}"))?;
+        let path = program::own()?.join(format!("fd/{}", namespace.as_raw_fd()));
+        self.namespaces.lock().push(namespace);
+        Ok(Some((other, path)))
     }
 
     /// Refuses to execute something in it now.
@@ -148,6 +160,25 @@ impl Container {
                 bail!(conflict, "Container {} is paused, unpause the container before exec", self.id)
             }
             _ => Err(self.not_running()),
+        }
+    }
+
+    /// Opens what the kernel shows of its first process, to be found by, such as `root` or `ns/net`.
+    ///
+    /// # Errors
+    /// When it has ended: the number may be another's by then, of which nothing is opened.
+    pub fn process(&self, name: &str) -> Result<OwnedFd> {
+        let state = StateDir::open(&self.engine.settings.exec_root.join("r").join(NAMESPACE), &self.id);
+        let record = state.and_then(|state| state.record()).map_err(|error| match error {
+            StateError::Missing => self.not_running(),
+            other => Error::internal(other),
+        })?;
+        let path = format!("/proc/{}/{name}", record.pid);
+        let opened = open(&path[..], OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        // Asked after it was opened: what is alive now had that number then.
+        match state::init(&record).map_err(Error::internal)? {
+            Some(_alive) => opened.map_err(Error::at("open", path)),
+            None => Err(self.not_running()),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{Container, MountPoint, Record, create, exit, log_options, mounts, us
 use crate::error::{Error, Result, StatusCode, bail, error};
 use crate::files::{self, lossy};
 use crate::network::links;
-use crate::{logger, said, task, time};
+use crate::{logger, program, said, task, time};
 
 /// Starts a container that a user wants to run.
 ///
@@ -47,6 +47,7 @@ pub async fn start(container: &Arc<Container>) -> Result<()> {
 /// When it cannot be started.
 pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
     let result = try_start(container).await;
+    container.namespaces.lock().clear();
     if let Err(error) = &result {
         exit::clean_up(container).await;
         container.streams.give_up();
@@ -238,8 +239,7 @@ fn logger_program() -> Result<PathBuf> {
     if own.exists() {
         return Ok(own);
     }
-    let pid = std::fs::read_link("/proc/self").map_err(Error::at("read", "/proc/self"))?;
-    Ok(Path::new("/proc").join(pid).join("exe"))
+    Ok(program::own()?.join("exe"))
 }
 
 fn create_request(container: &Container) -> Result<CreateTaskRequest> {
