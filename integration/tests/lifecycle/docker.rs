@@ -423,6 +423,22 @@ pub(super) fn find_each_other(engine: &Engine) {
             // Newer resolvers say nothing of a name when there is nobody to ask.
             &["served\nserved\nknown\nunknown\n"],
         ),
+        // What is no name would end the resolver for all.
+        (
+            "docker run --rm --network mine --network-alias 'a b' busybox true",
+            125,
+            &["alias \"a b\" is no name"],
+        ),
+        (
+            "docker run --rm --network mine --hostname 'a\n1.2.3.4 peer' busybox true",
+            125,
+            &["invalid hostname"],
+        ),
+        (
+            "docker run -d --name odd --hostname a,b,,c --network mine busybox sleep 1000 && docker exec odd hostname && docker exec odd nc -w 2 peer 80 && docker rm -f odd",
+            0,
+            &["a,b,,c", "served"],
+        ),
         // Interfaces have the first number that is free.
         (
             "docker network create two && docker network connect two peer && docker network disconnect mine peer && docker network connect mine peer && docker exec peer ip -4 -o addr && docker network disconnect two peer && docker network rm two",

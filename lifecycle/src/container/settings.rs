@@ -93,10 +93,13 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     if let Some(variable) = config.env.iter().flatten().find(unnamed) {
         bail!(invalid, "invalid environment variable: {variable}");
     }
+    let names = [&config.hostname, &config.domainname].into_iter().flatten();
+    let odd = names.flat_map(|name| name.chars()).any(|c| c.is_whitespace() || c.is_control());
     let mask = raw["HostConfig"]["Umask"].as_u64().is_some_and(|mask| mask > 0o777);
     let unpublished = published && crate::rootless::is();
     said::refuse([
         (mask, "invalid umask: the largest is 511, which is 0777"),
+        (odd, "invalid hostname or domain name: blanks and control characters are not part of names"),
         (networkless, "NetworkDisabled: say so with the network mode \"none\""),
         (!isolations.contains(&host.isolation), "invalid isolation: only \"default\" exists on Linux"),
         (quota, "--storage-opt is not supported: containers have no quota here"),

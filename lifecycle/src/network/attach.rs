@@ -292,6 +292,9 @@ pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointS
     if let Some(option) = options.find(|name| name.starts_with("com.docker.network.")) {
         bail!(invalid, "driver option {option} is not offered in networks");
     }
+    if let Some(alias) = said::list(&endpoint.aliases).iter().find(|alias| !is_name(alias)) {
+        bail!(invalid, "network-scoped alias {alias:?} is no name that a resolver could know");
+    }
     let addressed = said::text(&ipam.ipv4_address).or(said::text(&ipam.ipv6_address)).is_some();
     let fleeting = addressed && BUILT_IN.contains(&network);
     let named = BUILT_IN.contains(&network) && !said::list(&endpoint.aliases).is_empty();
@@ -316,8 +319,13 @@ fn dns_names(record: &Record, endpoint: &EndpointSettings) -> Vec<String> {
     names.push(record.id[..12].to_owned());
     names.extend(record.config.hostname.clone());
     let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
+    names.retain(|name| is_name(name) && seen.insert(name.clone()));
     names
+}
+
+/// Whether a text can be a name: in the files of resolvers, names end with blanks and commas.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',')
 }
 
 fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usize, ports: &[Value]) -> Value {
