@@ -106,7 +106,7 @@ async fn serve(config: Config, [out, err]: [OwnedFd; 2], ready: OwnedFd) -> Resu
         // Whoever was there before the output sees it.
         sinks.accept(&listener);
         if let Some((stream, bytes)) = piece {
-            sinks.take(stream, &bytes)?;
+            sinks.take(stream, &bytes);
         }
     }
     for (stream, pipe) in (1..).zip(outputs).filter_map(|(stream, output)| Some((stream, output?))) {
@@ -114,7 +114,7 @@ async fn serve(config: Config, [out, err]: [OwnedFd; 2], ready: OwnedFd) -> Resu
         // To its end, or to where it is empty.
         let _empty = File::from(pipe.into_nonblocking_fd()?).take(PIPE).read_to_end(&mut rest);
         sinks.accept(&listener);
-        sinks.take(stream, &rest)?;
+        sinks.take(stream, &rest);
     }
     sinks.accept(&listener);
     sinks.finish().await
@@ -181,12 +181,13 @@ impl Sinks {
     }
 
     /// Writes output to the log, and then passes it on.
-    fn take(&mut self, stream: u8, bytes: &[u8]) -> Result<()> {
+    fn take(&mut self, stream: u8, bytes: &[u8]) {
         if bytes.is_empty() {
-            return Ok(());
+            return;
         }
         if let Some(log) = &mut self.log {
-            log.add(stream, bytes)?;
+            // While the disk is full the log has a gap: who prints needs not end for that.
+            let _full = log.add(stream, bytes);
         }
         let piece = Bytes::from(frame(stream, bytes));
         self.clients.retain(|client| !client.pieces.is_closed());
@@ -194,7 +195,6 @@ impl Sinks {
             let piece = if client.watches { piece.clone() } else { Bytes::from_static(&[NOTIFY]) };
             let _told_already = client.pieces.try_send(piece);
         }
-        Ok(())
     }
 
     /// Ends the log, and waits until the clients have everything.

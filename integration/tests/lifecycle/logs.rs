@@ -6,7 +6,7 @@ use integration::{proc, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Check, curl, engine, hold};
+use super::{Check, curl, engine, engine_with, hold};
 
 /// Where the files of a container's log are.
 const FILES: &str = "log=$(docker inspect -f '{{.LogPath}}' box)";
@@ -169,4 +169,29 @@ fn logger(engine: &Engine) -> i32 {
         proc::nul_separated(&format!("/proc/{pid}/cmdline")).get(1).is_some_and(|word| word == "logger")
     };
     engine.processes_of("cortend").into_iter().find(is_logger).unwrap()
+}
+
+/// Nothing can be written for a while, and then again.
+const FULL: &str = r#"say='i=0; while :; do echo said $i; i=$((i+1)); sleep 0.01; done'
+docker run -d --name one --network none busybox sh -c "$say"
+docker run -d --name many --network none --log-opt max-size=1k --log-opt max-file=3 busybox sh -c "$say"
+docker run -d --name stops --network none busybox sh -c "$say"; docker create --name goes busybox
+sleep 0.5; dd if=/dev/zero of=data/rest bs=64k 2>/dev/null; dd if=/dev/zero of=data/rest2 bs=1 2>/dev/null; sleep 1
+docker stop -t 0 stops && docker rm -f stops goes && docker inspect -f 'runs: {{.State.Running}}' one many
+dd if=/dev/zero of=data/rest3 bs=1 2>/dev/null; sleep 0.5; rm data/rest*; since=$(( $(date +%s) + 1 ))
+for name in one many; do
+  for i in $(seq 50); do docker logs --since $since $name | grep said && break; sleep 0.1; done | head -1
+done; docker kill one many; ls data/containers/*/*-json.log* | wc -l
+cat data/containers/*/*-json.log* | grep -vc '^{"log":"said [0-9]*\\n","stream":"stdout","time":"[^"]*"}$'"#;
+
+#[test]
+fn a_full_disk_ends_no_container() {
+    let small = |engine: &Engine| {
+        let data = engine.directory.join("data");
+        std::fs::create_dir(&data).unwrap();
+        engine.run(&["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", &data.display().to_string()]).ok();
+    };
+    let Some(engine) = engine_with(&[], small) else { return skip::say("needs docker") };
+    let wanted = ["\nstops\nstops\ngoes\nruns: true\nruns: true\nsaid ", "\none\nmany\n4\n0\n"];
+    hold(&engine, &[(FULL, 1, &wanted)]);
 }

@@ -248,7 +248,8 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
 /// # Errors
 /// When something of it cannot be removed.
 pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result<()> {
-    container.update(|record| record.state.status = Status::Removing)?;
+    // Written down, if the disk is not full.
+    container.change(|record| record.state.status = Status::Removing);
     let removed = files::remove_dir(&container.run).and_then(|()| files::remove_dir(&container.folder));
     if let Err(error) = removed {
         container.update(|record| record.state.status = Status::Dead)?;

@@ -34,12 +34,13 @@ pub(super) async fn wait_for_exit(container: &Container, exits: u64, limit: Dura
 
 /// Sees that a container which is between two runs does not go on by itself; whether it runs after that: the restart
 /// may have been under way.
-async fn settle(container: &Container) -> Result<bool> {
-    container.update(|record| record.stopped_by_user = true)?;
+async fn settle(container: &Container) -> bool {
+    // Also when it cannot be written down: whoever fills the disk must not be kept from being stopped by that.
+    container.change(|record| record.stopped_by_user = true);
     if container.record().state.status == Status::Restarting {
         container.wait_until(|record| record.state.status != Status::Restarting).await;
     }
-    Ok(container.record().state.status.is_up())
+    container.record().state.status.is_up()
 }
 
 /// Ends a container: its stop signal, time to react, and SIGKILL.
@@ -66,7 +67,7 @@ pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Optio
 /// # Errors
 /// When it does not end.
 pub(super) async fn end(container: &Arc<Container>, first: Option<(u32, Duration)>) -> Result<()> {
-    while settle(container).await? {
+    while settle(container).await {
         let exits = container.record().exits;
         let gone = match first {
             // Frozen processes see no signal but the last one.
@@ -108,7 +109,7 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
     let own = container.record().config.stop_signal.clone().and_then(|word| said::signal(&word).ok());
     let ends = number == SIGKILL || number == own.unwrap_or(15);
     // Between two runs there is nothing to be told, and nothing to be ended but the next one.
-    if container.record().state.status == Status::Restarting && !(ends && settle(container).await?) {
+    if container.record().state.status == Status::Restarting && !(ends && settle(container).await) {
         return Ok(());
     }
     if !container.record().state.status.is_up() {
@@ -116,11 +117,11 @@ pub async fn kill(container: &Arc<Container>, word: Option<&str>) -> Result<()> 
     }
     let exits = container.record().exits;
     if ends {
-        container.update(|record| record.stopped_by_user = true)?;
+        container.change(|record| record.stopped_by_user = true);
     }
     match send(container, number).await {
         // It ended by itself just now.
-        Err(error) if error.status == StatusCode::CONFLICT && ends => drop(settle(container).await?),
+        Err(error) if error.status == StatusCode::CONFLICT && ends => drop(settle(container).await),
         sent => sent?,
     }
     if number == SIGKILL {

@@ -98,17 +98,17 @@ impl JsonFile {
         rest.extend_from_slice(bytes);
         let lines = rest.split_inclusive(|byte| *byte == b'\n').flat_map(|line| line.chunks(LONGEST_LINE));
         let is_whole = |line: &&[u8]| last || line.ends_with(b"\n") || line.len() == LONGEST_LINE;
-        let (mut taken, mut text, time) = (0, String::new(), time::now());
+        let (mut taken, mut text, time, mut written) = (0, String::new(), time::now(), Ok(()));
         for line in lines.take_while(is_whole) {
             push_line(&mut text, stream, line, &self.attributes, &time);
             taken += line.len();
             // Rotated between lines, so that one file may be a little larger by what is written at once.
             if self.options.max_size.is_some() {
-                self.write(&std::mem::take(&mut text))?;
+                written = written.and(self.write(&std::mem::take(&mut text)));
             }
         }
         self.rest[usize::from(stream == 2)] = rest.split_off(taken);
-        self.write(&text)
+        written.and(self.write(&text))
     }
 
     fn write(&mut self, lines: &str) -> Result<()> {
@@ -119,8 +119,13 @@ impl JsonFile {
         if self.options.max_size.is_some_and(|most| self.size > 0 && self.size + size > most) {
             self.rotate()?;
         }
-        self.size += size;
-        self.file.write_all(lines.as_bytes()).map_err(Error::at("write", &self.path))
+        let written = self.file.write_all(lines.as_bytes());
+        match &written {
+            Ok(()) => self.size += size,
+            // On a full disk, of a line there is all or nothing.
+            Err(_) => drop(self.file.set_len(self.size)),
+        }
+        written.map_err(Error::at("write", &self.path))
     }
 
     fn rotate(&mut self) -> Result<()> {
@@ -132,7 +137,11 @@ impl JsonFile {
         // for files is slower than that.
         self.file.set_modified(SystemTime::now()).map_err(Error::at("rotate", &self.path))?;
         let mut all = older(&self.path);
-        all.insert(0, self.path.clone());
+        match self.path.exists() {
+            true => drop(all.insert(0, self.path.clone())),
+            // One before has failed of its last step alone.
+            false => all.clear(),
+        }
         for (number, old) in all.into_iter().rev() {
             let end = if is_compressed(&old) { ".gz" } else { "" };
             let moved = match number + 1 < self.options.max_file {
