@@ -1,22 +1,22 @@
 //! Answers: JSON, streams, errors.
 
-use std::io::{self, BufWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::future::pending;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+use hyper::body::{Body, Frame};
 use hyper::{Response, StatusCode, header};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
-use tokio::time::timeout;
 
 use crate::container::received;
 use crate::error::{Error, Result};
@@ -112,7 +112,7 @@ type Pieces = mpsc::Receiver<io::Result<Bytes>>;
 /// What some work sends while it goes on, and what it fails of.
 fn pieces<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Pieces {
     let (sender, pieces) = mpsc::channel(32);
-    let pusher = Pusher { sender, silent: false, client: None };
+    let pusher = Pusher { sender, silent: false };
     let working = work(pusher.clone());
     tokio::spawn(async move {
         if let Err(error) = working.await {
@@ -182,30 +182,12 @@ pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static
 pub struct Pusher {
     sender: mpsc::Sender<io::Result<Bytes>>,
     silent: bool,
-    /// Whose it is, as far as that is known.
-    client: Option<Arc<OwnedFd>>,
 }
 
 impl Pusher {
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        self.is_wanted() && (self.silent || self.sender.send(Ok(row(value))).await.is_ok())
-    }
-
-    /// One that knows by its socket when the client has gone, also while nothing is sent. A client that has merely said
-    /// all that it had to say has not hung up.
-    #[must_use]
-    pub fn of(self, client: Option<Arc<OwnedFd>>) -> Self {
-        Self { client, ..self }
-    }
-
-    fn is_wanted(&self) -> bool {
-        let hung_up = |socket: &OwnedFd| {
-            let mut all = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-            let done = poll(&mut all, PollTimeout::ZERO);
-            done.is_ok() && all[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
-        };
-        !self.sender.is_closed() && !self.client.as_deref().is_some_and(hung_up)
+        !self.sender.is_closed() && (self.silent || self.sender.send(Ok(row(value))).await.is_ok())
     }
 
     /// Tells how it goes with a layer; whether anybody still wants to know.
@@ -222,12 +204,32 @@ impl Pusher {
 
     /// Waits until nobody listens any more.
     pub async fn closed(&self) {
-        while timeout(BEAT, self.sender.closed()).await.is_err() && self.is_wanted() {}
+        self.sender.closed().await;
     }
 }
 
-/// How long it may take until a client that has gone is noticed.
-const BEAT: Duration = Duration::from_millis(100);
+/// Waits until a client of this machine has hung up: one that has merely said all that it had to say has not.
+pub async fn hung_up(socket: Option<Arc<OwnedFd>>) {
+    let own = socket.and_then(|socket| UnixStream::from_std(socket.try_clone().ok()?.into()).ok());
+    let Some(socket) = own else { return pending().await };
+    while let Ok(seen) = socket.ready(Interest::WRITABLE).await {
+        // Only then nothing can be written any more.
+        if seen.is_write_closed() {
+            return;
+        }
+        // To wait for what comes next.
+        let _nothing = socket.try_io(Interest::WRITABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+    }
+}
+
+/// An answer that ends when who it is for has gone, also while there is nothing to be sent.
+pub fn until_gone(answer: Answer, client: Option<Arc<OwnedFd>>) -> Answer {
+    if answer.body().size_hint().exact().is_some() {
+        return answer;
+    }
+    let frames = |content| BodyStream::new(content).take_until(Box::pin(hung_up(client)));
+    answer.map(|content| StreamBody::new(frames(content)).boxed_unsync())
+}
 
 /// A writer for code that waits.
 struct Blocking(mpsc::Sender<io::Result<Bytes>>);
@@ -235,7 +237,7 @@ struct Blocking(mpsc::Sender<io::Result<Bytes>>);
 impl Write for Blocking {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        sent.map(|()| bytes.len()).map_err(|_| ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -32,7 +32,7 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
     // All of it first: a client that is still writing would not see an answer.
     let archive = call.spool(&engine.images.content).await?;
     let options = options(engine, &call)?;
-    let (quiet, client) = (call.flag("q"), call.socket());
+    let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let (context, file) = block_in_place(|| -> Result<_> {
         let context = engine.images.content.unpack(archive)?;
@@ -40,7 +40,6 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
         Ok((context, file))
     })?;
     Ok(answer::stream(move |pusher| async move {
-        let pusher = pusher.of(client);
         let progress = if quiet { pusher.silenced() } else { pusher.clone() };
         let id = Build::new(engine, progress, options, context).run(file).await?;
         if quiet {

@@ -88,7 +88,7 @@ pub(super) fn answer(
 }
 
 /// Waits until the client has read the answer's header: docker-py loses what comes together with it.
-async fn until_read(socket: Option<Arc<OwnedFd>>) {
+async fn until_read(socket: Option<&Arc<OwnedFd>>) {
     let Some(socket) = socket else { return };
     let deadline = Instant::now() + HEADER_LIMIT;
     while Instant::now() < deadline && sys::unread(socket.as_fd()).is_ok_and(|bytes| bytes > 0) {
@@ -102,9 +102,12 @@ async fn carry(
     way: Way,
     sides: impl Future<Output = Sides>,
 ) {
-    let (output, input) = sides.await;
+    let (output, input) = tokio::select! {
+        sides = sides => sides,
+        () = answer::hung_up(socket.clone()) => return,
+    };
     let mut output = way.bytes(output);
-    until_read(socket).await;
+    until_read(socket.as_ref()).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };
     let outward = async {
@@ -113,14 +116,20 @@ async fn carry(
         {}
         let _gone = writer.shutdown().await;
     };
+    let inward = async {
+        // The output goes on for who has nothing more to say, and is still there.
+        if !carry_in(reader, input, keys).await {
+            answer::hung_up(socket).await;
+        }
+    };
     tokio::select! {
         () = outward => {}
-        () = carry_in(reader, input, keys) => {}
+        () = inward => {}
     }
 }
 
-/// Carries input until the keys are pressed: when there is no more before that, the output goes on.
-async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Input>, keys: Vec<u8>) {
+/// Carries input until there is no more, or until the keys are pressed; whether they were.
+async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Input>, keys: Vec<u8>) -> bool {
     let mut buffer = vec![0; 16 << 10];
     let mut detector = Detector { keys, held: Vec::new() };
     loop {
@@ -136,13 +145,13 @@ async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Inp
             input = None;
         }
         if over {
-            return;
+            return true;
         }
     }
     if let Some(input) = input {
         input.finish().await;
     }
-    std::future::pending().await
+    false
 }
 
 /// Looks for the keys that end being attached.

@@ -108,8 +108,10 @@ async fn connection(
 }
 
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
+    let client = request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let answer = async { route(engine, Call::read(request).await?).await };
-    let mut answer = answer.await.unwrap_or_else(|error| answer::error(&error));
+    let answer = answer.await.unwrap_or_else(|error| answer::error(&error));
+    let mut answer = answer::until_gone(answer, client);
     let headers = answer.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
         headers.insert("Api-Version", version);

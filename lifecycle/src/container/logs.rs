@@ -99,9 +99,13 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
     block_in_place(|| past(&mut log, &query, &sender))?;
     let Some(mut news) = news else { return Ok(()) };
     loop {
-        let ended = !matches!(news.read(&mut [0; 64]).await, Ok(1..));
+        let mut told = [0; 64];
+        let ended = tokio::select! {
+            count = news.read(&mut told) => !matches!(count, Ok(1..)),
+            () = sender.closed() => return Ok(()),
+        };
         block_in_place(|| log.each(&query, |item| sender.blocking_send(item).is_ok()))?;
-        if ended || sender.is_closed() || query.until.is_some_and(|until| Time::now() > until) {
+        if ended || query.until.is_some_and(|until| Time::now() > until) {
             return Ok(());
         }
     }
