@@ -161,3 +161,34 @@ fn fifty_containers_are_taken_up_again() {
     engine.docker_command("docker rm -f $(docker ps -aq)").ok();
     until("no shim is left", || engine.shims().is_empty());
 }
+
+#[test]
+fn a_daemon_without_descriptors_takes_no_container_for_lost() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    let run = "for i in $(seq 20); do docker run -d --network none busybox sleep 1000; done >/dev/null; docker inspect -f '{{.State.Pid}}' $(docker ps -q | sort)";
+    let before = engine.docker_command(run).ok();
+    engine.kill("cortend", Signal::SIGKILL);
+    // Enough for some of them alone, and then for all.
+    let poor = format!(
+        "prlimit --nofile=24:1000 cortend -H unix://$PWD/docker.sock --root $PWD/data --exec-root /run/corten --cgroup-parent {} 2>poor & sleep 2; prlimit --pid $! --nofile=1000; for i in $(seq 100); do timeout 5 docker version >/dev/null 2>&1 && break; sleep 0.1; done; sleep 1; docker inspect -f '{{{{.State.Pid}}}}' $(docker ps -q | sort); kill -9 $!",
+        engine.cgroup_parent()
+    );
+    let said = engine.docker_command(&poor);
+    assert_eq!(before, said.out, "{} {}", said.err, engine.docker_command("cat poor").out);
+}
+
+#[test]
+fn clients_that_go_leave_nothing_open() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let script = r#"docker run -d --name quiet --network none busybox sleep 1000
+daemon=$(pgrep -xo cortend); open() { ls /proc/$daemon/fd | wc -l; }
+for what in 'logs -f quiet' events 'wait quiet' 'attach quiet' stats; do
+  before=$(open) clients=
+  for i in $(seq 10); do docker $what >/dev/null 2>&1 </dev/null & clients="$clients $!"; done
+  until [ $(open) -ge $((before + 10)) ]; do sleep 0.05; done
+  kill -9 $clients
+  for i in $(seq 50); do [ $(open) -le $before ] && echo "none of: $what" && break; sleep 0.1; done
+done"#;
+    let wanted = ["of: logs", "of: events", "of: wait quiet", "of: attach", "of: stats"];
+    hold(&engine, &[(script, 0, &wanted)]);
+}

@@ -31,7 +31,7 @@ pub(super) fn watch(container: &Arc<Container>) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let request = WaitRequest { id: container.id.clone(), exec_id: String::new() };
-        let (code, when) = match container.call(&request).await {
+        let (code, when) = match container.call_surely(&request).await {
             Ok(ended) => {
                 let at = ended.exited_at.and_then(|at| Time::new(at.seconds, at.nanos).ok());
                 (i64::from(ended.exit_status), at.unwrap_or_else(Time::now))
@@ -81,8 +81,8 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
 pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
     let id = || container.id.clone();
     // As far as they are there.
-    let _task = container.call(&DeleteRequest { id: id(), exec_id: String::new() }).await;
-    let _shim = container.call(&ShutdownRequest { id: id(), now: false }).await;
+    let _task = container.call_surely(&DeleteRequest { id: id(), exec_id: String::new() }).await;
+    let _shim = container.call_surely(&ShutdownRequest { id: id(), now: false }).await;
     let networks = container.engine.networks.disconnect(container).await;
     for place in files::entries(&container.mounts()) {
         let _not_mounted = umount2(&place, MntFlags::MNT_DETACH);
@@ -191,7 +191,7 @@ async fn lost(container: &Container) -> i64 {
 async fn adopt(container: &Arc<Container>) -> Option<()> {
     let request = StateRequest { id: container.id.clone(), exec_id: String::new() };
     // A shim without its container: the engine went away in the middle of a start.
-    let state = container.call(&request).await.ok()?;
+    let state = container.call_surely(&request).await.ok()?;
     let status = task_types::Status::try_from(state.status).unwrap_or(task_types::Status::Unknown);
     if status == task_types::Status::Created {
         return None;

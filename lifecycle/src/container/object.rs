@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -20,6 +21,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::task::{self, Call, CallError, NAMESPACE};
 use crate::{files, program};
+
+/// How soon is tried again what there was no room for.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A container.
 pub struct Container {
@@ -113,6 +117,19 @@ impl Container {
         let socket = self.record().state.socket.clone();
         let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         task::call(&socket, request).await
+    }
+
+    /// [`Self::call`], as soon as there is room for it: whoever hears nothing of a shim takes its container for lost.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call_surely<C: Call>(&self, request: &C) -> Result<C::Answer, CallError> {
+        loop {
+            match self.call(request).await {
+                Err(error) if task::is_ours(&error) => tokio::time::sleep(AGAIN).await,
+                answer => return answer,
+            }
+        }
     }
 
     /// [`Self::call`] of what needs a running container.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use prost::Message;
 use shim::proto::{rpc, task};
 pub use shim::ttrpc::client::Error as CallError;
@@ -60,9 +61,19 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub fn has_ended(error: &CallError) -> bool {
     match error {
         CallError::Refused(status) => status.code == 5,
-        CallError::Connection(_) | CallError::Malformed(_) => true,
+        CallError::Connection(_) | CallError::Malformed(_) => !is_ours(error),
         CallError::TimedOut(_) => false,
     }
+}
+
+/// Whether it is this program that has no room for a call now, such as no descriptor, which says nothing of the shim.
+pub fn is_ours(error: &CallError) -> bool {
+    use Errno::{EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let errno = match error {
+        CallError::Connection(error) => error.raw_os_error().map(Errno::from_raw),
+        _ => None,
+    };
+    errno.is_some_and(|errno| [EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&errno))
 }
 
 impl From<CallError> for Error {

@@ -5,6 +5,6 @@ mod client;
 mod events;
 mod shim;
 
-pub use client::{Call, CallError, call, has_ended};
+pub use client::{Call, CallError, call, has_ended, is_ours};
 pub use events::listen;
 pub use shim::{NAMESPACE, clean_up, find, start};
