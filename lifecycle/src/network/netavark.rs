@@ -98,22 +98,22 @@ pub(super) async fn keep_address(bridge: &str, address: &str) -> Result<()> {
 const FIRST: [&str; 2] =
     ["ct status dnat return", "NETAVARK_ISOLATION_1 -m conntrack --ctstate DNAT -j RETURN"];
 
-/// Lets networks that are kept apart reach what others of them publish, as everybody else does.
+/// Lets networks that are kept apart reach what others of them publish, as everybody else does. netavark uses one of the
+/// two, and what another one has left of the other does no harm.
 async fn reach_published() {
-    // As far as netavark has made its chain: it uses one of the two.
     let of_nft = async |verb: &str, rule: &str| {
         let mut command = Command::new("nft");
         command.arg(format!("{verb} inet netavark NETAVARK-ISOLATION-1 {rule}"));
         program::told(verb, command, &[]).await
     };
-    if let Ok(rules) = of_nft("list chain", "").await {
+    let in_nft = async {
         // Its own come at the end, so that ours stays where it is.
-        if !String::from_utf8_lossy(&rules).contains(FIRST[0]) {
+        let rules = of_nft("list chain", "").await.ok();
+        if rules.is_some_and(|rules| !String::from_utf8_lossy(&rules).contains(FIRST[0])) {
             let _none = of_nft("insert rule", FIRST[0]).await;
         }
-        return;
-    }
-    let of_iptables = async |program: &str| {
+    };
+    let in_iptables = async |program: &str| {
         // Both at once, so that it is never missing; the first time there is none to be taken away.
         for before in [format!("-D {}\n", FIRST[1]), String::new()] {
             let mut command = Command::new(program);
@@ -124,7 +124,7 @@ async fn reach_published() {
             }
         }
     };
-    tokio::join!(of_iptables("iptables-restore"), of_iptables("ip6tables-restore"));
+    tokio::join!(in_nft, in_iptables("iptables-restore"), in_iptables("ip6tables-restore"));
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for
