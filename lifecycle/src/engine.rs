@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -56,6 +57,8 @@ pub struct Engine {
     /// Processes that are to run in containers, run, or have run not long ago.
     pub execs: Mutex<HashMap<String, Arc<Exec>>>,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
+    /// There are others whose records cannot be read, so that nobody knows what they need.
+    has_unknown: AtomicBool,
 }
 
 impl Engine {
@@ -86,6 +89,7 @@ impl Engine {
             events,
             containers: Mutex::default(),
             execs: Mutex::default(),
+            has_unknown: AtomicBool::new(false),
             settings,
         }));
         engine.load_containers()?;
@@ -104,7 +108,10 @@ impl Engine {
                 }
                 // Created half, or removed half: nobody has heard of it.
                 Ok(None) => files::remove_dir(&folder)?,
-                Err(error) => eprintln!("cortend: a container cannot be used: {error}"),
+                Err(error) => {
+                    eprintln!("cortend: a container cannot be used: {error}");
+                    self.has_unknown.store(true, Ordering::Relaxed);
+                }
             }
         }
         Ok(())
@@ -215,11 +222,14 @@ impl Engine {
         self.events.publish("image", action, &image.id, attributes);
     }
 
-    /// Removes what no image and no container needs.
+    /// Removes what no image and no container needs, if that is known.
     ///
     /// # Errors
     /// When something cannot be removed.
     pub fn collect(&self) -> Result<Vec<String>> {
+        if self.has_unknown.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let mut kept = Vec::new();
         for record in self.containers.lock().values().map(|container| container.record()) {
             let mounts = record.mounts.iter().filter(|mount| mount.kind == "image");

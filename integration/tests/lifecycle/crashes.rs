@@ -192,3 +192,23 @@ done"#;
     let wanted = ["of: logs", "of: events", "of: wait quiet", "of: attach", "of: stats"];
     hold(&engine, &[(script, 0, &wanted)]);
 }
+
+#[test]
+fn a_container_whose_record_is_damaged_keeps_its_files() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    engine.docker_command("docker create --name box --network none busybox echo whole").ok();
+    engine.kill("cortend", Signal::SIGKILL);
+    engine
+        .docker_command(
+            "mv data/containers/*/container.json kept && echo '{' >$(echo data/containers/*)/container.json",
+        )
+        .ok();
+    start(&mut engine, &[]);
+    engine
+        .docker_command("docker rmi -f busybox && docker image prune -af && [ -z \"$(docker ps -aq)\" ]")
+        .ok();
+    engine.kill("cortend", Signal::SIGKILL);
+    engine.docker_command("mv kept $(echo data/containers/*)/container.json").ok();
+    start(&mut engine, &[]);
+    hold(&engine, &[("docker start -a box", 0, &["whole"])]);
+}
