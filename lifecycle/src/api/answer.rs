@@ -187,7 +187,10 @@ pub struct Pusher {
 impl Pusher {
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        !self.sender.is_closed() && (self.silent || self.sender.send(Ok(row(value))).await.is_ok())
+        match self.silent {
+            true => !self.sender.is_closed(),
+            false => self.sender.send(Ok(row(value))).await.is_ok(),
+        }
     }
 
     /// Tells how it goes with a layer; whether anybody still wants to know.

@@ -98,7 +98,8 @@ async fn connection(
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(socket.clone());
-        async move { Ok::<_, Infallible>(respond(engine, request).await) }
+        let client = socket.clone();
+        async move { Ok::<_, Infallible>(answer::until_gone(respond(engine, request).await, client)) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     // Scripts look for the names as Docker writes them.
@@ -108,10 +109,8 @@ async fn connection(
 }
 
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
-    let client = request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten();
     let answer = async { route(engine, Call::read(request).await?).await };
-    let answer = answer.await.unwrap_or_else(|error| answer::error(&error));
-    let mut answer = answer::until_gone(answer, client);
+    let mut answer = answer.await.unwrap_or_else(|error| answer::error(&error));
     let headers = answer.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
         headers.insert("Api-Version", version);
