@@ -5,6 +5,7 @@
 //! ROOT/containers/ID/{container.json,upper,work,…} containers, their files and logs
 //! ROOT/volumes networks                            volumes and networks
 //! EXEC/c/ID16/{bundle,log.sock,stdin,…}            what is needed while a container runs
+//! EXEC/r                                           what the runtime knows
 //! EXEC/s                                           sockets of shims
 //! ```
 
@@ -38,6 +39,13 @@ pub struct Settings {
     pub insecure: Vec<String>,
     /// The shim.
     pub shim: PathBuf,
+}
+
+impl Settings {
+    /// Where the runtime keeps what it knows, by namespace.
+    pub fn runtime_root(&self) -> PathBuf {
+        self.exec_root.join("r")
+    }
 }
 
 /// All there is. There is one for as long as the program runs.

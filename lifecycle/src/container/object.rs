@@ -185,7 +185,7 @@ impl Container {
     /// # Errors
     /// When it has ended: the number may be another's by then, of which nothing is opened.
     pub fn process(&self, name: &str) -> Result<OwnedFd> {
-        let state = StateDir::open(&self.engine.settings.exec_root.join("r").join(NAMESPACE), &self.id);
+        let state = StateDir::open(&self.engine.settings.runtime_root().join(NAMESPACE), &self.id);
         let record = state.and_then(|state| state.record()).map_err(|error| match error {
             StateError::Missing => self.not_running(),
             other => Error::internal(other),

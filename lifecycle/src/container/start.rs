@@ -247,8 +247,7 @@ fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let config = container.run.join("logger.json");
     let program = logger_program()?;
     let output = format!("binary-v2://{}?logger={}", escaped(&program), escaped(&config));
-    let runtime =
-        Options { root: lossy(&container.engine.settings.exec_root.join("r")), ..Default::default() };
+    let runtime = Options { root: lossy(&container.engine.settings.runtime_root()), ..Default::default() };
     let reads = record.config.open_stdin == Some(true);
     Ok(CreateTaskRequest {
         id: container.id.clone(),
