@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::container::{Container, Exec};
-use crate::error::{Result, ensure, error};
+use crate::error::{Result, error};
 use crate::events::Events;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
@@ -158,9 +158,12 @@ impl Engine {
     /// When it is.
     pub fn add_container(&self, container: &Arc<Container>, named: bool) -> Result<()> {
         let mut all = self.containers.lock();
-        while let Err(error) = check_free(&all, &container.record().name) {
-            ensure!(!named, conflict, "{error}");
-            container.update(|record| record.name = names::random())?;
+        loop {
+            let name = container.record().name.clone();
+            match check_free(&all, &name) {
+                Err(_) if !named => container.update(|record| record.name = names::random())?,
+                free => break free?,
+            }
         }
         all.insert(container.id.clone(), Arc::clone(container));
         Ok(())

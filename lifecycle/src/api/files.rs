@@ -74,7 +74,8 @@ pub(super) fn export(container: &Arc<Container>) -> Result<Answer> {
     Ok(send(move || {
         let overlay = container.overlay()?;
         // Without what is mounted into it, running or not.
-        let root = match container.record().state.status.is_up() {
+        let is_up = container.record().state.status.is_up();
+        let root = match is_up {
             true => Root::open(&container.bundle().join("rootfs"))?,
             false => tree::mount(&overlay)?,
         };

@@ -76,7 +76,8 @@ impl Build {
             followed = following => followed,
             () = self.progress.closed() => Err(Error::invalid("the client has gone")),
         }?;
-        match container.record().state.exit_code {
+        let code = container.record().state.exit_code;
+        match code {
             0 => Ok(()),
             code => {
                 let error = error!(invalid, "The command '{told}' returned a non-zero code: {code}");

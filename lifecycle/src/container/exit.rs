@@ -88,7 +88,8 @@ pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
         let _not_mounted = umount2(&place, MntFlags::MNT_DETACH);
     }
     container.report(files::remove_dir(&container.run));
-    for name in container.record().clone().volumes() {
+    let record = container.record().clone();
+    for name in record.volumes() {
         // Whoever is about to start, or has not ended, has that directory.
         let uses = |other: &Arc<Container>| {
             other.record().volumes().any(|volume| volume == name) && other.run.exists()

@@ -171,7 +171,8 @@ impl Container {
     /// # Errors
     /// When it is paused, or does not run.
     pub fn check_running(&self) -> Result<()> {
-        match self.record().state.status {
+        let status = self.record().state.status;
+        match status {
             Status::Running => Ok(()),
             Status::Paused => {
                 bail!(conflict, "Container {} is paused, unpause the container before exec", self.id)
@@ -269,7 +270,8 @@ impl Container {
 
     /// Tells that the volumes are in use, or not any more.
     pub fn publish_volumes(&self, action: &str) {
-        for mount in self.record().mounts.clone() {
+        let mounts = self.record().mounts.clone();
+        for mount in mounts {
             let Some(volume) = mount.volume else { continue };
             let mut attributes = vec![("driver", "local".to_owned()), ("container", self.id.clone())];
             if action == "mount" {

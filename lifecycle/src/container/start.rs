@@ -29,7 +29,8 @@ use crate::{logger, program, said, task, time};
 pub async fn start(container: &Arc<Container>) -> Result<()> {
     let _busy = container.busy.lock().await;
     let id = &container.id;
-    match container.record().state.status {
+    let status = container.record().state.status;
+    match status {
         Status::Running => return Err(Error::not_modified()),
         Status::Paused => bail!(conflict, "cannot start a paused container, try unpause instead"),
         Status::Removing | Status::Dead => {

@@ -155,7 +155,8 @@ pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Op
 pub async fn pause(container: &Arc<Container>) -> Result<()> {
     // While nobody cleans up after it.
     let _busy = container.busy.lock().await;
-    match container.record().state.status {
+    let status = container.record().state.status;
+    match status {
         Status::Running => {}
         Status::Paused => bail!(conflict, "Container {} is already paused", container.id),
         _ => return Err(container.not_running()),
