@@ -10,7 +10,7 @@ programs() {
 }
 program() { grep "/$1-" <<< "$programs"; }
 programs=$(programs -p runtime && programs -p integration --test containers --test attacks --test engine_docker --test engine_containerd \
-    --test shim_task --test shim_exits)
+    --test shim_task --test shim_exits --test lifecycle)
 cargo build --quiet --workspace --bins || exit
 binaries=$(dirname "$(dirname "$(program cgroup_v2)")")
 status=0
@@ -37,11 +37,11 @@ if [ -x "$criu/bin/criu" ]; then
 fi
 # The tests look for the programs they start one folder up.
 guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
-    --program "$binaries/containerd-shim-corten-v2" "
+    --program "$binaries/containerd-shim-corten-v2" --program "$binaries/cortend" "
     mkdir /usr/local/bin/deps && cd /usr/local/bin/deps || exit
     cp $(program containers) containers && cp $(program attacks) attacks || exit
     cp $(program engine_docker) docker && cp $(program engine_containerd) containerd || exit
-    cp $(program shim_task) task && cp $(program shim_exits) exits || exit
+    cp $(program shim_task) task && cp $(program shim_exits) exits && cp $(program lifecycle) engine || exit
     ./containers limits:: cgroups:: apparmor exec::it_ exec::labels || failed=yes
     ./attacks identity::an_apparmor --test-threads=1 || failed=yes
     PROOFS=identity::an_apparmor ./attacks weakened::every_attack_succeeds || failed=yes
@@ -49,6 +49,7 @@ guest --timeout 900 --program "$binaries/corten" --program "$binaries/probe" \
     ./task statistics limits_can --test-threads=1 || failed=yes
     ./exits out_of_memory pausing --test-threads=1 || failed=yes
     ./docker limits_are memory_that stats || failed=yes
+    ./engine apparmor || failed=yes
     [ -z \"\$failed\" ]"
 # Every controller of version 1, some of which other machines lack; what needs version 2 beside them is not there.
 guest --v1 --timeout 600 --program "$binaries/corten" --program "$binaries/probe" "

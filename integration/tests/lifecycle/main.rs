@@ -1,5 +1,6 @@
 //! `cortend` with the programs that people use: the docker command line, Compose, docker-py.
 
+mod apparmor;
 mod build;
 mod clients;
 mod commands;

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
-use crate::container::{Container, Status};
+use crate::container::{Container, Status, spec};
 use crate::engine::{Engine, Settings};
 use crate::error::{Result, ensure};
 use crate::events::Event;
@@ -38,21 +38,26 @@ fn kernel() -> String {
     nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// The version of Docker's engine whose tests this one is held to. Clients compare it with what they need at least.
+const DOCKER: &str = "28.5.2";
+
 pub(super) fn version() -> Result<Answer> {
-    let own = env!("CARGO_PKG_VERSION");
     let arch = crate::image::config::architecture();
     let (newest, oldest) = (NEWEST.to_string(), OLDEST.to_string());
     answer::json(&json!({
         "Platform": {"Name": "Corten"},
         "Components": [{
             "Name": "Engine",
-            "Version": own,
+            "Version": DOCKER,
             "Details": {
                 "ApiVersion": newest, "MinAPIVersion": oldest, "Arch": arch, "Os": "linux",
                 "KernelVersion": kernel(), "Experimental": "false",
             },
+        }, {
+            "Name": "cortend",
+            "Version": env!("CARGO_PKG_VERSION"),
         }],
-        "Version": own,
+        "Version": DOCKER,
         "ApiVersion": newest,
         "MinAPIVersion": oldest,
         "GoVersion": "",
@@ -86,13 +91,14 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         containers.iter().filter(|container| wanted.contains(&container.record().state.status)).count()
     };
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let unified = crate::container::spec::is_unified();
+    let unified = spec::is_unified();
     let controller = |name: &str| {
         let path = if unified { "/sys/fs/cgroup/cgroup.controllers" } else { "/proc/cgroups" };
         std::fs::read_to_string(path).is_ok_and(|text| text.split_whitespace().any(|word| word == name))
     };
     let (memory, cpu) = (controller("memory"), controller("cpu"));
     let mut security = vec!["name=seccomp,profile=builtin"];
+    security.extend(spec::apparmor::is_here().then_some("name=apparmor"));
     security.extend(rootless::is().then_some("name=rootless"));
     let is_closed = rootless::is() && !rootless::leads_out();
     let warnings = Vec::from_iter(is_closed.then_some(rootless::NO_WAY_OUT));
@@ -122,7 +128,7 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         "NCPU": cpus,
         "MemTotal": stats::memory_total(),
         "Name": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "ServerVersion": DOCKER,
         "Runtimes": {"corten": {"path": engine.settings.shim}},
         "DefaultRuntime": "corten",
         "ExperimentalBuild": false,

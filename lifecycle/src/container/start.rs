@@ -84,6 +84,8 @@ pub(super) fn exit_code_of(message: &str) -> i64 {
 
 async fn try_start(container: &Arc<Container>) -> Result<()> {
     links::check_up(container.engine, &container.record())?;
+    let host = container.record().host.clone();
+    spec::apparmor::load(&host).await?;
     let network = container.engine.networks.connect(container).await?;
     block_in_place(|| prepare(container, network))?;
     let socket = task::start(container).await?;

@@ -1,5 +1,6 @@
 //! From a record to an OCI config.json, as Docker makes it.
 
+pub mod apparmor;
 mod devices;
 mod mount;
 mod resources;
@@ -115,7 +116,7 @@ fn process(record: &Record, around: &Surroundings) -> Result<Value> {
         "cwd": cwd,
         "capabilities": capabilities(host, around.user.as_ref().is_none_or(|user| user.uid == 0))?,
         "noNewPrivileges": security.no_new_privileges,
-        "apparmorProfile": security.apparmor,
+        "apparmorProfile": apparmor::profile(host)?,
         "rlimits": resources::rlimits(host)?,
         "oomScoreAdj": host.oom_score_adj.unwrap_or(0),
     }))

@@ -102,11 +102,13 @@ pub(super) fn options(host: &HostConfig) -> Result<Options<'_>> {
         match text.split_once(['=', ':']).unwrap_or((text, "")) {
             ("no-new-privileges", "") => all.no_new_privileges = true,
             ("no-new-privileges", value) => all.no_new_privileges = value.parse().map_err(|_| bad())?,
-            ("apparmor", profile) => all.apparmor = Some(profile).filter(|profile| *profile != "unconfined"),
+            ("apparmor", profile) => all.apparmor = Some(profile),
             ("seccomp", profile) => all.seccomp = Some(profile),
             ("writable-cgroups", "") => all.writable_cgroups = Some(true),
             ("writable-cgroups", value) => all.writable_cgroups = Some(value.parse().map_err(|_| bad())?),
             ("label", "disable") | ("disable", "") => {}
+            // What means nothing where there is no SELinux.
+            ("label", _) if !Path::new("/sys/fs/selinux/enforce").exists() => {}
             _ => return Err(bad()),
         }
     }
