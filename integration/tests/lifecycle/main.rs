@@ -8,6 +8,7 @@ mod configs;
 mod crashes;
 mod details;
 mod docker;
+mod granted;
 mod hostile;
 mod images;
 mod logs;

@@ -53,7 +53,7 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
         "RestartCount": record.restart_count,
         "Driver": container.engine.images.layers.driver(),
         "Platform": "linux",
-        "AppArmorProfile": "", "MountLabel": "", "ProcessLabel": "",
+        "AppArmorProfile": spec::apparmor::profile(&record.host)?.unwrap_or_default(), "MountLabel": "", "ProcessLabel": "",
         "ExecIDs": Some(container.engine.execs_of(&record.id)).filter(|ids| !ids.is_empty()),
         "HostConfig": host(&record, version)?,
         "GraphDriver": graph_driver(container)?,
@@ -100,14 +100,12 @@ fn graph_driver(container: &Container) -> Result<Value> {
 fn host(record: &Record, version: Version) -> Result<Value> {
     let mut host = serde_json::to_value(&record.host)?;
     host["ShmSize"] = json!(record.shm_size());
-    if let Some(links) = &record.host.links {
-        // As it is asked for: `container:name`; as it is told: with the names of both.
-        let full = |link: &String| {
-            let (other, alias) = link.split_once(':').unwrap_or((link, link));
-            format!("/{}:/{}/{alias}", other.trim_start_matches('/'), record.name)
-        };
-        host["Links"] = json!(links.iter().map(full).collect::<Vec<_>>());
-    }
+    // In other networks they are the endpoint's.
+    host["Links"] =
+        json!(record.host.links.as_ref().filter(|_| record.network_mode() == "bridge").map(|links| {
+            let full = |(other, alias)| format!("/{other}:/{}/{alias}", record.name);
+            links.iter().map(|link| full(network::links::split(link))).collect::<Vec<_>>()
+        }));
     let privileged = record.host.privileged == Some(true);
     let shown = |paths: Vec<String>| Some(paths).filter(|paths| !privileged || !paths.is_empty());
     let cgroup = if spec::is_unified() { "private" } else { "host" };
@@ -118,6 +116,13 @@ fn host(record: &Record, version: Version) -> Result<Value> {
         "CapAdd": null, "CapDrop": null, "DeviceCgroupRules": null, "DeviceRequests": null, "ExtraHosts": null,
         "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "GroupAdd": null, "Links": null, "SecurityOpt": null, "VolumesFrom": null, "PidsLimit": null,
+        "Dns": null, "DnsOptions": null, "DnsSearch": null, "Devices": null, "Ulimits": null, "BlkioWeightDevice": null,
+        "BlkioDeviceReadBps": null, "BlkioDeviceWriteBps": null, "BlkioDeviceReadIOps": null,
+        "BlkioDeviceWriteIOps": null, "VolumeDriver": "", "Cgroup": "", "CgroupParent": "", "CpusetCpus": "",
+        "CpusetMems": "", "Isolation": "", "PidMode": "", "UTSMode": "", "UsernsMode": "", "BlkioWeight": 0,
+        "CpuShares": 0, "CpuPeriod": 0, "CpuQuota": 0, "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpuCount": 0,
+        "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0, "MemoryReservation": 0, "MemorySwap": 0,
+        "OomScoreAdj": 0, "OomKillDisable": false, "PublishAllPorts": false, "ConsoleSize": [0, 0],
         "MaskedPaths": shown(spec::masked(&record.host)), "ReadonlyPaths": shown(spec::read_only(&record.host)),
     });
     said::fill(&mut host, &defaults);

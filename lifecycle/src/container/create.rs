@@ -226,9 +226,11 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
             "cannot remove container \"{name}\": container is {word}: {verb} the container before removing or force remove"
         );
     }
+    let mut ended = false;
     let _busy = loop {
         if how.force && container.record().state.status.is_active() {
             stop::end(container, None).await?;
+            ended = true;
         }
         let busy = container.busy.lock().await;
         // Somebody may have been about to start it.
@@ -236,7 +238,11 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
             break busy;
         }
     };
-    ensure!(!container.record().removed, not_found, "No such container: {}", container.id);
+    if container.record().removed {
+        // One with --rm has been removed by its end.
+        ensure!(ended, not_found, "No such container: {}", container.id);
+        return Ok(());
+    }
     if container.record().state.status.is_up() {
         bail!(conflict, "container {} was started again", container.id);
     }

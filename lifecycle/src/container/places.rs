@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::files;
 
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
+/// What tells those in it that they are in a container: many look for it.
+const MARK: &str = ".dockerenv";
+
 /// The engine's own files, as they are called in a container; in its folder they are called the same.
 pub const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
@@ -28,7 +31,7 @@ pub(super) fn make(container: &Container) -> Result<()> {
     for path in FOLDERS.iter().filter(|path| missing(path)) {
         folder(&image, &layer, Path::new(path))?;
     }
-    for path in FILES.iter().filter(|path| missing(path)) {
+    for path in FILES.iter().chain([&MARK]).filter(|path| missing(path)) {
         let parent = Path::new(path).parent().unwrap_or(Path::new(""));
         // Where the image has a link or a file for the folder, it is the runtime's to cope with.
         if folder(&image, &layer, parent)? {

@@ -8,10 +8,11 @@ use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
 
-/// The other container and the name for it, in `container[:name]`.
-fn split(text: &str) -> (&str, &str) {
+/// The other container and the name for it: in `container[:name]`, as it is asked for, or in `/container:/own/name`, as
+/// it is told.
+pub fn split(text: &str) -> (&str, &str) {
     let (other, alias) = text.split_once(':').unwrap_or((text, text));
-    (other, alias.trim_start_matches('/'))
+    (other.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or_default())
 }
 
 /// All links of a container, with the network that each is in: its own, and those of its endpoints.
@@ -30,14 +31,13 @@ fn of(record: &Record) -> impl Iterator<Item = (&str, (&str, &str))> {
 /// # Errors
 /// When that cannot be written down.
 pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
-    let is_old = |other: &str| other.trim_start_matches('/') == old;
     let change = |text: &mut String| {
         let (other, alias) = split(text);
-        if is_old(other) {
+        if other == old {
             *text = format!("{new}:{alias}");
         }
     };
-    let has_old = |one: &&Arc<Container>| of(&one.record()).any(|(_, (other, _))| is_old(other));
+    let has_old = |one: &&Arc<Container>| of(&one.record()).any(|(_, (other, _))| other == old);
     for container in engine.all_containers().iter().filter(has_old) {
         container.update(|record| {
             let endpoints =
