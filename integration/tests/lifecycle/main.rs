@@ -14,6 +14,7 @@ mod images;
 mod logs;
 mod moby;
 mod netavark;
+mod networks;
 mod pulls;
 mod requests;
 mod rootless;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bollard_stubs::models::{ContainerConfig, HostConfig, NetworkingConfig};
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tree::{Apply, Root, by_descriptor};
@@ -132,13 +132,23 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
         ensure!(!is_fixed, invalid, "{conflict}");
         let mode = record.network_mode().to_owned();
         let name = engine.networks.get(&mode).map_or(mode, |network| network.name);
+        ensure!(
+            record.networks.is_empty() || record.networks.contains_key(&name),
+            invalid,
+            "HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks"
+        );
         let endpoint = record.networks.entry(name).or_default();
-        endpoint.mac_address.get_or_insert_with(|| mac.to_owned());
+        let own = endpoint.mac_address.get_or_insert_with(|| mac.to_owned());
+        ensure!(
+            own == mac,
+            invalid,
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty"
+        );
     }
     Ok(())
 }
 
-/// Checks the mode of the network, and puts the network it names into the list.
+/// Checks the mode of the network, and puts the network it names into a list of none.
 fn fill_networks(engine: &Engine, record: &mut Record, exposes: bool) -> Result<()> {
     let mode = record.network_mode().to_owned();
     if let Some(other) = mode.strip_prefix("container:") {
@@ -172,7 +182,10 @@ fn fill_networks(engine: &Engine, record: &mut Record, exposes: bool) -> Result<
         return Ok(());
     }
     let network = engine.networks.get(&mode)?;
-    record.networks.entry(network.name).or_default();
+    // A list is of all: one that leads nowhere may have to be the only one.
+    if record.networks.is_empty() {
+        record.networks.insert(network.name, EndpointSettings::default());
+    }
     record.host.network_mode = Some(mode);
     record.networks.keys().try_for_each(|name| engine.networks.get(name).map(drop))
 }

@@ -1,0 +1,54 @@
+//! Which networks containers are in, what leads out of them, and what is told of it.
+
+use integration::shim::engine::Engine;
+use integration::skip;
+
+use super::{curl, engine, has_networks, hold};
+
+/// An engine whose containers can have networks.
+fn connected() -> Option<Engine> {
+    let found = engine().filter(|_| has_networks());
+    if found.is_none() {
+        skip::say("needs docker and netavark");
+    }
+    found
+}
+
+/// A request with a body.
+fn post(path: &str, body: &str) -> String {
+    curl(&format!("-H Content-Type:application/json -d '{body}'"), path)
+}
+
+/// A container of that name in API 1.51, or of an older one.
+fn create(path: &str, more: &str) -> String {
+    let stays = r#""Image":"busybox","Cmd":["sleep","1000"]"#;
+    post(path, &format!("{{{stays},{more}}}"))
+}
+
+#[test]
+fn containers_are_in_the_networks_they_are_given_and_in_no_others() {
+    let Some(engine) = connected() else { return };
+    let of = "docker inspect -f '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}'";
+    let only = r#""ExposedPorts":{"80/tcp":{}},"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8085"}]}},"NetworkingConfig":{"EndpointsConfig":{"nn":{}}}"#;
+    let other = r#""HostConfig":{"NetworkMode":"nn"},"NetworkingConfig":{"EndpointsConfig":{"mm":{}}}"#;
+    let mac = r#""MacAddress":"02:42:0a:00:00:07","NetworkingConfig":{"EndpointsConfig":{"nn":{}}}"#;
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create nn && docker network create mm".into(), 0, &[]),
+        (create("v1.51/containers/create?name=one", only), 0, &[" 201"]),
+        (
+            format!(
+                "docker start one && {of} one && docker exec one ls /sys/class/net | xargs && docker port one"
+            ),
+            0,
+            &["\nnn \n", "eth0 lo\n", "80/tcp -> 0.0.0.0:8085"],
+        ),
+        (create("v1.51/containers/create?name=two", other), 0, &[" 201"]),
+        (
+            format!("docker start two && {of} two && docker exec two ls /sys/class/net | xargs"),
+            0,
+            &["\nmm \n", "eth0 lo\n"],
+        ),
+        (create("v1.51/containers/create", mac), 0, &["NetworkMode must match", " 400"]),
+    ];
+    hold(&engine, checks);
+}
