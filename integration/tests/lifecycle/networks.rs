@@ -52,3 +52,20 @@ fn containers_are_in_the_networks_they_are_given_and_in_no_others() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn old_clients_say_no_address_of_an_endpoint() {
+    let Some(engine) = connected() else { return };
+    let mac = r#""HostConfig":{"NetworkMode":"nn"},"NetworkingConfig":{"EndpointsConfig":{"nn":{"MacAddress":"02:42:0a:00:00:09"}}}"#;
+    let whole = r#""MacAddress":"02:42:0a:00:00:07","NetworkingConfig":{"EndpointsConfig":{"nn":{}}}"#;
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create nn".into(), 0, &[]),
+        (create("v1.43/containers/create?name=old", mac), 0, &[" 201"]),
+        (create("v1.44/containers/create?name=new", mac), 0, &[" 201"]),
+        ("docker start old new && docker inspect -f '{{.NetworkSettings.Networks.nn.MacAddress}}' old new | grep -c 02:42:0a:00:00:09".into(), 0, &["\n1\n"]),
+        // The address of the container as a whole is that of its only network, or of the mode's.
+        (create("v1.43/containers/create?name=three", whole), 0, &[" 201"]),
+        ("docker start three && docker inspect -f '{{.NetworkSettings.Networks.nn.MacAddress}}' three && docker inspect -f '{{len .NetworkSettings.Networks}}' three".into(), 0, &["02:42:0a:00:00:07\n1\n"]),
+    ];
+    hold(&engine, checks);
+}

@@ -63,6 +63,16 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
             endpoints.join(", ")
         );
     }
+    let mut mac = body["MacAddress"].take();
+    let endpoints = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut);
+    let endpoints = endpoints.into_iter().flat_map(|all| all.values_mut()).filter_map(Value::as_object_mut);
+    for endpoint in endpoints {
+        // There was one for all, and what endpoints say is what they were told.
+        if version < Version(1, 44) {
+            endpoint.insert("MacAddress".into(), mac.take());
+        }
+    }
+    body["MacAddress"] = mac;
     let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(Vec::new()) };
     // What a version does not know yet, or knows no longer, has no meaning; nor has a limit that is none.
     for (name, known) in [
