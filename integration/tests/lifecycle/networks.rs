@@ -3,7 +3,7 @@
 use integration::shim::engine::Engine;
 use integration::skip;
 
-use super::{curl, engine, has_networks, hold};
+use super::{Check, curl, engine, has_networks, hold};
 
 /// An engine whose containers can have networks.
 fn connected() -> Option<Engine> {
@@ -66,6 +66,25 @@ fn old_clients_say_no_address_of_an_endpoint() {
         // The address of the container as a whole is that of its only network, or of the mode's.
         (create("v1.43/containers/create?name=three", whole), 0, &[" 201"]),
         ("docker start three && docker inspect -f '{{.NetworkSettings.Networks.nn.MacAddress}}' three && docker inspect -f '{{len .NetworkSettings.Networks}}' three".into(), 0, &["02:42:0a:00:00:07\n1\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn the_namespace_of_a_container_is_told() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let checks: &[Check<'_>] = &[
+        (
+            "for net in none host; do docker run -d --name $net --network $net busybox sleep 1000 >/dev/null && [ $(readlink /proc/$(docker inspect -f '{{.State.Pid}}' $net)/ns/net) = $(readlink $(docker inspect -f '{{.NetworkSettings.SandboxKey}}' $net)) ] && echo same; done",
+            0,
+            &["same\nsame\n"],
+        ),
+        (
+            "docker run -d --name joined --network container:none busybox sleep 1000 >/dev/null && docker inspect -f '[{{.NetworkSettings.SandboxID}}{{.NetworkSettings.SandboxKey}}]' joined",
+            0,
+            &["[]\n"],
+        ),
+        ("docker stop -t 0 none && docker inspect -f '[{{.NetworkSettings.SandboxKey}}]' none", 0, &["[]\n"]),
     ];
     hold(&engine, checks);
 }

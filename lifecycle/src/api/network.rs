@@ -134,10 +134,13 @@ pub(super) fn of_container(container: &Container, record: &Record, version: Vers
         let binding = |(ip, port): &(String, u16)| json!({"HostIp": ip, "HostPort": port.to_string()});
         ports[port] = bindings.iter().map(binding).collect();
     }
-    let sandbox = container.engine.networks.namespace_of(container);
-    let up = record.state.status.is_up();
-    let sandbox = if up && sandbox.exists() { sandbox } else { PathBuf::new() };
-    let id = if up { record.id.as_str() } else { "" };
+    let own = record.state.status.is_up() && !record.network_mode().starts_with("container:");
+    let sandbox = match container.engine.networks.namespace_of(container) {
+        _ if !own => PathBuf::new(),
+        made if made.exists() => made,
+        _ => PathBuf::from(format!("/proc/{}/ns/net", record.state.pid)),
+    };
+    let id = if own { record.id.as_str() } else { "" };
     let networks = endpoints(container.engine, record, version);
     if version >= Version(1, 52) {
         return json!({"SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
