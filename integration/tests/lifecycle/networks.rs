@@ -88,3 +88,25 @@ fn the_namespace_of_a_container_is_told() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn one_of_several_networks_leads_out() {
+    let Some(engine) = connected() else { return };
+    let first = "docker exec box ip route | grep ^default | head -n 1 | cut -d ' ' -f 3";
+    let six = "docker exec box ip -6 route | grep ^default | head -n 1 | cut -d ' ' -f 3";
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create --subnet 10.91.0.0/24 --gateway 10.91.0.91 bb && docker network create --subnet 10.92.0.0/24 --gateway 10.92.0.92 cc && docker network create --subnet 10.93.0.0/24 --gateway 10.93.0.93 dd && docker network create --internal aa".into(), 0, &[]),
+        ("docker run -d --name box --network dd busybox sleep 1000 && docker exec box ip route | grep -c ^default".into(), 0, &["\n1\n"]),
+        // Among equals the first name counts, whichever came last.
+        (format!("docker network connect bb box && docker network connect cc box && docker network connect aa box && {first}"), 0, &["10.91.0.91\n"]),
+        (format!("docker network disconnect bb box && {first}"), 0, &["10.92.0.92\n"]),
+        (format!("docker network connect --gw-priority 5 bb box && docker network disconnect cc box && {first}"), 0, &["10.91.0.91\n"]),
+        (format!("docker network connect --gw-priority 7 cc box && {first}"), 0, &["10.92.0.92\n"]),
+        // All of that stays over a restart.
+        (format!("docker restart -t 0 box && {first} && docker inspect -f '{{{{.NetworkSettings.Networks.cc.GwPriority}}}}' box"), 0, &["10.92.0.92\n7\n"]),
+        (format!("docker network disconnect cc box && {first}; docker network disconnect bb box && {first}"), 0, &["10.91.0.91\n10.93.0.93\n"]),
+        ("docker network create --ipv6 --subnet fd00:91::/64 --gateway fd00:91::91 six && docker network create --ipv6 --subnet fd00:92::/64 --gateway fd00:92::92 seven".into(), 0, &[]),
+        (format!("docker network connect six box && docker network connect seven box && {six}"), 0, &["fd00:92::92"]),
+    ];
+    hold(&engine, checks);
+}

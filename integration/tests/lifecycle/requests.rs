@@ -84,7 +84,6 @@ const CONTAINERS: &[(&str, &str)] = &[
         r#""NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"LinkLocalIPs":["169.254.8.8"]}}}}"#,
         "--link-local-ip",
     ),
-    (r#""NetworkingConfig":{"EndpointsConfig":{"bridge":{"GwPriority":1}}}"#, "priority"),
     (
         r#""NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.docker.network.endpoint.ifname":"x"}}}}"#,
         "com.docker.network.endpoint.ifname",

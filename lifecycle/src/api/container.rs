@@ -67,6 +67,9 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
     let endpoints = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut);
     let endpoints = endpoints.into_iter().flat_map(|all| all.values_mut()).filter_map(Value::as_object_mut);
     for endpoint in endpoints {
+        if version < Version(1, 48) {
+            endpoint.remove("GwPriority");
+        }
         // There was one for all, and what endpoints say is what they were told.
         if version < Version(1, 44) {
             endpoint.insert("MacAddress".into(), mac.take());

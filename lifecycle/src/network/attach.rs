@@ -1,17 +1,19 @@
 //! Containers in networks: their interfaces while they run, and the files that tell them of names.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::store::{BUILT_IN, MTU, addresses};
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
-use crate::{files, said};
+use crate::{files, program, said};
 
 impl Networks {
     /// Connects a container that is about to start; returns its network namespace when it is not a new, empty one.
@@ -31,13 +33,17 @@ impl Networks {
         let _one_at_a_time = self.busy.lock().await;
         let path = self.namespace_of(container);
         namespace::make(&path).await?;
+        let networks = self.of(&record)?;
+        // What others reach is where the way out is.
+        let main = networks.iter().min_by_key(|network| rank(&record, network));
         let published = ports::choose(&record, ports::taken(container))?;
         container.update(|record| record.ports.clone_from(&published))?;
-        // The network of the mode is the first: it has the ports, and the way out.
-        for (number, network) in self.of(&record)?.iter().enumerate() {
-            let ports = if number == 0 { ports::mappings(&published) } else { Vec::new() };
+        for (number, network) in networks.iter().enumerate() {
+            let is_main = main.is_some_and(|main| main.name == network.name);
+            let ports = if is_main { ports::mappings(&published) } else { Vec::new() };
             self.join(container, &network.name, number, &ports).await?;
         }
+        self.lead_out(container).await?;
         names::write(container)?;
         Ok(Some(path))
     }
@@ -113,6 +119,34 @@ impl Networks {
         Ok(())
     }
 
+    /// Lets a container that is in several networks out through the first of them in rank: each has given it a way, and
+    /// all the same.
+    async fn lead_out(&self, container: &Container) -> Result<()> {
+        let record = container.record().clone();
+        let mut networks = self.of(&record)?;
+        networks.retain(|network| !network.internal);
+        networks.sort_by_cached_key(|network| rank(&record, network));
+        let mut ways = Vec::new();
+        for network in networks {
+            let plan: Value = files::read_json(&plan_path(container, &network.id))?.unwrap_or_default();
+            let own = plan["networks"].as_object().and_then(|all| all.values().next());
+            let Some(device) = own.and_then(|own| own["interface_name"].as_str()) else { continue };
+            ways.extend(network.pools.iter().map(|pool| (pool.gateway, device.to_owned())));
+        }
+        for is_six in [false, true] {
+            let mut ways = ways.iter().filter(|(gateway, _)| gateway.is_ipv6() == is_six);
+            if let (Some((gateway, device)), Some(_)) = (ways.next(), ways.next()) {
+                // netavark's have 100.
+                let route = format!("ip route replace default metric 50 via {gateway} dev {device}");
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", self.namespace_of(container).display()));
+                command.args(route.split(' '));
+                program::told("choose the way out of the container", command, &[]).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
     pub async fn disconnect(&self, container: &Container) -> Vec<Network> {
         // The networks of the host and of nobody have nothing to take back.
@@ -182,7 +216,10 @@ impl Networks {
             return Ok(());
         }
         let one_at_a_time = self.busy.lock().await;
-        let joined = self.join(container, &network.name, free_number(&record), &[]).await;
+        let mut joined = self.join(container, &network.name, free_number(&record), &[]).await;
+        if joined.is_ok() {
+            joined = self.lead_out(container).await;
+        }
         drop(one_at_a_time);
         if joined.is_err() {
             self.leave(container, &network).await;
@@ -212,7 +249,11 @@ impl Networks {
             publish(container.engine, &network, "disconnect", Some(&container.id));
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
-        if container.record().state.status.is_up() { names::write(container) } else { Ok(()) }
+        if !container.record().state.status.is_up() {
+            return Ok(());
+        }
+        self.lead_out(container).await?;
+        names::write(container)
     }
 
     /// Makes a container that runs known by another name.
@@ -257,6 +298,12 @@ pub fn own_mac(endpoint: &EndpointSettings) -> Option<String> {
     endpoint.mac_address.clone().filter(is_own)
 }
 
+/// Which of a container's networks leads out: the least. The priority counts, then what it leads to, then its name.
+fn rank(record: &Record, network: &Network) -> (Reverse<i64>, bool, bool, String) {
+    let priority = record.networks.get(&network.name).and_then(|endpoint| endpoint.gw_priority);
+    (Reverse(priority.unwrap_or(0)), network.internal, !network.has_ipv6(), network.name.clone())
+}
+
 /// What is only true while a container runs.
 fn forget(endpoint: &mut EndpointSettings) {
     *endpoint = EndpointSettings {
@@ -265,6 +312,7 @@ fn forget(endpoint: &mut EndpointSettings) {
         links: endpoint.links.take(),
         driver_opts: endpoint.driver_opts.take(),
         mac_address: own_mac(endpoint),
+        gw_priority: endpoint.gw_priority,
         ..EndpointSettings::default()
     };
 }
@@ -304,7 +352,6 @@ pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointS
         (own_mac && is_fixed, "conflicting options: mac-address and the network mode"),
         (named, "network-scoped alias is supported only for containers in user defined networks"),
         (!said::list(&ipam.link_local_ips).is_empty(), "--link-local-ip is not offered in networks"),
-        (said::number(endpoint.gw_priority).is_some(), "a gateway's priority is not offered in networks"),
         (fleeting, "user specified IP address is supported on user defined networks only"),
     ])?;
     let mac_address = endpoint.mac_address.take();
