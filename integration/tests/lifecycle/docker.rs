@@ -386,7 +386,7 @@ pub(super) fn find_each_other(engine: &Engine) {
         ),
         // By ports of the host, and of containers.
         (
-            "docker run -d --name open --network none --expose 53/udp --expose 80-82 busybox sleep 1000; for f in publish=8080 publish=80 publish=8999-9001/tcp publish=8080/udp expose=7000 expose=81-90 expose=53 expose=53/UDP; do echo $f $(docker ps --format '{{.Names}}' -f $f); done; docker ps --format '{{.Names}}' -f publish=9000 -f expose=82 | xargs; docker rm -f open",
+            "docker run -d --name open --expose 53/udp --expose 80-82 busybox sleep 1000; for f in publish=8080 publish=80 publish=8999-9001/tcp publish=8080/udp expose=7000 expose=81-90 expose=53 expose=53/UDP; do echo $f $(docker ps --format '{{.Names}}' -f $f); done; docker ps --format '{{.Names}}' -f publish=9000 -f expose=82 | xargs; docker rm -f open",
             0,
             &[
                 "\npublish=8080 web\npublish=80\npublish=8999-9001/tcp web\npublish=8080/udp\nexpose=7000 web\nexpose=81-90 open\nexpose=53\nexpose=53/UDP open\nopen web\n",

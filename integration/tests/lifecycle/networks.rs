@@ -110,3 +110,26 @@ fn one_of_several_networks_leads_out() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn ports_are_told_where_somebody_finds_them() {
+    let Some(engine) = connected() else { return };
+    let told = "docker ps -a --no-trunc --filter name=^box$ --format '[{{.Ports}}]'; docker inspect -f '{{json .NetworkSettings.Ports}}' box";
+    let run = |more: &str| {
+        format!(
+            "docker rm -f box >/dev/null 2>&1; docker run -d --name box --expose 77 {more} busybox sleep 1000 && {told}"
+        )
+    };
+    let checks: &[(String, i32, &[&str])] = &[
+        (run(""), 0, &["[77/tcp]\n{\"77/tcp\":null}"]),
+        (format!("docker stop -t 0 box && {told}"), 0, &["[]\n{}"]),
+        (run("--network none"), 0, &["[]\n{}"]),
+        (run("--network host"), 0, &["[]\n{}"]),
+        (
+            format!("docker rm -f box && docker create --name box --expose 77 busybox && {told}"),
+            0,
+            &["[]\n{}"],
+        ),
+    ];
+    hold(&engine, checks);
+}

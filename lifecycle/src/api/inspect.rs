@@ -1,6 +1,5 @@
 //! Containers and images as the API writes them.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
@@ -237,9 +236,8 @@ pub(super) fn ports(record: &Record) -> Vec<Value> {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         json!({"PrivatePort": number.parse::<u16>().unwrap_or(0), "Type": kind})
     };
-    let exposed = record.config.exposed_ports.iter().flatten().collect::<BTreeSet<_>>().into_iter();
-    let mut all: Vec<_> =
-        exposed.filter(|port| !record.ports.contains_key(*port)).map(|port| private(port)).collect();
+    let hidden = record.exposed().into_iter().filter(|port| !record.ports.contains_key(*port));
+    let mut all: Vec<_> = hidden.map(|port| private(port)).collect();
     for (port, (ip, public)) in record.ports.iter().flat_map(|(port, on)| on.iter().map(move |on| (port, on)))
     {
         let mut row = private(port);

@@ -127,7 +127,7 @@ const TWICE: &str = "EndpointID Gateway IPAddress IPPrefixLen MacAddress GlobalI
 /// `NetworkSettings` of a container.
 pub(super) fn of_container(container: &Container, record: &Record, version: Version) -> Value {
     let mut ports = json!({});
-    for port in record.config.exposed_ports.iter().flatten().filter(|_| record.state.status.is_up()) {
+    for port in record.exposed() {
         ports[port] = Value::Null;
     }
     for (port, bindings) in &record.ports {

@@ -1,6 +1,6 @@
 //! What is written down of a container: everything that must be known after the engine or the machine has restarted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, Health, HealthStatusEnum, HostConfig};
@@ -193,6 +193,12 @@ impl Record {
     /// Whether it has the network of the host, of another container, or none: it cannot be in one of ours.
     pub fn has_fixed_network(&self) -> bool {
         matches!(self.network_mode(), "host" | "none") || self.network_mode().starts_with("container:")
+    }
+
+    /// The ports that it exposes in networks of ours, while it is in one.
+    pub fn exposed(&self) -> BTreeSet<&String> {
+        let is_there = self.networks.values().any(|endpoint| endpoint.ip_address.is_some());
+        self.config.exposed_ports.iter().flatten().filter(|_| is_there).collect()
     }
 
     /// Bytes of its /dev/shm.
