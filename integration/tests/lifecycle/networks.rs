@@ -133,3 +133,14 @@ fn ports_are_told_where_somebody_finds_them() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn the_gateway_of_the_host_leads_there() {
+    let Some(engine) = connected() else { return };
+    let checks: &[Check<'_>] = &[(
+        "docker network create hg >/dev/null && docker run -d --network host --name web busybox nc -ll -p 8089 -e echo served >/dev/null && docker run --rm --network hg --add-host h:host-gateway busybox sh -c 'for i in $(seq 50); do nc -w 1 h 8089 </dev/null | grep . && break; sleep 0.1; done'",
+        0,
+        &["served"],
+    )];
+    hold(&engine, checks);
+}

@@ -44,8 +44,10 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         let (name, address) = split.ok_or_else(|| error!(invalid, "bad format for add-host: {entry:?}"))?;
         let address = match address {
             "host-gateway" => {
-                let bridge = engine.networks.get("bridge")?;
-                bridge.pools.first().map(|pool| pool.gateway.to_string()).unwrap_or_default()
+                // That of a network without containers is nobody's.
+                let own = engine.networks.of(record)?.into_iter().next();
+                let network = own.map_or_else(|| engine.networks.get("bridge"), Ok)?;
+                network.pools.first().map(|pool| pool.gateway.to_string()).unwrap_or_default()
             }
             other => other.to_owned(),
         };
