@@ -244,7 +244,9 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let least = if what == "network" { 1 } else { 2 };
-    let good = first && (least..=255).contains(&name.len()) && name.chars().all(good);
+    // Of the three only a volume's is the name of a folder.
+    let most = if what == "volume" { 255 } else { usize::MAX };
+    let good = first && (least..=most).contains(&name.len()) && name.chars().all(good);
     ensure!(good, invalid, "Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
     Ok(())
 }

@@ -144,3 +144,27 @@ fn the_gateway_of_the_host_leads_there() {
     )];
     hold(&engine, checks);
 }
+
+#[test]
+fn names_of_containers_and_networks_may_be_long() {
+    let Some(engine) = connected() else { return };
+    let long = "n".repeat(300);
+    let checks: &[(String, i32, &[&str])] = &[
+        (
+            format!(
+                "docker network create {long} && docker run -d --name {long} --network {long} -p 8090:80 busybox sleep 1000 && docker run --rm --network {long} --link {long}:other busybox busybox ping -c 1 -w 5 other"
+            ),
+            0,
+            &["1 packets received"],
+        ),
+        (
+            format!(
+                "docker run -d --name short --network {long} busybox sleep 1000 && docker exec {long} busybox ping -c 1 -w 5 short && docker rename short renamed && docker exec {long} busybox ping -c 1 -w 5 renamed && docker rm -f short renamed {long}; docker network rm {long}"
+            ),
+            0,
+            &["PING renamed", "1 packets received"],
+        ),
+        (format!("docker volume create {long}"), 1, &["Invalid volume name"]),
+    ];
+    hold(&engine, checks);
+}

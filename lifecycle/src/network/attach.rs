@@ -271,7 +271,8 @@ impl Networks {
             let endpoints = record.networks.values_mut();
             endpoints.flat_map(|endpoint| endpoint.dns_names.iter_mut().flatten()).for_each(other);
         })?;
-        let networks: Vec<String> = container.record().networks.keys().cloned().collect();
+        let record = container.record().clone();
+        let networks: Vec<_> = record.networks.keys().filter_map(|name| self.get(name).ok()).collect();
         netavark::rename(&self.state, &networks, &container.id, (old, new))?;
         links::rename(container.engine, old, new)?;
         links::tell(container.engine)
@@ -366,7 +367,9 @@ fn dns_names(record: &Record, endpoint: &EndpointSettings) -> Vec<String> {
     names.push(record.id[..12].to_owned());
     names.extend(record.config.hostname.clone());
     let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| is_name(name) && seen.insert(name.clone()));
+    // Nobody can ask a resolver for longer ones.
+    let fits = |name: &str| name.len() <= 253 && name.split('.').all(|label| label.len() <= 63);
+    names.retain(|name| is_name(name) && fits(name) && seen.insert(name.clone()));
     names
 }
 
@@ -377,10 +380,12 @@ fn is_name(text: &str) -> bool {
 
 fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usize, ports: &[Value]) -> Value {
     let addresses: Vec<_> = at.ip_address.iter().chain(&at.global_ipv6_address).collect();
-    // The name itself netavark adds.
     let names = || at.dns_names.iter().flatten();
     let full = names().map(|name| format!("{name}.{}", network.name));
-    let aliases: Vec<_> = names().filter(|name| **name != record.name).cloned().chain(full).collect();
+    // The name itself netavark adds.
+    let own = names().next().unwrap_or(&record.id);
+    let aliases: Vec<_> = names().filter(|name| *name != own).cloned().chain(full).collect();
+    let name = network.file_name();
     let subnets: Vec<_> =
         network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
     // A network does not reach others, but for the ports that they publish.
@@ -390,16 +395,16 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
     }
     json!({
         "container_id": record.id,
-        "container_name": record.name,
+        "container_name": own,
         "port_mappings": ports,
-        "networks": {(network.name.clone()): {
+        "networks": {(name): {
             "static_ips": addresses,
             "static_mac": at.mac_address,
             "interface_name": format!("eth{eth}"),
             "aliases": aliases,
         }},
-        "network_info": {(network.name.clone()): {
-            "name": network.name,
+        "network_info": {(name): {
+            "name": name,
             "id": network.id,
             "driver": "bridge",
             "network_interface": network.interface,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::process::Command;
 
+use super::Network;
 use crate::error::{Error, Result, error};
 use crate::{files, program};
 
@@ -132,12 +133,12 @@ async fn reach_published() {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn rename(state: &Path, networks: &[String], id: &str, (old, new): (&str, &str)) -> Result<()> {
+pub(super) fn rename(state: &Path, networks: &[Network], id: &str, (old, new): (&str, &str)) -> Result<()> {
     let folder = state.join("aardvark-dns");
     for network in networks {
-        let path = folder.join(network);
+        let path = folder.join(network.file_name());
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let is = |name: &str| name == old || name.strip_prefix(old) == Some(&format!(".{network}"));
+        let is = |name: &str| name == old || name.strip_prefix(old) == Some(&format!(".{}", network.name));
         let renamed = |name: &str| if is(name) { name.replacen(old, new, 1) } else { name.to_owned() };
         let line = |line: &str| match line.rsplit_once(' ') {
             Some((head, names)) if line.starts_with(id) => {

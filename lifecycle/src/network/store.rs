@@ -44,6 +44,11 @@ impl Network {
     pub fn has_ipv6(&self) -> bool {
         self.pools.iter().any(|pool| pool.gateway.is_ipv6())
     }
+
+    /// What netavark knows it by: names of its files and comments of its rules cannot be long.
+    pub(super) fn file_name(&self) -> &str {
+        if self.name.len() > 128 { &self.id } else { &self.name }
+    }
 }
 
 /// Options of a bridge that are known.
