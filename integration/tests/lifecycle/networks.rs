@@ -168,3 +168,35 @@ fn names_of_containers_and_networks_may_be_long() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn the_shared_memory_of_a_container_may_be_anothers() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let run = "docker run -d --network none";
+    let same = |name: &str, other: &str| {
+        format!(
+            "{run} --name {name} --ipc container:{other} busybox sleep 1000 && docker exec {other} sh -c 'echo shared >/dev/shm/corten-{name}' && docker exec {name} sh -c 'cat /dev/shm/corten-{name}; rm /dev/shm/corten-{name}'"
+        )
+    };
+    let checks: &[(String, i32, &[&str])] = &[
+        (
+            format!("{run} --name host --ipc host busybox sleep 1000 && {}", same("one", "host")),
+            0,
+            &["\nshared\n"],
+        ),
+        (same("two", "one"), 0, &["\nshared\n"]),
+        (
+            format!("{run} --name own --ipc shareable busybox sleep 1000 && {}", same("three", "own")),
+            0,
+            &["\nshared\n"],
+        ),
+        (same("four", "three"), 0, &["\nshared\n"]),
+        (
+            format!("{run} --name private busybox sleep 1000 && {}", same("five", "private")),
+            125,
+            &["non-shareable IPC"],
+        ),
+        ("docker rm -f $(docker ps -aq)".into(), 0, &[]),
+    ];
+    hold(&engine, checks);
+}

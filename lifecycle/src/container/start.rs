@@ -17,7 +17,7 @@ use tree::{Lower, Root, by_descriptor};
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
 use super::{Container, MountPoint, Record, create, exit, log_options, mounts, user};
-use crate::error::{Error, Result, StatusCode, bail, error};
+use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::files::{self, lossy};
 use crate::network::links;
 use crate::{logger, program, said, task, time};
@@ -158,11 +158,7 @@ fn surroundings(container: &Container, record: &Record, network: Option<PathBuf>
     let others = mode(&host.network_mode, "net")?.map(|(other, _)| other.folder.clone());
     let (donor, ipc) = mode(&host.ipc_mode, "ipc")?.unzip();
     let shm = match donor {
-        Some(donor) if donor.record().host.ipc_mode.as_deref() != Some("shareable") => {
-            let hint = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)";
-            bail!(invalid, "failed to join IPC namespace: container {}: {hint}", donor.id);
-        }
-        Some(donor) => Some(donor.shm()),
+        Some(donor) => Some(shared_shm(&donor)?),
         None if host.ipc_mode.as_deref() == Some("shareable") => Some(make_shm(container)?),
         None => None,
     };
@@ -185,6 +181,18 @@ fn surroundings(container: &Container, record: &Record, network: Option<PathBuf>
             None
         },
     })
+}
+
+/// The /dev/shm of a container that others join: its own, or the one that it has of another.
+fn shared_shm(donor: &Container) -> Result<PathBuf> {
+    let mode = donor.record().host.ipc_mode.clone().unwrap_or_default();
+    if let Some(other) = mode.strip_prefix("container:") {
+        return shared_shm(&*donor.engine.container(other)?);
+    }
+    let hint = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)";
+    let place = if mode == "host" { PathBuf::from("/dev/shm") } else { donor.shm() };
+    ensure!(place.is_dir(), invalid, "failed to join IPC namespace: container {}: {hint}", donor.id);
+    Ok(place)
 }
 
 /// A /dev/shm that other containers can be given, too.
