@@ -200,3 +200,25 @@ fn the_shared_memory_of_a_container_may_be_anothers() {
     ];
     hold(&engine, checks);
 }
+
+#[test]
+fn nothing_is_told_as_dockerd_does() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let prune = |what: &str| curl("-X POST", &format!("v1.51/{what}/prune"));
+    let checks: &[(String, i32, &[&str])] = &[
+        (prune("containers"), 0, &[r#""ContainersDeleted":null"#]),
+        (prune("images"), 0, &[r#""ImagesDeleted":null"#]),
+        (prune("networks"), 0, &[r#""NetworksDeleted":null"#]),
+        (prune("volumes"), 0, &[r#""VolumesDeleted":[]"#]),
+        (prune("build"), 0, &[r#""CachesDeleted":null"#]),
+        ("docker info -f json | jq -c .Swarm; docker system prune -f".into(), 0, &["reclaimed"]),
+        (
+            format!("{} | sed 's/ 200$//' | jq -Sc .Swarm", curl("", "v1.51/info")),
+            0,
+            &[
+                r#"{"ControlAvailable":false,"Error":"","LocalNodeState":"inactive","NodeAddr":"","NodeID":"","RemoteManagers":null}"#,
+            ],
+        ),
+    ];
+    hold(&engine, checks);
+}

@@ -321,5 +321,7 @@ pub(super) async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         }
     }
     engine.pruned("container", freed);
-    answer::json(&json!({"ContainersDeleted": deleted, "SpaceReclaimed": freed}))
+    answer::json(
+        &json!({"ContainersDeleted": Some(deleted).filter(|all| !all.is_empty()), "SpaceReclaimed": freed}),
+    )
 }

@@ -229,7 +229,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     // Also what a load or pull has left that was broken off.
     engine.collect()?;
     engine.pruned("image", freed);
-    answer::json(&json!({"ImagesDeleted": done, "SpaceReclaimed": freed}))
+    answer::json(&json!({"ImagesDeleted": Some(done).filter(|all| !all.is_empty()), "SpaceReclaimed": freed}))
 }
 
 /// `POST /images/create?fromImage=`

@@ -162,7 +162,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("POST", ["build"]) => build::build(engine, call).await,
         ("POST", ["build", "prune"]) => {
             engine.pruned("builder", 0);
-            answer::json(&json!({"CachesDeleted": [], "SpaceReclaimed": 0}))
+            answer::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0}))
         }
         ("POST", ["commit"]) => import::commit(engine, call).await,
         ("GET", ["images", _, .., "attestations"]) if call.version >= Version(1, 55) => {

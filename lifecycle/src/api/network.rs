@@ -117,7 +117,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         }
     }
     engine.pruned("network", 0);
-    answer::json(&json!({"NetworksDeleted": deleted}))
+    answer::json(&json!({"NetworksDeleted": Some(deleted).filter(|all| !all.is_empty())}))
 }
 
 /// What is told of the default network once more, where it was before there were others.

@@ -132,7 +132,10 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         "Runtimes": {"corten": {"path": engine.settings.shim}},
         "DefaultRuntime": "corten",
         "ExperimentalBuild": false,
-        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false},
+        "Swarm": {
+            "LocalNodeState": "inactive", "ControlAvailable": false,
+            "NodeID": "", "NodeAddr": "", "Error": "", "RemoteManagers": null,
+        },
         "LiveRestoreEnabled": true,
         "InitBinary": "docker-init",
         "SecurityOptions": security,
