@@ -135,6 +135,49 @@ fn ports_are_told_where_somebody_finds_them() {
 }
 
 #[test]
+fn networks_tell_what_they_were_made_with() {
+    let Some(engine) = connected() else { return };
+    let told = |name: &str, what: &str| format!("docker network inspect {name} | jq -c '.[0] | {what}'");
+    let all = "docker network create --attachable --ipam-opt here=there -o traefik.x=y -o com.docker.network.bridge.enable_icc=true -o com.docker.network.bridge.enable_ip_masquerade=true -o com.docker.network.bridge.gateway_mode_ipv4=nat -o com.docker.network.enable_ipv4=true -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 all";
+    let checks: &[(String, i32, &[&str])] = &[
+        (format!("{all} && docker network create plain"), 0, &[]),
+        (
+            told("all", "[.Attachable, .IPAM.Options, .Options[\"traefik.x\"], (.Options | length)]"),
+            0,
+            &[r#"[true,{"here":"there"},"y",6]"#],
+        ),
+        (told("plain", ".Attachable"), 0, &["false"]),
+        (
+            "docker run -d --network all -p 8087:80 --name all busybox sleep 1000 && docker port all".into(),
+            0,
+            &["80/tcp -> 127.0.0.1:8087"],
+        ),
+        (
+            "docker run -d --network all -p 0.0.0.0:8088:80 --name any busybox sleep 1000 && docker port any"
+                .into(),
+            0,
+            &["80/tcp -> 0.0.0.0:8088"],
+        ),
+        (
+            "docker network create -o com.docker.network.bridge.enable_icc=false x".into(),
+            1,
+            &["com.docker.network.bridge.enable_icc=false"],
+        ),
+        (
+            "docker network create -o com.docker.network.bridge.gateway_mode_ipv4=routed x".into(),
+            1,
+            &["com.docker.network.bridge.gateway_mode_ipv4=routed"],
+        ),
+        (
+            "docker network create -o com.docker.network.bridge.host_binding_ipv4=x x".into(),
+            1,
+            &["com.docker.network.bridge.host_binding_ipv4=x"],
+        ),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn the_gateway_of_the_host_leads_there() {
     let Some(engine) = connected() else { return };
     let checks: &[Check<'_>] = &[(

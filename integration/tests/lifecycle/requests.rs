@@ -108,7 +108,7 @@ const NETWORKS: &[(&str, &str)] = &[
     (r#""IPAM":{"Driver":"dhcp"}"#, "IPAM driver"),
     (r#""IPAM":{"Config":[{"Subnet":"10.1.0.0/24"},{"Subnet":"10.2.0.0/24"}]}"#, "more than one subnet"),
     (r#""IPAM":{"Config":[{"Subnet":"10.1.0.0/24","IPRange":"10.2.0.0/28"}]}"#, "does not belong"),
-    (r#""Options":{"odd":"x"}"#, "odd"),
+    (r#""Options":{"com.docker.network.odd":"x"}"#, "com.docker.network.odd=x"),
     (r#""Options":{"com.docker.network.bridge.name":"a/b"}"#, "name of an interface"),
 ];
 

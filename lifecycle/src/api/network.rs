@@ -78,8 +78,8 @@ fn describe(engine: &Engine, network: &Network, containers: bool) -> Value {
     json!({
         "Name": network.name, "Id": network.id, "Created": network.created, "Scope": "local",
         "Driver": network.driver, "EnableIPv4": true, "EnableIPv6": network.has_ipv6(),
-        "IPAM": {"Driver": "default", "Options": null, "Config": network.pools},
-        "Internal": network.internal, "Attachable": false, "Ingress": false,
+        "IPAM": {"Driver": "default", "Options": network.ipam_options, "Config": network.pools},
+        "Internal": network.internal, "Attachable": network.attachable, "Ingress": false,
         "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
         "Containers": members, "Options": network.options, "Labels": network.labels,
     })

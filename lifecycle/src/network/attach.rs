@@ -8,7 +8,7 @@ use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::store::{BUILT_IN, MTU, addresses};
+use super::store::{BUILT_IN, HOST_BINDING, MTU, addresses};
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
@@ -36,7 +36,9 @@ impl Networks {
         let networks = self.of(&record)?;
         // What others reach is where the way out is.
         let main = networks.iter().min_by_key(|network| rank(&record, network));
-        let published = ports::choose(&record, ports::taken(container))?;
+        let usual = main.and_then(|network| network.options.get(HOST_BINDING)?.parse().ok());
+        let usual = usual.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let published = ports::choose(&record, usual, ports::taken(container))?;
         container.update(|record| record.ports.clone_from(&published))?;
         for (number, network) in networks.iter().enumerate() {
             let is_main = main.is_some_and(|main| main.name == network.name);

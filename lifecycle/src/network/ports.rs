@@ -29,11 +29,16 @@ pub fn check(record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// Chooses the ports of the host for a container; `taken` are those of other containers.
+/// Chooses the ports of the host for a container, at `usual` where nobody says an address; `taken` are those of other
+/// containers.
 ///
 /// # Errors
 /// When a port is in use or malformed.
-pub(super) fn choose(record: &Record, mut taken: BTreeSet<(String, u16)>) -> Result<Published> {
+pub(super) fn choose(
+    record: &Record,
+    usual: Ipv4Addr,
+    mut taken: BTreeSet<(String, u16)>,
+) -> Result<Published> {
     let mut wanted: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
     for (port, bindings) in record.host.port_bindings.iter().flatten() {
         let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
@@ -49,7 +54,8 @@ pub(super) fn choose(record: &Record, mut taken: BTreeSet<(String, u16)>) -> Res
         let kind = split(&port)?.1;
         for binding in bindings {
             let address = match said::text(&binding.host_ip) {
-                None | Some("::" | "[::]") => Ipv4Addr::UNSPECIFIED,
+                None => usual,
+                Some("::" | "[::]") => Ipv4Addr::UNSPECIFIED,
                 Some(ip) => ip
                     .parse()
                     .map_err(|_| error!(invalid, "invalid publish address {ip}: only IPv4 is offered"))?,

@@ -1,7 +1,7 @@
 //! Which networks there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{IpamConfig, NetworkCreateRequest};
@@ -37,6 +37,12 @@ pub struct Network {
     pub labels: HashMap<String, String>,
     /// Its options.
     pub options: HashMap<String, String>,
+    /// Those of its addresses, which mean something to others.
+    #[serde(default)]
+    pub ipam_options: Option<HashMap<String, String>>,
+    /// Said to be for services of a swarm, too: all are for containers.
+    #[serde(default)]
+    pub attachable: bool,
 }
 
 impl Network {
@@ -54,6 +60,15 @@ impl Network {
 /// Options of a bridge that are known.
 pub(super) const NAME: &str = "com.docker.network.bridge.name";
 pub(super) const MTU: &str = "com.docker.network.driver.mtu";
+pub(super) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+
+/// Those that say what is so anyway.
+const USUAL: [(&str, &str); 4] = [
+    ("com.docker.network.bridge.enable_icc", "true"),
+    ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+    ("com.docker.network.bridge.gateway_mode_ipv4", "nat"),
+    ("com.docker.network.enable_ipv4", "true"),
+];
 
 /// The networks that always exist.
 pub const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
@@ -142,8 +157,15 @@ impl Networks {
             bail!(conflict, "network with name {} already exists", request.name);
         }
         let options = request.options.clone().unwrap_or_default();
-        if let Some(option) = options.keys().find(|option| !matches!(option.as_str(), NAME | MTU)) {
-            bail!(invalid, "network option {option:?} is not offered: expected {NAME} or {MTU}");
+        // Names that are not Docker's own mean something to others.
+        let own = |(name, _): &(&String, &String)| name.starts_with("com.docker.network.");
+        for (name, value) in options.iter().filter(own) {
+            let offered = match name.as_str() {
+                NAME | MTU => true,
+                HOST_BINDING => value.parse::<Ipv4Addr>().is_ok(),
+                other => USUAL.contains(&(other, value.as_str())),
+            };
+            ensure!(offered, invalid, "network option {name}={value} is not offered");
         }
         let id = files::random_hex(32);
         let driver = request.driver.clone().unwrap_or_default();
@@ -162,6 +184,8 @@ impl Networks {
             internal: request.internal == Some(true),
             labels: request.labels.unwrap_or_default(),
             options,
+            ipam_options: request.ipam.and_then(|ipam| ipam.options),
+            attachable: request.attachable == Some(true),
         };
         files::write_json(&self.path(&network), &network)?;
         all.insert(network.name.clone(), network.clone());
@@ -246,7 +270,6 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
         (swarm, "a network of a swarm is not offered"),
         (copied, "a network with the configuration of another one is not offered"),
         (driven, "another IPAM driver than the default one is not offered"),
-        (ipam.options.is_some_and(|options| !options.is_empty()), "IPAM options are not offered"),
     ])
 }
 
