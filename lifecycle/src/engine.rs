@@ -207,7 +207,7 @@ impl Engine {
     /// The ids of a container's processes.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
         let all = self.execs.lock();
-        let of = all.values().filter(|exec| exec.container.id == container && exec.state.lock().running);
+        let of = all.values().filter(|exec| exec.container.id == container && exec.state.borrow().running);
         of.map(|exec| exec.id.clone()).collect()
     }
 

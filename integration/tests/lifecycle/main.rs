@@ -8,6 +8,7 @@ mod configs;
 mod crashes;
 mod details;
 mod docker;
+mod execs;
 mod granted;
 mod hostile;
 mod images;

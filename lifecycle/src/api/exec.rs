@@ -48,9 +48,11 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
         return answer::nothing();
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
+    let starting = exec.start(wish.console_size);
     hijack::answer(call, way, async move {
-        let started = exec.start(wish.console_size).await;
-        started.unwrap_or_else(|error| (stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None))
+        starting
+            .await
+            .unwrap_or_else(|error| (stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None))
     })
 }
 
@@ -80,7 +82,7 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
 pub(super) fn inspect(exec: &Exec) -> Result<Answer> {
     let config = &exec.config;
     let words = config.cmd.clone().unwrap_or_default();
-    let state = exec.state.lock().clone();
+    let state = exec.state.borrow().clone();
     answer::json(&json!({
         "ID": exec.id,
         "ContainerID": exec.container.id,

@@ -148,9 +148,6 @@ async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Inp
             return true;
         }
     }
-    if let Some(input) = input {
-        input.finish().await;
-    }
     false
 }
 

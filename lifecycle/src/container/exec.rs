@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use parking_lot::Mutex;
 use runtime::spec::{ConsoleSize, Process, User};
 use serde::Deserialize;
 use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
 use shim::proto::well_known::Any;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tree::Root;
 
@@ -66,7 +65,7 @@ pub struct ExecConfig {
 pub struct ExecState {
     /// It was started.
     pub started: bool,
-    /// It runs.
+    /// It runs, or is being started.
     pub running: bool,
     /// Its exit status, once it has ended.
     pub exit_code: Option<i64>,
@@ -83,7 +82,7 @@ pub struct Exec {
     /// What is run.
     pub config: ExecConfig,
     /// What it does.
-    pub state: Mutex<ExecState>,
+    pub state: watch::Sender<ExecState>,
 }
 
 impl Exec {
@@ -96,7 +95,7 @@ impl Exec {
         ensure!(!said::list(&config.cmd).is_empty(), invalid, "No exec command specified");
         said::text(&config.user).map(|name| user_of(container, name)).transpose()?;
         let id = files::random_hex(32);
-        let exec = Self { id, container: Arc::clone(container), config, state: Mutex::default() };
+        let exec = Self { id, container: Arc::clone(container), config, state: watch::Sender::default() };
         container.publish(format!("exec_create: {}", exec.words()), &[("execID", exec.id.clone())]);
         Ok(Arc::new(exec))
     }
@@ -113,20 +112,34 @@ impl Exec {
         self.container.run.join(format!("x-{}", &self.id[..16]))
     }
 
-    /// Starts it, and carries its streams; `size` are the rows and columns of its terminal, if they are another now.
+    /// Starts it, and carries its streams; `size` are the rows and columns of its terminal, if they are another now. It
+    /// begins at once, and goes on when nobody waits any more.
     ///
     /// # Errors
     /// When it was started before, or cannot be.
-    pub async fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
-        let again = std::mem::replace(&mut self.state.lock().started, true);
-        ensure!(!again, conflict, "Error: Exec command {} has already run", self.id);
-        let result = self.try_start(size).await;
-        if let Err(error) = &result {
-            self.state.lock().exit_code =
-                Some(if start::exit_code_of(&error.message) == 127 { 127 } else { 126 });
-            files::remove_dir(&self.folder())?;
-        }
-        result
+    pub fn start(self: &Arc<Self>, size: Option<[u32; 2]>) -> impl Future<Output = Result<Sides>> + use<> {
+        let first = self.state.send_if_modified(|state| {
+            let first = !state.started;
+            (state.started, state.running) = (true, state.running || first);
+            first
+        });
+        let exec = Arc::clone(self);
+        // A shim waits long for somebody who goes away in the middle.
+        let starting = tokio::spawn(async move {
+            ensure!(first, conflict, "Error: Exec command {} has already run", exec.id);
+            let result = exec.try_start(size).await;
+            if let Err(error) = &result {
+                let code = if start::exit_code_of(&error.message) == 127 { 127 } else { 126 };
+                exec.ended(code);
+                files::remove_dir(&exec.folder())?;
+            }
+            result
+        });
+        async { starting.await? }
+    }
+
+    fn ended(&self, code: i64) {
+        self.state.send_modify(|state| (state.running, state.exit_code) = (false, Some(code)));
     }
 
     async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
@@ -158,10 +171,7 @@ impl Exec {
         container.ask(&request).await?;
         let start = StartRequest { id: container.id.clone(), exec_id: self.id.clone() };
         match container.call(&start).await {
-            Ok(started) => {
-                let mut state = self.state.lock();
-                (state.running, state.pid) = (true, started.pid);
-            }
+            Ok(started) => self.state.send_modify(|state| state.pid = started.pid),
             Err(error) => {
                 self.delete().await;
                 return Err(Error::invalid(Error::from(error)));
@@ -185,10 +195,7 @@ impl Exec {
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
         // With the container's end its processes end.
         let code = container.ask(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
-        {
-            let mut state = self.state.lock();
-            (state.running, state.exit_code) = (false, Some(code));
-        }
+        self.ended(code);
         // Only now may the stream end: clients ask for the exit status when it does.
         drop(output);
         container.publish("exec_die", &[("execID", self.id.clone()), ("exitCode", code.to_string())]);

@@ -49,7 +49,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
     let networks = clean_up(container).await;
     // What was to be run in it is not to be run in the next one.
-    let is_old = |exec: &Arc<Exec>| exec.container.id == container.id && !exec.state.lock().started;
+    let is_old = |exec: &Arc<Exec>| exec.container.id == container.id && !exec.state.borrow().started;
     container.engine.execs.lock().retain(|_, exec| !is_old(exec));
     let mut again = false;
     container.change(|record| {

@@ -78,7 +78,7 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
         }
         // The output ends after the status is known.
-        let code = exec.state.lock().exit_code;
+        let code = exec.state.borrow().exit_code;
         Ok::<_, Error>(code.unwrap_or(-1))
     });
     let outcome = outcome.await;

@@ -108,14 +108,17 @@ impl Input {
     pub async fn write(&mut self, bytes: &[u8]) -> bool {
         self.pipe.write_all(bytes).await.is_ok()
     }
+}
 
-    /// There is no more.
-    pub async fn finish(self) {
-        drop(self.pipe);
+impl Drop for Input {
+    /// There is no more, or nobody is there any more.
+    fn drop(&mut self) {
         if self.ends {
-            let request = CloseIORequest { id: self.container.id.clone(), exec_id: self.exec, stdin: true };
+            let container = Arc::clone(&self.container);
+            let exec_id = std::mem::take(&mut self.exec);
+            let request = CloseIORequest { id: container.id.clone(), exec_id, stdin: true };
             // It may have ended meanwhile.
-            let _gone = self.container.ask(&request).await;
+            tokio::spawn(async move { container.ask(&request).await });
         }
     }
 }

@@ -1,0 +1,57 @@
+//! Processes in running containers, and the streams of both, as clients have them that wait for nothing.
+
+use integration::skip;
+
+use super::{Check, engine, hold};
+
+/// Speaks the API: `call` is a request and its answer's status and content, `begin` one whose connection stays.
+const CLIENT: &str = r#"import json, os, random, socket, sys, time
+def begin(method, path, body="", upgrade="Connection: Upgrade\r\nUpgrade: tcp"):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(20)
+    client.connect(os.environ["DOCKER_HOST"][7:])
+    client.sendall(f"{method} /v1.45{path} HTTP/1.1\r\nHost: x\r\n{upgrade}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    return client
+def call(method, path, body=""):
+    answer = begin(method, path, body, "Connection: close").makefile("rb").read()
+    head, _, content = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(content) if content.startswith(b"{") else content
+def new(name, **more):
+    return call("POST", f"/containers/{name}/exec", json.dumps(more))[1]["Id"]
+def ended(id):
+    while (state := call("GET", f"/exec/{id}/json")[1])["ExitCode"] is None: time.sleep(0.02)
+    return state
+"#;
+
+/// A script in Python after that.
+fn client(script: &str) -> String {
+    format!("cat >client.py <<'E'\n{CLIENT}{script}\nE\ntimeout 100 python3 client.py")
+}
+
+#[test]
+fn a_process_is_started_whoever_goes_away() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let goes = client(
+        r#"
+for number in range(20):
+    id = new("box", Cmd=["sh", "-c", "cat; exit 3"], AttachStdin=True, AttachStdout=True, AttachStderr=True)
+    client = begin("POST", f"/exec/{id}/start", '{"Detach":false}')
+    client.recv(1000)
+    print(call("GET", f"/exec/{id}/json")[1]["Running"])
+    time.sleep(random.choice([0, 0, 0.005, 0.02]))
+    client.close()
+    print(ended(id)["ExitCode"])
+for number in range(8):
+    client = begin("POST", "/exec/%s/start" % new("box", Cmd=["sh"], Tty=True, AttachStdin=True), '{"Tty":true}')
+    client.recv(1000)
+    client.close()
+print(call("DELETE", "/containers/box?force=1")[0])"#,
+    );
+    let all = "True\n3\n".repeat(20) + "204\n";
+    let checks: &[Check<'_>] = &[
+        ("docker run -d --name box --network none busybox sleep 1000", 0, &[]),
+        (&goes, 0, &[&all]),
+        ("docker ps -aq | wc -l", 0, &["0"]),
+    ];
+    hold(&engine, checks);
+}
