@@ -10,6 +10,7 @@ mod push;
 use base64::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub use client::{Registry, download};
 pub use pull::pull;
@@ -49,7 +50,19 @@ pub struct Credentials {
 pub fn from_header<T: DeserializeOwned + Default>(header: Option<&str>) -> T {
     let text = header.unwrap_or_default().trim_end_matches('=').replace('+', "-").replace('/', "_");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-    serde_json::from_slice::<Option<T>>(&bytes).ok().flatten().unwrap_or_default()
+    let value = serde_json::from_slice(&bytes).unwrap_or_default();
+    serde_json::from_value::<Option<T>>(without_nulls(value)).ok().flatten().unwrap_or_default()
+}
+
+/// Without what is `null` in objects.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let said = fields.into_iter().filter(|(_, field)| !field.is_null());
+            said.map(|(name, field)| (name, without_nulls(field))).collect()
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +75,9 @@ mod tests {
         let credentials: Credentials = from_header(Some(header.trim_end_matches('=')));
         assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
         assert_eq!(from_header::<Credentials>(Some("e30=")).username, "");
+        let header = crate::files::base64(br#"{"one":{"username":"me","identitytoken":null},"two":null}"#);
+        let all: std::collections::HashMap<String, Credentials> = from_header(Some(&header));
+        assert_eq!(all.into_iter().map(|(name, own)| name + &own.username).collect::<Vec<_>>(), ["oneme"]);
         assert_eq!(from_header::<Credentials>(None).username, "");
         assert_eq!(from_header::<Credentials>(Some("!")).username, "");
     }

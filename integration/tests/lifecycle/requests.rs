@@ -222,6 +222,12 @@ fn what_few_clients_say_is_done() {
             0,
             &["33 77"],
         ),
+        // What is null is left out.
+        (
+            r#"say() { curl -s -w ' %{http_code}' --unix-socket ${DOCKER_HOST#unix://} -H Content-Type:application/json -d "$2" http://x/v1.43/$1; }; id=$(say containers/box/exec '{"Cmd":["true"],"AttachStdin":null,"Tty":null,"Privileged":null,"Env":null,"DetachKeys":null}' | grep -o '[0-9a-f]\{64\}') && say exec/$id/start '{"Detach":true,"Tty":null,"ConsoleSize":null}'; say auth '{"username":"me","password":"x","serveraddress":"127.0.0.1:1","identitytoken":null,"auth":null}'"#,
+            0,
+            &[" 200", "127.0.0.1:1", " 401"],
+        ),
         ("docker rm -f box", 0, &[]),
         (
             "a=$(docker version -f '{{.Server.Arch}}'); for p in linux/$a linux %7B%22os%22:%22linux%22,%22architecture%22:%22$a%22%7D; do curl -s -o /dev/null -w '%{http_code} ' --unix-socket ${DOCKER_HOST#unix://} http://x/v1.49/images/busybox/json?platform=$p; done",

@@ -101,8 +101,12 @@ pub fn create(
     Ok(container)
 }
 
-/// A part of a request; one that is not there is empty.
-pub(crate) fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
+/// A part of a request; one that is not there is empty, and what it says `null` of is left out. (Below, names may mean
+/// something by themselves: those of ports, volumes and networks.)
+pub(crate) fn part<T: DeserializeOwned + Default>(mut value: Value) -> Result<T> {
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+    }
     let part: Option<T> =
         serde_json::from_value(value).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
     Ok(part.unwrap_or_default())
