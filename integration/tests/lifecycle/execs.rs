@@ -29,6 +29,31 @@ fn client(script: &str) -> String {
 }
 
 #[test]
+fn what_is_told_of_a_process_is_true_from_its_start() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let sizes = client(
+        r#"
+def size(id):
+    status, content = call("POST", f"/exec/{id}/resize?h=33&w=77")
+    return status, content["message"] if content else ""
+for number in range(10):
+    id = new("box", Cmd=["sh", "-c", "until [ $(stty size | cut -d' ' -f1) = 33 ]; do sleep 0.02; done; stty size"], Tty=True, AttachStdout=True)
+    stream = begin("POST", f"/exec/{id}/start", '{"Tty":true}')
+    stream.recv(15)
+    print(size(id), stream.makefile("rb").read().split()[-2:])
+id = new("box", Cmd=["nosuch"], Tty=True)
+stream = begin("POST", f"/exec/{id}/start", '{"Tty":true}')
+stream.recv(15)
+print(size(id), size(new("box", Cmd=["true"])))"#,
+    );
+    let mut said = "(200, '') [b'33', b'77']\n".repeat(10);
+    said += "(400, 'exec process is not started') (500, 'timeout waiting for exec session ready')";
+    let checks: &[Check<'_>] =
+        &[("docker run -d --name box --network none busybox sleep 1000", 0, &[]), (&sizes, 0, &[&said])];
+    hold(&engine, checks);
+}
+
+#[test]
 fn a_process_is_started_whoever_goes_away() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let goes = client(

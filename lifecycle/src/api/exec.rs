@@ -56,8 +56,8 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
     })
 }
 
-/// Sets the size of a terminal; the exec id is empty for the container's own.
-pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Result<Answer> {
+/// Sets the size of a terminal: that of a process which is executed, or the container's own.
+pub(super) async fn resize(call: &Call, container: &Container, exec: Option<&Exec>) -> Result<Answer> {
     let size = |key, what| {
         let text = call.text(key).unwrap_or_default();
         let is_number = text.parse::<i64>().is_ok();
@@ -66,12 +66,16 @@ pub(super) async fn resize(call: &Call, container: &Container, exec: &str) -> Re
     };
     let request = ResizePtyRequest {
         id: container.id.clone(),
-        exec_id: exec.to_owned(),
+        exec_id: exec.map(|exec| exec.id.clone()).unwrap_or_default(),
         height: size("h", "height")?,
         width: size("w", "width")?,
     };
+    if let Some(exec) = exec {
+        container.check_running()?;
+        exec.started().await?;
+    }
     container.ask(&request).await?;
-    if exec.is_empty() {
+    if exec.is_none() {
         let (height, width) = (request.height.to_string(), request.width.to_string());
         container.publish("resize", &[("height", height), ("width", width)]);
     }

@@ -76,7 +76,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["exec", id, "start"]) => exec::start(call, engine.exec(id)?).await,
         ("POST", ["exec", id, "resize"]) => {
             let exec = engine.exec(id)?;
-            exec::resize(&call, &exec.container, &exec.id).await
+            exec::resize(&call, &exec.container, Some(&exec)).await
         }
         ("GET", ["images", "json"]) => image::list(engine, &call),
         ("POST", ["images", "load"]) => image::load(engine, call).await,
@@ -139,7 +139,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("GET", ["changes"]) => return files::changes(&container),
         ("GET", ["export"]) => return files::export(&container),
         ("GET" | "HEAD", ["archive"]) => return files::get(&container, &call),
-        ("POST", ["resize"]) => return exec::resize(&call, &container, "").await,
+        ("POST", ["resize"]) => return exec::resize(&call, &container, None).await,
         ("POST", ["wait"]) => return container::wait(container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return container::attach(call, container),
         ("POST", ["update"]) => return stats::update(&container, call.version, call.json().await?).await,

@@ -27,6 +27,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 /// How long output may go on after the process has ended: something in the background may keep it open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long the size of a terminal waits for its process to be started, as dockerd's does.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
 /// How much of it is read at once.
 const PIECE: usize = 32 << 10;
 
@@ -136,6 +139,20 @@ impl Exec {
             result
         });
         async { starting.await? }
+    }
+
+    /// Waits until it has been started.
+    ///
+    /// # Errors
+    /// When that fails, or nobody does it in time.
+    pub async fn started(&self) -> Result<()> {
+        let mut changes = self.state.subscribe();
+        let known = changes.wait_for(|state| state.pid != 0 || state.exit_code.is_some());
+        let late = |_| Error::internal("timeout waiting for exec session ready");
+        // It does not fail: the sender is there for as long as this is.
+        let _known = tokio::time::timeout(START_LIMIT, known).await.map_err(late)?;
+        ensure!(self.state.borrow().pid != 0, invalid, "exec process is not started");
+        Ok(())
     }
 
     fn ended(&self, code: i64) {
