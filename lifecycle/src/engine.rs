@@ -204,10 +204,11 @@ impl Engine {
         self.execs.lock().get(id).cloned().ok_or_else(|| error!(not_found, "No such exec instance: {id}"))
     }
 
-    /// The ids of a container's processes.
+    /// The ids of a container's processes, those that are still to be started, too.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
         let all = self.execs.lock();
-        let of = all.values().filter(|exec| exec.container.id == container && exec.state.borrow().running);
+        let lives = |exec: &Arc<Exec>| exec.state.borrow().exit_code.is_none();
+        let of = all.values().filter(|exec| exec.container.id == container && lives(exec));
         of.map(|exec| exec.id.clone()).collect()
     }
 

@@ -46,10 +46,24 @@ stream = begin("POST", f"/exec/{id}/start", '{"Tty":true}')
 stream.recv(15)
 print(size(id), size(new("box", Cmd=["true"])))"#,
     );
+    let keys = client(
+        r#"
+id = new("box", Cmd=["sh", "-c", "exit 3"], DetachKeys="ctrl-a,x")
+print(id in call("GET", "/containers/box/json")[1]["ExecIDs"])
+print(call("POST", f"/exec/{id}/start", '{"Detach":true}')[0])
+state = ended(id)
+print(id in (call("GET", "/containers/box/json")[1]["ExecIDs"] or []), state["CanRemove"], state["DetachKeys"])
+print(repr(call("GET", "/exec/%s/json" % new("box", Cmd=["true"]))[1]["DetachKeys"]))"#,
+    );
     let mut said = "(200, '') [b'33', b'77']\n".repeat(10);
     said += "(400, 'exec process is not started') (500, 'timeout waiting for exec session ready')";
-    let checks: &[Check<'_>] =
-        &[("docker run -d --name box --network none busybox sleep 1000", 0, &[]), (&sizes, 0, &[&said])];
+    let checks: &[Check<'_>] = &[
+        ("docker run -d --name box --network none busybox sleep 1000", 0, &[]),
+        (&sizes, 0, &[&said]),
+        (&keys, 0, &["True\n200\nFalse False AXg=\n''\n"]),
+        ("docker exec --detach-keys ctrl-a box true", 0, &[]),
+        ("docker rm -f box", 0, &[]),
+    ];
     hold(&engine, checks);
 }
 

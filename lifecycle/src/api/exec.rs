@@ -11,6 +11,7 @@ use super::hijack::Way;
 use super::{Answer, Call, answer, hijack};
 use crate::container::{Container, Exec, ExecConfig};
 use crate::error::{Result, error};
+use crate::{files, said};
 
 /// `POST /containers/ID/exec`
 pub(super) fn create(container: &Arc<Container>, config: ExecConfig) -> Result<Answer> {
@@ -87,6 +88,9 @@ pub(super) fn inspect(exec: &Exec) -> Result<Answer> {
     let config = &exec.config;
     let words = config.cmd.clone().unwrap_or_default();
     let state = exec.state.borrow().clone();
+    // Only those that were said.
+    let keys = said::text(&config.detach_keys).map(|text| hijack::keys(Some(text))).transpose()?;
+    let keys = keys.unwrap_or_default();
     answer::json(&json!({
         "ID": exec.id,
         "ContainerID": exec.container.id,
@@ -96,8 +100,8 @@ pub(super) fn inspect(exec: &Exec) -> Result<Answer> {
         "OpenStdin": config.attach_stdin,
         "OpenStdout": config.attach_stdout,
         "OpenStderr": config.attach_stderr,
-        "CanRemove": state.exit_code.is_some(),
-        "DetachKeys": config.detach_keys.clone().unwrap_or_default(),
+        "CanRemove": false,
+        "DetachKeys": files::base64(&keys),
         "ProcessConfig": {
             "tty": config.tty,
             "entrypoint": words.first(),
