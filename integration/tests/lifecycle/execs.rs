@@ -68,6 +68,24 @@ print(repr(call("GET", "/exec/%s/json" % new("box", Cmd=["true"]))[1]["DetachKey
 }
 
 #[test]
+fn streams_have_what_was_and_end_when_the_end_is_known() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let past = client(
+        r#"
+for upgrade in "Connection: Upgrade\r\nUpgrade: tcp", "Connection: close":
+    path = "/containers/past/attach?logs=1&stream=1&stdout=1"
+    stream = begin("POST", path, upgrade=upgrade).makefile("rb")
+    while not stream.readline().endswith(b"said\n"): pass
+    print(call("POST", "/containers/past/start")[0], stream.read().count(b"said"))"#,
+    );
+    let checks: &[Check<'_>] = &[
+        ("docker run --name past --network none busybox echo said", 0, &[]),
+        (&past, 0, &["204 1\n204 2\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn a_process_is_started_whoever_goes_away() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let goes = client(

@@ -182,12 +182,11 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
     let exits = container.record().exits;
     let next = if state.is_up() { None } else { Some(container.streams.next_run()) };
-    hijack::answer(call, way, async move {
-        let query = Query { stdout, stderr, ..Query::default() };
-        let past = if past { container::read_log(&container, query) } else { stream::empty().boxed() };
+    let query = Query { stdout, stderr, ..Query::default() };
+    let past = if past { container::read_log(&container, query) } else { stream::empty().boxed() };
+    hijack::answer(call, way, past, async move {
         let live = if streaming { live(&container, next, (exits, stdin)).await } else { None };
-        let (output, input) = live.unwrap_or_else(|| (stream::empty().boxed(), None));
-        (past.chain(output).boxed(), input)
+        live.unwrap_or_else(|| (stream::empty().boxed(), None))
     })
 }
 

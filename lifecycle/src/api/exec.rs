@@ -50,7 +50,7 @@ pub(super) async fn start(mut call: Call, exec: Arc<Exec>) -> Result<Answer> {
     }
     // The answer comes first: what goes wrong then is told in the stream, and by the exit status.
     let starting = exec.start(wish.console_size);
-    hijack::answer(call, way, async move {
+    hijack::answer(call, way, stream::empty().boxed(), async move {
         starting
             .await
             .unwrap_or_else(|error| (stream::iter([(1, format!("{error}\r\n").into())]).boxed(), None))

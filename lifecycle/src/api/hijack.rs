@@ -11,7 +11,7 @@ use hyper::header;
 use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::{Answer, Call, Version, answer};
 use crate::container::{Input, Output, Sides};
@@ -58,27 +58,28 @@ impl Way {
     }
 }
 
-/// Answers with a stream; what is carried is known once `sides` is ready, which may be long after the answer.
+/// Answers with a stream: what is `past`, and what is known once `sides` is ready, which may be long after the answer.
 ///
 /// # Errors
 /// When the answer cannot be made.
 pub(super) fn answer(
     mut call: Call,
     way: Way,
+    past: Output,
     sides: impl Future<Output = Sides> + Send + 'static,
 ) -> Result<Answer> {
     let kind = way.kind(call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
         let sides = tokio::spawn(sides);
-        let output = sides.map(stream::iter).flatten_stream().flat_map(move |(output, _)| way.bytes(output));
-        return Ok(answer::streamed(kind, output));
+        let output = sides.map(stream::iter).flatten_stream().flat_map(|(output, _)| output);
+        return Ok(answer::streamed(kind, way.bytes(past.chain(output).boxed())));
     }
     let socket = call.socket();
     let upgrading = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrading.await {
-            carry(upgraded, socket, way, sides).await;
+            carry(upgraded, socket, way, past, sides).await;
         }
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
@@ -100,20 +101,25 @@ async fn carry(
     upgraded: Upgraded,
     socket: Option<Arc<OwnedFd>>,
     way: Way,
+    past: Output,
     sides: impl Future<Output = Sides>,
 ) {
-    let (output, input) = tokio::select! {
-        sides = sides => sides,
-        () = answer::hung_up(socket.clone()) => return,
-    };
-    let mut output = way.bytes(output);
-    until_read(socket.as_ref()).await;
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+    let past = async {
+        until_read(socket.as_ref()).await;
+        carry_out(way.bytes(past), &mut writer).await;
+    };
+    let sides = async {
+        tokio::select! {
+            sides = sides => Some(sides),
+            () = answer::hung_up(socket.clone()) => None,
+        }
+    };
+    // At once, so that nothing is missed between.
+    let ((), Some((output, input))) = tokio::join!(past, sides) else { return };
     let keys = if way.raw { way.keys.clone() } else { Vec::new() };
     let outward = async {
-        while let Some(bytes) = output.next().await
-            && writer.write_all(&bytes).await.is_ok()
-        {}
+        carry_out(way.bytes(output), &mut writer).await;
         let _gone = writer.shutdown().await;
     };
     let inward = async {
@@ -126,6 +132,13 @@ async fn carry(
         () = outward => {}
         () = inward => {}
     }
+}
+
+/// Carries output until there is no more, or nobody wants it.
+async fn carry_out(mut output: BoxStream<'_, Bytes>, writer: &mut WriteHalf<TokioIo<Upgraded>>) {
+    while let Some(bytes) = output.next().await
+        && writer.write_all(&bytes).await.is_ok()
+    {}
 }
 
 /// Carries input until there is no more, or until the keys are pressed; whether they were.
