@@ -2,7 +2,7 @@
 
 use integration::skip;
 
-use super::{Check, engine, hold};
+use super::{Check, engine, has_networks, hold};
 
 /// Speaks the API: `call` is a request and its answer's status and content, `begin` one whose connection stays.
 const CLIENT: &str = r#"import json, os, random, socket, sys, time
@@ -78,9 +78,31 @@ for upgrade in "Connection: Upgrade\r\nUpgrade: tcp", "Connection: close":
     while not stream.readline().endswith(b"said\n"): pass
     print(call("POST", "/containers/past/start")[0], stream.read().count(b"said"))"#,
     );
+    let network = if has_networks() { "bridge" } else { "none" };
+    let ends = client(
+        &r#"
+states = []
+for number in range(12):
+    os.system("docker run -d --name box --network NETWORK busybox sleep 1000 >/dev/null")
+    id = new("box", Cmd=["sleep", "1000"], AttachStdout=True)
+    stream = [
+        lambda: begin("POST", f"/exec/{id}/start", "{}"),
+        lambda: begin("GET", "/containers/box/logs?stdout=1&follow=1", upgrade="Connection: close"),
+        lambda: begin("POST", "/containers/box/attach?stdout=1&stream=1")][number % 3]()
+    stream.recv(1000)
+    while number % 3 == 0 and call("GET", f"/exec/{id}/json")[1]["Pid"] == 0: time.sleep(0.02)
+    kill = begin("POST", "/containers/box/kill")
+    stream.makefile("rb").read()
+    states.append(call("GET", "/containers/box/json")[1]["State"]["Status"])
+    call("DELETE", "/containers/box?force=1")
+print(" ".join(states))"#
+            .replace("NETWORK", network),
+    );
     let checks: &[Check<'_>] = &[
         ("docker run --name past --network none busybox echo said", 0, &[]),
         (&past, 0, &["204 1\n204 2\n"]),
+        // With a network, which takes its time to be taken down.
+        (&ends, 0, &[&["exited"; 12].join(" ")]),
     ];
     hold(&engine, checks);
 }

@@ -3,7 +3,6 @@
 use std::iter::successors;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use regex::Regex;
@@ -190,9 +189,6 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     })
 }
 
-/// How long the end of a container may take to be known when its streams have ended: it may have closed them itself.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
 /// The streams of a container that runs or is about to.
 async fn live(
     container: &Arc<Container>,
@@ -206,8 +202,7 @@ async fn live(
     // Whoever has read all of it finds that the container has ended.
     let known = {
         let container = Arc::clone(container);
-        let over = move |record: &Record| record.exits > exits || record.removed;
-        async move { drop(tokio::time::timeout(LAST_WORDS, container.wait_until(over)).await) }
+        async move { container.end_known(exits).await }
     };
     let output = output.chain(known.into_stream().filter_map(async |()| None)).boxed();
     let config = container.record().config.clone();

@@ -161,6 +161,7 @@ impl Exec {
 
     async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
         let (container, config, folder) = (&self.container, &self.config, self.folder());
+        let exits = container.record().exits;
         files::make_dir(&folder, 0o700)?;
         let fifo = |name: &str, wanted: bool| -> Result<String> {
             let path = folder.join(name);
@@ -202,17 +203,21 @@ impl Exec {
         for (number, pipe) in pipes {
             carrying.spawn(carry(number, pipe, sender.clone()));
         }
-        tokio::spawn(Arc::clone(self).finish(carrying, sender));
+        tokio::spawn(Arc::clone(self).finish(carrying, sender, exits));
         Ok((received(output).boxed(), input))
     }
 
     /// Waits for the end, and for the last of the output.
-    async fn finish(self: Arc<Self>, carrying: JoinSet<()>, output: mpsc::Sender<(u8, Bytes)>) {
+    async fn finish(self: Arc<Self>, carrying: JoinSet<()>, output: mpsc::Sender<(u8, Bytes)>, exits: u64) {
         let container = &self.container;
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
         // With the container's end its processes end.
         let code = container.ask(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
         self.ended(code);
+        // The kernel lets go of a first process's files before it ends the others with it.
+        if container.process("root").is_err() {
+            container.end_known(exits).await;
+        }
         // Only now may the stream end: clients ask for the exit status when it does.
         drop(output);
         container.publish("exec_die", &[("execID", self.id.clone()), ("exitCode", code.to_string())]);

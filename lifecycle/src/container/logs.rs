@@ -93,6 +93,7 @@ pub fn read(container: &Arc<Container>, query: Query) -> Output {
 
 async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8, Bytes)>) -> Result<()> {
     let follow = query.follow && container.record().state.status.is_up();
+    let exits = container.record().exits;
     // Before anything is read, so that nothing is missed between.
     let news = if follow { streams::subscribe(&container.log_socket(), NOTIFY).await.ok() } else { None };
     let mut log = Log::new(&container.log());
@@ -105,6 +106,10 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
             () = sender.closed() => return Ok(()),
         };
         block_in_place(|| log.each(&query, |item| sender.blocking_send(item).is_ok()))?;
+        if ended {
+            // Whoever has read all of it finds that the container has ended.
+            container.end_known(exits).await;
+        }
         if ended || query.until.is_some_and(|until| Time::now() > until) {
             return Ok(());
         }

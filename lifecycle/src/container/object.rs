@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tree::Lower;
 
 use super::streams::Streams;
-use super::{Record, Status};
+use super::{Record, Status, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::task::{self, Call, CallError, NAMESPACE};
@@ -24,6 +24,9 @@ use crate::{files, program};
 
 /// How soon is tried again what there was no room for.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long the end of a container may take to be known when its streams have ended: it may have closed them itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A container.
 pub struct Container {
@@ -102,6 +105,11 @@ impl Container {
         let mut changes = self.record.subscribe();
         // It does not fail: the record is there for as long as its container is.
         let _seen = changes.wait_for(done).await;
+    }
+
+    /// Waits until the end of the run that was the `exits`th to come is known, when its streams have ended.
+    pub async fn end_known(&self, exits: u64) {
+        let _not_ended = stop::wait_for_exit(self, exits, LAST_WORDS).await;
     }
 
     /// It is to be removed when it ends.
