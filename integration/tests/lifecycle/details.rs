@@ -152,6 +152,28 @@ fn requests_are_read_as_dockerd_reads_them() {
     hold(&engine, checks);
 }
 
+/// A file whose header has neither owner nor time, as of Rust's `Header::new_gnu`.
+const BLANK: &str = r#"python3 - >t.tar <<'END'
+import sys
+head = bytearray(b"f.txt".ljust(100, b"\0") + b"0000644\0" + bytes(16) + b"00000000003\0" + bytes(12) + b" " * 8 + b"0" + bytes(100) + b"ustar  \0" + bytes(247))
+head[148:156] = b"%06o\0 " % sum(head)
+sys.stdout.buffer.write(head + b"hi\n".ljust(1536, b"\0"))
+END"#;
+
+#[test]
+fn blank_numbers_in_archives_are_zero() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let put = "-X PUT -H Content-Type:application/x-tar --data-binary @t.tar";
+    let checks: &[(String, i32, &[&str])] = &[
+        (BLANK.into(), 0, &[]),
+        ("docker create --name box --network none busybox true".into(), 0, &[]),
+        (curl(put, "v1.51/containers/box/archive?path=/"), 0, &[" 200"]),
+        ("docker cp box:/f.txt - | tar -tv --numeric-owner".into(), 0, &["-rw-r--r-- 0/0"]),
+        ("docker rm box; docker import t.tar blank".into(), 0, &["sha256:"]),
+    ];
+    hold(&engine, checks);
+}
+
 /// A client that attaches, starts, reads to the end and looks at what has become of the container.
 const READER: &str = r#"import http.client, json, os, socket
 class Unix(http.client.HTTPConnection):

@@ -218,12 +218,16 @@ impl Apply {
         let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::other("owner out of range"));
         let (uid, gid) = match self.owner {
             Some(owner) => owner,
-            None => (number(header.uid()?)?, number(header.gid()?)?),
+            None => {
+                let fields = header.as_old();
+                (number(given(&fields.uid, header.uid())?)?, number(given(&fields.gid, header.gid())?)?)
+            }
         };
         fchownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?;
         let path = by_descriptor(made);
         if header.entry_type() != EntryType::Symlink {
-            std::fs::set_permissions(&path, Permissions::from_mode(header.mode()? & 0o7777))?;
+            let mode = given(&header.as_old().mode, header.mode())?;
+            std::fs::set_permissions(&path, Permissions::from_mode(mode & 0o7777))?;
             set_xattrs(entry, &path)?;
         }
         let time = modified(entry);
@@ -313,6 +317,12 @@ pub fn is_archive(stream: impl Read) -> bool {
     let bounds = Bounds::new();
     let mut archive = Archive::new(Bounded { stream, bounds: &bounds });
     archive.entries().is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))))
+}
+
+/// The number in a field of a header: a blank one is 0, as Go reads it and Rust's `Header::new_gnu` leaves it.
+fn given<T: Default>(field: &[u8], number: io::Result<T>) -> io::Result<T> {
+    let is_blank = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    if is_blank { Ok(T::default()) } else { number }
 }
 
 /// What a stream has done so far.

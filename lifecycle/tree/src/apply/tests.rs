@@ -66,6 +66,31 @@ fn nothing_leaves_the_tree() {
 }
 
 #[test]
+fn blank_numbers_are_zero_and_other_text_is_none() {
+    if !nix::unistd::geteuid().is_root() {
+        let line = b"skipped: needs root [blank_numbers_are_zero_and_other_text_is_none]\n";
+        let _said = std::io::Write::write_all(&mut std::io::stderr(), line);
+        return;
+    }
+    for (field, is_good) in [(*b"\0\0\0\0\0\0\0\0", true), (*b"       \0", true), (*b"xyz     ", false)] {
+        let root = tempfile::tempdir().unwrap();
+        let mut header = header(EntryType::Regular, 0);
+        let old = header.as_old_mut();
+        (old.uid, old.gid, old.mode) = (field, field, field);
+        raw(&mut header, "f", "");
+        let mut builder = Builder::new(Vec::new());
+        builder.append(&header, std::io::empty()).unwrap();
+        let stream = builder.into_inner().unwrap();
+        let applied = Apply::default().run(&Root::open(root.path()).unwrap(), &stream[..]);
+        assert_eq!(applied.is_ok(), is_good, "{field:?}: {applied:?}");
+        if is_good {
+            let stat = root.path().join("f").metadata().unwrap();
+            assert_eq!((stat.uid(), stat.gid(), stat.mode() & 0o7777), (0, 0, 0), "{field:?}");
+        }
+    }
+}
+
+#[test]
 fn whiteouts_become_those_of_overlayfs() {
     let root = tempfile::tempdir().unwrap();
     let file = EntryType::Regular;
