@@ -265,6 +265,17 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["tar+zstd"],
         ),
+        // In an archive all layers are plain, and are the ones that are here.
+        (
+            "echo 'FROM 127.0.0.1:5000/oci/zstd:1\nCOPY Dockerfile /' >Dockerfile && tar -c Dockerfile | docker build -q -t mixed - && docker save -o mixed.tar mixed && rm -rf mixed && mkdir mixed && tar -xf mixed.tar -C mixed && docker inspect -f '{{range .RootFS.Layers}}{{println .}}{{end}}' mixed | sed -n 's/sha256:\\(.*\\)/\\1  \\1/p' >sums && (cd mixed/blobs/sha256 && sha256sum -c ../../../sums | cut -d: -f2) && jq -r .layers[].mediaType $(grep -l schemaVersion mixed/blobs/sha256/*)",
+            0,
+            &["OK\n OK\n", "vnd.oci.image.layer.v1.tar\napplication/vnd.oci.image.layer.v1.tar\n"],
+        ),
+        (
+            "docker rmi mixed && docker load -qi mixed.tar && ls data/layers | wc -l && skopeo inspect docker-archive:mixed.tar | jq -c '.Layers | length' && docker rmi mixed",
+            0,
+            &["\n2\n2\n"],
+        ),
         (&reload, 0, &["busybox"]),
         (
             "docker tag busybox 127.0.0.1:5000/me/app:1 && docker push 127.0.0.1:5000/me/app:1",

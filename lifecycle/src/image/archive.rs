@@ -2,20 +2,23 @@
 //!
 //! An archive is unpacked into a root of its own, as the context of a build is: no link in it leads elsewhere.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use digest_io::HashReader;
 use nix::fcntl::OFlag;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::Sha256;
 use tree::{Pack, Root, Source};
 
 use super::config::nullable;
-use super::content::{digest, kind_of, manifest};
+use super::content::{Content, decompressed, digest, manifest, named};
+use super::layer::Layer;
 use super::{ConfigFile, Image, Reference, Store};
 use crate::error::{Error, Result, ensure, error};
 use crate::time;
@@ -126,16 +129,14 @@ impl Load<'_> {
 /// # Errors
 /// When a layer is missing or writing fails.
 pub fn save(store: &Store, images: &[Loaded], writer: impl Write) -> Result<()> {
-    let mut saved = Save { pack: Pack::new(writer, Source::Tree), written: BTreeSet::new(), time: 0 };
+    let mut saved = Save { pack: Pack::new(writer, Source::Tree), written: BTreeMap::new(), time: 0 };
     let (mut entries, mut index) = (Vec::new(), Vec::new());
     for (image, names) in images {
         let created = image.config.created.as_deref().and_then(time::parse);
         saved.time = created.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0);
         let mut layers = Vec::new();
         for layer in store.layers_of(image)? {
-            let mut file = store.content.open_blob(&layer.blob)?;
-            let kind = kind_of(&mut file)?;
-            layers.push(saved.blob(&layer.blob, kind, file.metadata()?.len(), file)?);
+            layers.push(saved.layer(&store.content, &layer)?);
         }
         let text = store.content.read(&image.id)?;
         let config = saved.blob(&image.id, MediaType::ImageConfig, text.len() as u64, &text[..])?;
@@ -176,15 +177,31 @@ pub fn save(store: &Store, images: &[Loaded], writer: impl Write) -> Result<()> 
 /// What is written, and what of it once for all images.
 struct Save<W: Write> {
     pack: Pack<W>,
-    written: BTreeSet<String>,
+    written: BTreeMap<String, Descriptor>,
     /// Of the image that is written now.
     time: u64,
 }
 
 impl<W: Write> Save<W> {
+    /// A layer as plain tar, however it has arrived: some take the first one's compression for that of all.
+    fn layer(&mut self, content: &Content, layer: &Layer) -> Result<Descriptor> {
+        let Layer { diff_id, blob, .. } = layer;
+        if let Some(written) = self.written.get(diff_id) {
+            return Ok(written.clone());
+        }
+        let open = || decompressed(content.open_blob(blob)?);
+        // It is written before the layer.
+        let size = io::copy(&mut open()?, &mut io::sink())?;
+        let mut plain = HashReader::<Sha256, _>::new(open()?);
+        let written = self.blob(diff_id, MediaType::ImageLayer, size, &mut plain)?;
+        let own = named(plain.into_hasher());
+        ensure!(own == *diff_id, internal, "layer {blob} unpacks to {own}, expected {diff_id}");
+        Ok(written)
+    }
+
     fn blob(&mut self, digest: &str, kind: MediaType, size: u64, content: impl Read) -> Result<Descriptor> {
         let blob = Descriptor::new(kind, size, digest.parse::<Digest>().map_err(Error::step("name a blob"))?);
-        if self.written.insert(digest.to_owned()) {
+        if self.written.insert(digest.to_owned(), blob.clone()).is_none() {
             self.pack.plain(Path::new(&place(&blob)), self.time, size, content)?;
         }
         Ok(blob)
