@@ -233,6 +233,12 @@ fn images_are_kept_named_and_saved_as_docker_does() {
             0,
             &["2"],
         ),
+        // A name that is given twice is in it once.
+        (
+            "docker save b:1 b:1 -o twice.tar && tar -xOf twice.tar manifest.json | jq -c '.[0].RepoTags' && tar -xOf twice.tar index.json | jq '.manifests | length'",
+            0,
+            &["[\"b:1\"]\n", "\n1\n"],
+        ),
         ("docker rmi b:1 b:2 && docker load -qi b.tar && docker rmi b:1 b:2", 0, &["Loaded image: b:1"]),
         // An image in use keeps its last name, and no other.
         (

@@ -91,8 +91,10 @@ pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> 
             Some(found) => found,
             None => vec![(engine.images.find(name)?, Vec::new())],
         };
-        for (image, tags) in found {
-            images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new())).1.extend(tags);
+        for (image, mut tags) in found {
+            let (_, names) = images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new()));
+            tags.retain(|tag| !names.contains(tag));
+            names.extend(tags);
         }
     }
     let images: Vec<Loaded> = images.into_values().collect();
