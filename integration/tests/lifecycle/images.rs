@@ -283,6 +283,8 @@ fn images_go_to_registries_and_come_back() {
             &["1: digest: sha256:"],
         ),
         ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
+        // Of its names, and of its digests, those that were asked for.
+        ("[ \"$(docker images -f reference='busy*' --format '{{.Repository}}')\" = busybox ]", 0, &[]),
         (
             "docker tag busybox 127.0.0.1:5000/many:1 && docker tag busybox 127.0.0.1:5000/many:2 && docker push -aq 127.0.0.1:5000/many && docker push -a 127.0.0.1:5000/many | grep -c 'refers to' && skopeo list-tags --tls-verify=false docker://127.0.0.1:5000/many | jq -c '.Tags | sort'",
             0,

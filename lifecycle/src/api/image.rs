@@ -44,8 +44,10 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let row = |image: Arc<Image>| {
         let mut row = inspect::image_row(engine, &image);
         // Of an image with several names, those that were asked for.
-        let (tags, _) = engine.images.names(&image.id);
-        row["RepoTags"] = tags.iter().filter(|name| asked(name)).map(Reference::familiar_full).collect();
+        let (tags, digests) = engine.images.names(&image.id);
+        for (field, names) in [("RepoTags", tags), ("RepoDigests", digests)] {
+            row[field] = names.iter().filter(|name| asked(name)).map(Reference::familiar_full).collect();
+        }
         row
     };
     answer::json(&engine.images.all().into_iter().filter(wanted).map(row).collect::<Vec<_>>())
