@@ -246,6 +246,14 @@ fn images_are_kept_named_and_saved_as_docker_does() {
             0,
             &["untagged: c:1"],
         ),
+        // What was made here is known by its steps' names.
+        (
+            "printf 'FROM busybox\nLABEL a=b\nRUN echo x >/x\n' | docker build -q --network none -t steps - && docker commit $(docker create steps) again && docker rm $(docker ps -aq) && docker history -q again | sed 's/^[0-9a-f]*$/id/' | head -4 | xargs",
+            0,
+            &["id id id id\n"],
+        ),
+        ("docker history -q --no-trunc again | grep -cx $(docker inspect -f '{{.Id}}' steps)", 0, &["1\n"]),
+        ("docker rmi steps again", 0, &[]),
         (
             "docker save busybox -o one.tar && docker rmi -f $(docker images -q) && python3 hasty.py one.tar busybox",
             0,

@@ -352,7 +352,6 @@ pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
 /// A list of what each step of an image has added.
 pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
-    let (tags, _) = engine.images.names(&image.id);
     let mut layers = image.config.rootfs.diff_ids.iter();
     let mut rows: Vec<Value> = Vec::new();
     for step in &image.config.history {
@@ -367,10 +366,15 @@ pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
             "Comment": step.comment().as_deref().unwrap_or_default(),
         }));
     }
-    if let Some(last) = rows.last_mut() {
-        last["Id"] = json!(image.id);
-        last["Tags"] = json!(familiar(&tags));
-    }
     rows.reverse();
+    // What was made here is an image step by step.
+    let mut own = Some(image);
+    for row in &mut rows {
+        let Some(image) = own else { break };
+        let (tags, _) = engine.images.names(&image.id);
+        row["Id"] = json!(image.id);
+        row["Tags"] = json!((!tags.is_empty()).then(|| familiar(&tags)));
+        own = image.parent.as_deref().and_then(|parent| engine.images.find(parent).ok());
+    }
     answer::json(&rows)
 }
