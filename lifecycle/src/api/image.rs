@@ -214,13 +214,14 @@ fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) 
 pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["dangling", "label", "label!", "until"])?;
     let all = filters.boolean("dangling")? == Some(false);
-    let (mut done, mut freed) = (Vec::new(), 0);
+    let layers = &engine.images.layers;
+    let before: Vec<_> = layers.all().iter().filter_map(|diff_id| layers.get(diff_id)).collect();
+    let mut done = Vec::new();
     for image in engine.images.all() {
         let wanted = (all || !engine.images.is_named(&image.id))
             && filters.in_time(image.config.created.as_deref())
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && engine.images.children(&image.id).is_empty();
-        let size = engine.images.size(&image.config.rootfs.diff_ids);
         // Name by name, so that an image in use keeps the last.
         let (tags, digests) = engine.images.names(&image.id);
         let names = tags.iter().chain(&digests).map(Reference::familiar_full);
@@ -228,10 +229,12 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
         for name in names.chain(own).filter(|_| wanted) {
             done.extend(untag_or_delete(engine, &name, false, true).unwrap_or_default());
         }
-        freed += if engine.images.find(&image.id).is_ok() { 0 } else { size };
     }
     // Also what a load or pull has left that was broken off.
     engine.collect()?;
+    // Others may have what an image has, and keep it.
+    let gone = before.iter().filter(|layer| layers.get(&layer.diff_id).is_none());
+    let freed = gone.map(|layer| layer.size).sum();
     engine.pruned("image", freed);
     answer::json(&json!({"ImagesDeleted": Some(done).filter(|all| !all.is_empty()), "SpaceReclaimed": freed}))
 }
