@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use client::{Registry, download};
-pub use pull::pull;
+pub use pull::{describe, pull};
 pub use push::push;
 
 /// The type of manifests that are pushed.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use integration::shim::engine::{Engine, Release, image};
 use integration::shim::pod::until;
 
-use super::{Check, engine, hold};
+use super::{Check, curl, engine, hold};
 
 /// Starts a registry on port 5000, with more lines for its configuration.
 pub(super) fn registry(engine: &mut Engine, more: &str) {
@@ -126,6 +126,7 @@ fn registries_ask_who_it_is() {
     assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
     let checks: &[Check<'_>] = &[
         ("docker tag busybox 127.0.0.1:5000/mine:1; docker push 127.0.0.1:5000/mine:1", 1, &["auth"]),
+        (&curl("", "v1.51/distribution/127.0.0.1:5000/mine:1/json"), 0, &["unauthorized", " 401"]),
         ("echo wrong | docker login -u me --password-stdin 127.0.0.1:5000", 1, &["unauthorized"]),
         ("echo secret | docker login -u me --password-stdin 127.0.0.1:5000", 0, &["Login Succeeded"]),
         ("docker push -q 127.0.0.1:5000/mine:1 && docker rmi 127.0.0.1:5000/mine:1", 0, &["Untagged"]),
@@ -249,6 +250,8 @@ fn images_go_to_registries_and_come_back() {
     let zstd = format!(
         "skopeo copy -q --dest-tls-verify=false --format oci --dest-compress-format zstd docker-archive:{archive} docker://127.0.0.1:5000/oci/zstd:1"
     );
+    let [of_several, of_one, of_none] = ["several", "2", "none"]
+        .map(|tag| curl("", &format!("v1.51/distribution/127.0.0.1:5000/oci/app:{tag}/json")));
     let reload = format!("docker rmi -f $(docker images -q); docker load -qi {archive}");
     let checks: &[Check<'_>] = &[
         // Before the registry has the same layer in another compression, which skopeo would rather use.
@@ -318,6 +321,22 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["ours"],
         ),
+        // What a registry has is told without a pull.
+        (
+            &of_several,
+            0,
+            &[
+                "application/vnd.oci.image.index.v1+json\",\"size\":",
+                r#""Platforms":[{"architecture":"riscv64","os":"linux"},{"#,
+                " 200",
+            ],
+        ),
+        (
+            &of_one,
+            0,
+            &["{\"Descriptor\":{\"digest\":\"sha256:", "image.manifest.v1+json", "\"os\":\"linux\"}]}\n 200"],
+        ),
+        (&of_none, 0, &["manifest unknown", " 404"]),
         ("docker pull 127.0.0.1:5000/oci/app:foreign", 1, &["no matching manifest for linux/"]),
         ("docker rmi -f $(docker images -q)", 0, &[]),
         ("docker pull -q 127.0.0.1:5000/oci/app:2", 0, &[]),

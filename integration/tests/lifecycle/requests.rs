@@ -175,7 +175,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/images/busybox/push?platform=linux/x", "", OTHER_PLATFORM),
     ("POST", "/images/load?platform=linux/x", "x", OTHER_PLATFORM),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 500", "x: failed to lookup"]),
-    ("GET", "/distribution/busybox/json", "", &[" 501", "not offered: use skopeo inspect"]),
+    ("GET", "/distribution/Upper/json", "", &[" 400", "invalid reference format"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),
     ("POST", "/build?securityopt=odd", "", &[" 400", "--security-opt"]),
     ("POST", "/build?version=2", "", &[" 400", "BuildKit"]),

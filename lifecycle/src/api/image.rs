@@ -281,6 +281,16 @@ pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Re
     .await
 }
 
+/// `GET /distribution/NAME/json`
+pub(super) async fn distribution(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
+    let credentials = registry::from_header(call.header("x-registry-auth"));
+    let described = registry::describe(engine, &Reference::parse(name)?, credentials).await;
+    answer::json(&described.map_err(|error| match error.message.starts_with("unauthorized: ") {
+        true => Error { status: StatusCode::UNAUTHORIZED, ..error },
+        false => error,
+    })?)
+}
+
 /// `GET /images/search`
 pub(super) async fn search(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["is-automated", "is-official", "stars"])?;

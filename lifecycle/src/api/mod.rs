@@ -174,8 +174,8 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
             bail!(unavailable, "This node is not a swarm manager. Swarm mode is not offered by this engine.")
         }
         (_, ["session" | "grpc", ..]) => bail!(not_found, "{}", build::NO_BUILDKIT),
-        (_, ["distribution", ..]) => {
-            bail!(not_implemented, "asking a registry without a pull is not offered: use skopeo inspect")
+        ("GET", ["distribution", name @ .., "json"]) => {
+            image::distribution(engine, &call, &name.join("/")).await
         }
         _ => not_found(&call),
     }

@@ -4,11 +4,11 @@ use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
@@ -48,6 +48,32 @@ pub async fn pull(
     }
     let registry = Registry::new(insecure, &reference.domain, credentials).await?;
     Pull { engine, registry, reference, pusher }.run().await
+}
+
+/// What a registry has under a name, and for which platforms, as the API tells it.
+///
+/// # Errors
+/// When the registry does not have it, or does not tell everyone.
+pub async fn describe(
+    engine: &'static Engine,
+    reference: &Reference,
+    credentials: Credentials,
+) -> Result<Value> {
+    let registry = Registry::new(&engine.settings.insecure, &reference.domain, credentials).await?;
+    let wanted = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or("latest");
+    let (digest, text) = registry.manifest(reference, wanted).await?;
+    let manifest: Value = parse("the manifest", &text)?;
+    let (usual, platforms): (_, Vec<Value>) = if let Some(all) = manifest["manifests"].as_array() {
+        (MediaType::ImageIndex, all.iter().map(|image| image["platform"].clone()).collect())
+    } else {
+        let config = manifest["config"]["digest"].as_str().unwrap_or_default();
+        let mut config: Map<_, _> = parse("the configuration", &registry.config(reference, config).await?)?;
+        config.retain(|key, _| matches!(key.as_str(), "architecture" | "os" | "variant"));
+        (MediaType::ImageManifest, vec![config.into()])
+    };
+    let kind = manifest["mediaType"].as_str().map_or_else(|| usual.to_string(), str::to_owned);
+    let descriptor = json!({"mediaType": kind, "digest": digest, "size": text.len()});
+    Ok(json!({"Descriptor": descriptor, "Platforms": platforms}))
 }
 
 /// What a name stands for.
