@@ -69,6 +69,8 @@ fn parts_of_volumes_are_mounted_and_nothing_beside_them() {
         ("docker run --rm --network none -v vol:/v busybox sh -c 'mkdir -p /v/a/b /v/bin && echo one >/v/a/b/file && ln -s /v/a /v/out && ln -s a/b /v/in && ln -s ../../../../etc /v/up'".into(), 0, &[]),
         (run("a/b", "cat /part/file"), 0, &["one"]),
         (run("in", "cat /part/file"), 0, &["one"]),
+        (run(".", "cat /part/a/b/file"), 0, &["one"]),
+        (run("./a/b", "cat /part/file"), 0, &["one"]),
         (run("a/b/file", "cat /part"), 0, &["one"]),
         (run("out", "ls /part"), 125, &["escapes the base directory"]),
         (run("up", "ls /part"), 125, &["escapes the base directory"]),

@@ -201,7 +201,8 @@ fn from_image(mount: &Mount, image_of: impl Fn(&str) -> Result<Arc<Image>>) -> R
 /// What of something is to be mounted.
 fn checked_part(kind: &str, subpath: Option<String>) -> Result<String> {
     let subpath = subpath.unwrap_or_default();
-    let is_below = Path::new(&subpath).components().all(|part| matches!(part, Component::Normal(_)));
+    let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    let is_below = Path::new(&subpath).components().all(is_plain);
     refuse(kind, [(!is_below, "subpath must be a relative path within the volume")])?;
     Ok(subpath)
 }
