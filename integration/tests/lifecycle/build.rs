@@ -39,8 +39,8 @@ WORKDIR /srv
 WORKDIR data
 COPY --from=tools /opt/app/word /form ./
 COPY --chown=${OWNER:-tester}:12 *.txt owned/
-COPY dir sub/
-ADD inner.tar.gz /unpacked/
+COPY --link dir sub/
+ADD --link inner.tar.gz /unpacked/
 COPY . /all
 USER 1000:1000
 EXPOSE 80 90-91/udp
@@ -152,6 +152,7 @@ fn builds_that_fail_say_why() {
         (of("FROM busybox\nADD git@127.0.0.1:repo /"), 1, vec!["file does not exist"]),
         (of("FROM busybox\nCOPY http://127.0.0.1/x /"), 1, vec!["COPY failed"]),
         (of("FROM busybox\nRUN --mount=type=cache,target=/c true"), 1, vec!["BuildKit"]),
+        (of("FROM busybox\nCOPY --link=odd file /"), 1, vec!["expecting boolean value for flag link, not: odd"]),
         (of("FROM busybox\nCOPY --chmod=640 file /"), 1, vec!["the --chmod option requires BuildKit"]),
         (of("FROM busybox\nRUN cat <<END\ntext\nEND"), 1, vec!["line 2: here-documents require BuildKit"]),
         (of("FROM busybox\nCOPY --from=3 /x /"), 1, vec!["invalid from flag value 3"]),

@@ -61,7 +61,11 @@ impl Copy {
     /// When it says it wrongly, or asks for what is not offered.
     pub(super) fn read(config: &ContainerConfig, instruction: &Instruction, words: &Words) -> Result<Self> {
         let word = &instruction.word;
-        instruction.check_flags(&["chown", "from"][..if word == "COPY" { 2 } else { 1 }])?;
+        // As for dockerd's own builder, --link means nothing: it is about BuildKit's cache.
+        instruction.check_flags(&["link", "chown", "from"][..if word == "COPY" { 3 } else { 2 }])?;
+        let link = instruction.flag("link").unwrap_or_default();
+        let is_flag = matches!(link, "" | "true" | "false");
+        ensure!(is_flag, invalid, "expecting boolean value for flag link, not: {link}");
         let mut sources = instruction.words(words)?;
         let target = sources.pop().filter(|_| !sources.is_empty());
         let target = target.ok_or_else(|| error!(invalid, "{word} requires at least two arguments"))?;

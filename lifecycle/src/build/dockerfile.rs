@@ -129,7 +129,7 @@ impl Instruction {
             return Ok(());
         };
         Err(Error::invalid(match name.as_str() {
-            "chmod" | "link" | "mount" | "network" | "parents" | "security" => {
+            "chmod" | "mount" | "network" | "parents" | "security" => {
                 format!("the --{name} option requires BuildKit, which is not part of this engine")
             }
             _ => format!("dockerfile parse error on line {}: unknown flag: {name}", self.line),
