@@ -277,6 +277,11 @@ fn images_are_kept_named_and_saved_as_docker_does() {
             1,
             &["riscv64", "operating system is not supported"],
         ),
+        (
+            "tar -C n -c . | docker import --platform linux/arm64/v8 - other && docker inspect -f '{{.Architecture}}/{{.Variant}}' other",
+            0,
+            &["\narm64/v8\n"],
+        ),
         ("docker pull -q --platform odd busybox", 1, &["unknown operating system or architecture"]),
     ];
     hold(&engine, checks);

@@ -337,6 +337,40 @@ fn images_go_to_registries_and_come_back() {
             &["{\"Descriptor\":{\"digest\":\"sha256:", "image.manifest.v1+json", "\"os\":\"linux\"}]}\n 200"],
         ),
         (&of_none, 0, &["manifest unknown", " 404"]),
+        // Another is taken when it is asked for, and used with a warning when it is not.
+        (
+            "docker pull -q --platform linux/riscv64 127.0.0.1:5000/oci/app:several && docker inspect -f '{{.Architecture}}' 127.0.0.1:5000/oci/app:several && docker create --name foreign --network none 127.0.0.1:5000/oci/app:several true && docker rm foreign",
+            0,
+            &[
+                "\nriscv64\n",
+                "The requested image's platform (linux/riscv64) does not match the detected host platform (linux/",
+                "no specific platform was requested",
+            ],
+        ),
+        (
+            "docker create --platform linux/riscv64 --name foreign --network none 127.0.0.1:5000/oci/app:several true 2>&1 | grep WARNING; docker rm foreign",
+            0,
+            &["foreign\n"],
+        ),
+        // A client that is told so pulls the one that it wants.
+        (
+            "docker run --rm --network none --platform linux/$(docker version -f '{{.Server.Arch}}') 127.0.0.1:5000/oci/app:several echo ours; docker run --rm --network none 127.0.0.1:5000/oci/app:several echo again",
+            0,
+            &["Downloaded newer image", "ours\n", "again\n"],
+        ),
+        (
+            "docker pull --platform linux/riscv64 127.0.0.1:5000/oci/app:2",
+            0,
+            &[
+                "WARNING: image with reference 127.0.0.1:5000/oci/app:2 was found but its platform (linux/",
+                "does not match the specified platform (linux/riscv64)",
+            ],
+        ),
+        (
+            "docker pull --platform linux/s390x 127.0.0.1:5000/oci/app:several",
+            1,
+            &["no matching manifest for linux/s390x in the manifest list"],
+        ),
         ("docker pull 127.0.0.1:5000/oci/app:foreign", 1, &["no matching manifest for linux/"]),
         ("docker rmi -f $(docker images -q)", 0, &[]),
         ("docker pull -q 127.0.0.1:5000/oci/app:2", 0, &[]),

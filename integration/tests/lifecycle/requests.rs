@@ -122,7 +122,11 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
         "POST",
         "/containers/create?platform=linux/s390x",
         r#"{"Image":"busybox"}"#,
-        &[" 404", "not that of this machine"],
+        &[
+            " 404",
+            "image with reference busybox was found but its platform (linux/",
+            ") does not match the specified platform (linux/s390x)",
+        ],
     ),
     ("POST", "/containers/create", "", &[" 400", "config cannot be empty"]),
     (

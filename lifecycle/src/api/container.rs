@@ -18,6 +18,7 @@ use crate::container::{
 };
 use crate::engine::Engine;
 use crate::error::{Error, Result, StatusCode, bail, ensure, error};
+use crate::image::config::{Platform, check_image};
 use crate::said;
 
 /// `POST /containers/create`
@@ -28,9 +29,17 @@ pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<An
     let says = |body: &Value| body.as_object().is_some_and(|fields| !fields.keys().all(beside));
     let mut body = body.filter(says).ok_or_else(empty)?;
     let mut warnings = adapt(&mut body, call.version)?;
-    call.check_platform()?;
-    if let Some(image) = body["Image"].as_str().filter(|image| !image.is_empty()) {
-        engine.images.find(image)?;
+    let asked = call.platform()?;
+    if let Some(name) = body["Image"].as_str().filter(|image| !image.is_empty()) {
+        let image = engine.images.find(name)?;
+        let (own, ours) = (Platform::of(&image.config), Platform::ours());
+        match asked {
+            Some(asked) => check_image(name, &image.config, &asked)?,
+            None if ours.distance(&Platform { variant: None, ..own.clone() }).is_some() => {}
+            None => warnings.push(format!(
+                "The requested image's platform ({own}) does not match the detected host platform ({ours}) and no specific platform was requested"
+            )),
+        }
     }
     // Until then only the mount itself was read-only, not what is mounted below it.
     let shallow = call.version < Version(1, 44);

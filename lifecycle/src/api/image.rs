@@ -248,11 +248,11 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
         Some(tag) => reference.tag = Some(tag.to_owned()),
         None => {}
     }
-    call.check_platform()?;
+    let platform = call.platform()?;
     let credentials = registry::from_header(call.header("x-registry-auth"));
-    answer::progress(
-        move |pusher| async move { registry::pull(engine, &reference, credentials, &pusher).await },
-    )
+    answer::progress(move |pusher| async move {
+        registry::pull(engine, &reference, platform.as_ref(), credentials, &pusher).await
+    })
     .await
 }
 

@@ -13,7 +13,7 @@ use crate::build::change;
 use crate::container::{self, Container, Status, settings};
 use crate::engine::Engine;
 use crate::error::{Result, StatusCode, ensure, unless};
-use crate::image::config::{architecture, parse_platform};
+use crate::image::config::Platform;
 use crate::image::{ConfigFile, Image, Reference};
 use crate::registry;
 
@@ -36,8 +36,7 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
     let reference = name(&call)?;
     let comment = Some(call.text("message").map_or_else(|| format!("Imported from {source}"), str::to_owned));
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
-    let platform = call.text("platform").map(parse_platform).transpose()?;
-    let (os, architecture) = platform.unwrap_or_else(|| ("linux".into(), architecture()));
+    let Platform { os, architecture, variant } = call.platform()?.unwrap_or_else(Platform::ours);
     ensure!(os == "linux", invalid, "operating system is not supported: {os}");
     answer::progress(|pusher| async move {
         let image = block_in_place(|| {
@@ -47,8 +46,11 @@ pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<An
             let layer = images.layers.unpack(&blob, None)?;
             let mut step = History::default();
             step.set_comment(comment);
-            let image =
-                ConfigFile { architecture, ..ConfigFile::ours() }.next(config, step, Some(layer.diff_id));
+            let image = ConfigFile { architecture, variant, ..ConfigFile::ours() }.next(
+                config,
+                step,
+                Some(layer.diff_id),
+            );
             finish(engine, &image, None, reference.as_ref())
         })?;
         engine.publish_image(&image, "import", &image.id);

@@ -7,12 +7,12 @@ use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::image::config::Platform;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
-use oci_spec::image::Platform;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -139,19 +139,27 @@ impl Call {
         self.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten()
     }
 
-    /// Refuses other platforms than this machine's, which clients name, such as `linux/amd64`, or send as JSON.
+    /// The platform that is asked for, which clients name, such as `linux/amd64`, or send as JSON.
+    ///
+    /// # Errors
+    /// When there is no such thing, or more than one.
+    pub fn platform(&self) -> Result<Option<Platform>> {
+        let all = ["platform", "platforms"].into_iter().flat_map(|key| self.all(key));
+        let all: Vec<_> = all.filter(|text| !text.is_empty()).collect();
+        ensure!(all.len() < 2, invalid, "multiple platform parameters not supported");
+        let understood = |text: &String| match serde_json::from_str::<oci_spec::image::Platform>(text) {
+            Ok(platform) => Ok(Platform::from(&platform)),
+            Err(_) => Platform::parse(text),
+        };
+        all.first().map(understood).transpose()
+    }
+
+    /// Refuses other platforms than this machine's.
     ///
     /// # Errors
     /// With the name.
     pub fn check_platform(&self) -> Result<()> {
-        let all = ["platform", "platforms"].into_iter().flat_map(|key| self.all(key));
-        let name = |text: String| match serde_json::from_str::<Platform>(&text) {
-            Ok(platform) => format!("{}/{}", platform.os(), platform.architecture()),
-            Err(_) => text,
-        };
-        let all: Vec<_> = all.filter(|text| !text.is_empty()).collect();
-        ensure!(all.len() < 2, invalid, "multiple platform parameters not supported");
-        all.into_iter().map(name).try_for_each(|name| config::check_platform(&name))
+        self.platform()?.map_or(Ok(()), |platform| config::check_platform(&platform))
     }
 
     /// The filters of a list: names and their values.

@@ -208,7 +208,7 @@ impl Build {
         }
         let reference = Reference::parse(name)?;
         let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
-        registry::pull(self.engine, &reference, credentials, &self.progress).await?;
+        registry::pull(self.engine, &reference, None, credentials, &self.progress).await?;
         self.engine.images.find(&reference.to_string())
     }
 }

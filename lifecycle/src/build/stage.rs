@@ -16,7 +16,8 @@ use crate::container::settings::shell;
 use crate::container::{environment, user};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::image::{ConfigFile, Image, config, short};
+use crate::image::config::{self, Platform};
+use crate::image::{ConfigFile, Image, short};
 
 /// The state of a stage.
 #[derive(Debug, Default)]
@@ -206,7 +207,7 @@ impl Build {
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         ensure!(!name.is_empty(), invalid, "base name ({}) should not be blank", instruction.rest);
         if let Some(platform) = instruction.flag("platform") {
-            config::check_platform(&words.one(platform)?)?;
+            config::check_platform(&Platform::parse(&words.one(platform)?)?)?;
         }
         if name == "scratch" {
             stage.set_path();

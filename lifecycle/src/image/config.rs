@@ -3,8 +3,10 @@
 //! It has fields of Docker's own, which OCI's type would drop. The rest, manifests and indexes among it, are OCI's types:
 //! Docker's are the same but for their names.
 
+use std::fmt;
+
 use bollard_stubs::models::ContainerConfig;
-use oci_spec::image::{Arch, Descriptor, History, Os, Platform};
+use oci_spec::image::{Arch, History};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, bail, ensure, error};
@@ -105,40 +107,134 @@ pub fn architecture() -> String {
     Arch::default().to_string()
 }
 
-/// The system and the architecture of a platform such as `linux/amd64`, of which one may be left out.
-///
-/// # Errors
-/// When there is no such thing.
-pub fn parse_platform(text: &str) -> Result<(String, String)> {
-    let lower = text.to_lowercase();
-    let parts: Vec<&str> = lower.split('/').collect();
-    let is_word =
-        |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c));
-    let usual = |arch: &str| match arch {
-        "x86_64" | "x86-64" => "amd64".to_owned(),
-        "aarch64" => "arm64".to_owned(),
-        other => other.to_owned(),
-    };
-    let known = |arch: &str| !matches!(Arch::from(arch), Arch::Other(_));
-    match parts[..] {
-        [os @ ("linux" | "windows" | "darwin" | "macos" | "freebsd")] => Ok((os.into(), architecture())),
-        [arch] if known(&usual(arch)) => Ok(("linux".into(), usual(arch))),
-        [os, arch] | [os, arch, _] if parts.iter().all(is_word) => Ok((os.into(), usual(arch))),
-        _ => Err(error!(invalid, "{text:?}: unknown operating system or architecture: invalid argument")),
+/// What an image is for, as `linux/arm64/v8`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// The system.
+    pub os: String,
+    /// The machine, as Go names it.
+    pub architecture: String,
+    /// Its variant.
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// This machine's.
+    pub fn ours() -> Self {
+        Self { os: "linux".into(), architecture: architecture(), variant: None }
+    }
+
+    /// Of a configuration.
+    pub fn of(config: &ConfigFile) -> Self {
+        let ConfigFile { os, architecture, variant, .. } = config.clone();
+        Self { os, architecture, variant: variant.filter(|variant| !variant.is_empty()) }
+    }
+
+    /// Understands a platform, of which the system or the architecture may be left out.
+    ///
+    /// # Errors
+    /// When there is no such thing.
+    pub fn parse(text: &str) -> Result<Self> {
+        let lower = text.to_lowercase();
+        let parts: Vec<&str> = lower.split('/').collect();
+        let is_word =
+            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c));
+        let usual = |arch: &str| match arch {
+            "x86_64" | "x86-64" => "amd64".to_owned(),
+            "aarch64" => "arm64".to_owned(),
+            other => other.to_owned(),
+        };
+        let known = |arch: &str| !matches!(Arch::from(arch), Arch::Other(_));
+        let (os, architecture, variant) = match parts[..] {
+            [os @ ("linux" | "windows" | "darwin" | "macos" | "freebsd")] => (os, architecture(), None),
+            [arch] if known(&usual(arch)) => ("linux", usual(arch), None),
+            [os, arch] if parts.iter().all(is_word) => (os, usual(arch), None),
+            [os, arch, variant] if parts.iter().all(is_word) => (os, usual(arch), Some(variant.to_owned())),
+            _ => bail!(invalid, "{text:?}: unknown operating system or architecture: invalid argument"),
+        };
+        Ok(Self { os: os.into(), architecture, variant })
+    }
+
+    /// How far from this one is another that can be used where this one is asked for; an older variant can be, and
+    /// one that is not told.
+    pub fn distance(&self, other: &Self) -> Option<u32> {
+        let level = |one: &Self| -> u32 {
+            let usual = match &*one.architecture {
+                "arm" => 7,
+                "arm64" => 8,
+                _ => 1,
+            };
+            let variant = one.variant.as_deref().map(|variant| variant.trim_start_matches('v').parse());
+            variant.and_then(Result::ok).unwrap_or(usual)
+        };
+        let (ours, its) = (&*self.architecture, &*other.architecture);
+        let is_older = matches!((ours, its), ("amd64", "386") | ("arm64", "arm"));
+        if self.os != other.os || ours != its && !is_older {
+            return None;
+        }
+        match (is_older, &other.variant) {
+            (true, _) => Some(100),
+            (false, None) => Some(0),
+            (false, Some(_)) => level(self).checked_sub(level(other)),
+        }
     }
 }
 
-/// Refuses a platform, such as `linux/amd64`, that is not this machine's.
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = self.variant.iter().flat_map(|variant| ["/", variant]).collect::<String>();
+        write!(formatter, "{}/{}{variant}", self.os, self.architecture)
+    }
+}
+
+impl From<&oci_spec::image::Platform> for Platform {
+    fn from(from: &oci_spec::image::Platform) -> Self {
+        let (os, architecture) = (from.os().to_string(), from.architecture().to_string());
+        Self { os, architecture, variant: from.variant().clone().filter(|variant| !variant.is_empty()) }
+    }
+}
+
+/// Refuses a platform that is not this machine's.
 ///
 /// # Errors
 /// With its name.
-pub fn check_platform(platform: &str) -> Result<()> {
-    let ours = parse_platform(platform)? == ("linux".to_owned(), architecture());
-    ours.then_some(()).ok_or_else(|| error!(not_found, "the platform {platform} is not that of this machine"))
+pub fn check_platform(platform: &Platform) -> Result<()> {
+    let is_ours = platform.os == "linux" && platform.architecture == architecture();
+    ensure!(is_ours, not_found, "the platform {platform} is not that of this machine");
+    Ok(())
 }
 
-/// Whether an image of an index is for this machine.
-pub fn is_ours(image: &Descriptor) -> bool {
-    let is = |its: &Platform| *its.os() == Os::Linux && *its.architecture() == Arch::default();
-    image.platform().as_ref().is_some_and(is)
+/// Refuses an image that is for another platform than the one that was asked for.
+///
+/// # Errors
+/// In dockerd's words, by which clients know that they are to pull it.
+pub fn check_image(name: &str, image: &ConfigFile, asked: &Platform) -> Result<()> {
+    let own = Platform::of(image);
+    asked.distance(&own).map(drop).ok_or_else(|| {
+        let text = format!("platform ({own}) does not match the specified platform ({asked})");
+        error!(not_found, "image with reference {name} was found but its {text}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_used_where_they_can_be() {
+        for (asked, image, distance) in [
+            ("linux/amd64", "linux/amd64", Some(0)),
+            ("linux/arm64", "linux/arm64/v8", Some(0)),
+            ("linux/arm64/v8", "linux/arm64", Some(0)),
+            ("linux/arm", "linux/arm/v6", Some(1)),
+            ("linux/arm/v6", "linux/arm/v7", None),
+            ("linux/amd64", "linux/amd64/v3", None),
+            ("linux/amd64", "linux/386", Some(100)),
+            ("linux/amd64", "linux/arm64", None),
+            ("linux/amd64", "windows/amd64", None),
+        ] {
+            let [asked, image] = [asked, image].map(|text| Platform::parse(text).unwrap());
+            assert_eq!(asked.distance(&image), distance, "{asked} {image}");
+        }
+    }
 }

@@ -18,21 +18,22 @@ use super::{Credentials, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::image::config::{architecture, is_ours};
+use crate::image::config::{Platform, check_image};
 use crate::image::{ConfigFile, DEFAULT_DOMAIN, Reference};
 
 /// How many layers are fetched at a time, and how often a download that broke off goes on.
 const PARALLEL: usize = 3;
 const ATTEMPTS: usize = 5;
 
-/// Pulls an image and gives it its name, or all of a repository when there is neither a tag nor a digest; progress goes to
-/// `pusher`. What is Docker Hub's may come from a mirror.
+/// Pulls an image, for this machine or the platform that is asked for, and gives it its name, or all of a repository when
+/// there is neither a tag nor a digest; progress goes to `pusher`. What is Docker Hub's may come from a mirror.
 ///
 /// # Errors
 /// When the registry does not have it, or what it sends is not what it says.
 pub async fn pull(
     engine: &'static Engine,
     reference: &Reference,
+    platform: Option<&Platform>,
     credentials: Credentials,
     pusher: &Pusher,
 ) -> Result<()> {
@@ -42,12 +43,12 @@ pub async fn pull(
         let host = mirror.split('/').nth(2).unwrap_or_default();
         let registry = Registry::new(insecure, host, Credentials::default()).await?;
         // It needs not have everything, nor be there at all.
-        if (Pull { engine, registry, reference, pusher }).run().await.is_ok() {
+        if (Pull { engine, registry, reference, platform, pusher }).run().await.is_ok() {
             return Ok(());
         }
     }
     let registry = Registry::new(insecure, &reference.domain, credentials).await?;
-    Pull { engine, registry, reference, pusher }.run().await
+    Pull { engine, registry, reference, platform, pusher }.run().await
 }
 
 /// What a registry has under a name, and for which platforms, as the API tells it.
@@ -91,6 +92,7 @@ struct Pull<'a> {
     engine: &'static Engine,
     registry: Registry,
     reference: &'a Reference,
+    platform: Option<&'a Platform>,
     pusher: &'a Pusher,
 }
 
@@ -119,9 +121,11 @@ impl Pull<'_> {
         let manifest = match parse("the manifest", &text)? {
             Named::Manifest(manifest) => manifest,
             Named::Index(index) => {
-                let found = index.manifests().iter().find(|image| is_ours(image)).ok_or_else(|| {
-                    let arch = architecture();
-                    error!(not_found, "no matching manifest for linux/{arch} in the manifest list entries")
+                let wanted = self.platform.cloned().unwrap_or_else(Platform::ours);
+                let distance = |image: &Descriptor| wanted.distance(&image.platform().as_ref()?.into());
+                let fitting = index.manifests().iter().filter_map(|image| Some((distance(image)?, image)));
+                let (_, found) = fitting.min_by_key(|(distance, _)| *distance).ok_or_else(|| {
+                    error!(not_found, "no matching manifest for {wanted} in the manifest list entries")
                 })?;
                 parse("the manifest", &self.registry.manifest(reference, found.digest().as_ref()).await?.1)?
             }
@@ -158,6 +162,11 @@ impl Pull<'_> {
         let news = if before == Some(id) { "Image is up to date" } else { "Downloaded newer image" };
         for status in [format!("Digest: {top}"), format!("Status: {news} for {name}")] {
             self.pusher.json(&json!({"status": status})).await;
+        }
+        // One that is for a single platform is taken as it is.
+        let other = self.platform.map(|asked| check_image(&name, &ConfigFile::parse(config)?, asked));
+        if let Some(Err(error)) = other {
+            self.pusher.json(&json!({"status": format!("WARNING: {error}")})).await;
         }
         Ok(())
     }
