@@ -286,6 +286,18 @@ fn images_go_to_registries_and_come_back() {
             &["1: digest: sha256:"],
         ),
         ("docker push 127.0.0.1:5000/me/app:1", 0, &["Layer already exists"]),
+        // What another repository of the registry has is not sent again.
+        (
+            "docker tag busybox 127.0.0.1:5000/other/app:1 && docker push 127.0.0.1:5000/other/app:1 && skopeo inspect --tls-verify=false -f '{{.Os}}' docker://127.0.0.1:5000/other/app:1 && docker rmi 127.0.0.1:5000/other/app:1",
+            0,
+            &["Mounted from me/app", "linux"],
+        ),
+        // Nor is it taken for granted.
+        (
+            "docker tag busybox 127.0.0.1:5000/a/away:1 && docker push -q 127.0.0.1:5000/a/away:1 && rm -r registry/docker/registry/v2/repositories/a/away && docker tag busybox 127.0.0.1:5000/a/back:1 && docker push 127.0.0.1:5000/a/back:1 && grep -o 'mount=sha256.*from=a/away[^ ]* HTTP/1.1\" 202' docker-registry.log && docker rmi 127.0.0.1:5000/a/away:1 127.0.0.1:5000/a/back:1",
+            0,
+            &["Pushed", " 202"],
+        ),
         // Of its names, and of its digests, those that were asked for.
         ("[ \"$(docker images -f reference='busy*' --format '{{.Repository}}')\" = busybox ]", 0, &[]),
         (

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::task::block_in_place;
@@ -54,15 +54,16 @@ pub async fn push(
             say("Layer already exists", json!({})).await;
         } else {
             say("Pushing", json!({"current": 0, "total": upload.descriptor.size()})).await;
-            registry.send(reference, &upload).await?;
-            say("Pushed", json!({})).await;
+            let from = elsewhere(engine, reference, &layer.diff_id);
+            let mounted = registry.send(reference, &upload, from.as_deref()).await?;
+            say(&mounted.map_or("Pushed".into(), |from| format!("Mounted from {from}")), json!({})).await;
         }
         layers.push(upload.descriptor);
     }
     let config = engine.images.content.open_blob(&image.id)?;
     let config = Upload::new(&image.id, config, MediaType::ImageConfig)?;
     if !registry.has_blob(reference, &config).await {
-        registry.send(reference, &config).await?;
+        registry.send(reference, &config, None).await?;
     }
     let text = manifest(&config.descriptor, &layers);
     let path = format!("/v2/{}/manifests/{tag}", reference.path);
@@ -76,6 +77,14 @@ pub async fn push(
     pusher.json(&json!({"progressDetail": {}, "aux": aux})).await;
     engine.events.publish("image", "push", &reference.familiar_full(), [("name", reference.familiar())]);
     Ok(())
+}
+
+/// Another repository of the same registry that an image with this layer came from or went to.
+fn elsewhere(engine: &Engine, reference: &Reference, diff_id: &String) -> Option<String> {
+    let all = engine.images.all().into_iter().filter(|image| image.config.rootfs.diff_ids.contains(diff_id));
+    let mut digests = all.flat_map(|image| engine.images.names(&image.id).1);
+    let is = |name: &Reference| name.domain == reference.domain && name.path != reference.path;
+    Some(digests.find(is)?.path)
 }
 
 /// A layer's blob, compressed if it was not.
@@ -100,10 +109,26 @@ impl Registry {
         self.request(Method::HEAD, &path, Ok).await.is_ok()
     }
 
-    async fn send(&self, reference: &Reference, upload: &Upload) -> Result<()> {
+    /// Sends a blob, unless the registry takes it `from` another of its repositories; returns that then.
+    async fn send<'a>(
+        &self,
+        reference: &Reference,
+        upload: &Upload,
+        from: Option<&'a str>,
+    ) -> Result<Option<&'a str>> {
         let start = format!("/v2/{}/blobs/uploads/", reference.path);
         let empty = |request: RequestBuilder| Ok(request.header(CONTENT_LENGTH, 0));
-        let answer = self.request(Method::POST, &start, empty).await?;
+        let mut answer = None;
+        if let Some(from) = from {
+            let mount = format!("{start}?mount={}&from={from}", upload.descriptor.digest());
+            // Whoever may not read there can still write here.
+            answer = self.request(Method::POST, &mount, empty).await.ok();
+        }
+        let answer = match answer {
+            Some(answer) if answer.status() == StatusCode::CREATED => return Ok(from),
+            Some(answer) => answer,
+            None => self.request(Method::POST, &start, empty).await?,
+        };
         let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.and_then(|target| answer.url().join(target).ok());
         let missing = || Error::internal("the registry does not say where to upload to");
@@ -116,6 +141,7 @@ impl Registry {
             let request = request.header(CONTENT_LENGTH, upload.descriptor.size());
             Ok(request.body(tokio::fs::File::from_std(file)))
         };
-        self.request(Method::PUT, target.as_str(), adorn).await.map(drop)
+        self.request(Method::PUT, target.as_str(), adorn).await?;
+        Ok(None)
     }
 }
