@@ -351,9 +351,10 @@ fn images_go_to_registries_and_come_back() {
         (&of_none, 0, &["manifest unknown", " 404"]),
         // Another is taken when it is asked for, and used with a warning when it is not.
         (
-            "docker pull -q --platform linux/riscv64 127.0.0.1:5000/oci/app:several && docker inspect -f '{{.Architecture}}' 127.0.0.1:5000/oci/app:several && docker create --name foreign --network none 127.0.0.1:5000/oci/app:several true && docker rm foreign",
+            "docker pull -q --platform linux/riscv64 127.0.0.1:5000/oci/app:several && docker inspect -f '{{.Architecture}}' 127.0.0.1:5000/oci/app:several && docker create --name foreign --network none 127.0.0.1:5000/oci/app:several true && docker rm foreign && curl -s -o /dev/null -w 'told %{http_code}' --unix-socket ${DOCKER_HOST#unix://} 'http://x/v1.51/images/127.0.0.1:5000/oci/app:several/json?platform=%7B%22os%22:%22linux%22,%22architecture%22:%22riscv64%22%7D'",
             0,
             &[
+                "told 200",
                 "\nriscv64\n",
                 "The requested image's platform (linux/riscv64) does not match the detected host platform (linux/",
                 "no specific platform was requested",

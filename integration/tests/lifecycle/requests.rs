@@ -112,8 +112,9 @@ const NETWORKS: &[(&str, &str)] = &[
     (r#""Options":{"com.docker.network.bridge.name":"a/b"}"#, "name of an interface"),
 ];
 
-/// What is said of platforms that are not this machine's.
-const OTHER_PLATFORM: &[&str] = &[" 404", "/x is not that of this machine"];
+/// What is said of an image that is for another platform than the one that is asked for.
+const OTHER_PLATFORM: &[&str] =
+    &[" 404", "image with reference busybox was found but its platform (linux/", "/x)"];
 
 /// What else is refused: method, path, body, and the status and words of the answer.
 const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
@@ -177,7 +178,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
         OTHER_PLATFORM,
     ),
     ("POST", "/images/busybox/push?platform=linux/x", "", OTHER_PLATFORM),
-    ("POST", "/images/load?platform=linux/x", "x", OTHER_PLATFORM),
+    ("POST", "/images/load?platform=linux/x", "x", &[" 404", "linux/x is not that of this machine"]),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 500", "x: failed to lookup"]),
     ("GET", "/distribution/Upper/json", "", &[" 400", "invalid reference format"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::glob;
 use crate::image::archive::{self, Loaded};
+use crate::image::config::check_image;
 use crate::image::{Image, Reference, reference};
 use crate::registry::{self, Credentials, Registry};
 
@@ -53,6 +54,13 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&engine.images.all().into_iter().filter(wanted).map(row).collect::<Vec<_>>())
 }
 
+/// The image of a name, which is for the platform that is asked for, if one is.
+pub(super) fn find(engine: &Engine, call: &Call, name: &str) -> Result<Arc<Image>> {
+    let image = engine.images.find(name)?;
+    call.platform()?.map_or(Ok(()), |asked| check_image(name, &image.config, &asked))?;
+    Ok(image)
+}
+
 pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
     call.check_platform()?;
@@ -86,7 +94,8 @@ fn named(engine: &Engine, name: &str) -> Option<Vec<Loaded>> {
     Some(found).filter(|found| !found.is_empty())
 }
 
-pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> {
+pub(super) fn save(engine: &'static Engine, call: &Call, names: &[String]) -> Result<Answer> {
+    let asked = call.platform()?;
     let mut images: BTreeMap<String, Loaded> = BTreeMap::new();
     for name in names.iter().flat_map(|names| names.split(',')) {
         let found = match named(engine, name) {
@@ -94,6 +103,7 @@ pub(super) fn save(engine: &'static Engine, names: &[String]) -> Result<Answer> 
             None => vec![(engine.images.find(name)?, Vec::new())],
         };
         for (image, mut tags) in found {
+            asked.as_ref().map_or(Ok(()), |asked| check_image(name, &image.config, asked))?;
             let (_, names) = images.entry(image.id.clone()).or_insert_with(|| (image, Vec::new()));
             tags.retain(|tag| !names.contains(tag));
             names.extend(tags);
@@ -127,6 +137,9 @@ pub(super) fn users(engine: &Engine, id: &str) -> Vec<(String, bool)> {
 
 /// `DELETE /images/NAME`
 pub(super) fn remove(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
+    if call.platform()?.is_some() {
+        find(engine, call, name)?;
+    }
     answer::json(&untag_or_delete(engine, name, call.flag("force"), !call.flag("noprune"))?)
 }
 
@@ -258,7 +271,7 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
 
 /// `POST /images/NAME/push`
 pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Result<Answer> {
-    call.check_platform()?;
+    let asked = call.platform()?;
     let reference = call.tagged(name)?;
     // Without a tag, all of the repository.
     let all = named(engine, name).filter(|_| call.text("tag").is_none());
@@ -266,6 +279,9 @@ pub(super) async fn push(engine: &'static Engine, call: &Call, name: &str) -> Re
     let Some(images) = all.or_else(one) else {
         bail!(not_found, "An image does not exist locally with the tag: {}", reference.familiar());
     };
+    for (image, _) in &images {
+        asked.as_ref().map_or(Ok(()), |asked| check_image(name, &image.config, asked))?;
+    }
     let each = |(image, names): Loaded| names.into_iter().map(move |name| (Arc::clone(&image), name));
     let images: Vec<_> = images.into_iter().flat_map(each).collect();
     let credentials = registry::from_header(call.header("x-registry-auth"));

@@ -1,6 +1,7 @@
 //! Containers and images as the API writes them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bollard_stubs::models::{ContainerConfig, HealthStatusEnum};
 use serde_json::{Value, json};
@@ -302,8 +303,7 @@ fn familiar(names: &[Reference]) -> Vec<String> {
 }
 
 /// An image in full.
-pub(super) fn image(engine: &Engine, name: &str, version: Version) -> Result<Answer> {
-    let image = engine.images.find(name)?;
+pub(super) fn image(engine: &Engine, image: &Image, version: Version) -> Result<Answer> {
     let (tags, digests) = engine.images.names(&image.id);
     let mut value = json!({
         "Id": image.id,
@@ -350,8 +350,7 @@ pub(super) fn image_row(engine: &Engine, image: &Image) -> Value {
 }
 
 /// A list of what each step of an image has added.
-pub(super) fn history(engine: &Engine, name: &str) -> Result<Answer> {
-    let image = engine.images.find(name)?;
+pub(super) fn history(engine: &Engine, image: Arc<Image>) -> Result<Answer> {
     let mut layers = image.config.rootfs.diff_ids.iter();
     let mut rows: Vec<Value> = Vec::new();
     for step in &image.config.history {

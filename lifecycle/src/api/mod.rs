@@ -20,7 +20,6 @@ mod volume;
 use std::fmt;
 use std::sync::Arc;
 
-use hyper::Method;
 use serde_json::json;
 
 use crate::container::{self as containers, Container, Removal};
@@ -55,10 +54,6 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
             "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
         );
     }
-    // Who sends a body is told after it: a client that is still writing would not see the answer.
-    if method == Method::GET || method == Method::DELETE {
-        call.check_platform()?;
-    }
     let path = std::mem::take(&mut call.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match (method.as_str(), &path[..]) {
@@ -80,7 +75,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         }
         ("GET", ["images", "json"]) => image::list(engine, &call),
         ("POST", ["images", "load"]) => image::load(engine, call).await,
-        ("GET", ["images", "get"]) => image::save(engine, &call.all("names")),
+        ("GET", ["images", "get"]) => image::save(engine, &call, &call.all("names")),
         ("POST", ["images", "create"]) if call.text("fromSrc").is_some() => {
             import::import(engine, call).await
         }
@@ -88,9 +83,13 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("POST", ["images", "prune"]) => image::prune(engine, &call),
         ("GET", ["images", "search"]) => image::search(engine, &call).await,
         // A name may have slashes.
-        ("GET", ["images", name @ .., "json"]) => inspect::image(engine, &name.join("/"), version),
-        ("GET", ["images", name @ .., "history"]) => inspect::history(engine, &name.join("/")),
-        ("GET", ["images", name @ .., "get"]) => image::save(engine, &[name.join("/")]),
+        ("GET", ["images", name @ .., "json"]) => {
+            inspect::image(engine, &*image::find(engine, &call, &name.join("/"))?, version)
+        }
+        ("GET", ["images", name @ .., "history"]) => {
+            inspect::history(engine, image::find(engine, &call, &name.join("/"))?)
+        }
+        ("GET", ["images", name @ .., "get"]) => image::save(engine, &call, &[name.join("/")]),
         ("POST", ["images", name @ .., "push"]) => image::push(engine, &call, &name.join("/")).await,
         ("POST", ["images", name @ .., "tag"]) => image::tag(engine, &call, &name.join("/")),
         ("DELETE", ["images", name @ ..]) => image::remove(engine, &call, &name.join("/")),
