@@ -371,6 +371,12 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["Downloaded newer image", "ours\n", "again\n"],
         ),
+        // What is built is for the platform of its base, which is the one that is asked for.
+        (
+            "printf 'FROM 127.0.0.1:5000/oci/app:several\nLABEL a=b\n' | docker build -q --platform linux/riscv64 -t its - && printf 'FROM scratch\nLABEL a=b\n' >Dockerfile && tar -c Dockerfile | docker build -q -t own - && tar -c Dockerfile | docker build -q --platform linux/arm64/v8 -t arm - && printf 'FROM --platform=linux/riscv64 scratch\nLABEL a=b\n' | docker build -q -t risc - && docker inspect -f '{{.Architecture}}{{.Variant}}' its own arm risc | xargs && docker rmi its own arm risc && docker pull -q 127.0.0.1:5000/oci/app:several",
+            0,
+            &["\nriscv64 ", " arm64v8 riscv64\n"],
+        ),
         (
             "docker pull --platform linux/riscv64 127.0.0.1:5000/oci/app:2",
             0,

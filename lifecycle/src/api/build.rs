@@ -56,7 +56,9 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
             bail!(not_implemented, "{name}: {why}");
         }
     }
-    call.check_platform()?;
+    let platform = call.platform()?;
+    let os = platform.as_ref().map_or("linux", |platform| &platform.os);
+    ensure!(os == "linux", invalid, "operating system is not supported: {os}");
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
     let sources: Vec<String> = json_of(call, "cachefrom")?;
     let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"));
@@ -69,6 +71,7 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
         cache_from: (!sources.is_empty())
             .then(|| sources.iter().filter_map(|name| engine.images.find(name).ok()).collect()),
         target: call.text("target").map(str::to_owned),
+        platform,
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),
         host: host(call)?,

@@ -28,6 +28,7 @@ pub use settings::change;
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result, ensure, error};
+use crate::image::config::Platform;
 use crate::image::{Image, Reference, Unpacked, short};
 use crate::registry::{self, Credentials};
 use stage::Stage;
@@ -56,6 +57,8 @@ pub struct Options {
     pub cache_from: Option<Vec<Arc<Image>>>,
     /// The stage to end with.
     pub target: Option<String>,
+    /// What the image is for, if that was said.
+    pub platform: Option<Platform>,
     /// Ask the registry for newer images.
     pub pull: bool,
     /// Keep the containers of RUN; keep them when it failed.
@@ -193,8 +196,9 @@ impl Build {
         Ok(declared)
     }
 
-    /// An image by the name that FROM or `--from` gives: a stage's, or one of the engine's, pulled if it is not here.
-    async fn image(&self, name: &str) -> Result<Arc<Image>> {
+    /// An image by the name that FROM or `--from` gives: a stage's, or one of the engine's for the platform that is asked
+    /// for, pulled if it is not here.
+    async fn image(&self, name: &str, asked: Option<&Platform>) -> Result<Arc<Image>> {
         let of_name = |(own, _): &&(Option<String>, _)| {
             own.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
         };
@@ -203,12 +207,13 @@ impl Build {
         }
         if !self.options.pull
             && let Ok(image) = self.engine.images.find(name)
+            && asked.is_none_or(|asked| asked.distance(&Platform::of(&image.config)).is_some())
         {
             return Ok(image);
         }
         let reference = Reference::parse(name)?;
         let credentials = self.options.credentials.get(&reference.domain).cloned().unwrap_or_default();
-        registry::pull(self.engine, &reference, None, credentials, &self.progress).await?;
+        registry::pull(self.engine, &reference, asked, credentials, &self.progress).await?;
         self.engine.images.find(&reference.to_string())
     }
 }

@@ -16,7 +16,7 @@ use crate::container::settings::shell;
 use crate::container::{environment, user};
 use crate::engine::Engine;
 use crate::error::{Result, bail, ensure, error};
-use crate::image::config::{self, Platform};
+use crate::image::config::Platform;
 use crate::image::{ConfigFile, Image, short};
 
 /// The state of a stage.
@@ -28,6 +28,8 @@ pub(super) struct Stage {
     pub(super) image: Option<Arc<Image>>,
     /// What its containers run.
     pub(super) config: ContainerConfig,
+    /// What it is for, when it begins with nothing and that was said.
+    platform: Option<Platform>,
     author: Option<String>,
     cmd_set: bool,
     /// Declared build arguments.
@@ -62,7 +64,11 @@ impl Stage {
 
     /// What the image so far says of itself.
     fn base(&self) -> ConfigFile {
-        self.image.as_ref().map_or_else(ConfigFile::ours, |image| image.config.clone())
+        let empty = || {
+            let Platform { os, architecture, variant } = self.platform.clone().unwrap_or_else(Platform::ours);
+            ConfigFile { os, architecture, variant, ..ConfigFile::default() }
+        };
+        self.image.as_ref().map_or_else(empty, |image| image.config.clone())
     }
 
     /// Makes the next image.
@@ -173,10 +179,12 @@ impl Build {
         let images = &self.engine.images;
         // As values: sets come back from the disk in another order.
         let own = serde_json::to_value(&stage.config).ok();
+        let platform = Platform::of(&stage.base());
         let same = |image: &Arc<Image>| {
             let last = image.config.history.last().and_then(|step| step.created_by().as_deref());
             last == Some(created_by)
                 && image.config.author == stage.author
+                && Platform::of(&image.config) == platform
                 && serde_json::to_value(image.config.container()).ok() == own
                 && images.layers_of(image).is_ok()
         };
@@ -206,14 +214,14 @@ impl Build {
         let words = Words(self.global.clone());
         let name = words.one(instruction.rest.split_whitespace().next().unwrap_or_default())?;
         ensure!(!name.is_empty(), invalid, "base name ({}) should not be blank", instruction.rest);
-        if let Some(platform) = instruction.flag("platform") {
-            config::check_platform(&Platform::parse(&words.one(platform)?)?)?;
-        }
+        let own = instruction.flag("platform").map(|text| Platform::parse(&words.one(text)?)).transpose()?;
+        let asked = own.or_else(|| self.options.platform.clone());
         if name == "scratch" {
+            stage.platform = asked;
             stage.set_path();
             return self.say(" ---> \n").await;
         }
-        let image = self.image(&name).await?;
+        let image = self.image(&name, asked.as_ref()).await?;
         self.say(&format!(" ---> {}\n", short(&image.id))).await?;
         stage.config = image.config.container();
         stage.set_path();
@@ -244,7 +252,7 @@ impl Build {
                     }
                     Ok(None) => bail!(invalid, "invalid from flag value {name}: index out of bounds"),
                     Err(_) => {
-                        let found = self.image(&name).await;
+                        let found = self.image(&name, self.options.platform.as_ref()).await;
                         found.map_err(|error| error.context(format!("invalid from flag value {name}")))?
                     }
                 };
