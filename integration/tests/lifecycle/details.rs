@@ -242,6 +242,11 @@ fn images_are_kept_named_and_saved_as_docker_does() {
             &["[\"b:1\"]\n", "\n1\n"],
         ),
         ("docker rmi b:1 b:2 && docker load -qi b.tar && docker rmi b:1 b:2", 0, &["Loaded image: b:1"]),
+        (
+            "p=linux/$(docker version -f '{{.Server.Arch}}'); docker load -qi b.tar --platform $p && docker rmi b:1 b:2; docker load -qi b.tar --platform linux/s390x",
+            1,
+            &["Loaded image: b:1", "does not match the specified platform (linux/s390x)"],
+        ),
         // An image in use keeps its last name, and no other.
         (
             "docker tag busybox c:1 && docker tag busybox c:2 && docker rmi busybox && docker create --name uses c:1 true && docker image prune -af | grep untagged && docker images -q c | wc -l && docker rm uses && docker tag c:2 busybox || docker tag c:1 busybox",

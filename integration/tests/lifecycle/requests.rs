@@ -178,7 +178,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
         OTHER_PLATFORM,
     ),
     ("POST", "/images/busybox/push?platform=linux/x", "", OTHER_PLATFORM),
-    ("POST", "/images/load?platform=linux/x", "x", &[" 404", "linux/x is not that of this machine"]),
+    ("POST", "/images/load?platform=odd", "x", &[" 400", "unknown operating system or architecture"]),
     ("POST", "/images/create?fromSrc=http://x/y.tar", "", &[" 500", "x: failed to lookup"]),
     ("GET", "/distribution/Upper/json", "", &[" 400", "invalid reference format"]),
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),

@@ -63,9 +63,9 @@ pub(super) fn find(engine: &Engine, call: &Call, name: &str) -> Result<Arc<Image
 
 pub(super) async fn load(engine: &'static Engine, mut call: Call) -> Result<Answer> {
     let file = call.spool(&engine.images.content).await?;
-    call.check_platform()?;
+    let platform = call.platform()?;
     // Before the answer, as some clients look for the image then; what it fails of is told in the stream.
-    let loaded = block_in_place(|| archive::load(&engine.images, file));
+    let loaded = block_in_place(|| archive::load(&engine.images, file, platform.as_ref()));
     Ok(answer::stream(move |pusher| async move {
         for (image, names) in loaded? {
             if names.is_empty() {

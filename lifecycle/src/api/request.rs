@@ -21,7 +21,7 @@ use tokio::task::block_in_place;
 use super::{NEWEST, Version};
 use crate::container::part;
 use crate::error::{Error, Result, bail, ensure, error};
-use crate::image::{Content, Reference, config};
+use crate::image::{Content, Reference};
 use crate::time::{self, Time};
 
 /// The largest body that is not a stream.
@@ -152,14 +152,6 @@ impl Call {
             Err(_) => Platform::parse(text),
         };
         all.first().map(understood).transpose()
-    }
-
-    /// Refuses other platforms than this machine's.
-    ///
-    /// # Errors
-    /// With the name.
-    pub fn check_platform(&self) -> Result<()> {
-        self.platform()?.map_or(Ok(()), |platform| config::check_platform(&platform))
     }
 
     /// The filters of a list: names and their values.

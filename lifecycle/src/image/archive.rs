@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::Sha256;
 use tree::{Pack, Root, Source};
 
-use super::config::nullable;
+use super::config::{Platform, check_image, nullable};
 use super::content::{Content, decompressed, digest, manifest, named};
 use super::layer::Layer;
 use super::{ConfigFile, Image, Reference, Store};
@@ -48,11 +48,11 @@ pub type Loaded = (Arc<Image>, Vec<Reference>);
 /// Loads all images of an archive; returns them with their names.
 ///
 /// # Errors
-/// When the archive is none, or what is in it is not what it says.
-pub fn load(store: &Store, archive: File) -> Result<Vec<Loaded>> {
+/// When the archive is none, or what is in it is not what it says, or for another platform than the one that is asked for.
+pub fn load(store: &Store, archive: File, platform: Option<&Platform>) -> Result<Vec<Loaded>> {
     let _lease = store.lease();
     let files = store.content.unpack(archive)?;
-    let load = Load { store, root: &files.root };
+    let load = Load { store, root: &files.root, platform };
     if files.root.get(Path::new("manifest.json"), OFlag::O_PATH).is_ok() {
         let entries: Vec<Entry> = load.read("manifest.json")?;
         return entries.iter().map(|entry| load.entry(entry)).collect();
@@ -68,6 +68,7 @@ pub fn load(store: &Store, archive: File) -> Result<Vec<Loaded>> {
 struct Load<'a> {
     store: &'a Store,
     root: &'a Root,
+    platform: Option<&'a Platform>,
 }
 
 impl Load<'_> {
@@ -110,7 +111,10 @@ impl Load<'_> {
     fn add(&self, config: &str, layers: Vec<Blob>, names: Vec<Reference>) -> Result<Loaded> {
         let store = self.store;
         let text = self.text(config)?;
-        let diff_ids = ConfigFile::parse(&text)?.rootfs.diff_ids;
+        let file = ConfigFile::parse(&text)?;
+        let named = names.first().map_or_else(|| config.to_owned(), Reference::familiar_full);
+        self.platform.map_or(Ok(()), |asked| check_image(&named, &file, asked))?;
+        let diff_ids = file.rootfs.diff_ids;
         ensure!(diff_ids.len() == layers.len(), invalid, "invalid manifest, layers length mismatch");
         for (diff_id, (path, digest)) in diff_ids.iter().zip(layers) {
             if store.layers.get(diff_id).is_none() {
@@ -233,7 +237,7 @@ mod tests {
         }
         let mut file = builder.into_inner().unwrap();
         file.rewind().unwrap();
-        load(store, file).unwrap_err().message
+        load(store, file, None).unwrap_err().message
     }
 
     #[test]

@@ -194,16 +194,6 @@ impl From<&oci_spec::image::Platform> for Platform {
     }
 }
 
-/// Refuses a platform that is not this machine's.
-///
-/// # Errors
-/// With its name.
-pub fn check_platform(platform: &Platform) -> Result<()> {
-    let is_ours = platform.os == "linux" && platform.architecture == architecture();
-    ensure!(is_ours, not_found, "the platform {platform} is not that of this machine");
-    Ok(())
-}
-
 /// Refuses an image that is for another platform than the one that was asked for.
 ///
 /// # Errors
