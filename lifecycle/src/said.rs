@@ -34,7 +34,7 @@ pub fn fill(own: &mut Value, from: &Value) {
                 fill(own.entry(name).or_insert(Value::Null), value);
             }
         }
-        (own, from) if is_nothing(own) => own.clone_from(from),
+        (own, from) if is_nothing(own) && !from.is_null() => own.clone_from(from),
         _ => {}
     }
 }

@@ -209,9 +209,9 @@ fn containers_are_told_of_their_network() {
             &[],
         ),
         (
-            "docker rename bb renamed && docker exec cc busybox ping -c 1 -w 5 bn && docker inspect -f '{{.HostConfig.Links}}' cc",
+            "docker rename bb renamed && docker exec cc busybox ping -c 1 -w 5 bn && docker inspect -f '{{json .NetworkSettings.Networks}}' cc",
             0,
-            &["[/renamed:/cc/bn]"],
+            &["renamed:bn"],
         ),
         (
             "docker network disconnect n renamed && docker exec cc busybox ping -c 1 -w 5 bm && docker exec cc busybox ping -c 1 -w 5 bn",

@@ -64,7 +64,7 @@ const CONTAINERS: &[(&str, &str)] = &[
         "not allowed in this network mode",
     ),
     (r#""HostConfig":{"SecurityOpt":["seccomp=nosuch"]}"#, "seccomp profile"),
-    (r#""HostConfig":{"SecurityOpt":["label=type:x"]}"#, "--security-opt"),
+    (r#""HostConfig":{"SecurityOpt":["colour=red"]}"#, "--security-opt"),
     (r#""HostConfig":{"Ulimits":[{"Name":"nofile","Soft":9,"Hard":8}]}"#, "ulimit soft limit"),
     (r#""HostConfig":{"BlkioDeviceReadBps":[{"Path":"/nosuch","Rate":1}]}"#, "/nosuch"),
     (
