@@ -58,6 +58,8 @@ pub async fn stop(container: &Arc<Container>, wish: Option<&str>, timeout: Optio
     // Without a limit when it is negative.
     let limit = u64::try_from(patience).map_or(Duration::MAX, Duration::from_secs);
     end(container, Some((number, limit))).await?;
+    // Its end is told first, by whoever has noticed it.
+    drop(container.busy.lock().await);
     container.publish("stop", &[]);
     Ok(())
 }
