@@ -7,7 +7,6 @@ use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::image::config::Platform;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -21,6 +20,7 @@ use tokio::task::block_in_place;
 use super::{NEWEST, Version};
 use crate::container::part;
 use crate::error::{Error, Result, bail, ensure, error};
+use crate::image::config::Platform;
 use crate::image::{Content, Reference};
 use crate::time::{self, Time};
 

@@ -124,10 +124,12 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture(), variant: None }
     }
 
-    /// Of a configuration.
+    /// Of a configuration; what it does not say is this machine's.
     pub fn of(config: &ConfigFile) -> Self {
         let ConfigFile { os, architecture, variant, .. } = config.clone();
-        Self { os, architecture, variant: variant.filter(|variant| !variant.is_empty()) }
+        let said = |own: String, ours| if own.is_empty() { ours } else { own };
+        let (ours, variant) = (Self::ours(), variant.filter(|variant| !variant.is_empty()));
+        Self { os: said(os, ours.os), architecture: said(architecture, ours.architecture), variant }
     }
 
     /// Understands a platform, of which the system or the architecture may be left out.
@@ -162,7 +164,8 @@ impl Platform {
             let usual = match &*one.architecture {
                 "arm" => 7,
                 "arm64" => 8,
-                _ => 1,
+                // All there are: which of them this machine has is seen when something runs.
+                _ => 4,
             };
             let variant = one.variant.as_deref().map(|variant| variant.trim_start_matches('v').parse());
             variant.and_then(Result::ok).unwrap_or(usual)
@@ -218,7 +221,8 @@ mod tests {
             ("linux/arm64/v8", "linux/arm64", Some(0)),
             ("linux/arm", "linux/arm/v6", Some(1)),
             ("linux/arm/v6", "linux/arm/v7", None),
-            ("linux/amd64", "linux/amd64/v3", None),
+            ("linux/amd64", "linux/amd64/v3", Some(1)),
+            ("linux/amd64/v2", "linux/amd64/v3", None),
             ("linux/amd64", "linux/386", Some(100)),
             ("linux/amd64", "linux/arm64", None),
             ("linux/amd64", "windows/amd64", None),
