@@ -126,6 +126,8 @@ fn namespaces_are_shared_with_those_who_may() {
         ("docker cp box:/etc/./ - | tar -t | head -1; docker rm -f box".into(), 0, &["./"]),
         ("docker run -d --rm --name gone --network none busybox sleep 100 && docker update --restart always gone".into(), 1, &["Restart policy cannot be updated because AutoRemove is enabled"]),
         ("docker run -d --name ill --network none --health-cmd 'echo begun; sleep 9' --health-timeout 200ms --health-interval 200ms busybox sleep 100; for i in $(seq 50); do docker inspect -f '{{json .State.Health.Log}}' ill | grep begun && break; sleep 0.1; done".into(), 0, &["Health check exceeded timeout (200ms): begun"]),
+        // One that takes too long is ended: the next would find it still there.
+        ("docker run -d --name slow --network none --health-cmd 'exec sleep 999' --health-timeout 100ms --health-interval 100ms --health-retries 5 busybox sleep 100; for i in $(seq 50); do docker inspect -f '{{.State.Health.Status}}' slow | grep unhealthy && break; sleep 0.1; done; test $(docker top slow | grep -c 'sleep 999') -le 1".into(), 0, &["unhealthy"]),
     ];
     hold(&engine, checks);
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use runtime::spec::{ConsoleSize, Process, User};
 use serde::Deserialize;
-use shim::proto::task::{DeleteRequest, ExecProcessRequest, StartRequest, WaitRequest};
+use shim::proto::task::{DeleteRequest, ExecProcessRequest, KillRequest, StartRequest, WaitRequest};
 use shim::proto::well_known::Any;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tree::Root;
 
-use super::{Container, Input, Sides, environment, received, spec, start, user};
+use super::{Container, Input, Sides, environment, received, spec, start, stop, user};
 use crate::error::{Error, Result, ensure};
 use crate::files::{self, lossy};
 use crate::said;
@@ -153,6 +153,15 @@ impl Exec {
         let _known = tokio::time::timeout(START_LIMIT, known).await.map_err(late)?;
         ensure!(self.state.borrow().pid != 0, invalid, "exec process is not started");
         Ok(())
+    }
+
+    /// Ends it, if it runs.
+    pub async fn kill(&self) {
+        let (id, exec_id) = (self.container.id.clone(), self.id.clone());
+        if self.started().await.is_ok() {
+            let request = KillRequest { id, exec_id, signal: stop::SIGKILL, ..Default::default() };
+            let _gone = self.container.ask(&request).await;
+        }
     }
 
     fn ended(&self, code: i64) {

@@ -71,8 +71,9 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
     let cmd = Some(words.to_vec());
     let config = ExecConfig { attach_stdout: true, attach_stderr: true, cmd, ..ExecConfig::default() };
     let mut output = Vec::new();
+    let exec = Exec::new(container, config);
     let outcome = timeout(limit, async {
-        let exec = Exec::new(container, config)?;
+        let exec = exec.as_ref().map_err(Error::clone)?;
         let (mut stream, _) = exec.start(None).await?;
         while let Some((_, bytes)) = stream.next().await {
             output.extend_from_slice(&bytes[..bytes.len().min(KEPT.0.saturating_sub(output.len()))]);
@@ -82,6 +83,10 @@ async fn run(container: &Arc<Container>, words: &[String], check: &HealthConfig)
         Ok::<_, Error>(code.unwrap_or(-1))
     });
     let outcome = outcome.await;
+    // Or there would be one more with each check.
+    if let (Err(_), Ok(exec)) = (&outcome, &exec) {
+        exec.kill().await;
+    }
     let output = String::from_utf8_lossy(&output);
     let (exit_code, output) = match outcome {
         Ok(Ok(code)) => (code, output.into_owned()),

@@ -16,7 +16,7 @@ const PATIENCE: i64 = 10;
 /// How long a killed container may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 
 /// Sends a signal to the container's first process.
 async fn send(container: &Container, signal: u32) -> Result<()> {
