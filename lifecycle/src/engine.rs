@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::container::{Container, Exec};
+use crate::container::{Container, Exec, Record};
 use crate::error::{Result, error};
 use crate::events::Events;
 use crate::image::{Image, Reference, Store};
@@ -109,8 +109,10 @@ impl Engine {
 
     fn load_containers(&'static self) -> Result<()> {
         for folder in files::entries(&self.settings.root.join("containers")) {
-            match files::read_json(&folder.join("container.json")) {
-                Ok(Some(record)) => {
+            match files::read_json::<Record>(&folder.join("container.json")) {
+                Ok(Some(mut record)) => {
+                    // Until its shim has said that it lives.
+                    record.state.pid = 0;
                     let container = Container::new(self, record);
                     self.containers.lock().insert(container.id.clone(), container);
                 }

@@ -112,20 +112,7 @@ impl Engine {
         let own = std::env::var("PATH").unwrap_or_default();
         let own = crate::criu::path().map_or(own, |path| path.to_string_lossy().into_owned());
         let path = folders.iter().map(|folder| folder.display().to_string()).chain([own]).collect::<Vec<_>>();
-        // A shell as the first process of the namespace: it reaps, and ends with this program, whatever
-        // becomes of it.
-        let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
-                      mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; cat >/dev/null";
-        let mut holder = Command::new("unshare")
-            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-            .args(["--propagation", "private", "bash", "-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = [0; 6];
-        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let inside = proc::children(holder.id().cast_signed())[0];
+        let (holder, inside) = new_namespaces();
         Engine {
             release,
             directory,
@@ -284,6 +271,33 @@ impl Engine {
         let (_, pid) = self.daemons.remove(at);
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
         until("the daemon is gone", || !host::alive(pid));
+    }
+
+    /// What becomes of a machine that loses its power and has it again: nothing runs, /run is empty, what was mounted is
+    /// gone, and so are networks and control groups. The engine's folder stays.
+    pub fn reboot(&mut self) {
+        self.end_all();
+        self.daemons.clear();
+        (self.holder, self.inside) = new_namespaces();
+    }
+
+    fn end_all(&mut self) {
+        // Everything in the process namespace dies with its first process.
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.inside),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        let deadline = Instant::now() + patience();
+        while cgroups_of(&self.cgroups) > 0 && Instant::now() < deadline {
+            leaks::sweep(&self.cgroups);
+            for top in host::hierarchies() {
+                for cgroup in host::cgroups_below(&top.join(&self.cgroups)) {
+                    let _ = fs::remove_dir(cgroup);
+                }
+            }
+        }
     }
 
     /// A command in the engine's namespaces.
@@ -483,6 +497,25 @@ fn cgroups_of(namespace: &str) -> usize {
     tops.map(|top| host::cgroups_below(&top).len()).sum()
 }
 
+/// New namespaces, by a process that holds them and their first one.
+fn new_namespaces() -> (Child, i32) {
+    // A shell as the first process of the namespace: it reaps, and ends with this program, whatever
+    // becomes of it.
+    let script = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; \
+                  mount -t tmpfs tmpfs /var/lib/cni 2>/dev/null; echo ready; cat >/dev/null";
+    let mut holder = Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "bash", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let inside = proc::children(holder.id().cast_signed())[0];
+    (holder, inside)
+}
+
 /// The image as an archive that skopeo calls `format`, or [`PAUSE`] for `pause`; made once.
 ///
 /// # Panics
@@ -526,22 +559,7 @@ pub fn image(format: &'static str) -> PathBuf {
 impl Drop for Engine {
     fn drop(&mut self) {
         let panicked = self.panicked();
-        // Everything in the process namespace dies with its first process.
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.inside),
-            nix::sys::signal::Signal::SIGKILL,
-        );
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        let deadline = Instant::now() + patience();
-        while cgroups_of(&self.cgroups) > 0 && Instant::now() < deadline {
-            leaks::sweep(&self.cgroups);
-            for top in host::hierarchies() {
-                for cgroup in host::cgroups_below(&top.join(&self.cgroups)) {
-                    let _ = fs::remove_dir(cgroup);
-                }
-            }
-        }
+        self.end_all();
         for top in host::hierarchies() {
             let _ = fs::remove_dir(top.join(&self.cgroups));
         }

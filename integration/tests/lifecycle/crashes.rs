@@ -212,3 +212,41 @@ fn a_container_whose_record_is_damaged_keeps_its_files() {
     start(&mut engine, &[]);
     hold(&engine, &[("docker start -a box", 0, &["whole"])]);
 }
+
+#[test]
+fn a_machine_that_was_restarted_has_its_containers_again() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    if !super::has_networks() {
+        return integration::skip::say("needs netavark and aardvark-dns");
+    }
+    let serve = "sh -c 'echo $HOSTNAME >>/data/starts; cp /data/starts .; exec httpd -f -p 80'";
+    let before = [
+        "set -e; docker network create near; docker volume create kept; docker volume create -o type=tmpfs -o device=x lost",
+        &format!("docker run -d --name server --restart always --network near -p 8080:80 -v kept:/data -v lost:/lost -h s busybox {serve}"),
+        "docker run -d --name old --restart always -h o busybox sleep 1000; docker pause old",
+        "for i in 1 2 3; do docker run -d --name joins$i --restart unless-stopped --network container:server --ipc container:linked$((i-1)) busybox sleep 1000 2>/dev/null ||
+           docker run -d --name joins$i --restart unless-stopped --network container:server busybox sleep 1000
+           docker run -d --name linked$i --ipc shareable --restart always --link old:one busybox sleep 1000; done",
+        "docker run -d --name once busybox sleep 1000; docker run -d --rm --name gone busybox sleep 1000",
+        "docker run -d --name failing --restart on-failure busybox sleep 1000",
+        "docker run -d --name stopped --restart unless-stopped busybox sleep 1000; docker stop -t 0 stopped",
+    ];
+    engine.docker_command(&before.join("\n")).ok();
+    engine.reboot();
+    start(&mut engine, &[]);
+    let up = "failing\njoins1\njoins2\njoins3\nlinked1\nlinked2\nlinked3\nold\nserver\n";
+    let status = "docker inspect -f '{{.State.Status}} {{.State.ExitCode}}'";
+    let all = "n=0; until [ $(docker ps -q -f status=running | wc -l) = 9 ] || [ $((n+=1)) -gt 200 ]; do sleep 0.1; done";
+    let checks = [
+        (format!("{all}; docker ps --format '{{{{.Names}}}}' -f status=running | sort"), 0, vec![up]),
+        (format!("{status} once stopped; docker ps -aq | wc -l"), 0, vec!["exited 255\nexited", "\n11\n"]),
+        ("curl -sf http://127.0.0.1:8080/starts".into(), 0, vec!["s\ns\n"]),
+        ("docker run --rm --network near busybox wget -qO- http://server/starts".into(), 0, vec!["s\ns\n"]),
+        ("for i in 1 2 3; do docker exec joins$i wget -qO- http://127.0.0.1/starts; done | wc -l".into(), 0, vec!["6\n"]),
+        ("for i in 1 2 3; do docker exec linked$i cat /etc/hosts; done | grep -c \"$(docker inspect -f '{{.NetworkSettings.IPAddress}}' old).one\"".into(), 0, vec!["3\n"]),
+        ("docker exec server grep ' /lost ' /proc/mounts".into(), 0, vec!["tmpfs"]),
+        ("docker rm -f $(docker ps -aq) | wc -l; docker network rm near && docker volume rm kept lost; iptables-save -t nat | grep -c DNAT.*to-dest".into(), 1, vec!["11\n", "\n0\n"]),
+    ];
+    hold(&engine, &checks);
+    until("no shim is left", || engine.shims().is_empty());
+}

@@ -9,11 +9,12 @@ use shim::proto::task::{DeleteRequest, ShutdownRequest, StateRequest, WaitReques
 use shim::proto::task_types;
 use tokio::task::block_in_place;
 
+use super::record::State;
 use super::start::start_locked;
 use super::{Container, Exec, Record, Status, create, health};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::network::{self, Network};
+use crate::network::{self, Network, links};
 use crate::time::{self, Time};
 use crate::{files, said, task};
 
@@ -126,7 +127,11 @@ fn restart_later(container: &Arc<Container>, pause: Duration) {
     let container = Arc::clone(container);
     tokio::spawn(async move {
         let is_off = |record: &Record| record.stopped_by_user || record.state.status != Status::Restarting;
-        let _off = tokio::time::timeout(pause, container.wait_until(is_off)).await;
+        let may_start = async {
+            tokio::time::sleep(pause).await;
+            let _late = tokio::time::timeout(PAUSES.1, others_are_up(&container)).await;
+        };
+        tokio::select! { () = may_start => {}, () = container.wait_until(is_off) => {} }
         let _busy = container.busy.lock().await;
         let status = container.record().state.status;
         if !is_off(&container.record()) {
@@ -135,6 +140,19 @@ fn restart_later(container: &Arc<Container>, pause: Duration) {
             container.change(|record| record.state.status = Status::Exited);
         }
     });
+}
+
+/// Waits for those that a container needs to start, while they are to be restarted too: with the machine, all are at once.
+async fn others_are_up(container: &Container) {
+    let record = container.record().clone();
+    let modes = [&record.host.network_mode, &record.host.pid_mode, &record.host.ipc_mode];
+    let joined = modes.into_iter().filter_map(|mode| mode.as_deref()?.strip_prefix("container:"));
+    let linked = record.host.links.iter().flatten().map(|link| links::split(link).0);
+    for other in joined.chain(linked).filter_map(|name| container.engine.container(name).ok()) {
+        let is_known =
+            |state: &State| state.status != Status::Restarting && state.status.is_up() == (state.pid != 0);
+        other.wait_until(|record| is_known(&record.state)).await;
+    }
 }
 
 /// Takes up all containers after the engine was away.
