@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod logs;
 mod moby;
+mod nested;
 mod netavark;
 mod networks;
 mod pulls;

@@ -75,10 +75,9 @@ pub(super) fn stats(container: &Arc<Container>, call: &Call) -> Result<Answer> {
 
 /// What a container uses now: the counters of its control groups, with nothing in them while it does not run.
 fn sample(container: &Container) -> Value {
-    let pid = container.record().state.pid;
-    let read = || shim::cgroup::of_process(pid).ok()?.stats().ok();
-    let Stats { cpu, memory, pids, io, .. } = if pid == 0 { None } else { read() }.unwrap_or_default();
-    let total = if pid == 0 { 0 } else { memory_total() };
+    let runs = container.record().state.pid != 0;
+    let Stats { cpu, memory, pids, io, .. } = container.usage().unwrap_or_default();
+    let total = if runs { memory_total() } else { 0 };
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     json!({
         "id": container.id, "name": container.record().slash_name(), "os_type": "linux", "read": time::now(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
+use runtime::cgroup::{Cgroup, stats::Stats};
 use runtime::state::{self, StateDir, StateError};
 use tokio::sync::watch;
 use tree::Lower;
@@ -194,11 +195,7 @@ impl Container {
     /// # Errors
     /// When it has ended: the number may be another's by then, of which nothing is opened.
     pub fn process(&self, name: &str) -> Result<OwnedFd> {
-        let state = StateDir::open(&self.engine.settings.runtime_root().join(NAMESPACE), &self.id);
-        let record = state.and_then(|state| state.record()).map_err(|error| match error {
-            StateError::Missing => self.not_running(),
-            other => Error::internal(other),
-        })?;
+        let record = self.known()?;
         let path = format!("/proc/{}/{name}", record.pid);
         let opened = open(&path[..], OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
         // Asked after it was opened: what is alive now had that number then.
@@ -206,6 +203,24 @@ impl Container {
             Some(_alive) => opened.map_err(Error::at("open", path)),
             None => Err(self.not_running()),
         }
+    }
+
+    /// What its processes use now.
+    ///
+    /// # Errors
+    /// When it has ended, or its control groups cannot be read.
+    pub fn usage(&self) -> Result<Stats> {
+        let record = self.known()?.cgroup.unwrap_or_default();
+        Cgroup::open(&record).and_then(|cgroup| cgroup.stats()).map_err(Error::internal)
+    }
+
+    /// What the runtime knows of it.
+    fn known(&self) -> Result<state::Record> {
+        let state = StateDir::open(&self.engine.settings.runtime_root().join(NAMESPACE), &self.id);
+        state.and_then(|state| state.record()).map_err(|error| match error {
+            StateError::Missing => self.not_running(),
+            other => Error::internal(other),
+        })
     }
 
     /// The error of what needs a running container.
