@@ -1,19 +1,22 @@
 //! The file system of layers and what is written above them: an overlay, mounted where nobody sees it, or a copy where
 //! the kernel makes no overlays.
 
+use std::ffi::CString;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode};
 use runtime::privilege::in_user_namespace;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, mount_bind, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind,
+    mount_change, move_mount, open_tree,
 };
 
 use super::{Apply, Error, Result, Root, by_descriptor, is_kind, transfer};
@@ -102,29 +105,70 @@ pub fn mount_at(overlay: &Lower, place: &Path) -> Result<()> {
 }
 
 fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
+    match one_by_one(overlay) {
+        // Linux before 6.5.
+        Err(Errno::INVAL) => in_one_list(overlay),
+        result => result,
+    }
+}
+
+/// Each folder by itself, of which there may be any number.
+fn one_by_one(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set = |key: &str, value: &Path| fsconfig_set_string(context.as_fd(), key, value);
     set("source", Path::new("overlay"))?;
-    // By descriptors, as a path has to fit into 256 bytes here.
-    let open = |path: &PathBuf| {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| Errno::from_raw_os_error(errno as i32))
-    };
-    let lower = overlay.lower.iter().map(open).collect::<rustix::io::Result<Vec<_>>>()?;
-    // One by one, as a list has to fit as well (Linux 6.5).
-    if lower.iter().try_for_each(|folder| set("lowerdir+", &by_descriptor(folder))).is_err() {
-        let all: Vec<_> = lower.iter().map(|folder| by_descriptor(folder).display().to_string()).collect();
-        set("lowerdir", Path::new(&all.join(":")))?;
-    }
-    let upper =
-        overlay.upper.iter().map(|(upper, work)| Ok([("upperdir", open(upper)?), ("workdir", open(work)?)]));
-    let upper = upper.collect::<rustix::io::Result<Vec<_>>>()?;
-    upper.iter().flatten().try_for_each(|(key, folder)| set(key, &by_descriptor(folder)))?;
+    let folders = Folders::open(overlay)?;
+    folders.lower.iter().try_for_each(|folder| set("lowerdir+", &by_descriptor(folder)))?;
+    folders.upper.iter().try_for_each(|(key, folder)| set(key, &by_descriptor(folder)))?;
     if in_user_namespace() {
         fsconfig_set_flag(context.as_fd(), "userxattr")?;
     }
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// A list is too long for fsconfig(2), but not for mount(2), which needs a place: in a mount namespace of one thread alone,
+/// where nobody else sees it, and with which it goes.
+fn in_one_list(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
+    let place = overlay.lower.first().ok_or(Errno::INVAL)?;
+    let mount = || {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        let folders = Folders::open(overlay)?;
+        let lower = folders.lower.iter().map(|folder| by_descriptor(folder).display().to_string());
+        let mut data = format!("lowerdir={}", lower.collect::<Vec<_>>().join(":"));
+        for (key, folder) in &folders.upper {
+            data += &format!(",{key}={}", by_descriptor(folder).display());
+        }
+        data += if in_user_namespace() { ",userxattr" } else { "" };
+        let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+        rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), Some(&*data))?;
+        open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    };
+    std::thread::scope(|scope| scope.spawn(mount).join().unwrap_or(Err(Errno::IO)))
+}
+
+/// The folders of an overlay, by descriptors: their paths may be longer than what takes them.
+struct Folders {
+    lower: Vec<OwnedFd>,
+    upper: Vec<(&'static str, OwnedFd)>,
+}
+
+impl Folders {
+    fn open(overlay: &Lower) -> rustix::io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = |path: &PathBuf| nix::fcntl::open(path, flags, Mode::empty()).map_err(from_nix);
+        let lower = overlay.lower.iter().map(open).collect::<rustix::io::Result<_>>()?;
+        let upper = match &overlay.upper {
+            Some((upper, work)) => vec![("upperdir", open(upper)?), ("workdir", open(work)?)],
+            None => Vec::new(),
+        };
+        Ok(Self { lower, upper })
+    }
+}
+
+fn from_nix(errno: nix::Error) -> Errno {
+    Errno::from_raw_os_error(errno as i32)
 }
 
 /// Whether it is overlayfs's note that a name is hidden.
@@ -141,4 +185,45 @@ pub(super) fn opaque() -> &'static str {
 pub(super) fn is_opaque(folder: &impl AsFd) -> bool {
     let value = xattr::get_deref(by_descriptor(folder), opaque());
     value.is_ok_and(|value| value.as_deref() == Some(b"y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_list_makes_the_same_as_one_by_one() {
+        if !nix::unistd::geteuid().is_root() {
+            let line = b"skipped: needs root [a_list_makes_the_same_as_one_by_one]\n";
+            let _said = std::io::Write::write_all(&mut std::io::stderr(), line);
+            return;
+        }
+        let outer = tempfile::tempdir().unwrap();
+        // More than fsconfig(2) takes as a list.
+        let folders = (0..100).map(|number| outer.path().join(number.to_string()));
+        let lower: Vec<_> = folders
+            .inspect(|folder| {
+                fs::create_dir(folder).unwrap();
+                fs::write(folder.join("name"), folder.to_str().unwrap()).unwrap();
+                fs::write(folder.join(folder.file_name().unwrap()), "").unwrap();
+            })
+            .collect();
+        for upper in [false, true] {
+            let [above, work] = ["above", "work"].map(|name| outer.path().join(name));
+            let overlay =
+                Lower { lower: lower.clone(), upper: upper.then_some((above, work)), copied: false };
+            overlay.make().unwrap();
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            for way in [mount_overlay, in_one_list] {
+                let tree = way(&overlay).unwrap();
+                let root = by_descriptor(&tree);
+                assert_eq!(fs::read_dir(&root).unwrap().count(), 101);
+                assert_eq!(fs::read_to_string(root.join("name")).unwrap(), lower[0].to_str().unwrap());
+                assert_eq!(fs::write(root.join("99"), "new").is_ok(), upper);
+            }
+            assert_eq!(fs::read_to_string("/proc/self/mounts").unwrap(), mounts);
+        }
+        assert_eq!(fs::read_to_string(outer.path().join("above/99")).unwrap(), "new");
+    }
 }
