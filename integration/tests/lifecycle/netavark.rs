@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use integration::skip;
 
-use super::{details, docker, engine_with, has_networks};
+use super::{details, docker, engine_with, has_networks, networks};
 
 /// The folder of a release's programs.
 fn programs(release: &str) -> PathBuf {
@@ -29,6 +29,7 @@ fn networks_are_the_same(release: &str) {
     details::keep_networks_apart(&engine);
     let rules = engine.run(&["nft", "list", "table", "inet", "netavark"]).ok();
     assert_eq!(rules.matches("ct status dnat return").count(), 1, "{rules}");
+    networks::pass_a_firewall(&engine);
 }
 
 #[test]

@@ -265,3 +265,68 @@ fn nothing_is_told_as_dockerd_does() {
     ];
     hold(&engine, checks);
 }
+
+/// A neighbour of this machine at 10.9.0.2, who serves one file, and a firewall that lets nothing in or through but answers.
+const FIREWALL: &str = "ip netns add outside && ip link add out0 type veth peer name out1 netns outside && \
+    ip addr add 10.9.0.1/24 dev out0 && ip link set out0 up && ip -n outside addr add 10.9.0.2/24 dev out1 && \
+    ip -n outside link set out1 up && mkdir far && echo far >far/file && \
+    ip netns exec outside busybox httpd -p 80 -h far && for table in iptables ip6tables; do $table -P FORWARD DROP && \
+    $table -A INPUT -i lo -j ACCEPT && $table -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT && \
+    $table -A INPUT -j DROP; done";
+
+/// What is published, names, and the way out, where the host has a firewall.
+pub(super) fn pass_a_firewall(engine: &Engine) {
+    let serve = "echo near >/file; exec httpd -f -p 80";
+    let out = "ip netns exec outside";
+    let all = |again: &str| {
+        let checks: [(String, i32, &[&str]); 7] = [
+            (format!("{again} docker run -d --name server --network walled -p 8080:80 busybox sh -c '{serve}'"), 0, &[]),
+            ("docker run --rm --network walled busybox wget -qO- http://server/file".into(), 0, &["near\n"]),
+            (format!("{out} curl -sm 9 http://10.9.0.1:8080/file"), 0, &["near\n"]),
+            ("docker run --rm busybox wget -qO- http://10.9.0.1:8080/file".into(), 0, &["near\n"]),
+            ("docker run --rm --network walled busybox wget -qO- http://10.9.0.2/file".into(), 0, &["far\n"]),
+            // Nothing else has come in, or can.
+            ("docker run -d --rm --name host busybox sleep 1000; busybox httpd -p 9000 -h far; docker exec host sh -c 'timeout 2 wget -qO- http://10.9.0.1:9000/file || echo none'".into(), 0, &["\nnone\n"]),
+            (format!("{out} ip route replace 172.16.0.0/12 via 10.9.0.1; {out} curl -sm 2 http://$(docker inspect -f '{{{{.NetworkSettings.Networks.walled.IPAddress}}}}' server)/file; docker rm -f server host"), 0, &["server\nhost\n"]),
+        ];
+        hold(engine, &checks);
+    };
+    engine.docker_command(&format!("{FIREWALL} && docker network create walled")).ok();
+    all("");
+    // It may be made anew at any time.
+    all(
+        "iptables -F; iptables -P INPUT DROP; iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT;",
+    );
+    // What somebody has put before our rules stays before them.
+    let first = "iptables -I FORWARD -d 10.9.0.2 -j REJECT; docker run --rm busybox wget -qO- http://10.9.0.2/file; iptables -S FORWARD | grep -c CORTEN";
+    hold(engine, &[(first, 0, ["refused", "1\n"])]);
+}
+
+#[test]
+fn a_firewall_lets_through_what_containers_need() {
+    let Some(engine) = connected() else { return };
+    pass_a_firewall(&engine);
+}
+
+#[test]
+fn resolvers_behind_that_of_systemd_are_asked() {
+    let Some(engine) = connected() else { return };
+    let script = "mkdir -p /run/systemd/resolve
+printf 'nameserver 127.0.0.53\nsearch stub\n' >stub; printf 'nameserver 10.1.2.3\nsearch real\n' >/run/systemd/resolve/resolv.conf
+mount --bind stub /etc/resolv.conf";
+    engine.docker_command(script).ok();
+    let checks = [
+        ("docker run --rm busybox cat /etc/resolv.conf", 0, vec!["nameserver 10.1.2.3\nsearch real\n"]),
+        (
+            "docker run --rm --network host busybox cat /etc/resolv.conf",
+            0,
+            vec!["nameserver 127.0.0.53\nsearch stub\n"],
+        ),
+        (
+            "rm -r /run/systemd; docker run --rm busybox cat /etc/resolv.conf",
+            0,
+            vec!["nameserver 8.8.8.8", "search stub\n"],
+        ),
+    ];
+    hold(&engine, &checks);
+}

@@ -107,6 +107,7 @@ impl Networks {
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
+        netavark::let_through(&self.all()).await;
         if let Some(IpAddr::V4(gateway)) = network.pools.first().map(|pool| pool.gateway) {
             netavark::keep_address(&network.interface, &mac_of(gateway)).await?;
         }

@@ -62,12 +62,22 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
     Ok(text)
 }
 
+/// The address of systemd-resolved, and its file of the resolvers that it asks itself.
+const RESOLVED: (&str, &str) = ("127.0.0.53", "/run/systemd/resolve/resolv.conf");
+
 /// Resolvers for those whose host has none that they reach, as Docker's.
 const PUBLIC: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 fn resolv(engine: &Engine, record: &Record) -> String {
-    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let mut host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let own = &record.host;
+    let of = |host: &str, word: &str| -> Vec<String> {
+        host.lines().filter_map(|line| Some(line.strip_prefix(word)?.trim().to_owned())).collect()
+    };
+    if record.network_mode() != "host" && of(&host, "nameserver") == [RESOLVED.0] {
+        host = std::fs::read_to_string(RESOLVED.1).unwrap_or(host);
+    }
+    let of_host = |word: &&str| of(&host, word);
     let mut servers = Vec::new();
     // Names of containers are known to the resolver of their own networks.
     for (name, endpoint) in record.networks.iter().filter(|(_, endpoint)| endpoint.ip_address.is_some()) {
@@ -77,9 +87,6 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         }
     }
     servers.extend(own.dns.iter().flatten().cloned());
-    let of_host = |word: &&str| -> Vec<String> {
-        host.lines().filter_map(|line| Some(line.strip_prefix(*word)?.trim().to_owned())).collect()
-    };
     if servers.is_empty() {
         servers = of_host(&"nameserver");
         // A resolver on the host's loopback is out of reach.

@@ -69,9 +69,6 @@ pub(super) async fn run(verb: &str, namespace: &Path, state: &Path, options: &Va
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = said["error"].as_str().unwrap_or(stderr.trim());
-    if verb == "setup" {
-        reach_published().await;
-    }
     match output.status.code() {
         Some(0) => Ok(()),
         Some(BUSY) => Err(error!(internal, "an earlier netavark has not ended within {LIMIT:?}")),
@@ -95,13 +92,14 @@ pub(super) async fn keep_address(bridge: &str, address: &str) -> Result<()> {
     program::told("set the address of the bridge", command, &[]).await.map(drop)
 }
 
-/// Before all of netavark's own rules, for nft(8) and for iptables-restore(8).
+/// Before netavark's own rules for networks that are kept apart, for nft(8) and for iptables-restore(8): they reach what
+/// others of them publish, as everybody else does. It uses one of the two.
 const FIRST: [&str; 2] =
     ["ct status dnat return", "NETAVARK_ISOLATION_1 -m conntrack --ctstate DNAT -j RETURN"];
 
-/// Lets networks that are kept apart reach what others of them publish, as everybody else does. netavark uses one of the
-/// two, and what another one has left of the other does no harm.
-async fn reach_published() {
+/// Lets through what Docker lets through, whatever the host's firewall does with the rest: netavark accepts less than that,
+/// or where a firewall does not see it. What the networks may do among themselves stays netavark's to say.
+pub(super) async fn let_through(networks: &[Network]) {
     let of_nft = async |verb: &str, rule: &str| {
         let mut command = Command::new("nft");
         command.arg(format!("{verb} inet netavark NETAVARK-ISOLATION-1 {rule}"));
@@ -114,18 +112,57 @@ async fn reach_published() {
             let _none = of_nft("insert rule", FIRST[0]).await;
         }
     };
-    let in_iptables = async |program: &str| {
-        // Both at once, so that it is never missing; the first time there is none to be taken away.
-        for before in [format!("-D {}\n", FIRST[1]), String::new()] {
-            let mut command = Command::new(program);
-            command.args(["--wait", "--noflush"]);
-            let rules = format!("*filter\n{before}-I {}\nCOMMIT\n", FIRST[1]);
-            if program::told(program, command, rules.as_bytes()).await.is_ok() {
-                break;
+    let in_iptables = async |program: &str, is_six: bool| {
+        // Replaced at once, so that it is never missing; the first time there is none to be taken away.
+        let first = format!("-I {}\n", FIRST[1]);
+        restore(program, [format!("-D {}\n{first}", FIRST[1]), first]).await;
+        // Where they are led to from stays, unless a firewall that was made anew has forgotten it.
+        let chains = chains(networks, is_six);
+        let ways = [["C", "C"], ["C", "I"], ["I", "C"], ["I", "I"]];
+        restore(
+            program,
+            ways.map(|[forward, input]| {
+                format!("{chains}-{forward} FORWARD -j CORTEN-FORWARD\n-{input} INPUT -j CORTEN-INPUT\n")
+            }),
+        )
+        .await;
+    };
+    tokio::join!(in_nft, in_iptables("iptables-restore", false), in_iptables("ip6tables-restore", true));
+}
+
+/// Changes the rules of iptables in the first of these ways that is possible.
+async fn restore(program: &str, ways: impl IntoIterator<Item = String>) {
+    for rules in ways {
+        let mut command = Command::new(program);
+        command.args(["--wait", "--noflush"]);
+        if program::told(program, command, format!("*filter\n{rules}COMMIT\n").as_bytes()).await.is_ok() {
+            break;
+        }
+    }
+}
+
+/// Our chains, for iptables-restore(8).
+fn chains(networks: &[Network], is_six: bool) -> String {
+    // Each of them in whole: what was in it before is gone.
+    let mut rules = ":CORTEN-FORWARD - [0:0]\n:CORTEN-INPUT - [0:0]\n".to_owned();
+    let bridges = || networks.iter().filter(|network| network.driver == "bridge");
+    let mut forward = |rule: String| rules += &format!("-A CORTEN-FORWARD {rule}\n");
+    for own in bridges().map(|network| &network.interface) {
+        forward(format!("-o {own} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT"));
+        forward(format!("-i {own} -o {own} -j ACCEPT"));
+    }
+    bridges().for_each(|network| forward(format!("-o {} -j RETURN", network.interface)));
+    let led_out = bridges().filter(|network| !network.internal);
+    led_out.clone().for_each(|network| forward(format!("-i {} -j ACCEPT", network.interface)));
+    for network in led_out.filter(|network| network.name != "bridge") {
+        for pool in network.pools.iter().filter(|pool| pool.gateway.is_ipv6() == is_six) {
+            for protocol in ["udp", "tcp"] {
+                let to = format!("-i {} -d {}", network.interface, pool.gateway);
+                rules += &format!("-A CORTEN-INPUT {to} -p {protocol} --dport 53 -j ACCEPT\n");
             }
         }
-    };
-    tokio::join!(in_nft, in_iptables("iptables-restore"), in_iptables("ip6tables-restore"));
+    }
+    rules
 }
 
 /// Gives a container another name in networks that have names. netavark has no verb for it: aardvark-dns has a file for
