@@ -24,6 +24,7 @@ fn mounts_are_as_deep_as_they_are_wanted() {
         (inside(",ro,bind-recursive=writable", "touch /host/inner/x"), 0, &[]),
         (inside(",ro,bind-recursive=writable", "touch /host/x"), 1, &["Read-only"]),
         (inside(",ro", "touch /host/inner/x"), 1, &["Read-only"]),
+        ("docker run --rm --network none -v $PWD/outer:/host:ro busybox touch /host/inner/x".into(), 1, &["Read-only"]),
         (inside(",ro,bind-recursive=readonly,bind-propagation=rprivate", "touch /host/inner/x"), 1, &["Read-only"]),
         // What the host has mounted to be read only is no more than that in a container.
         ("mount -o remount,ro,bind outer/inner && docker run --rm --network none -v $PWD/outer/inner:/host busybox touch /host/x".into(), 1, &["Read-only"]),

@@ -27,7 +27,6 @@ fn containers_are_run_as_they_are_asked_for() {
         (run("--tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts"), 0, vec!["tmpfs", "size=1024k"]),
         ("mkdir -p outer/inner && mount -t tmpfs inner outer/inner".into(), 0, vec![]),
         // With all that is mounted below, unless that is not wanted.
-        (run("-v $PWD/outer:/host:ro busybox touch /host/inner/x"), 1, vec!["Read-only file system"]),
         (
             run(
                 "--mount type=bind,src=$PWD/outer,dst=/host busybox touch /host/inner/x && umount outer/inner",
@@ -256,7 +255,7 @@ fn files_go_in_and_out() {
             0,
             &["x\nx\nx\n3\n"],
         ),
-        ("head -c 9000000 /dev/zero > large; docker cp large nosuch:/x", 1, &["No such container: nosuch"]),
+        ("head -c 9000000 /dev/zero > large; docker cp large nosuch:/x", 1, &["No such container", "nosuch"]),
         (
             "docker create --name own -u tester --network none busybox && docker cp -a file own:/tmp/f && docker cp own:/tmp/f - | tar -tv --numeric-owner; docker rm own",
             0,
@@ -401,7 +400,11 @@ pub(super) fn find_each_other(engine: &Engine) {
             125,
             &["192.0.2.1:8081", "bind: cannot assign requested address"],
         ),
-        ("docker run --rm --ip 172.17.0.99 busybox true", 125, &["supported on user defined networks only"]),
+        (
+            "docker run --rm --network bridge --ip 172.17.0.99 busybox true",
+            125,
+            &["supported on user defined networks only"],
+        ),
         (
             "docker network create --subnet 10.99.0.0/24 --label kind=test mine && docker network inspect mine",
             0,

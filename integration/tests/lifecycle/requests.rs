@@ -262,7 +262,7 @@ fn networks_have_ranges_links_and_a_second_family() {
             &["10.98.7.7/16", "fd00:98::77/64", "fd00:98::77\t"],
         ),
         ("docker run --rm --network both --ip 10.98.5.1 busybox true", 125, &["already in use"]),
-        ("docker run --rm --ip6 fd00::1 busybox true", 125, &[]),
+        ("docker run --rm --network bridge --ip6 fd00::1 busybox true", 125, &[]),
         (
             "docker run -d --name six --network both busybox nc -ll -p 80 -e echo served && docker inspect -f '{{.NetworkSettings.Networks.both.GlobalIPv6Address}}' six && docker run --rm --network both busybox sh -c 'until nc -w 2 fd00:98::2 80 | grep .; do sleep 0.05; done'; docker rm -f six",
             0,
