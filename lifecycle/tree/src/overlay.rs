@@ -6,6 +6,7 @@ use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
@@ -105,11 +106,17 @@ pub fn mount_at(overlay: &Lower, place: &Path) -> Result<()> {
 }
 
 fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
-    match one_by_one(overlay) {
-        // Linux before 6.5.
-        Err(Errno::INVAL) => in_one_list(overlay),
-        result => result,
+    // Linux before 6.5, which writes each attempt into its log.
+    static LISTS_ALONE: AtomicBool = AtomicBool::new(false);
+    if !LISTS_ALONE.load(Ordering::Relaxed) {
+        match one_by_one(overlay) {
+            Err(Errno::INVAL) => {}
+            result => return result,
+        }
     }
+    let mounted = in_one_list(overlay)?;
+    LISTS_ALONE.store(true, Ordering::Relaxed);
+    Ok(mounted)
 }
 
 /// Each folder by itself, of which there may be any number.
