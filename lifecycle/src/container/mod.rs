@@ -24,6 +24,7 @@ mod start;
 mod stop;
 mod streams;
 pub mod user;
+pub mod view;
 
 pub(crate) use create::part;
 pub use create::{Removal, checked_name, create, remove};
