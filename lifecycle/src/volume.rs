@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -189,13 +189,20 @@ fn attach(volume: &Volume, folder: &File) -> Result<bool> {
         // The kernel's own mode, where the runtime has that of the directory below.
         options.insert(0, "mode=1777".to_owned());
     }
-    let mount = spec::Mount { destination: "/_data".into(), kind, source, options, ..Default::default() };
-    let plan = plan::mounts::one(0, &mount, Path::new("/"), "", false);
-    let plan = plan.map_err(|error| error!(invalid, "{what}: {error}"))?;
+    let wish = spec::Mount { destination: "/_data".into(), kind, source, options, ..Default::default() };
+    mount(&wish, folder.as_fd()).map(|()| true).map_err(|error| error.context(what))
+}
+
+/// Mounts something below a folder, as the runtime does.
+///
+/// # Errors
+/// When it makes no sense, or the kernel refuses.
+pub fn mount(wish: &spec::Mount, below: BorrowedFd<'_>) -> Result<()> {
+    let plan = plan::mounts::one(0, wish, Path::new("/"), "", false).map_err(Error::invalid)?;
     let view = View { cgroups: &Default::default(), pids: None, alone: false };
     let already = Already { sysfs: None, fresh: &mut Default::default() };
-    let mounted = mounts::one(&plan, folder.as_fd(), None, view, true, already);
-    mounted.map(|_| true).map_err(|failure| error!(internal, "{what}: {}", failure.text))
+    let mounted = mounts::one(&plan, below, None, view, true, already);
+    mounted.map(drop).map_err(|failure| Error::internal(failure.text))
 }
 
 /// Puts an address in place of a server's name: the kernel asks nobody.

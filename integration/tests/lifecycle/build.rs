@@ -209,6 +209,12 @@ fn bases_tell_what_is_done_with_them() {
             vec!["Successfully"],
         ),
         ("docker run --rm --network none small".into(), 0, vec!["static"]),
+        // A layer that is there twice.
+        (
+            "mkdir again && echo again >again/file && printf 'FROM busybox\nCOPY file /\nRUN rm /file; echo made >/new\nCOPY file /' >again/Dockerfile && docker build -q --network none -t twice again && docker inspect -f '{{json .RootFS.Layers}}' twice | jq -r '.[]' | sort | uniq -d | wc -l && docker run --rm --network none twice cat /file /new && docker rmi twice".into(),
+            0,
+            vec!["\n1\nagain", "made"],
+        ),
         (
             "printf 'FROM busybox\\nRUN echo piped' | docker build --network none -t piped -".into(),
             0,

@@ -288,6 +288,18 @@ fn files_go_in_and_out() {
             0,
             &[" file\n", "into\nmore"],
         ),
+        // Also by a folder above it, or through a link: what has been copied there is what it finds.
+        (
+            "docker create --name still --network none -v in:/deep/in busybox cat /deep/in/file && mkdir -p up/deep/in && echo up >up/deep/in/file && tar -C up -c deep | docker cp - still:/ && docker cp still:/deep - | tar -t && docker start -a still && docker rm still",
+            0,
+            &["deep/in/file\nup\n"],
+        ),
+        (
+            "docker create --name still --network none -v in:/deep/in:ro busybox && ln -s /deep/in lead && docker cp lead still:/lead && docker cp still:/lead/file - | tar -xO && tar -C up -c deep | docker cp - still:/",
+            1,
+            &["up", "Read-only file system"],
+        ),
+        ("docker rm still && docker volume rm in && ! grep -q /view /proc/self/mounts", 0, &[]),
         ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
         // Neither the layer nor its files have what is only zeros.
         (

@@ -125,6 +125,11 @@ fn a_user_without_privilege_has_an_engine() {
         ("docker run --rm --network none -u tester busybox id -u", 0, &["1000"]),
         ("docker run --rm --network host busybox ip link", 0, &["lo"]),
         ("docker run --rm --network none busybox cat /proc/self/uid_map", 0, &["65534", "700000"]),
+        (
+            "cd $HOME && mkdir -p up/in && echo up >up/in/file && docker create --name still --network none -v in:/in busybox cat /in/file && tar -C up -c in | docker cp - still:/ && docker start -a still && docker rm -v still && docker volume rm in",
+            0,
+            &["\nup\n"],
+        ),
         // Root in a container is the user outside.
         (
             "docker run --rm --network none -v $HOME:/home busybox touch /home/made && stat -c %u made",

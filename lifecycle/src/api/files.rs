@@ -13,42 +13,10 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use super::{Answer, Call, answer};
-use crate::container::places::FILES;
-use crate::container::{Container, MountPoint, user};
+use crate::container::{Container, user, view};
 use crate::error::{Error, Result, ensure, error};
 use crate::time::{self, Time};
 use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
-
-/// Where a path of a container is: in its root as it sees it when it runs, with volumes and all; otherwise in what would
-/// be mounted there, or in its own files.
-fn place_of(container: &Container, path: &Path) -> Result<(Root, PathBuf)> {
-    let record = container.record().clone();
-    if record.state.status.is_up() {
-        return Ok((Root::new(container.process("root")?), path.to_owned()));
-    }
-    let at = Path::new("/").join(path);
-    let has_files = |mount: &MountPoint| matches!(mount.kind.as_str(), "bind" | "volume");
-    let below = |mount: &&MountPoint| has_files(mount) && at.starts_with(&mount.destination);
-    // The last one is the one above the others.
-    let Some(mount) = record.mounts.iter().rev().find(below) else {
-        // The engine's own files are mounted, too.
-        let name = path.file_name().filter(|_| FILES.iter().any(|own| path == Path::new(own)));
-        if let Some(name) = name.filter(|name| container.folder.join(name).exists()) {
-            return Ok((Root::open(&container.folder)?, name.into()));
-        }
-        return Ok((tree::mount(&container.overlay()?)?, path.to_owned()));
-    };
-    let rest = at.strip_prefix(&mount.destination).unwrap_or(&at).to_owned();
-    // Joined with nothing a name has a slash behind it, which files must not have: that is cleaned away.
-    if let Some(name) = &mount.volume {
-        return Ok((container.engine.volumes.files(name)?, clean(&Path::new(&mount.subpath).join(rest))));
-    }
-    let source = Path::new(&mount.source);
-    match (source.is_dir(), source.parent(), source.file_name()) {
-        (false, Some(folder), Some(name)) => Ok((Root::open(folder)?, clean(&Path::new(name).join(rest)))),
-        _ => Ok((Root::open(source)?, rest)),
-    }
-}
 
 pub(super) fn changes(container: &Container) -> Result<Answer> {
     let changes = block_in_place(|| Ok::<_, Error>(tree::changes(&container.overlay()?)?))?;
@@ -93,8 +61,8 @@ fn missing(path: &str, container: &Container) -> Error {
 
 /// A folder, or what a link to one leads to.
 fn folder(container: &Container, root: &Root, inside: &Path, text: &str) -> Result<Root> {
-    match root.folder(inside) {
-        Ok(folder) => Ok(Root::new(folder)),
+    match root.below(inside) {
+        Ok(folder) => Ok(folder),
         Err(Errno::ENOTDIR) => Err(error!(invalid, "{text}: not a directory")),
         Err(_) => Err(missing(text, container)),
     }
@@ -105,7 +73,7 @@ pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
     let (root, inside, header) = block_in_place(|| -> Result<_> {
-        let (mut root, mut inside) = place_of(container, &path)?;
+        let (mut root, mut inside) = (view::open(container)?, path.clone());
         if text.ends_with('/') || text.ends_with("/.") {
             (root, inside) = (folder(container, &root, &inside, &text)?, PathBuf::new());
         }
@@ -174,10 +142,9 @@ pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answ
     ensure!(!closed, forbidden, "container rootfs is marked read-only");
     ensure!(mounts.all(|mount| mount.writable), forbidden, "mounted volume is marked read-only");
     block_in_place(|| {
-        // Before: one overlay is mounted once at a time.
-        let find = |user: String| user::find(&place_of(container, Path::new(""))?.0, &user, &[]);
+        let root = view::open(container)?;
+        let find = |user: String| user::find(&root, &user, &[]);
         let owner = user.map(find).transpose()?.map(|user| (user.uid, user.gid));
-        let (root, inside) = place_of(container, &inside)?;
         // The folder is found below the container's root; what is unpacked is resolved below the folder.
         let folder = folder(container, &root, &inside, &text)?;
         let stream = crate::image::content::decompressed(file)?;

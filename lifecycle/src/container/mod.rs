@@ -6,6 +6,7 @@
 //! | `settings`, `environment`, `log_options`, `mounts`, `user`, `spec` | from a request to a config.json |
 //! | `create`, `start`, `stop`, `exit` | a container's life |
 //! | `streams`, `exec`, `logs`, `health` | what goes in and comes out |
+//! | `places`, `view` | its files, and what is mounted into them |
 
 mod create;
 pub mod environment;
@@ -24,6 +25,7 @@ mod start;
 mod stop;
 mod streams;
 pub mod user;
+pub mod view;
 
 pub(crate) use create::part;
 pub use create::{Removal, checked_name, create, remove};

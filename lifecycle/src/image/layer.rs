@@ -91,7 +91,16 @@ impl Layers {
         let lower = match diff_ids {
             [] => vec![self.empty.clone()],
             _ if self.copied => vec![self.tree(diff_ids)?],
-            _ => diff_ids.iter().rev().map(own).collect::<Result<_>>()?,
+            _ => {
+                // The kernel takes none twice: where a layer is above itself, all of the lower one is hidden.
+                let mut taken = BTreeSet::new();
+                diff_ids
+                    .iter()
+                    .rev()
+                    .filter(|diff_id| taken.insert(*diff_id))
+                    .map(own)
+                    .collect::<Result<_>>()?
+            }
         };
         Ok(Lower { lower, upper: None, copied: self.copied })
     }

@@ -40,6 +40,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
@@ -52,7 +53,7 @@ const MAX_TEXT: u64 = 1 << 20;
 
 /// The root of a tree.
 #[derive(Debug)]
-pub struct Root(OwnedFd);
+pub struct Root(OwnedFd, Option<Arc<OwnedFd>>);
 
 impl Root {
     /// The tree below a directory of the host.
@@ -61,12 +62,26 @@ impl Root {
     /// With the path.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(path, flags, Mode::empty()).map(Self).map_err(Error::at("open", path))
+        nix::fcntl::open(path, flags, Mode::empty()).map(Self::new).map_err(Error::at("open", path))
     }
 
     /// The tree of a mount or directory that is open.
     pub fn new(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self(fd, None)
+    }
+
+    /// The same, in a mount namespace that is there as long as this.
+    #[must_use]
+    pub fn within(self, namespace: OwnedFd) -> Self {
+        Self(self.0, Some(Arc::new(namespace)))
+    }
+
+    /// The tree below a directory inside.
+    ///
+    /// # Errors
+    /// The errno of openat2(2).
+    pub fn below(&self, path: &Path) -> nix::Result<Self> {
+        Ok(Self(self.folder(path)?, self.1.clone()))
     }
 
     /// Opens a path inside.

@@ -97,8 +97,9 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
 /// # Errors
 /// When the kernel refuses.
 pub fn mount_at(overlay: &Lower, place: &Path) -> Result<()> {
-    let mounted = match &overlay.lower[..] {
-        [only] => mount_bind(only, place),
+    let mounted = match (&overlay.upper, &overlay.lower[..]) {
+        (Some((upper, _)), _) if overlay.copied => mount_bind(upper, place),
+        (None, [only]) => mount_bind(only, place),
         _ => mount_overlay(overlay)
             .and_then(|tree| move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)),
     };

@@ -17,6 +17,7 @@ use super::{Record, environment};
 use crate::error::{Result, bail, ensure, error};
 use crate::said;
 
+pub use mount::shown;
 pub use resources::{update as updated_resources, update_devices as updated_devices};
 pub use security::{capabilities, masked, read_only, seccomp};
 

@@ -1,5 +1,8 @@
 //! Mounts: those every container has, the engine's files, and the user's.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use super::{Surroundings, security};
@@ -34,25 +37,38 @@ pub(super) fn all(record: &Record, around: &Surroundings, own_cgroup: bool) -> R
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]));
     }
     all.extend(shm(record, around));
-    for name in ["resolv.conf", "hostname", "hosts"] {
-        let (path, source) = (format!("/etc/{name}"), around.files.join(name));
-        if source.exists() {
-            let access = if host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
-            all.push(mount(&path, "bind", &source.to_string_lossy(), &["rbind", "rprivate", access]));
-        }
-    }
     if let Some(init) = &around.init {
         all.push(mount("/sbin/docker-init", "bind", &init.to_string_lossy(), &["bind", "ro"]));
     }
     // A user's mount stands in place of one of these, one at /dev in place of all below it.
     let in_place = |path: &str| taken(path) || path.starts_with("/dev/") && taken("/dev");
     all.retain(|mount| !mount["destination"].as_str().is_some_and(in_place));
-    for point in &record.mounts {
-        all.push(user_mount(point, around)?);
-    }
-    // What is mounted below another mount has to come after it, the engine's files too.
-    all.sort_by_key(|mount| mount["destination"].as_str().map(|path| path.matches('/').count()));
+    all.extend(shown(record, &around.files, &around.parts)?);
+    all.sort_by_key(depth);
     Ok(all)
+}
+
+/// The engine's own files, which are in a folder, and what the user wants, of which these are parts of something.
+///
+/// # Errors
+/// When a mount has no source.
+pub fn shown(record: &Record, files: &Path, parts: &BTreeMap<String, PathBuf>) -> Result<Vec<Value>> {
+    let access = if record.host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
+    let own = ["resolv.conf", "hostname", "hosts"].map(|name| (format!("/etc/{name}"), files.join(name)));
+    let taken = |path: &str| record.mounts.iter().any(|mount| mount.destination == path);
+    let own = own.iter().filter(|(path, source)| source.exists() && !taken(path));
+    let own = own.map(|(path, source)| {
+        Ok(mount(path, "bind", &source.to_string_lossy(), &["rbind", "rprivate", access]))
+    });
+    let mut all =
+        own.chain(record.mounts.iter().map(|point| user_mount(point, parts))).collect::<Result<Vec<_>>>()?;
+    all.sort_by_key(depth);
+    Ok(all)
+}
+
+/// What is mounted below another mount has to come after it, the engine's files too.
+fn depth(mount: &Value) -> Option<usize> {
+    mount["destination"].as_str().map(|path| path.matches('/').count())
 }
 
 /// That of the root, without which a user's mount could not have its own.
@@ -80,7 +96,7 @@ fn shm(record: &Record, around: &Surroundings) -> Option<Value> {
     }
 }
 
-fn user_mount(point: &MountPoint, around: &Surroundings) -> Result<Value> {
+fn user_mount(point: &MountPoint, parts: &BTreeMap<String, PathBuf>) -> Result<Value> {
     if point.kind == "tmpfs" {
         let access = if point.writable { "rw" } else { "ro" };
         let mut options = vec!["noexec", "nosuid", "nodev", access];
@@ -91,7 +107,7 @@ fn user_mount(point: &MountPoint, around: &Surroundings) -> Result<Value> {
     ensure!(!point.source.is_empty(), internal, "the mount at {} has no source", point.destination);
     let own = |word: &'static str| point.options.iter().any(|option| option == word).then_some(word);
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
-    let source = around.parts.get(&point.destination).map(|part| part.to_string_lossy());
+    let source = parts.get(&point.destination).map(|part| part.to_string_lossy());
     let source = source.unwrap_or_else(|| point.source.as_str().into());
     let mut options = vec![own("bind").unwrap_or("rbind"), propagation];
     if !point.writable {
