@@ -121,10 +121,9 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
 
 /// Refuses modes that there are not, and annotations that are not for users.
 fn check_words(host: &HostConfig) -> Result<()> {
-    let known: [(&str, &Option<String>, &[&str]); 6] = [
+    let known: [(&str, &Option<String>, &[&str]); 5] = [
         ("unknown or invalid runtime name", &host.runtime, &["corten", "io.containerd.corten.v2"]),
         ("volume driver not found", &host.volume_driver, &["local"]),
-        ("invalid user namespace mode", &host.userns_mode, &["host"]),
         ("invalid UTS mode", &host.uts_mode, &["host"]),
         ("invalid PID mode", &host.pid_mode, &["host", "container:"]),
         ("invalid IPC mode", &host.ipc_mode, &["none", "host", "private", "shareable", "container:"]),

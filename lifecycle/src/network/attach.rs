@@ -86,7 +86,7 @@ impl Networks {
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
         for (pool, address) in network.pools.iter().zip(&addresses) {
-            let (gateway, length) = (Some(pool.gateway.to_string()), Some(pool.subnet.prefix_len().into()));
+            let (gateway, length) = (Some(pool.gateway().to_string()), Some(pool.subnet.prefix_len().into()));
             if let IpAddr::V4(four) = address {
                 let mac = endpoint.mac_address.filter(|mac| !mac.is_empty());
                 endpoint.mac_address = mac.or_else(|| Some(mac_of(*four)));
@@ -107,7 +107,7 @@ impl Networks {
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
-        if let Some(IpAddr::V4(gateway)) = network.pools.first().map(|pool| pool.gateway) {
+        if let Some(IpAddr::V4(gateway)) = network.pools.first().map(super::address::Pool::gateway) {
             netavark::keep_address(&network.interface, &mac_of(gateway)).await?;
         }
         // Where the kernel filters bridges, a container would not reach what it publishes itself.
@@ -133,7 +133,7 @@ impl Networks {
             let plan: Value = files::read_json(&plan_path(container, &network.id))?.unwrap_or_default();
             let own = plan["networks"].as_object().and_then(|all| all.values().next());
             let Some(device) = own.and_then(|own| own["interface_name"].as_str()) else { continue };
-            ways.extend(network.pools.iter().map(|pool| (pool.gateway, device.to_owned())));
+            ways.extend(network.pools.iter().map(|pool| (pool.gateway(), device.to_owned())));
         }
         for is_six in [false, true] {
             let mut ways = ways.iter().filter(|(gateway, _)| gateway.is_ipv6() == is_six);
@@ -239,7 +239,14 @@ impl Networks {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
-            bail!(forbidden, "container {} is not connected to network {}", container.id, network.name);
+            // Terraform knows what may be ignored by these words.
+            let article = if container.record().state.status.is_up() { "" } else { "the " };
+            bail!(
+                forbidden,
+                "container {} is not connected to {article}network {}",
+                container.id,
+                network.name
+            );
         }
         if network.driver == "host" {
             bail!(
@@ -389,7 +396,7 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
     let aliases: Vec<_> = names().filter(|name| *name != own).cloned().chain(full).collect();
     let name = network.file_name();
     let subnets: Vec<_> =
-        network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
+        network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway()})).collect();
     // A network does not reach others, but for the ports that they publish.
     let mut options = json!({"isolate": "true"});
     if let Some(mtu) = network.options.get(MTU) {
