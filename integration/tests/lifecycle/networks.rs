@@ -132,6 +132,21 @@ fn what_terraform_is_told_of_networks() {
 }
 
 #[test]
+fn names_are_resolved_at_dockers_address() {
+    let Some(engine) = connected() else { return };
+    let ask = "docker exec box busybox nslookup peer 127.0.0.11";
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create nn && docker network create mm && docker network create --internal aa".into(), 0, &[]),
+        ("docker run -d --name box --network nn busybox sleep 1000 && docker run -d --name peer --network nn busybox sleep 1000".into(), 0, &[]),
+        (ask.into(), 0, &["127.0.0.11", "Name:\tpeer"]),
+        (format!("docker network disconnect nn peer && docker network connect aa box && docker network connect mm box && docker network connect mm peer && docker network disconnect nn box && {ask}"), 0, &["Name:\tpeer"]),
+        // What listens on its loopback stays its own.
+        ("docker exec -d box busybox nc -ll -p 79 -s 127.0.0.1 -e true && docker exec peer busybox nc -w 1 box 79".into(), 1, &[]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn ports_are_told_where_somebody_finds_them() {
     let Some(engine) = connected() else { return };
     let told = "docker ps -a --no-trunc --filter name=^box$ --format '[{{.Ports}}]'; docker inspect -f '{{json .NetworkSettings.Ports}}' box";

@@ -15,6 +15,9 @@ use crate::engine::Engine;
 use crate::error::{Result, bail};
 use crate::{files, program, said};
 
+/// Where dockerd has its resolver in a container.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
 impl Networks {
     /// Connects a container that is about to start; returns its network namespace when it is not a new, empty one.
     ///
@@ -128,6 +131,10 @@ impl Networks {
         let mut networks = self.of(&record)?;
         networks.retain(|network| !network.internal);
         networks.sort_by_cached_key(|network| rank(&record, network));
+        let named = networks.iter().find(|network| network.name != "bridge");
+        if let Some(pool) = named.and_then(|network| network.pools.first()) {
+            container.report(self.resolve(container, pool.gateway()).await);
+        }
         let mut ways = Vec::new();
         for network in networks {
             let plan: Value = files::read_json(&plan_path(container, &network.id))?.unwrap_or_default();
@@ -147,6 +154,17 @@ impl Networks {
             }
         }
         Ok(())
+    }
+
+    /// Has the resolver of a network at Docker's address, too, which stands in the configurations of proxies: packets
+    /// that go there have the container's own address from the beginning, so that nothing of its loopback is opened.
+    async fn resolve(&self, container: &Container, resolver: IpAddr) -> Result<()> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace_of(container).display())).args(["sh", "-c"]);
+        let route = format!("ip route replace table local {RESOLVER} via {resolver}");
+        command.arg(format!("{route} && exec iptables-restore --wait --noflush"));
+        let rules = format!("*nat\n-I OUTPUT -d {RESOLVER} -j DNAT --to-destination {resolver}\nCOMMIT\n");
+        program::told("lead to the resolver", command, rules.as_bytes()).await.map(drop)
     }
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
