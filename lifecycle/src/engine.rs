@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::container::{Container, Exec, Record};
-use crate::error::{Result, error};
+use crate::error::{Error, Result, error};
 use crate::events::Events;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
@@ -100,11 +101,26 @@ impl Engine {
             has_unknown: AtomicBool::new(false),
             settings,
         }));
+        engine.be_found()?;
         engine.load_containers()?;
         task::listen(engine)?;
         crate::container::restore_all(engine).await;
         engine.collect()?;
         Ok(engine)
+    }
+
+    /// Leads those to what containers write who look for it in dockerd's folders: without it, cAdvisor tells nothing at
+    /// all of a container.
+    fn be_found(&self) -> Result<()> {
+        let (root, driver) = (&self.settings.root, self.images.layers.driver());
+        let mounts = root.join("image").join(driver).join("layerdb");
+        files::make_dir(&mounts, 0o710)?;
+        for (to, at) in [("../../../containers", mounts.join("mounts")), ("containers", root.join(driver))] {
+            if !at.is_symlink() {
+                symlink(to, &at).map_err(Error::at("link", &at))?;
+            }
+        }
+        Ok(())
     }
 
     fn load_containers(&'static self) -> Result<()> {

@@ -184,6 +184,27 @@ fn registries_without_tls_are_those_that_are_named() {
 }
 
 #[test]
+fn registries_elsewhere_are_asked_through_the_proxy() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    // It hears what it is asked for, and hangs up.
+    let start = "HTTPS_PROXY=http://127.0.0.1:5004 NO_PROXY=near.test cortend -H unix://$PWD/p.sock --root $PWD/p --exec-root $PWD/x >/dev/null 2>&1 & echo $! >pid
+        sh -c 'while :; do busybox nc -l -p 5004 -w 1 >>asked </dev/null; done' >/dev/null 2>&1 & echo $! >>pid
+        until docker -H unix://$PWD/p.sock version && grep -qs :138C /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done";
+    let pull = |name: &str| format!("docker -H unix://$PWD/p.sock pull {name}; cat asked");
+    let checks: &[(String, i32, &[&str])] = &[
+        (start.into(), 0, &[]),
+        (pull("far.test/a"), 0, &["CONNECT far.test:443"]),
+        (
+            format!("echo >asked; {}; {} | grep -c CONNECT", pull("near.test/a"), pull("127.0.0.1:5005/a")),
+            1,
+            &["near.test: ", "0\n"],
+        ),
+        ("kill $(cat pid)".into(), 0, &[]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn what_is_docker_hubs_may_come_from_a_mirror() {
     if Release::Distribution.find("docker-registry").is_none() {
         return integration::skip::say("needs docker-registry");

@@ -112,6 +112,41 @@ fn one_of_several_networks_leads_out() {
 }
 
 #[test]
+fn what_terraform_is_told_of_networks() {
+    let Some(engine) = connected() else { return };
+    let told = |name: &str| {
+        format!("docker network inspect -f '{{{{range .IPAM.Config}}}}[{{{{.Gateway}}}}]{{{{end}}}}' {name}")
+    };
+    let checks: &[(String, i32, &[&str])] = &[
+        // It makes a network anew that has a gateway that nobody has asked for; what the engine chose, it tells.
+        (format!("docker network create --ipv6 --subnet 10.94.0.0/24 --gateway 10.94.0.9 --subnet fd00:94::/64 nn && {}", told("nn")), 0, &["\n[10.94.0.9][]\n"]),
+        (format!("docker network create --subnet 10.95.0.0/24 mm && {}", told("mm")), 0, &["\n[]\n"]),
+        (format!("docker network create --ipv6 own && {}", told("own")), 0, &[".1][fd", "::1]\n"]),
+        ("docker run --rm --network mm busybox ip route".into(), 0, &["default via 10.95.0.1 "]),
+        // It goes on after the first of these two.
+        ("docker create --name box --network nn busybox sleep 1000 && docker network disconnect bridge box".into(), 1, &["is not connected to the network bridge"]),
+        ("docker start box && docker network disconnect bridge box".into(), 1, &["is not connected to network bridge"]),
+        (create("v1.51/containers/create?name=other", r#""HostConfig":{"UsernsMode":"user:231072:65536"}"#), 0, &[" 201"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn names_are_resolved_at_dockers_address() {
+    let Some(engine) = connected() else { return };
+    let ask = "docker exec box busybox nslookup peer 127.0.0.11";
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create nn && docker network create mm && docker network create --internal aa".into(), 0, &[]),
+        ("docker run -d --name box --network nn busybox sleep 1000 && docker run -d --name peer --network nn busybox sleep 1000".into(), 0, &[]),
+        (ask.into(), 0, &["127.0.0.11", "Name:\tpeer"]),
+        (format!("docker network disconnect nn peer && docker network connect aa box && docker network connect mm box && docker network connect mm peer && docker network disconnect nn box && {ask}"), 0, &["Name:\tpeer"]),
+        // What listens on its loopback stays its own.
+        ("docker exec -d box busybox nc -ll -p 79 -s 127.0.0.1 -e true && docker exec peer busybox nc -w 1 box 79".into(), 1, &[]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn ports_are_told_where_somebody_finds_them() {
     let Some(engine) = connected() else { return };
     let told = "docker ps -a --no-trunc --filter name=^box$ --format '[{{.Ports}}]'; docker inspect -f '{{json .NetworkSettings.Ports}}' box";

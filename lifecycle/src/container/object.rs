@@ -98,6 +98,8 @@ impl Container {
     /// With the path.
     pub fn write_new(&self) -> Result<()> {
         files::make_dir(&self.folder, 0o710)?;
+        let id = self.folder.join("mount-id");
+        std::fs::write(&id, &self.id).map_err(Error::at("write", &id))?;
         self.write(&self.record())
     }
 
@@ -276,7 +278,10 @@ impl Container {
         if places.exists() {
             files.lower.insert(0, places);
         }
-        files.upper = Some((self.folder.join("upper"), self.folder.join("work")));
+        // What was made before cAdvisor was thought of has another name.
+        let [former, upper] = ["upper", "diff"].map(|name| self.folder.join(name));
+        let upper = if former.exists() { former } else { upper };
+        files.upper = Some((upper, self.folder.join("work")));
         Ok(files)
     }
 

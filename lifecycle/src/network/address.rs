@@ -19,8 +19,10 @@ pub struct Pool {
     /// Those that containers get which ask for none.
     #[serde(rename = "IPRange", skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNet>,
-    /// The bridge's own.
-    pub gateway: IpAddr,
+    /// The bridge's own, unless only the subnet was said: then it is not told, as Terraform makes a network anew that has more
+    /// than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gateway: Option<IpAddr>,
     /// Those that something else has, by its name.
     #[serde(rename = "AuxiliaryAddresses", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reserved: BTreeMap<String, IpAddr>,
@@ -47,19 +49,24 @@ impl Pool {
             bail!(invalid, "the range {range} does not belong to the subnet {subnet}");
         }
         let gateway = match said::text(&wish.gateway) {
-            Some(gateway) => inside("gateway", gateway)?,
-            None => first(subnet).ok_or_else(|| error!(invalid, "{subnet} has no addresses"))?,
+            Some(gateway) => Some(inside("gateway", gateway)?),
+            None => first(subnet).filter(|_| said::text(&wish.subnet).is_none()),
         };
         let reserved = wish.auxiliary_addresses.iter().flatten();
         let reserved = reserved.map(|(name, address)| Ok((name.clone(), inside("address", address)?)));
         Ok(Self { subnet, range, gateway, reserved: reserved.collect::<Result<_>>()? })
     }
 
+    /// The bridge's own address.
+    pub fn gateway(&self) -> IpAddr {
+        self.gateway.or_else(|| first(self.subnet)).unwrap_or(self.subnet.network())
+    }
+
     /// Those that no container gets: the bridge's, those of something else, the first of the subnet, and the last of one
     /// of IPv4 (RFC 919).
     fn own(&self) -> BTreeSet<IpAddr> {
         let last = Some(self.subnet.broadcast()).filter(IpAddr::is_ipv4);
-        self.reserved.values().copied().chain([self.gateway, self.subnet.network()]).chain(last).collect()
+        self.reserved.values().copied().chain([self.gateway(), self.subnet.network()]).chain(last).collect()
     }
 
     /// How many addresses containers cannot get, and how many of the range are left.
@@ -120,10 +127,12 @@ fn free_subnet(used: &[IpNet]) -> Result<IpNet> {
         .ok_or_else(|| Error::invalid("all predefined address pools have been fully subnetted"))
 }
 
-/// A subnet of IPv6 that nobody else has: RFC 4193.
-pub(super) fn unique_local() -> String {
+/// A subnet of IPv6 that nobody else has (RFC 4193), with its first address.
+pub(super) fn unique_local() -> IpamConfig {
     let random = files::random_hex(5);
-    format!("fd{}:{}:{}::/64", &random[..2], &random[2..6], &random[6..])
+    let start = format!("fd{}:{}:{}::", &random[..2], &random[2..6], &random[6..]);
+    let (subnet, gateway) = (Some(format!("{start}/64")), Some(format!("{start}1")));
+    IpamConfig { subnet, gateway, ..Default::default() }
 }
 
 /// The subnets that the host has routes to.
@@ -153,7 +162,7 @@ mod tests {
     fn pools_hand_out_addresses() {
         let pool = Pool::new(&wish("10.1.2.9/29", "", ""), &[]).unwrap();
         assert_eq!(
-            (pool.subnet.to_string(), pool.gateway.to_string()),
+            (pool.subnet.to_string(), pool.gateway().to_string()),
             ("10.1.2.8/29".into(), "10.1.2.9".into())
         );
         let mut taken = BTreeSet::new();
@@ -170,10 +179,10 @@ mod tests {
             assert!(pool.choose(&fresh, Some(bad)).is_err(), "{bad}");
         }
         let six = Pool::new(&wish("fd00:1::/64", "fd00:1::5:0/112", ""), &[]).unwrap();
-        assert_eq!(six.gateway.to_string(), "fd00:1::1");
+        assert_eq!(six.gateway().to_string(), "fd00:1::1");
         assert_eq!(six.choose(&fresh, None).unwrap().to_string(), "fd00:1::5:0");
         assert_eq!(six.usage(&taken), (3, 1 << 16));
-        assert!(unique_local().parse::<IpNet>().is_ok());
+        assert!(Pool::new(&unique_local(), &[]).is_ok());
     }
 
     #[test]

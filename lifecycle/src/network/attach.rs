@@ -8,12 +8,16 @@ use bollard_stubs::models::EndpointSettings;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use super::address::Pool;
 use super::store::{BUILT_IN, HOST_BINDING, MTU, addresses};
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
 use crate::error::{Result, bail};
 use crate::{files, program, said};
+
+/// Where dockerd has its resolver in a container.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 impl Networks {
     /// Connects a container that is about to start; returns its network namespace when it is not a new, empty one.
@@ -86,7 +90,7 @@ impl Networks {
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
         for (pool, address) in network.pools.iter().zip(&addresses) {
-            let (gateway, length) = (Some(pool.gateway.to_string()), Some(pool.subnet.prefix_len().into()));
+            let (gateway, length) = (Some(pool.gateway().to_string()), Some(pool.subnet.prefix_len().into()));
             if let IpAddr::V4(four) = address {
                 let mac = endpoint.mac_address.filter(|mac| !mac.is_empty());
                 endpoint.mac_address = mac.or_else(|| Some(mac_of(*four)));
@@ -108,7 +112,7 @@ impl Networks {
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
         netavark::let_through(&self.all()).await;
-        if let Some(IpAddr::V4(gateway)) = network.pools.first().map(|pool| pool.gateway) {
+        if let Some(IpAddr::V4(gateway)) = network.pools.first().map(Pool::gateway) {
             netavark::keep_address(&network.interface, &mac_of(gateway)).await?;
         }
         // Where the kernel filters bridges, a container would not reach what it publishes itself.
@@ -129,12 +133,16 @@ impl Networks {
         let mut networks = self.of(&record)?;
         networks.retain(|network| !network.internal);
         networks.sort_by_cached_key(|network| rank(&record, network));
+        let named = networks.iter().find(|network| network.name != "bridge");
+        if let Some(pool) = named.and_then(|network| network.pools.first()) {
+            container.report(self.resolve(container, pool.gateway()).await);
+        }
         let mut ways = Vec::new();
         for network in networks {
             let plan: Value = files::read_json(&plan_path(container, &network.id))?.unwrap_or_default();
             let own = plan["networks"].as_object().and_then(|all| all.values().next());
             let Some(device) = own.and_then(|own| own["interface_name"].as_str()) else { continue };
-            ways.extend(network.pools.iter().map(|pool| (pool.gateway, device.to_owned())));
+            ways.extend(network.pools.iter().map(|pool| (pool.gateway(), device.to_owned())));
         }
         for is_six in [false, true] {
             let mut ways = ways.iter().filter(|(gateway, _)| gateway.is_ipv6() == is_six);
@@ -148,6 +156,17 @@ impl Networks {
             }
         }
         Ok(())
+    }
+
+    /// Has the resolver of a network at Docker's address, too, which stands in the configurations of proxies: packets
+    /// that go there have the container's own address from the beginning, so that nothing of its loopback is opened.
+    async fn resolve(&self, container: &Container, resolver: IpAddr) -> Result<()> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace_of(container).display())).args(["sh", "-c"]);
+        let route = format!("ip route replace table local {RESOLVER} via {resolver}");
+        command.arg(format!("{route} && exec iptables-restore --wait --noflush"));
+        let rules = format!("*nat\n-I OUTPUT -d {RESOLVER} -j DNAT --to-destination {resolver}\nCOMMIT\n");
+        program::told("lead to the resolver", command, rules.as_bytes()).await.map(drop)
     }
 
     /// Takes back what [`Networks::connect`] has made; returns the networks that the container was in.
@@ -240,7 +259,14 @@ impl Networks {
         let network = self.get(name)?;
         let _busy = container.busy.lock().await;
         if !container.record().networks.contains_key(&network.name) {
-            bail!(forbidden, "container {} is not connected to network {}", container.id, network.name);
+            // Terraform knows what may be ignored by these words.
+            let article = if container.record().state.status.is_up() { "" } else { "the " };
+            bail!(
+                forbidden,
+                "container {} is not connected to {article}network {}",
+                container.id,
+                network.name
+            );
         }
         if network.driver == "host" {
             bail!(
@@ -390,7 +416,7 @@ fn describe(record: &Record, network: &Network, at: &EndpointSettings, eth: usiz
     let aliases: Vec<_> = names().filter(|name| *name != own).cloned().chain(full).collect();
     let name = network.file_name();
     let subnets: Vec<_> =
-        network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway})).collect();
+        network.pools.iter().map(|pool| json!({"subnet": pool.subnet, "gateway": pool.gateway()})).collect();
     // A network does not reach others, but for the ports that they publish.
     let mut options = json!({"isolate": "true"});
     if let Some(mtu) = network.options.get(MTU) {

@@ -47,7 +47,7 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
                 // That of a network without containers is nobody's.
                 let own = engine.networks.of(record)?.into_iter().next();
                 let network = own.map_or_else(|| engine.networks.get("bridge"), Ok)?;
-                network.pools.first().map(|pool| pool.gateway.to_string()).unwrap_or_default()
+                network.pools.first().map(|pool| pool.gateway().to_string()).unwrap_or_default()
             }
             other => other.to_owned(),
         };

@@ -155,9 +155,9 @@ fn chains(networks: &[Network], is_six: bool) -> String {
     let led_out = bridges().filter(|network| !network.internal);
     led_out.clone().for_each(|network| forward(format!("-i {} -j ACCEPT", network.interface)));
     for network in led_out.filter(|network| network.name != "bridge") {
-        for pool in network.pools.iter().filter(|pool| pool.gateway.is_ipv6() == is_six) {
+        for pool in network.pools.iter().filter(|pool| pool.gateway().is_ipv6() == is_six) {
             for protocol in ["udp", "tcp"] {
-                let to = format!("-i {} -d {}", network.interface, pool.gateway);
+                let to = format!("-i {} -d {}", network.interface, pool.gateway());
                 rules += &format!("-A CORTEN-INPUT {to} -p {protocol} --dport 53 -j ACCEPT\n");
             }
         }

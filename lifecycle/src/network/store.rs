@@ -48,7 +48,7 @@ pub struct Network {
 impl Network {
     /// It has addresses of IPv6.
     pub fn has_ipv6(&self) -> bool {
-        self.pools.iter().any(|pool| pool.gateway.is_ipv6())
+        self.pools.iter().any(|pool| pool.gateway().is_ipv6())
     }
 
     /// What netavark knows it by: names of its files and comments of its rules cannot be long.
@@ -244,7 +244,7 @@ pub(super) fn addresses(network: &Network, container: &Container, wanted: &[&str
     }
     let taken = taken(container.engine, network, &container.id);
     let of = |pool: &Pool| {
-        let same = |text: &&&str| text.contains(':') == pool.gateway.is_ipv6();
+        let same = |text: &&&str| text.contains(':') == pool.gateway().is_ipv6();
         pool.choose(&taken, wanted.iter().find(same).copied())
     };
     network.pools.iter().map(of).collect()
@@ -282,7 +282,7 @@ fn pools(all: &BTreeMap<String, Network>, request: &NetworkCreateRequest) -> Res
         wishes.insert(0, IpamConfig::default());
     }
     if request.enable_ipv6 == Some(true) && !wishes.iter().any(is_six) {
-        wishes.push(IpamConfig { subnet: Some(address::unique_local()), ..Default::default() });
+        wishes.push(address::unique_local());
     }
     // The first is that of IPv4.
     wishes.sort_by_key(is_six);

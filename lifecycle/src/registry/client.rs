@@ -47,8 +47,13 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
     roots
 });
 
-/// A client that follows where it may go, and waits so long for more of an answer.
-fn client(limit: Duration, may: impl Fn(&Url, &Url) -> bool + Send + Sync + 'static) -> Result<Client> {
+/// A client that follows where it may go, and waits so long for more of an answer. It goes through the proxies of the
+/// environment (`HTTPS_PROXY`, `NO_PROXY`), but never to this machine, as Go's do.
+fn client(
+    limit: Duration,
+    url: &Url,
+    may: impl Fn(&Url, &Url) -> bool + Send + Sync + 'static,
+) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
         all if all.len() > REDIRECTIONS => attempt.error("too many redirections"),
         [.., from] if !may(from, attempt.url()) => {
@@ -59,7 +64,10 @@ fn client(limit: Duration, may: impl Fn(&Url, &Url) -> bool + Send + Sync + 'sta
     });
     let config = ClientConfig::builder().with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
     let client = Client::builder().tls_backend_preconfigured(config).user_agent(AGENT).redirect(redirect);
-    let client = client.referer(false).no_proxy().connect_timeout(CONNECT_LIMIT).read_timeout(limit);
+    let client = client.referer(false).connect_timeout(CONNECT_LIMIT).read_timeout(limit);
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_near = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let client = if is_near { client.no_proxy() } else { client };
     client.build().map_err(Error::step("set up HTTP"))
 }
 
@@ -87,7 +95,8 @@ fn failed(error: reqwest::Error) -> Error {
 /// When it does not give all of it, or it cannot be written.
 pub async fn download(url: &str, file: &mut File) -> Result<Response> {
     let as_safe = |from: &Url, to: &Url| to.scheme() == "https" || from.scheme() == "http";
-    let answer = client(ANSWER_LIMIT, as_safe)?.get(url).send().await.map_err(failed)?;
+    let url: Url = url.parse().map_err(|error| error!(invalid, "{url}: {error}"))?;
+    let answer = client(ANSWER_LIMIT, &url, as_safe)?.get(url).send().await.map_err(failed)?;
     let mut answer = answer.error_for_status().map_err(failed)?;
     while let Some(piece) = piece(&mut answer).await? {
         file.write_all(&piece).map_err(Error::step("write what is downloaded"))?;
@@ -135,10 +144,10 @@ impl Registry {
     /// When TLS cannot be set up, or the name is none.
     pub async fn new(insecure: &'static [String], domain: &str, credentials: Credentials) -> Result<Self> {
         let safe = move |_: &Url, to: &Url| is_safe(to, insecure);
-        let (client, uploads) = (client(ANSWER_LIMIT, safe)?, client(UPLOAD_LIMIT, safe)?);
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         let url = |scheme| format!("{scheme}://{authority}/v2/").parse::<Url>();
         let mut base = url("https").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
+        let (client, uploads) = (client(ANSWER_LIMIT, &base, safe)?, client(UPLOAD_LIMIT, &base, safe)?);
         // One whose certificate is not valid does use TLS.
         let has_none = |error| !failed(error).message.contains("invalid peer certificate");
         if is_insecure(&base, insecure) && client.get(base.clone()).send().await.is_err_and(has_none) {
