@@ -66,8 +66,8 @@ struct Options {
     /// A registry that is asked before Docker Hub; may be given several times
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
-    /// A registry, or a network of them, that may do without TLS, as those on this machine may; where there is TLS, the
-    /// certificate has to be valid all the same; may be given several times
+    /// A registry, or a network of them, that may do without TLS or with any certificate, as those on this machine may; may
+    /// be given several times
     #[arg(long, value_name = "HOST[:PORT]|CIDR")]
     insecure_registry: Vec<String>,
     /// The shim [default: beside this program, or on PATH]

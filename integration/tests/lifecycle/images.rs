@@ -161,9 +161,9 @@ fn registries_without_tls_are_those_that_are_named() {
     let of = |name| format!("docker tag busybox {name}:5000/a && docker push {name}:5000/a");
     let and_back = |name| format!("{} && docker rmi {name}:5000/a && docker pull {name}:5000/a", of(name));
     // Whom no authority knows.
-    let own = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=r -addext subjectAltName=IP:192.0.2.1 -keyout key -out cert
-        openssl s_server -accept 5003 -key key -cert cert -www >/dev/null 2>&1 &
-        until echo | openssl s_client -connect 192.0.2.1:5003; do sleep 0.1; done; docker pull 192.0.2.1:5003/a";
+    let own = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=r -keyout key -out cert && export REGISTRY_HTTP_ADDR=:5003
+        export REGISTRY_HTTP_TLS_CERTIFICATE=$PWD/cert REGISTRY_HTTP_TLS_KEY=$PWD/key
+        docker-registry serve registry.yml >/dev/null 2>&1 & until curl -sk https://192.0.2.1:5003/v2/; do sleep 0.1; done";
     let checks: &[(String, i32, &[&str])] = &[
         (there.into(), 0, &[]),
         (
@@ -177,7 +177,9 @@ fn registries_without_tls_are_those_that_are_named() {
         (of("192.0.2.129"), 1, &["192.0.2.129:5000: it does not use TLS, which cortend --insecure"]),
         (of("s.test"), 1, &["s.test:5000: it does not use TLS"]),
         ("docker pull r.test/a".into(), 1, &["r.test: Connection refused"]),
-        (own.into(), 1, &["invalid peer certificate"]),
+        (own.into(), 0, &[]),
+        ("docker push 192.0.2.1:5000/a && docker tag busybox 192.0.2.1:5003/b && docker push 192.0.2.1:5003/b && docker pull 192.0.2.1:5003/a".into(), 0, &["Downloaded newer image"]),
+        ("docker pull 192.0.2.129:5003/a".into(), 1, &["invalid peer certificate"]),
         ("cortend --insecure-registry 10.0.0.0/33".into(), 1, &["expected host[:port] or a network"]),
     ];
     hold(&engine, checks);

@@ -4,6 +4,7 @@ mod apparmor;
 mod build;
 mod clients;
 mod commands;
+mod compose;
 mod configs;
 mod crashes;
 mod details;
@@ -73,7 +74,7 @@ fn has_networks() -> bool {
     Path::new("/usr/lib/podman/netavark").exists()
 }
 
-/// Where `fetch-clients.sh` and `fetch-moby.sh` put what they fetch.
+/// Where `fetch-clients.sh`, `fetch-moby.sh` and `fetch-compose.sh` put what they fetch.
 fn fetched() -> PathBuf {
     std::env::var_os("CORTEN_CLIENTS").map_or("/var/cache/corten-clients".into(), PathBuf::from)
 }

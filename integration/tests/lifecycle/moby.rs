@@ -40,9 +40,8 @@ const LEFT_OUT: [&str; 6] = [
     "DockerSwarmSuite",
 ];
 
-/// What the tests would find in the folder of Docker's own builds: trees of busybox with all its names, and
-/// the smallest program. `HELLO` is the folder of that.
-const IMAGES: &str = r#"set -e
+/// A tree of busybox with all its names, `box`, and as an archive.
+pub(super) const BOX: &str = r#"set -e
 mkdir -p box/bin box/dev box/etc box/home box/proc box/root box/sys box/tmp box/usr/bin box/usr/sbin box/var/spool/mail box/var/www
 chmod 1777 box/tmp
 chmod 700 box/root
@@ -97,7 +96,11 @@ echo "$1:x:$id:$(sed -n "s/^$group:x:\([0-9]*\):.*/\1/p" /etc/group)::/home/$1:/
 END
 chmod 755 box/bin/addgroup box/bin/adduser
 tar -cC box . > box.tar
-path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+"#;
+
+/// What the tests would find in the folder of Docker's own builds: images of that tree, and of the smallest program. `HELLO`
+/// is the folder of that.
+const IMAGES: &str = r#"path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 for tag in latest glibc; do docker import -c "$path" -c 'CMD ["sh"]' box.tar busybox:$tag; done
 cp -a box debian
 for program in bash findmnt; do
@@ -187,7 +190,8 @@ impl Suite {
         let folder = fetched().join("moby");
         Release::Distribution.find("docker").filter(|_| folder.join("complete").is_file())?;
         let mut engine = engine(None);
-        engine.docker_command(&IMAGES.replace("HELLO", &folder.join("hello").to_string_lossy())).ok();
+        let hello = folder.join("hello");
+        engine.docker_command(&[BOX, IMAGES].concat().replace("HELLO", &hello.to_string_lossy())).ok();
         engine.kill("cortend", nix::sys::signal::Signal::SIGTERM);
         let data = rootfs::base().join("moby");
         fs::rename(engine.directory.join("data"), &data).unwrap();
@@ -230,24 +234,13 @@ impl Suite {
     fn run(&self, name: &str) -> String {
         let (package, test) = name.split_once('/').unwrap();
         let engine = engine(Some(&self.data));
-        let only: Vec<_> = test.split('/').map(|part| format!("^{part}$")).collect();
-        let only = only.join("/");
-        let text = self.output(
-            &engine,
-            package,
-            &["-test.v", "-test.timeout", "300s", "-test.parallel", "2", "-test.run", &only],
-        );
-        if let Some(folder) = std::env::var_os("MOBY_LOGS").map(PathBuf::from) {
-            fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
-            fs::write(folder.join(format!("{name}.log")), &text).unwrap();
-            fs::write(folder.join(format!("{name}.cortend")), engine.log("cortend")).unwrap();
-        }
+        let text = self.output(&engine, package, &words_for(test));
+        keep(name, &text, &engine);
         text
     }
 
-    /// What the tests of a package say with these arguments. The time they have is theirs to keep to: only one
-    /// that hangs is killed.
-    fn output(&self, engine: &Engine, package: &str, words: &[&str]) -> String {
+    /// What the tests of a package say with these arguments.
+    fn output(&self, engine: &Engine, package: &str, words: &[impl AsRef<str>]) -> String {
         let dir = engine.directory.display().to_string();
         let within = if package == COMMANDS { "source" } else { "source/integration" };
         let folder = self.folder.join(within).join(package);
@@ -261,18 +254,45 @@ impl Suite {
             // Its own builds test an old one, too.
             "TEST_CLIENT_BINARY=/usr/bin/docker".to_owned(),
         ];
-        let (folder, program) = (folder.to_string_lossy(), program.to_string_lossy());
-        let mut line = vec!["env", "-C", &folder];
-        line.extend(variables.iter().map(String::as_str));
-        line.extend(["timeout", "-k", "5", "320", &*program]);
-        line.extend(words);
-        let log = engine.directory.join("tests.log");
-        let file = File::create(&log).unwrap();
-        let mut command = engine.command(&line);
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        command.status().unwrap();
-        String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned()
+        said_by(engine, &folder, &program, &variables, words)
     }
+}
+
+/// The arguments with which a program of tests runs one.
+pub(super) fn words_for(test: &str) -> Vec<String> {
+    let only: Vec<_> = test.split('/').map(|part| format!("^{part}$")).collect();
+    let words = ["-test.v", "-test.timeout", "300s", "-test.parallel", "2", "-test.run", &only.join("/")];
+    words.map(str::to_owned).to_vec()
+}
+
+/// Keeps what a test and the engine have said, where somebody wants it.
+pub(super) fn keep(name: &str, text: &str, engine: &Engine) {
+    if let Some(folder) = std::env::var_os("MOBY_LOGS").map(PathBuf::from) {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        fs::write(folder.join(format!("{name}.log")), text).unwrap();
+        fs::write(folder.join(format!("{name}.cortend")), engine.log("cortend")).unwrap();
+    }
+}
+
+/// What a program of tests says, in its folder. The time it has is its own to keep to: only one that hangs is killed.
+pub(super) fn said_by(
+    engine: &Engine,
+    folder: &Path,
+    program: &Path,
+    variables: &[String],
+    words: &[impl AsRef<str>],
+) -> String {
+    let (folder, program) = (folder.to_string_lossy(), program.to_string_lossy());
+    let mut line = vec!["env", "-C", &folder];
+    line.extend(variables.iter().map(String::as_str));
+    line.extend(["timeout", "-k", "5", "320", &*program]);
+    line.extend(words.iter().map(AsRef::as_ref));
+    let log = engine.directory.join("tests.log");
+    let file = File::create(&log).unwrap();
+    let mut command = engine.command(&line);
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    command.status().unwrap();
+    String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned()
 }
 
 /// How each test of a package ended, and each of its parts. One that began and of whose end nothing is said
@@ -326,14 +346,14 @@ fn unexpected(ends: &BTreeMap<String, End>, known: &BTreeMap<String, String>) ->
 }
 
 /// How all of these tests ended, some of them beside each other: most wait.
-fn run_all(suite: &Suite, names: Vec<String>) -> BTreeMap<String, End> {
+fn run_all(names: Vec<String>, run: impl Fn(&str) -> String + Sync) -> BTreeMap<String, End> {
     let queue = Mutex::new(names.into_iter());
     let all = Mutex::new(BTreeMap::new());
     let work = || {
         loop {
             let Some(name) = queue.lock().unwrap().next() else { return };
             let package = name.split('/').next().unwrap();
-            let mut ends = ends(package, &suite.run(&name));
+            let mut ends = ends(package, &run(&name));
             ends.entry(name).or_insert(End::Failed);
             all.lock().unwrap().append(&mut ends);
         }
@@ -362,15 +382,30 @@ fn mobys_own_tests_pass() {
     let is_wanted = |name: &&&str| name.starts_with(wanted) || is_part(wanted, name);
     let names = PACKAGES.iter().filter(is_wanted).flat_map(|package| suite.names(package));
     let commands = [COMMANDS].iter().filter(is_wanted).flat_map(|_| suite.commands());
-    let names: Vec<String> = names.chain(commands).filter(|name| is_wanted(&&&**name)).collect();
-    let mut known: BTreeMap<String, String> = toml::from_str(include_str!("moby.toml")).unwrap();
+    hold_all("moby", names.chain(commands).collect(), wanted, include_str!("moby.toml"), |name| {
+        suite.run(name)
+    });
+}
+
+/// Runs those of the tests whose names begin so, and fails with all that is not as `known` says.
+pub(super) fn hold_all(
+    title: &str,
+    mut names: Vec<String>,
+    wanted: &str,
+    known: &str,
+    run: impl Fn(&str) -> String + Sync,
+) {
+    names.retain(|name| name.starts_with(wanted) || is_part(wanted, name));
+    let mut known: BTreeMap<String, String> = toml::from_str(known).unwrap();
     known.retain(|key, _| wanted.is_empty() || names.iter().any(|name| is_part(key, name)));
-    assert!(!names.is_empty(), "MOBY={wanted}: there is no such test");
-    let ends = run_all(&suite, names);
-    for name in PACKAGES.into_iter().chain([COMMANDS]) {
-        let count = |end| ends.iter().filter(|(test, is)| is_part(test, name) && **is == end).count();
+    assert!(!names.is_empty(), "{wanted}: there is no such test");
+    let packages: BTreeSet<String> =
+        names.iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
+    let ends = run_all(names, run);
+    for name in packages {
+        let count = |end| ends.iter().filter(|(test, is)| is_part(test, &name) && **is == end).count();
         let [passed, failed, skipped] = [End::Passed, End::Failed, End::Skipped].map(count);
-        println!("moby {name}: {passed} passed, {failed} failed, {skipped} skipped");
+        println!("{title} {name}: {passed} passed, {failed} failed, {skipped} skipped");
     }
     let unexpected = unexpected(&ends, &known);
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));

@@ -158,6 +158,9 @@ fn ports_are_told_where_somebody_finds_them() {
     let checks: &[(String, i32, &[&str])] = &[
         (run(""), 0, &["[77/tcp]\n{\"77/tcp\":null}"]),
         (format!("docker stop -t 0 box && {told}"), 0, &["[]\n{}"]),
+        // A port is of TCP where nobody says so, and told once.
+        (create("containers/create?name=named", r#""ExposedPorts":{"78":{},"78/tcp":{}},"HostConfig":{"PublishAllPorts":true}"#), 0, &[" 201"]),
+        ("docker start named && docker port named | wc -l && docker inspect -f '{{len .NetworkSettings.Ports}}{{len .Config.ExposedPorts}}' named".into(), 0, &["named\n1\n11\n"]),
         (run("--network none"), 0, &["[]\n{}"]),
         (run("--network host"), 0, &["[]\n{}"]),
         (

@@ -68,7 +68,7 @@ fn what_is_told_changes() {
         (get("v1.55/images/made/attestations", ""), 0, &["image store does not keep attestations", " 501"]),
         // Of containers.
         (look("v1.51/containers/box/json", network), 0, &["[true,true,true,true]"]),
-        (look("v1.52/containers/box/json", network), 0, &["[false,false,false,true]"]),
+        (look("v1.52/containers/box/json", network), 0, &["[true,true,true,true]"]),
         (look("v1.51/containers/box/json", r#".Config | has("OnBuild")"#), 0, &["true"]),
         (look("v1.52/containers/box/json", r#".Config | [has("OnBuild"), has("Env")]"#), 0, &["[false,true]"]),
         (look("v1.51/containers/json", "[.[0].Health, .[0].HostConfig.Annotations.colour]"), 0, &[r#"[null,"red"]"#]),

@@ -142,9 +142,7 @@ pub(super) fn of_container(container: &Container, record: &Record, version: Vers
     };
     let id = if own { record.id.as_str() } else { "" };
     let networks = endpoints(container.engine, record, version);
-    if version >= Version(1, 52) {
-        return json!({"SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Networks": networks});
-    }
+    // Those of the network `bridge` stand here at all versions: some clients ask for the newest, and look for them here.
     let mut settings = json!({
         "SandboxID": id, "SandboxKey": sandbox, "Ports": ports, "Bridge": "", "HairpinMode": false,
         "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,

@@ -37,7 +37,12 @@ pub fn merge(mut config: ContainerConfig, image: &ContainerConfig) -> Result<Con
     for name in OF_IMAGE {
         said::fill(&mut own[name], &image[name]);
     }
-    Ok(serde_json::from_value(own)?)
+    let mut merged: ContainerConfig = serde_json::from_value(own)?;
+    // One port has one name: Compose says of what it exposes only the number.
+    for port in merged.exposed_ports.iter_mut().flatten().filter(|port| !port.contains('/')) {
+        port.push_str("/tcp");
+    }
+    Ok(merged)
 }
 
 /// What shell forms are run by, when SHELL has said nothing.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Credentials, MANIFESTS};
@@ -48,10 +49,12 @@ static AUTHORITIES: LazyLock<RootCertStore> = LazyLock::new(|| {
 });
 
 /// A client that follows where it may go, and waits so long for more of an answer. It goes through the proxies of the
-/// environment (`HTTPS_PROXY`, `NO_PROXY`), but never to this machine, as Go's do.
+/// environment (`HTTPS_PROXY`, `NO_PROXY`), but never to this machine, as Go's do. Where `anybody` may answer, certificates
+/// do not count.
 fn client(
     limit: Duration,
     url: &Url,
+    anybody: bool,
     may: impl Fn(&Url, &Url) -> bool + Send + Sync + 'static,
 ) -> Result<Client> {
     let redirect = redirect::Policy::custom(move |attempt| match attempt.previous() {
@@ -63,8 +66,19 @@ fn client(
         _ => attempt.follow(),
     });
     let config = ClientConfig::builder().with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
-    let client = Client::builder().tls_backend_preconfigured(config).user_agent(AGENT).redirect(redirect);
-    let client = client.referer(false).connect_timeout(CONNECT_LIMIT).read_timeout(limit);
+    let client = match anybody {
+        true => {
+            let _already = ring::default_provider().install_default();
+            Client::builder().tls_danger_accept_invalid_certs(true)
+        }
+        false => Client::builder().tls_backend_preconfigured(config),
+    };
+    let client = client
+        .user_agent(AGENT)
+        .redirect(redirect)
+        .referer(false)
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(limit);
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_near = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     let client = if is_near { client.no_proxy() } else { client };
@@ -96,7 +110,7 @@ fn failed(error: reqwest::Error) -> Error {
 pub async fn download(url: &str, file: &mut File) -> Result<Response> {
     let as_safe = |from: &Url, to: &Url| to.scheme() == "https" || from.scheme() == "http";
     let url: Url = url.parse().map_err(|error| error!(invalid, "{url}: {error}"))?;
-    let answer = client(ANSWER_LIMIT, &url, as_safe)?.get(url).send().await.map_err(failed)?;
+    let answer = client(ANSWER_LIMIT, &url, false, as_safe)?.get(url).send().await.map_err(failed)?;
     let mut answer = answer.error_for_status().map_err(failed)?;
     while let Some(piece) = piece(&mut answer).await? {
         file.write_all(&piece).map_err(Error::step("write what is downloaded"))?;
@@ -138,7 +152,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry by its name in references; those that are `insecure` may speak without TLS, and are asked whether they do.
+    /// A registry by its name in references; those that are `insecure` may speak without TLS, or have a certificate that
+    /// nobody knows, and are asked which it is.
     ///
     /// # Errors
     /// When TLS cannot be set up, or the name is none.
@@ -147,12 +162,17 @@ impl Registry {
         let authority = if domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { domain };
         let url = |scheme| format!("{scheme}://{authority}/v2/").parse::<Url>();
         let mut base = url("https").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
-        let (client, uploads) = (client(ANSWER_LIMIT, &base, safe)?, client(UPLOAD_LIMIT, &base, safe)?);
-        // One whose certificate is not valid does use TLS.
-        let has_none = |error| !failed(error).message.contains("invalid peer certificate");
-        if is_insecure(&base, insecure) && client.get(base.clone()).send().await.is_err_and(has_none) {
-            base = url("http").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
+        let mut anybody = false;
+        if is_insecure(&base, insecure)
+            && let Err(error) = client(ANSWER_LIMIT, &base, false, safe)?.get(base.clone()).send().await
+        {
+            anybody = failed(error).message.contains("invalid peer certificate");
+            if !anybody {
+                base = url("http").map_err(|error| error!(invalid, "registry {authority}: {error}"))?;
+            }
         }
+        let client = |limit| client(limit, &base, anybody, safe);
+        let (client, uploads) = (client(ANSWER_LIMIT)?, client(UPLOAD_LIMIT)?);
         Ok(Self { client, uploads, base, insecure, credentials, authorization: Mutex::default() })
     }
 
