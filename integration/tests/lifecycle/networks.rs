@@ -126,7 +126,7 @@ fn what_terraform_is_told_of_networks() {
         // It goes on after the first of these two.
         ("docker create --name box --network nn busybox sleep 1000 && docker network disconnect bridge box".into(), 1, &["is not connected to the network bridge"]),
         ("docker start box && docker network disconnect bridge box".into(), 1, &["is not connected to network bridge"]),
-        (create("v1.51/containers/create?name=other", r#""HostConfig":{"UsernsMode":"user:231072:65536"}"#), 0, &[" 201"]),
+        (create("v1.51/containers/create?name=other", r#""HostConfig":{"UsernsMode":"user:231072:65536"}"#), 0, &["invalid user namespace mode", " 400"]),
     ];
     hold(&engine, checks);
 }
