@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ROOT/blobs layers images.json …                  images
-//! ROOT/containers/ID/{container.json,upper,work,…} containers, their files and logs
+//! ROOT/containers/ID/{container.json,diff,work,…}  containers, their files and logs
+//! ROOT/{overlay2,image/overlay2/layerdb/mounts}    the same, for those who look in dockerd's folders
 //! ROOT/volumes networks                            volumes and networks
 //! EXEC/c/ID16/{bundle,log.sock,stdin,…}            what is needed while a container runs
 //! EXEC/r                                           what the runtime knows

@@ -11,9 +11,12 @@ rm -rf "$folder"
 mkdir -p "$folder/bin"
 cd "$folder"
 
+# The proxy that Go is told to ask first.
+proxy=$(go env GOPROXY | cut -d , -f 1)
+
 # NAME MODULE VERSION SUM: its source as the folder NAME.
 fetch() {
-  curl -fsSL -o source.zip "https://proxy.golang.org/$2/@v/$3.zip"
+  curl -fsSL -o source.zip "$proxy/$2/@v/$3.zip"
   echo "$4  source.zip" | sha256sum -c --quiet
   python3 -m zipfile -e source.zip modules
   mv "modules/$2@$3" "$1"

@@ -13,7 +13,8 @@ sum=eb2091e8336c55b1996489eccbc01c06b1b9fed028b5b38e0499b49c9fa0d468
 rm -rf "$moby"
 mkdir -p "$moby/bin"
 cd "$moby"
-curl -fsSL -o source.zip "https://proxy.golang.org/github.com/docker/docker/@v/$version.zip"
+# From the proxy that Go is told to ask first.
+curl -fsSL -o source.zip "$(go env GOPROXY | cut -d , -f 1)/github.com/docker/docker/@v/$version.zip"
 echo "$sum  source.zip" | sha256sum -c --quiet
 python3 -m zipfile -e source.zip .
 mv "github.com/docker/docker@$version" source
