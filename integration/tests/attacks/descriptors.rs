@@ -270,6 +270,8 @@ fn a_created_container_keeps_nothing_of_the_host_open() {
             .collect();
         fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|call| call.contains("read"))
     });
+    // One that keeps the lock of its state open would have its deletion wait.
+    let _ended = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     let own = |target: &&String| {
         !target.starts_with(c.bundle().to_str().unwrap())
             && !target.starts_with("socket:")
