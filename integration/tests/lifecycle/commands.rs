@@ -20,6 +20,7 @@ fn builds_take_what_dockerfiles_may_say() {
         // As on a shell without a PATH of the image's.
         (format!("printf 'FROM scratch\\nENV A=$PATH:/own\\n' >c/Dockerfile && {build} -q -t path c && docker inspect -f '{{{{.Config.Env}}}}' path"), 0, &["[PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin A=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/own]"]),
         (format!("printf 'FROM busybox\\nRUN []\\nCMD [\"/nosuch\"]\\n' >c/Dockerfile && {build} c"), 0, &["Successfully built"]),
+        (format!("printf 'FROM busybox\\nCMD []\\n' | {build} -qt cleared - && docker inspect -f '{{{{json .Config.Cmd}}}}' cleared"), 0, &["\nnull\n"]),
         (format!("printf 'FROM busybox\\nENV none=\\nVOLUME $none\\n' >c/Dockerfile && {build} c"), 1, &["VOLUME specified can not be an empty string"]),
         (format!("printf 'FROM busybox\\nEXPOSE 80 90\\n' >c/Dockerfile && {build} -q c >a && printf 'FROM busybox\\nEXPOSE 90 80\\n' >c/Dockerfile && {build} -q c | cmp - a"), 0, &[]),
         (format!("printf 'FROM busybox\\nONBUILD /not/known now\\n' >c/Dockerfile && {build} -q -t later c && docker inspect -f '{{{{.Config.OnBuild}}}}' later && printf 'FROM later\\n' >c/Dockerfile && {build} c"), 1, &["[/not/known now]", "unknown instruction: /NOT/KNOWN"]),

@@ -142,6 +142,10 @@ const OF_CONTAINERS: &str = "Hostname Domainname AttachStdin AttachStdout Attach
 /// The configuration of a container, or of an image, which is made from none.
 fn config(config: &ContainerConfig, image: Option<&String>, version: Version) -> Result<Value> {
     let mut config = serde_json::to_value(config)?;
+    // Of an image, what is empty is not there.
+    if let Value::Object(fields) = &mut config {
+        fields.retain(|_, value| image.is_some() || !said::is_nothing(value));
+    }
     config["Image"] = json!(image);
     let defaults = json!({
         "Tty": false, "OpenStdin": false, "StdinOnce": false, "AttachStdin": false, "AttachStdout": false,
