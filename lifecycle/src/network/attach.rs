@@ -111,7 +111,6 @@ impl Networks {
         // From here on the addresses are its own.
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
         netavark::run("setup", &self.namespace_of(container), &self.state, &options).await?;
-        netavark::let_through(&self.all()).await;
         if let Some(IpAddr::V4(gateway)) = network.pools.first().map(Pool::gateway) {
             netavark::keep_address(&network.interface, &mac_of(gateway)).await?;
         }
@@ -129,6 +128,8 @@ impl Networks {
     /// Lets a container that is in several networks out through the first of them in rank: each has given it a way, and
     /// all the same.
     async fn lead_out(&self, container: &Container) -> Result<()> {
+        // Once for all of them.
+        netavark::let_through(&self.all()).await;
         let record = container.record().clone();
         let mut networks = self.of(&record)?;
         networks.retain(|network| !network.internal);
