@@ -6,8 +6,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 use tree::{Root, by_descriptor};
 
@@ -23,16 +22,10 @@ pub fn open(container: &Container) -> Result<Root> {
     if container.record().state.status.is_up() {
         return Ok(Root::new(container.process("root")?));
     }
-    // A thread can have a namespace, and none that serves others may keep it.
-    let made = std::thread::scope(|scope| scope.spawn(|| alone(container)).join());
-    made.unwrap_or_else(|_| Err(Error::internal("the container's files cannot be mounted")))
+    tree::in_mount_namespace(|| mounted(container))
 }
 
-fn alone(container: &Container) -> Result<Root> {
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    unshare(CloneFlags::CLONE_NEWNS)
-        .and_then(|()| mount(None::<&str>, "/", None::<&str>, private, None::<&str>))
-        .map_err(Error::step("make a mount namespace"))?;
+fn mounted(container: &Container) -> Result<Root> {
     let namespace = File::open("/proc/thread-self/ns/mnt")?;
     let place = container.folder.join("view");
     files::make_dir(&place, 0o700)?;

@@ -11,6 +11,7 @@
 //! | `apply` | archives that become files |
 //! | `holes` | files whose zeros take no room |
 //! | `pack` | files that become an archive |
+//! | `namespace` | a place where mounts are seen by nobody else |
 //! | `overlay` | layers on one another, or copies where the kernel makes no overlays |
 //! | `changes` | what is different above the layers |
 //! | `remove` | the end of a tree, however deep it is |
@@ -22,6 +23,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod holes;
+mod namespace;
 mod overlay;
 mod pack;
 mod remove;
@@ -30,6 +32,7 @@ pub use apply::{Apply, Whiteouts, is_archive, size_of};
 pub use changes::{Change, changes};
 pub use error::{Error, Result};
 pub use holes::Holes;
+pub use namespace::in_mount_namespace;
 pub use overlay::{Lower, is_possible, mount, mount_at};
 pub use pack::{Pack, Source, transfer};
 pub use remove::remove;

@@ -3,24 +3,23 @@
 
 use std::ffi::CString;
 use std::fs::DirBuilder;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode};
 use runtime::privilege::in_user_namespace;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind,
-    mount_change, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind, move_mount, open_tree,
 };
 
-use super::{Apply, Error, Result, Root, by_descriptor, is_kind, transfer};
+use super::{Apply, Error, Result, Root, by_descriptor, in_mount_namespace, is_kind, transfer};
 
 /// In archives, what the name of a hidden file begins with.
 pub(super) const WHITEOUT: &str = ".wh.";
@@ -89,7 +88,7 @@ pub fn mount(overlay: &Lower) -> Result<Root> {
         (None, [only]) => return Root::open(only),
         _ => {}
     }
-    mount_overlay(overlay).map(Root::new).map_err(|errno| Error::Mount(errno.into()))
+    mount_overlay(overlay).map(Root::new).map_err(Error::Mount)
 }
 
 /// Mounts it at a folder of the host's.
@@ -100,19 +99,21 @@ pub fn mount_at(overlay: &Lower, place: &Path) -> Result<()> {
     let mounted = match (&overlay.upper, &overlay.lower[..]) {
         (Some((upper, _)), _) if overlay.copied => mount_bind(upper, place),
         (None, [only]) => mount_bind(only, place),
-        _ => mount_overlay(overlay)
-            .and_then(|tree| move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)),
+        _ => {
+            let tree = mount_overlay(overlay).map_err(Error::Mount)?;
+            move_mount(tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        }
     };
     mounted.map_err(|errno| Error::Mount(errno.into()))
 }
 
-fn mount_overlay(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
+fn mount_overlay(overlay: &Lower) -> io::Result<OwnedFd> {
     // Linux before 6.5, which writes each attempt into its log.
     static LISTS_ALONE: AtomicBool = AtomicBool::new(false);
     if !LISTS_ALONE.load(Ordering::Relaxed) {
         match one_by_one(overlay) {
             Err(Errno::INVAL) => {}
-            result => return result,
+            result => return Ok(result?),
         }
     }
     let mounted = in_one_list(overlay)?;
@@ -135,13 +136,10 @@ fn one_by_one(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
-/// A list is too long for fsconfig(2), but not for mount(2), which needs a place: in a mount namespace of one thread alone,
-/// where nobody else sees it, and with which it goes.
-fn in_one_list(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
+/// A list is too long for fsconfig(2), but not for mount(2), which needs a place.
+fn in_one_list(overlay: &Lower) -> io::Result<OwnedFd> {
     let place = overlay.lower.first().ok_or(Errno::INVAL)?;
-    let mount = || {
-        unshare(CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    in_mount_namespace(|| {
         let folders = Folders::open(overlay)?;
         let lower = folders.lower.iter().map(|folder| by_descriptor(folder).display().to_string());
         let mut data = format!("lowerdir={}", lower.collect::<Vec<_>>().join(":"));
@@ -151,9 +149,8 @@ fn in_one_list(overlay: &Lower) -> rustix::io::Result<OwnedFd> {
         data += if in_user_namespace() { ",userxattr" } else { "" };
         let data = CString::new(data).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), Some(&*data))?;
-        open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-    };
-    std::thread::scope(|scope| scope.spawn(mount).join().unwrap_or(Err(Errno::IO)))
+        Ok(open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+    })
 }
 
 /// The folders of an overlay, by descriptors: their paths may be longer than what takes them.
