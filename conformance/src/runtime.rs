@@ -55,8 +55,13 @@ impl Runtime {
             Command::new(&program).arg("--version").output().map_err(|error| failed(error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.lines().next().unwrap_or("?").to_owned();
-        // crun refuses a hybrid hierarchy, and up to 1.14 every ociVersion above 1.0.
-        let view = if name == "crun" && host.hybrid { "umount /sys/fs/cgroup/unified &&" } else { "" };
+        // crun refuses a hybrid hierarchy, and up to 1.14 every ociVersion above 1.0. What it makes where that was it never
+        // removes: not in the host's /sys/fs/cgroup, which has room for few.
+        let view = if name == "crun" && host.hybrid {
+            "umount /sys/fs/cgroup/unified && mount -t tmpfs tmpfs /sys/fs/cgroup/unified &&"
+        } else {
+            ""
+        };
         let lower_version = name == "crun" && text.lines().any(|line| line.trim() == "spec: 1.0.0");
         Ok(Runtime { name, program, version, lower_version, view })
     }

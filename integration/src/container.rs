@@ -520,11 +520,12 @@ pub fn parse_report(outcome: &Outcome) -> Report {
     serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("no report ({error}): {outcome:#?}"))
 }
 
-/// crun refuses a hybrid cgroup layout; it gets a mount namespace that shows it version 1 alone.
+/// crun refuses a hybrid cgroup layout; it gets a mount namespace that shows it version 1 alone. It makes directories even
+/// there, which it never removes: not in the host's `/sys/fs/cgroup`, which has room for few.
 fn default_view() -> Vec<OsString> {
     let hybrid = Path::new("/sys/fs/cgroup/unified").exists();
     if runtime().kind == Kind::Crun && hybrid {
-        return shell_view("umount /sys/fs/cgroup/unified");
+        return shell_view("umount /sys/fs/cgroup/unified && mount -t tmpfs tmpfs /sys/fs/cgroup/unified");
     }
     Vec::new()
 }

@@ -75,6 +75,8 @@ impl Ground {
             }
             (true, true) => {
                 umount2(unified, MntFlags::MNT_DETACH).unwrap();
+                // crun makes directories there that it never removes.
+                mount(Some("tmpfs"), unified, Some("tmpfs"), MsFlags::empty(), none).unwrap();
                 "hybrid, seen as version 1"
             }
             (true, false) => "version 1",
