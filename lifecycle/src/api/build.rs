@@ -29,9 +29,8 @@ pub(super) const NO_BUILDKIT: &str = "BuildKit is not part of this engine: use t
      or buildkitd with corten as its runtime";
 
 pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    // All of it first: a client that is still writing would not see an answer.
-    let archive = call.spool(&engine.images.content).await?;
     let options = options(engine, &call)?;
+    let archive = call.spool(&engine.images.content).await?;
     let quiet = call.flag("q");
     let name = call.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let (context, file) = block_in_place(|| -> Result<_> {

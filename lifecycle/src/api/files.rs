@@ -1,7 +1,6 @@
 //! Files of containers: cp, export, diff.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -130,8 +129,9 @@ fn go_mode(stat: &FileStat) -> u32 {
     kind | special.sum::<u32>() | stat.st_mode & 0o777
 }
 
-pub(super) fn put(container: &Container, call: &Call, file: File) -> Result<Answer> {
-    let text = wanted_path(call)?;
+pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer> {
+    let file = call.spool(&container.engine.images.content).await?;
+    let text = wanted_path(&call)?;
     let keep_kinds = call.flag("noOverwriteDirNonDir");
     let record = container.record().clone();
     let user = record.config.user.filter(|user| call.flag("copyUIDGID") && !user.is_empty());

@@ -24,20 +24,18 @@ fn name(call: &Call) -> Result<Option<Reference>> {
 
 /// `POST /images/create?fromSrc=-`
 pub(super) async fn import(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    // All of it first: a client that is still writing would not see an answer.
-    let mut file = call.spool(&engine.images.content).await?;
-    let source = call.text("fromSrc").unwrap_or("-");
-    if source != "-" {
-        let url = if source.contains("://") { source.to_owned() } else { format!("http://{source}") };
-        file = engine.images.content.spool()?;
-        registry::download(&url, &mut file).await?;
-        file.rewind()?;
-    }
+    let source = call.text("fromSrc").unwrap_or("-").to_owned();
     let reference = name(&call)?;
     let comment = Some(call.text("message").map_or_else(|| format!("Imported from {source}"), str::to_owned));
     let config = change(ContainerConfig::default(), &call.all("changes"))?;
     let Platform { os, architecture, variant } = call.platform()?.unwrap_or_else(Platform::ours);
     ensure!(os == "linux", invalid, "operating system is not supported: {os}");
+    let mut file = call.spool(&engine.images.content).await?;
+    if source != "-" {
+        let url = if source.contains("://") { source } else { format!("http://{source}") };
+        registry::download(&url, &mut file).await?;
+        file.rewind()?;
+    }
     answer::progress(|pusher| async move {
         let image = block_in_place(|| {
             let images = &engine.images;

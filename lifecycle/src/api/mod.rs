@@ -61,11 +61,6 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("GET", ["containers", "json"]) => container::list(engine, &call),
         ("POST", ["containers", "create"]) => container::create(engine, call).await,
         ("POST", ["containers", "prune"]) => container::prune(engine, &call).await,
-        ("PUT", ["containers", id, "archive"]) => {
-            // All of it first: a client that is still writing would not see an answer.
-            let archive = call.spool(&engine.images.content).await?;
-            files::put(&*engine.container(id)?, &call, archive)
-        }
         (_, ["containers", id, rest @ ..]) => route_container(engine.container(id)?, call, rest).await,
         ("GET", ["exec", id, "json"]) => exec::inspect(&*engine.exec(id)?),
         ("POST", ["exec", id, "start"]) => exec::start(call, engine.exec(id)?).await,
@@ -138,6 +133,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("GET", ["changes"]) => return files::changes(&container),
         ("GET", ["export"]) => return files::export(&container),
         ("GET" | "HEAD", ["archive"]) => return files::get(&container, &call),
+        ("PUT", ["archive"]) => return files::put(&container, call).await,
         ("POST", ["resize"]) => return exec::resize(&call, &container, None).await,
         ("POST", ["wait"]) => return container::wait(container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return container::attach(call, container),

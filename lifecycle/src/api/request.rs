@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -26,9 +26,6 @@ use crate::time::{self, Time};
 
 /// The largest body that is not a stream.
 const MOST: usize = 8 << 20;
-
-/// The largest that is read before anything is answered.
-const EARLY: usize = 64 << 10;
 
 /// A request, its path cut up.
 #[derive(Debug)]
@@ -50,12 +47,11 @@ fn broken(error: impl Display) -> Error {
 }
 
 impl Call {
-    /// Takes a request apart; a client that names no version speaks the newest. A body that is small, and whose length is
-    /// known, is read before anything is answered: a client that is still writing would not see the answer.
+    /// Takes a request apart; a client that names no version speaks the newest.
     ///
     /// # Errors
-    /// When the path is malformed, or the client breaks off.
-    pub async fn read(request: Request<Incoming>) -> Result<Self> {
+    /// When the path is malformed.
+    pub fn read(request: Request<Incoming>) -> Result<Self> {
         let uri = request.uri();
         let parts = uri.path().split('/').filter(|part| !part.is_empty());
         let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(String::from));
@@ -70,13 +66,7 @@ impl Call {
         }
         let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let (method, version) = (request.method().clone(), named.unwrap_or(NEWEST));
-        let mut call = Self { method, version, path, query, request: request.map(BodyExt::boxed) };
-        let length = call.header("content-length").and_then(|text| text.parse::<usize>().ok());
-        if length.is_some_and(|length| (1..=EARLY).contains(&length)) {
-            let early = call.request.body_mut().collect().await.map_err(broken)?.to_bytes();
-            *call.request.body_mut() = Full::new(early).map_err(|never| match never {}).boxed();
-        }
-        Ok(call)
+        Ok(Self { method, version, path, query, request: request.map(BodyExt::boxed) })
     }
 
     /// A parameter that is not empty.
@@ -206,7 +196,7 @@ impl Call {
         let mut file = content.spool()?;
         while let Some(frame) = self.request.body_mut().frame().await {
             if let Ok(bytes) = frame.map_err(broken)?.into_data() {
-                block_in_place(|| file.write_all(&bytes))?;
+                block_in_place(|| file.write_all(&bytes)).map_err(Error::step("keep what is sent"))?;
             }
         }
         file.rewind()?;
@@ -232,6 +222,17 @@ impl Call {
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl Drop for Call {
+    /// Takes what is still sent to its end: a client that is writing would not see an answer.
+    fn drop(&mut self) {
+        let nothing = Empty::new().map_err(|never| match never {}).boxed();
+        let mut rest = std::mem::replace(self.request.body_mut(), nothing);
+        if !rest.is_end_stream() {
+            tokio::spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
+        }
     }
 }
 

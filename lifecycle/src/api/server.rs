@@ -109,7 +109,7 @@ async fn connection(
 }
 
 async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
-    let answer = async { route(engine, Call::read(request).await?).await };
+    let answer = async { route(engine, Call::read(request)?).await };
     let mut answer = answer.await.unwrap_or_else(|error| answer::error(&error));
     let headers = answer.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
