@@ -125,3 +125,71 @@ fn a_folder_that_was_made_again_hides_what_was_in_it() {
     ];
     hold(&engine, checks);
 }
+
+/// On a small disk: one that runs, and what can be removed.
+const LITTLE: &str = r#"docker run -d --name runs --network none busybox sleep 1000
+docker run --name ended --network none -v /kept busybox true; tar c /etc/hostname | docker import - other
+mkdir ctx && echo 'FROM busybox' > ctx/Dockerfile && head -c 3000000 /dev/urandom > ctx/large
+cat /dev/zero > data/rest 2>/dev/null; df --output=avail data | tail -1 | tr -d ' '"#;
+
+#[test]
+fn what_is_on_a_full_disk_stays_and_can_be_removed() {
+    let small = |engine: &Engine| {
+        std::fs::create_dir(engine.directory.join("data")).unwrap();
+        engine.docker_command("mount -t tmpfs -o size=64m tmpfs data").ok();
+    };
+    let Some(mut engine) = engine_with(&[], small) else { return skip::say("needs docker") };
+    let full = "No space left on device";
+    let refused: &[Check<'_>] = &[
+        (LITTLE, 0, &["\n0"]),
+        // What cannot be done is not said to have been done, nor half of it.
+        ("docker create --name new busybox", 1, &[full]),
+        ("docker tag busybox other:new", 1, &[full]),
+        ("docker update --restart always runs", 1, &[full]),
+        ("docker rename runs walks", 1, &[full]),
+        ("docker commit runs made", 1, &[full]),
+        ("docker save busybox | docker load", 1, &[full]),
+        ("docker cp /etc/services runs:/", 1, &[full]),
+        // A client that is still sending hears why.
+        ("DOCKER_BUILDKIT=0 docker build ctx", 1, &[full]),
+        (
+            "docker inspect -f '{{.Name}} {{.State.Status}} {{.HostConfig.RestartPolicy.Name}}' runs; docker ps -aq | wc -l; docker images -q | wc -l",
+            0,
+            &["/runs running no\n2\n2\n"],
+        ),
+        // What happens is known, written down or not.
+        ("docker pause runs && docker ps", 0, &["(Paused)"]),
+        ("docker unpause runs && docker exec runs echo said", 0, &["said"]),
+    ];
+    hold(&engine, refused);
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    let removed: &[Check<'_>] = &[
+        ("docker ps; docker exec runs echo said", 0, &["Up ", "said"]),
+        ("docker stop -t 0 runs && docker inspect -f '{{.State.ExitCode}}' runs", 0, &["137"]),
+        (
+            "docker rm -v ended && docker rmi other && docker volume ls -q",
+            0,
+            &["Untagged: other", "Deleted: "],
+        ),
+        ("docker rm runs && docker rmi busybox && docker images -q", 0, &["Deleted: "]),
+        (
+            "test -z \"$(find data/containers data/blobs data/layers data/tmp data/volumes -mindepth 2)\"",
+            0,
+            &[],
+        ),
+    ];
+    hold(&engine, removed);
+    // Whoever reads what could not be written.
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    let after: &[Check<'_>] = &[
+        ("test -z \"$(docker images -q; docker ps -aq; docker volume ls -q)\" && rm data/rest", 0, &[]),
+        (
+            "tar c /etc/hostname | docker import - new && docker create new true && docker ps -a",
+            0,
+            &["Created"],
+        ),
+    ];
+    hold(&engine, after);
+}

@@ -155,9 +155,7 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
     let mut done = Vec::new();
     let untag = |reference: &Reference, done: &mut Vec<Value>| -> Result<()> {
         engine.images.untag(reference)?;
-        let name = reference.familiar_full();
-        engine.publish_image(&image, "untag", &name);
-        done.push(json!({"Untagged": name}));
+        untagged(engine, &image, reference, done);
         Ok(())
     };
     let is_name = |name: &Reference| !by_id && (tags.contains(name) || digests.contains(name));
@@ -198,18 +196,25 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
         String::new()
     };
     ensure!(why.is_empty(), conflict, "conflict: unable to delete {short} {why}");
-    for reference in tags.iter().chain(&digests) {
-        untag(reference, &mut done)?;
-    }
     if children.is_empty() {
         delete(engine, &image, parents, &mut done)?;
+    } else {
+        tags.iter().chain(&digests).try_for_each(|reference| untag(reference, &mut done))?;
     }
     Ok(done)
 }
 
-/// Removes an image without names, and what is needed by nothing else after that.
+fn untagged(engine: &Engine, image: &Image, reference: &Reference, done: &mut Vec<Value>) {
+    let name = reference.familiar_full();
+    engine.publish_image(image, "untag", &name);
+    done.push(json!({"Untagged": name}));
+}
+
+/// Removes an image with its names, and what is needed by nothing else after that.
 fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) -> Result<()> {
+    let (tags, digests) = engine.images.names(&image.id);
     engine.images.forget(&image.id)?;
+    tags.iter().chain(&digests).for_each(|reference| untagged(engine, image, reference, done));
     engine.publish_image(image, "delete", &image.id);
     done.push(json!({"Deleted": image.id}));
     done.extend(engine.collect()?.into_iter().map(|layer| json!({"Deleted": layer})));

@@ -275,7 +275,7 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
     container.change(|record| record.state.status = Status::Removing);
     let removed = files::remove_dir(&container.run).and_then(|()| files::remove_dir(&container.folder));
     if let Err(error) = removed {
-        container.update(|record| record.state.status = Status::Dead)?;
+        container.change(|record| record.state.status = Status::Dead);
         return Err(error);
     }
     container.engine.drop_container(&container.id);
@@ -284,7 +284,8 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
     }
     container.streams.give_up();
     container.publish("destroy", &[]);
-    container.update(|record| record.removed = true)
+    container.change(|record| record.removed = true);
+    Ok(())
 }
 
 fn remove_anonymous(container: &Container) {

@@ -184,11 +184,11 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
     }
     let again = state.status == Status::Exited && wants_to_run(container);
     if again || state.status == Status::Restarting {
-        container.update(|record| {
+        container.change(|record| {
             record.state.status = Status::Restarting;
             // With `always`, that a user has stopped it counts no longer.
             record.stopped_by_user &= !again;
-        })?;
+        });
         restart_later(container, PAUSES.0);
     }
     Ok(())

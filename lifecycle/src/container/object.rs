@@ -73,22 +73,38 @@ impl Container {
         self.record.borrow()
     }
 
-    /// Changes the record, on disk too, and tells those who wait for changes.
+    /// Changes the record as somebody wishes, on disk too, and tells those who wait for changes.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written: then it is as it was.
     pub fn update(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
         let mut written = Ok(());
-        self.record.send_modify(|record| {
-            change(record);
-            if !record.removed {
-                written = self.write(record);
+        self.record.send_if_modified(|record| {
+            let mut changed = record.clone();
+            change(&mut changed);
+            written = self.write(&changed);
+            if written.is_ok() {
+                *record = changed;
             }
+            written.is_ok()
         });
         written
     }
 
+    /// [`Container::update`] of what has happened: it is so, even if that cannot be written.
+    pub fn change(&self, change: impl FnOnce(&mut Record)) {
+        let mut written = Ok(());
+        self.record.send_modify(|record| {
+            change(record);
+            written = self.write(record);
+        });
+        self.report(written);
+    }
+
     fn write(&self, record: &Record) -> Result<()> {
+        if record.removed {
+            return Ok(());
+        }
         files::write_json(&self.folder.join("container.json"), record)
     }
 
@@ -310,12 +326,6 @@ impl Container {
             self.engine.events.publish("volume", action, &volume, attributes);
         }
     }
-
-    /// [`Self::update`] where nobody waits for an answer.
-    pub fn change(&self, change: impl FnOnce(&mut Record)) {
-        self.report(self.update(change));
-    }
-
     /// Says on our own error output what could not be done for it, where nobody waits for an answer.
     pub fn report(&self, result: Result<()>) {
         if let Err(error) = result {
@@ -330,8 +340,7 @@ impl Container {
             // It is being started, which is told first, and takes back what was known of the run before.
             drop(self.busy.lock().await);
         }
-        if self.update(|record| record.state.oom_killed = true).is_ok() {
-            self.publish("oom", &[]);
-        }
+        self.change(|record| record.state.oom_killed = true);
+        self.publish("oom", &[]);
     }
 }

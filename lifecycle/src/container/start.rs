@@ -53,13 +53,13 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
         exit::clean_up(container).await;
         container.streams.give_up();
         let goes = container.goes();
-        container.update(|record| {
+        container.change(|record| {
             let was_up = record.state.started.is_some();
             record.state.status = if was_up { Status::Exited } else { Status::Created };
             record.state.end(exit_code_of(&error.message));
             record.state.error.clone_from(&error.message);
             record.exits += u64::from(goes);
-        })?;
+        });
         if goes {
             create::remove_locked(container, true)?;
         }
@@ -98,7 +98,7 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
     }
     let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
     container.call(&request).await.map_err(explain)?;
-    container.update(|record| {
+    container.change(|record| {
         record.state = State {
             status: Status::Running,
             pid: created.pid,
@@ -108,7 +108,7 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
             health: super::health::initial(&record.config),
             ..State::default()
         };
-    })?;
+    });
     container.publish_volumes("mount");
     container.publish("start", &[]);
     exit::watch(container);

@@ -164,7 +164,7 @@ pub async fn pause(container: &Arc<Container>) -> Result<()> {
         _ => return Err(container.not_running()),
     }
     container.ask(&PauseRequest { id: container.id.clone() }).await?;
-    container.update(|record| record.state.status = Status::Paused)?;
+    container.change(|record| record.state.status = Status::Paused);
     container.publish("pause", &[]);
     Ok(())
 }
@@ -179,7 +179,7 @@ pub async fn unpause(container: &Arc<Container>) -> Result<()> {
         bail!(conflict, "Container {} is not paused", container.id);
     }
     container.ask(&ResumeRequest { id: container.id.clone() }).await?;
-    container.update(|record| record.state.status = Status::Running)?;
+    container.change(|record| record.state.status = Status::Running);
     container.publish("unpause", &[]);
     Ok(())
 }

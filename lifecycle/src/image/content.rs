@@ -96,10 +96,11 @@ impl Content {
     /// # Errors
     /// With the path.
     pub fn discard(&self, path: &Path) -> Result<()> {
-        let aside = self.folder()?;
-        match fs::rename(path, aside.path().join("gone")) {
+        // A folder of its own would be one that a full disk has no room for.
+        let aside = self.temporary.join(files::random_hex(16));
+        match fs::rename(path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.and_then(|()| aside.close()).map_err(Error::at("remove", path)),
+            moved => moved.map_err(Error::at("remove", path)).and_then(|()| files::remove_dir(&aside)),
         }
     }
 
@@ -158,8 +159,17 @@ impl Content {
     pub fn keep(&self, kept: &BTreeSet<String>) {
         for digest in digests(&self.blobs).iter().filter(|digest| !kept.contains(*digest)) {
             // What cannot be removed now is found again by the next collection.
-            let _gone = self.path(digest).map(fs::remove_file);
+            let _gone = self.remove(digest);
         }
+    }
+
+    /// Removes a blob.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn remove(&self, digest: &str) -> Result<()> {
+        let path = self.path(digest)?;
+        fs::remove_file(&path).map_err(Error::at("remove", &path))
     }
 }
 

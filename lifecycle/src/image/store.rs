@@ -32,7 +32,7 @@ pub struct Image {
     pub parent: Option<String>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct State {
     images: BTreeMap<String, Arc<Image>>,
     /// Full names with a tag or a digest, and the image's id.
@@ -90,15 +90,18 @@ impl Store {
         config.rootfs.diff_ids.iter().try_for_each(|diff_id| self.layers.need(diff_id).map(drop))?;
         let id = self.content.add(text, None)?;
         self.layers.settle()?;
-        let mut state = self.state.lock();
         let image = Arc::new(Image { id: id.clone(), config, tagged: None, parent });
-        let image = Arc::clone(state.images.entry(id).or_insert(image));
-        self.write(&state)?;
-        Ok(image)
+        self.change(|state| Ok(Arc::clone(state.images.entry(id).or_insert(image))))
     }
 
-    fn write(&self, state: &State) -> Result<()> {
-        files::write_json(&self.file, state)
+    /// Changes what is written down; when it cannot be, nothing is changed.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state.lock();
+        let mut changed = state.clone();
+        let result = change(&mut changed)?;
+        files::write_json(&self.file, &changed)?;
+        *state = changed;
+        Ok(result)
     }
 
     /// Gives an image a name, which another image may lose by that.
@@ -106,13 +109,14 @@ impl Store {
     /// # Errors
     /// When it cannot be written down.
     pub fn tag(&self, reference: &Reference, id: &str) -> Result<()> {
-        let mut state = self.state.lock();
-        let Some(image) = state.images.get_mut(id) else {
-            bail!(not_found, "No such image: {id}");
-        };
-        Arc::make_mut(image).tagged = Some(time::now());
-        state.names.insert(reference.to_string(), id.to_owned());
-        self.write(&state)
+        self.change(|state| {
+            let Some(image) = state.images.get_mut(id) else {
+                bail!(not_found, "No such image: {id}");
+            };
+            Arc::make_mut(image).tagged = Some(time::now());
+            state.names.insert(reference.to_string(), id.to_owned());
+            Ok(())
+        })
     }
 
     /// Takes a name away.
@@ -120,9 +124,10 @@ impl Store {
     /// # Errors
     /// When it cannot be written down.
     pub fn untag(&self, reference: &Reference) -> Result<()> {
-        let mut state = self.state.lock();
-        state.names.remove(&reference.to_string());
-        self.write(&state)
+        self.change(|state| {
+            state.names.remove(&reference.to_string());
+            Ok(())
+        })
     }
 
     /// All images, the newest first.
@@ -185,15 +190,16 @@ impl Store {
         diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
     }
 
-    /// Forgets an image; its content goes with [`Store::collect`].
+    /// Forgets an image with its names; its content goes with [`Store::collect`].
     ///
     /// # Errors
-    /// When it cannot be written down.
+    /// When it cannot be written down, nor its configuration be removed.
     pub fn forget(&self, id: &str) -> Result<()> {
         let mut state = self.state.lock();
         state.names.retain(|_, named| named != id);
         state.images.remove(id);
-        self.write(&state)
+        // A full disk, for instance, which becomes less full by this: without its configuration it is no image.
+        files::write_json(&self.file, &*state).or_else(|_| self.content.remove(id))
     }
 
     /// Makes a layer of what was written above others; returns its diff id, or nothing when nothing was.

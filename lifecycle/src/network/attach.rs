@@ -246,7 +246,7 @@ impl Networks {
         drop(one_at_a_time);
         if joined.is_err() {
             self.leave(container, &network).await;
-            container.update(|record| drop(record.networks.remove(&network.name)))?;
+            container.change(|record| drop(record.networks.remove(&network.name)));
         }
         joined?;
         names::write(container)
@@ -278,7 +278,7 @@ impl Networks {
         if self.leave(container, &network).await {
             publish(container.engine, &network, "disconnect", Some(&container.id));
         }
-        container.update(|record| drop(record.networks.remove(&network.name)))?;
+        container.change(|record| drop(record.networks.remove(&network.name)));
         if !container.record().state.status.is_up() {
             return Ok(());
         }
