@@ -59,4 +59,5 @@ guest --v1 --timeout 600 --program "$binaries/corten" --program "$binaries/probe
     ./host && ./containers limits:: cgroups:: --skip version_2 --skip huge_pages --skip unified_keys"
 guest --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}"
+guest --systemd --timeout 600 --env BIN="$binaries" "$PWD/integration/guest/engine.sh"
 exit $status

@@ -60,7 +60,7 @@ struct Options {
     /// Where what is needed only while containers run is [default: /run/corten]
     #[arg(long, value_name = "DIR")]
     exec_root: Option<PathBuf>,
-    /// The control group below which containers are [default: /corten]
+    /// The control group below which containers are; a slice of systemd, such as system.slice, is systemd's [default: /corten]
     #[arg(long, value_name = "PATH")]
     cgroup_parent: Option<String>,
     /// A registry that is asked before Docker Hub; may be given several times

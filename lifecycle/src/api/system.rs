@@ -117,7 +117,7 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         "Debug": false, "IPv4Forwarding": true,
         "SystemTime": time::now(),
         "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": spec::slice(&engine.settings.cgroup_parent).map_or("cgroupfs", |_| "systemd"),
         "CgroupVersion": if unified { "2" } else { "1" },
         "KernelVersion": kernel(),
         "OperatingSystem": os_name(),

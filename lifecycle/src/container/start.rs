@@ -258,7 +258,9 @@ fn create_request(container: &Container) -> Result<CreateTaskRequest> {
     let config = container.run.join("logger.json");
     let program = logger_program()?;
     let output = format!("binary-v2://{}?logger={}", escaped(&program), escaped(&config));
-    let runtime = Options { root: lossy(&container.engine.settings.runtime_root()), ..Default::default() };
+    let settings = &container.engine.settings;
+    let systemd_cgroup = spec::is_in_slice(&record, &settings.cgroup_parent);
+    let runtime = Options { root: lossy(&settings.runtime_root()), systemd_cgroup, ..Default::default() };
     let reads = record.config.open_stdin == Some(true);
     Ok(CreateTaskRequest {
         id: container.id.clone(),

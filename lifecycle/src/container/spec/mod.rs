@@ -54,6 +54,22 @@ pub fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// The control group that a container is to be below.
+fn parent<'a>(record: &'a Record, usual: &'a str) -> &'a str {
+    said::text(&record.host.cgroup_parent).unwrap_or(usual)
+}
+
+/// The slice that a control group is, by its name, where systemd runs: then it is to make what is below.
+pub fn slice(parent: &str) -> Option<&str> {
+    let name = parent.rsplit('/').next()?;
+    Some(name).filter(|name| name.ends_with(".slice") && Path::new("/run/systemd/system").exists())
+}
+
+/// Whether systemd makes a container's control group.
+pub fn is_in_slice(record: &Record, usual: &str) -> bool {
+    slice(parent(record, usual)).is_some()
+}
+
 /// The configuration.
 ///
 /// # Errors
@@ -151,12 +167,15 @@ fn namespaces(record: &Record, around: &Surroundings, own_cgroup: bool) -> Vec<V
 
 /// `None` without privilege, when nobody names a place that the user may write to: it then runs without limits.
 fn cgroups_path(record: &Record, around: &Surroundings) -> Result<Option<String>> {
-    let parent = said::text(&record.host.cgroup_parent).unwrap_or(&around.cgroup_parent);
+    let parent = parent(record, &around.cgroup_parent);
+    let climbs = Path::new(parent).components().any(|part| part == std::path::Component::ParentDir);
+    ensure!(!climbs, invalid, "cgroup-parent {parent:?} must not contain \"..\"");
+    if let Some(slice) = slice(parent) {
+        return Ok(Some(format!("{slice}:docker:{}", record.id)));
+    }
     if parent.is_empty() && crate::rootless::is() {
         return Ok(None);
     }
-    let climbs = Path::new(parent).components().any(|part| part == std::path::Component::ParentDir);
-    ensure!(!climbs, invalid, "cgroup-parent {parent:?} must not contain \"..\"");
     Ok(Some(format!("/{}/{}", parent.trim_matches('/'), record.id)))
 }
 
