@@ -9,8 +9,10 @@ use std::time::Duration;
 use base64::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use crate::error::{Error, Result, error};
+use crate::error::{Error, Result, ensure, error};
 
 /// Replaces a file as a whole: after a crash it has its old or its new content.
 ///
@@ -47,6 +49,17 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::at("read", path)(error)),
     }
+}
+
+/// The certificates in a file of PEM.
+///
+/// # Errors
+/// When there are none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_file_iter(path).map_err(Error::at("read", path))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(Error::at("understand", path))?;
+    ensure!(!found.is_empty(), invalid, "{}: no certificate is in it", path.display());
+    Ok(found)
 }
 
 /// Makes a directory with those above it.

@@ -185,6 +185,57 @@ fn registries_without_tls_are_those_that_are_named() {
     hold(&engine, checks);
 }
 
+/// An authority that this machine does not know, a registry with a certificate of it that asks for one, and a client's.
+const OWN_AUTHORITY: &str = r#"mkdir up work && mount -t overlay overlay -o lowerdir=/etc,upperdir=up,workdir=work /etc
+echo 127.0.0.2 c.test >>/etc/hosts; pair='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+openssl req -x509 $pair -subj /CN=authority -keyout ca.key -out ca.crt
+for name in c.test client; do
+  openssl req $pair -subj /CN=$name -addext subjectAltName=DNS:$name -keyout $name.key -out $name.csr
+  openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -CAcreateserial -copy_extensions copy -out $name.cert
+done
+export REGISTRY_HTTP_ADDR=:5003 REGISTRY_HTTP_TLS_CERTIFICATE=$PWD/c.test.cert REGISTRY_HTTP_TLS_KEY=$PWD/c.test.key
+export REGISTRY_HTTP_TLS_CLIENTCAS="[$PWD/ca.crt]"
+docker-registry serve registry.yml >registry.log 2>&1 &
+until curl -s --cacert ca.crt --cert client.cert --key client.key https://c.test:5003/v2/; do sleep 0.1; done
+docker tag busybox c.test:5003/a"#;
+
+#[test]
+fn registries_may_have_an_authority_and_clients_of_their_own() {
+    if Release::Distribution.find("docker-registry").is_none() {
+        return integration::skip::say("needs docker-registry");
+    }
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    registry(&mut engine, "");
+    let folder = "/etc/docker/certs.d/c.test:5003";
+    let checks: &[(String, i32, &[&str])] = &[
+        (OWN_AUTHORITY.into(), 0, &[]),
+        ("docker push c.test:5003/a".into(), 1, &["c.test:5003: invalid peer certificate"]),
+        (
+            format!("mkdir -p {folder} && cp ca.crt {folder} && docker push c.test:5003/a"),
+            1,
+            &["c.test:5003: received fatal alert"],
+        ),
+        (
+            format!("cp client.cert {folder} && docker push c.test:5003/a"),
+            1,
+            &["read the key /etc/docker/certs.d/c.test:5003/client.key"],
+        ),
+        (
+            format!(
+                "cp client.key {folder} && docker push c.test:5003/a && docker rmi c.test:5003/a && docker pull c.test:5003/a"
+            ),
+            0,
+            &["Downloaded newer image"],
+        ),
+        (
+            format!("echo none >{folder}/ca.crt; docker pull c.test:5003/a"),
+            1,
+            &["ca.crt: no certificate is in it"],
+        ),
+    ];
+    hold(&engine, checks);
+}
+
 #[test]
 fn registries_elsewhere_are_asked_through_the_proxy() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::error::{Error, Result, ensure};
+use crate::error::{Error, Result};
+use crate::files::certificates;
 
 /// Takes connections of clients with a certificate that one of `authority` has signed, and of nobody else; all are
 /// files in PEM.
@@ -27,11 +28,4 @@ pub fn acceptor(authority: &Path, certificate: &Path, key: &Path) -> Result<TlsA
     let config = ServerConfig::builder().with_client_cert_verifier(verifier);
     let config = config.with_single_cert(certificates(certificate)?, key);
     Ok(TlsAcceptor::from(Arc::new(config.map_err(Error::at("use", certificate))?)))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_file_iter(path).map_err(Error::at("read", path))?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(Error::at("understand", path))?;
-    ensure!(!found.is_empty(), invalid, "{}: no certificate is in it", path.display());
-    Ok(found)
 }

@@ -1,10 +1,12 @@
 //! Requests to a registry: authentication, redirections, errors in its own words.
 
 use std::error::Error as _;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::iter::successors;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, WWW_A
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Credentials, MANIFESTS};
@@ -65,13 +69,12 @@ fn client(
         }
         _ => attempt.follow(),
     });
-    let config = ClientConfig::builder().with_root_certificates(AUTHORITIES.clone()).with_no_client_auth();
     let client = match anybody {
         true => {
             let _already = ring::default_provider().install_default();
             Client::builder().tls_danger_accept_invalid_certs(true)
         }
-        false => Client::builder().tls_backend_preconfigured(config),
+        false => Client::builder().tls_backend_preconfigured(tls(url)?),
     };
     let client = client
         .user_agent(AGENT)
@@ -83,6 +86,24 @@ fn client(
     let is_near = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     let client = if is_near { client.no_proxy() } else { client };
     client.build().map_err(Error::step("set up HTTP"))
+}
+
+/// Whom a server's certificate may be of, and what it is shown of us: those of this machine, and those in the folder that
+/// Docker has for it (`HOST[:PORT]/*.crt`, and `*.cert` with `*.key`).
+fn tls(url: &Url) -> Result<ClientConfig> {
+    let (mut roots, mut own) = (AUTHORITIES.clone(), None);
+    for file in files::entries(&Path::new("/etc/docker/certs.d").join(url.authority())) {
+        match file.extension().and_then(OsStr::to_str) {
+            Some("crt") => drop(roots.add_parsable_certificates(files::certificates(&file)?)),
+            Some("cert") => own = Some(file),
+            _ => {}
+        }
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let Some(file) = own else { return Ok(config.with_no_client_auth()) };
+    let key = file.with_extension("key");
+    let key = PrivateKeyDer::from_pem_file(&key).map_err(Error::at("read the key", &key))?;
+    config.with_client_auth_cert(files::certificates(&file)?, key).map_err(Error::at("use", &file))
 }
 
 /// What a request failed of, with the server's name.
