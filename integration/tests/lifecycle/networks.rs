@@ -168,6 +168,19 @@ fn ports_are_told_where_somebody_finds_them() {
             0,
             &["[]\n{}"],
         ),
+        // A port is taken at an address, and where that is all of them, at each.
+        (
+            "docker run -d --name first -p 127.0.0.1:8101:80 -p 127.0.0.2:8101:81 busybox sleep 1000 && docker run -d -p 127.0.0.3:8101:80 busybox sleep 1000".into(),
+            0,
+            &[],
+        ),
+        ("docker run --rm -p 127.0.0.2:8101:80 busybox true".into(), 125, &["Bind for 127.0.0.2:8101 failed"]),
+        ("docker run --rm -p 8101:80 busybox true".into(), 125, &["Bind for 0.0.0.0:8101 failed"]),
+        (
+            "docker run --rm -p 0.0.0.0:8102:80 -p '[::]:8102:80' busybox true && docker rm -f first".into(),
+            0,
+            &[],
+        ),
     ];
     hold(&engine, checks);
 }

@@ -34,11 +34,7 @@ pub fn check(record: &Record) -> Result<()> {
 ///
 /// # Errors
 /// When a port is in use or malformed.
-pub(super) fn choose(
-    record: &Record,
-    usual: Ipv4Addr,
-    mut taken: BTreeSet<(String, u16)>,
-) -> Result<Published> {
+pub(super) fn choose(record: &Record, usual: Ipv4Addr, mut taken: Taken) -> Result<Published> {
     let mut wanted: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
     for (port, bindings) in record.host.port_bindings.iter().flatten() {
         let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
@@ -60,9 +56,15 @@ pub(super) fn choose(
                     .parse()
                     .map_err(|_| error!(invalid, "invalid publish address {ip}: only IPv4 is offered"))?,
             };
-            let number = pick(address, &binding.host_port.unwrap_or_default(), kind, &taken)?;
-            taken.insert((kind.to_owned(), number));
-            published.entry(port.clone()).or_default().push((address.to_string(), number));
+            let text = binding.host_port.unwrap_or_default();
+            let own = published.entry(port.clone()).or_default();
+            // Clients say both of `0.0.0.0` and `[::]`.
+            if own.iter().any(|(ip, number)| *ip == address.to_string() && *text == number.to_string()) {
+                continue;
+            }
+            let number = pick(address, &text, kind, &taken)?;
+            taken.insert((kind.to_owned(), address, number));
+            own.push((address.to_string(), number));
         }
     }
     Ok(published)
@@ -82,9 +84,11 @@ fn range(text: &str) -> Result<RangeInclusive<u16>> {
     Ok(first.parse().map_err(|_| bad())?..=last.parse().map_err(|_| bad())?)
 }
 
-fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &BTreeSet<(String, u16)>) -> Result<u16> {
-    let free =
-        |number: u16| !taken.contains(&(kind.to_owned(), number)) && bind(address, number, kind).is_ok();
+fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &Taken) -> Result<u16> {
+    let meets = |other: &Ipv4Addr| *other == address || other.is_unspecified() || address.is_unspecified();
+    let is_taken =
+        |number| taken.iter().any(|(own, other, port)| own == kind && *port == number && meets(other));
+    let free = |number: u16| !is_taken(number) && bind(address, number, kind).is_ok();
     if matches!(text, "" | "0") {
         // What the kernel gives may still be a container's, as nobody listens for those.
         let mut offered = (0..64).filter_map(|_| bind(address, 0, kind).ok());
@@ -111,13 +115,17 @@ fn bind(address: Ipv4Addr, number: u16, kind: &str) -> io::Result<u16> {
     bound.map(|address| address.port())
 }
 
-/// The host's ports that other containers have: protocol and number.
-pub(super) fn taken(own: &Container) -> BTreeSet<(String, u16)> {
-    let mut taken = BTreeSet::new();
+/// Ports of the host that containers have: protocol, address and number.
+pub(super) type Taken = BTreeSet<(String, Ipv4Addr, u16)>;
+
+/// Those of other containers.
+pub(super) fn taken(own: &Container) -> Taken {
+    let mut taken = Taken::new();
     for container in own.engine.all_containers().iter().filter(|other| other.id != own.id) {
         for (port, bindings) in &container.record().ports {
             let kind = port.split('/').nth(1).unwrap_or("tcp");
-            taken.extend(bindings.iter().map(|(_, host)| (kind.to_owned(), *host)));
+            let whole = |(ip, host): &(String, u16)| Some((kind.to_owned(), ip.parse().ok()?, *host));
+            taken.extend(bindings.iter().filter_map(whole));
         }
     }
     taken
