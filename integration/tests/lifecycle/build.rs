@@ -21,6 +21,25 @@ fn commands_see_extra_hosts_and_security_options() {
 }
 
 #[test]
+fn variables_take_neither_the_stack_nor_all_memory() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let build = "docker build --network none -";
+    let nested = |count: usize| {
+        let line = "${a:-".repeat(count) + &"}".repeat(count);
+        format!("printf 'FROM busybox\nENV A={line}\n' | {build}")
+    };
+    let growing = format!(
+        "{{ echo FROM busybox; echo ENV A=$(head -c 100000 /dev/zero | tr '\\0' x); for i in 1 2 3; do echo 'ENV A=$A$A$A$A$A$A$A$A'; done; }} | {build}"
+    );
+    let checks: &[(String, i32, &[&str])] = &[
+        (nested(200), 0, &["Successfully built"]),
+        (nested(10_000), 1, &["more than 200 variables in braces"]),
+        (growing, 1, &["more than 1048576 characters by variables"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn dockerfiles_become_images() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
     let first = context(&[

@@ -4,11 +4,10 @@
 
 use std::path::Path;
 
-use globset::GlobMatcher;
 use tree::{Root, clean};
 
 use crate::error::{Error, Result, error};
-use crate::glob;
+use crate::{files, glob};
 
 /// The Dockerfile of a context, from which it is removed then if `.dockerignore` leaves it out, as is that file.
 ///
@@ -35,7 +34,7 @@ pub fn dockerfile(context: &Root, name: &str) -> Result<String> {
 }
 
 /// The lines of a `.dockerignore`: patterns, and whether each takes back what others leave out.
-struct Rules(Vec<(GlobMatcher, bool)>);
+struct Rules(Vec<(String, bool)>);
 
 impl Rules {
     fn new(text: &str) -> Self {
@@ -43,18 +42,18 @@ impl Rules {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let rule = |line: &str| {
             let (pattern, back) = line.strip_prefix('!').map_or((line, false), |rest| (rest.trim(), true));
-            let pattern = clean(Path::new(pattern));
-            let pattern = pattern.to_str().filter(|pattern| !pattern.is_empty()).and_then(glob::compile);
-            pattern.map(|pattern| (pattern, back))
+            (files::lossy(&clean(Path::new(pattern))), back)
         };
-        Self(lines.filter_map(rule).collect())
+        Self(lines.map(rule).collect())
     }
 
     /// Whether a path is left out: the last line that is about it, or about a folder it is in, counts.
     fn leave_out(&self, path: &str) -> bool {
-        let about = |pattern: &GlobMatcher| {
+        // Compiled, each is some hundred times as long.
+        let about = |pattern: &String| {
             let folders = path.char_indices().filter(|(_, c)| *c == '/').map(|(at, _)| &path[..at]);
-            folders.chain([path]).any(|part| pattern.is_match(part))
+            glob::compile(pattern)
+                .is_some_and(|pattern| folders.chain([path]).any(|part| pattern.is_match(part)))
         };
         let last = self.0.iter().rev().find(|(pattern, _)| about(pattern));
         last.is_some_and(|(_, back)| !back)

@@ -7,6 +7,10 @@ use std::str::Chars;
 
 use crate::error::{Error, Result, ensure, error};
 
+/// What is taken of one instruction, whoever wrote it.
+const MOST_BRACES: usize = 200;
+const MOST_CHARACTERS: usize = 1 << 20;
+
 /// Puts variables into words.
 pub(super) struct Words(pub BTreeMap<String, String>);
 
@@ -78,6 +82,12 @@ impl Words {
     }
 
     fn marked(&self, text: &str) -> Result<Marked> {
+        // They may be within one another, each of which takes some of the stack.
+        ensure!(
+            text.matches("${").count() <= MOST_BRACES,
+            invalid,
+            "more than {MOST_BRACES} variables in braces"
+        );
         let mut marked = Vec::new();
         self.scan(&mut text.chars().peekable(), None, &mut marked)?;
         Ok(marked)
@@ -129,6 +139,11 @@ impl Words {
             self.0.get(&name).cloned().unwrap_or_default()
         };
         into.extend(value.chars().map(|c| (c, mark)));
+        ensure!(
+            into.len() <= MOST_CHARACTERS,
+            invalid,
+            "more than {MOST_CHARACTERS} characters by variables"
+        );
         Ok(())
     }
 
