@@ -36,8 +36,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const UPLOAD_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many tags of a repository are asked for.
+/// How many tags of a repository are asked for, and how long one may be.
 const MOST_TAGS: usize = 1 << 16;
+const MOST_OF_TAG: usize = 128;
 
 /// How often one request is led elsewhere.
 const REDIRECTIONS: usize = 8;
@@ -338,9 +339,8 @@ impl Registry {
             let more = answer.headers().contains_key(LINK);
             let page: Value = serde_json::from_slice(&read(answer).await?)?;
             let before = tags.len();
-            tags.extend(
-                page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned),
-            );
+            let names = page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            tags.extend(names.filter(|name| name.len() <= MOST_OF_TAG).map(str::to_owned));
             if !more || tags.len() == before || tags.len() > MOST_TAGS {
                 return Ok(tags);
             }
