@@ -133,7 +133,7 @@ impl Engine {
                     let container = Container::new(self, record);
                     self.containers.lock().insert(container.id.clone(), container);
                 }
-                // Created half, or removed half: nobody has heard of it.
+                // Removed half, or not begun: nobody has heard of it.
                 Ok(None) => files::remove_dir(&folder)?,
                 Err(error) => {
                     eprintln!("cortend: a container cannot be used: {error}");
@@ -177,10 +177,16 @@ impl Engine {
     /// When it is.
     pub fn add_container(&self, container: &Arc<Container>, named: bool) -> Result<()> {
         let mut all = self.containers.lock();
+        let mut tried = 0;
         loop {
             let name = container.record().name.clone();
             match check_free(&all, &name) {
-                Err(_) if !named => container.update(|record| record.name = names::random())?,
+                Err(_) if !named => {
+                    // There are only so many.
+                    tried += 1;
+                    let more = if tried < 8 { String::new() } else { files::random_hex(6) };
+                    container.update(|record| record.name = names::random() + &more)?;
+                }
                 free => break free?,
             }
         }
@@ -261,12 +267,14 @@ impl Engine {
         if self.has_unknown.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
-        let mut kept = Vec::new();
-        for record in self.containers.lock().values().map(|container| container.record()) {
-            let mounts = record.mounts.iter().filter(|mount| mount.kind == "image");
-            kept.extend(mounts.map(|mount| mount.options.clone()).chain([record.layers.clone()]));
-        }
-        self.images.collect(kept)
+        self.images.collect(|| {
+            let mut kept = Vec::new();
+            for record in self.containers.lock().values().map(|container| container.record()) {
+                let mounts = record.mounts.iter().filter(|mount| mount.kind == "image");
+                kept.extend(mounts.map(|mount| mount.options.clone()).chain([record.layers.clone()]));
+            }
+            kept
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use nix::mount::{MntFlags, umount2};
 use parking_lot::Mutex;
 use runtime::child::mounts::{self, Already, View};
 use runtime::{plan, spec};
+use tokio::task::block_in_place;
 use tree::Root;
 
 use crate::error::{Error, Result, bail, ensure, error};
@@ -47,7 +49,10 @@ impl Volumes {
         files::make_dir(&folder, 0o711)?;
         let mut all = BTreeMap::new();
         for path in files::entries(&folder) {
-            if let Some(mut volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
+            // Removed half.
+            if files::name_of(&path).starts_with('.') {
+                files::remove_dir(&path)?;
+            } else if let Some(mut volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
                 // All of it may have been moved.
                 volume.mountpoint = files::lossy(&path.join("_data"));
                 all.insert(volume.name.clone(), volume);
@@ -124,10 +129,18 @@ impl Volumes {
         if !volume.options.is_empty() {
             detach(volume)?;
         }
-        files::remove_dir(&self.folder.join(name))?;
-        all.remove(name);
+        // Out of sight first: it may take long, and others ask for theirs meanwhile.
+        let place = self.folder.join(name);
+        let aside = self.folder.join(format!(".{}", files::random_hex(16)));
+        match std::fs::rename(&place, &aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::at("remove", &place)(error));
+            }
+            _ => all.remove(name),
+        };
+        drop(all);
         self.events.publish("volume", "destroy", name, [("driver", "local")]);
-        Ok(())
+        block_in_place(|| files::remove_dir(&aside))
     }
 
     /// A volume with options, and its folder: others neither mount nor unmount it while that is open. `None` of another one.

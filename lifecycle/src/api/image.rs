@@ -198,6 +198,7 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
     ensure!(why.is_empty(), conflict, "conflict: unable to delete {short} {why}");
     if children.is_empty() {
         delete(engine, &image, parents, &mut done)?;
+        done.extend(engine.collect()?.into_iter().map(|layer| json!({"Deleted": layer})));
     } else {
         tags.iter().chain(&digests).try_for_each(|reference| untag(reference, &mut done))?;
     }
@@ -210,14 +211,13 @@ fn untagged(engine: &Engine, image: &Image, reference: &Reference, done: &mut Ve
     done.push(json!({"Untagged": name}));
 }
 
-/// Removes an image with its names, and what is needed by nothing else after that.
+/// Forgets an image with its names, and with the steps on the way to it.
 fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) -> Result<()> {
     let (tags, digests) = engine.images.names(&image.id);
     engine.images.forget(&image.id)?;
     tags.iter().chain(&digests).for_each(|reference| untagged(engine, image, reference, done));
     engine.publish_image(image, "delete", &image.id);
     done.push(json!({"Deleted": image.id}));
-    done.extend(engine.collect()?.into_iter().map(|layer| json!({"Deleted": layer})));
     // An image that only was a step on the way to this one.
     let parent = image.parent.as_deref().filter(|_| parents);
     if let Some(parent) = parent.and_then(|parent| engine.images.find(parent).ok()) {
@@ -266,6 +266,7 @@ pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer>
         Some(tag) => reference.tag = Some(tag.to_owned()),
         None => {}
     }
+    let reference = Reference::parse_exact(&reference.to_string())?;
     let platform = call.platform()?;
     let credentials = registry::from_header(call.header("x-registry-auth"));
     answer::progress(move |pusher| async move {

@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use crate::container::{self as containers, Container, Removal};
 use crate::engine::Engine;
@@ -152,7 +153,7 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["version"]) => system::version(),
         ("GET", ["info"]) => system::info(engine, call.version),
         ("GET", ["events"]) => system::events(engine, &call),
-        ("GET", ["system", "df"]) => system::disk_usage(engine, &call),
+        ("GET", ["system", "df"]) => block_in_place(|| system::disk_usage(engine, &call)),
         ("POST", ["auth"]) => image::log_in(engine, call).await,
         ("POST", ["build"]) => build::build(engine, call).await,
         ("POST", ["build", "prune"]) => {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use runtime::cgroup::{Cgroup, stats::Stats};
 use runtime::state::{self, StateDir, StateError};
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tree::Lower;
 
 use super::streams::Streams;
@@ -281,7 +282,8 @@ impl Container {
     /// # Errors
     /// When they cannot be looked at.
     pub fn size(&self) -> Result<u64> {
-        Ok(tree::changes(&self.overlay()?)?.iter().map(|change| change.size).sum())
+        let changes = block_in_place(|| tree::changes(&self.overlay()?).map_err(Error::from))?;
+        Ok(changes.iter().map(|change| change.size).sum())
     }
 
     /// The directories of its root file system.

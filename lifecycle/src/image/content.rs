@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use tree::{Apply, Holes, Root};
 
 use super::reference::is_digest;
+use super::zstd::Zstd;
 use crate::error::{Error, Result, bail, error};
 use crate::files;
 
 /// The largest blob that is read into memory as a whole.
-const MAX_TEXT: u64 = 8 << 20;
+pub(super) const MAX_TEXT: u64 = 8 << 20;
 
 /// How much memory a stream of xz may have, in KiB: what its maker chose, at most 64 MiB by xz's own levels.
 const MAX_XZ: u32 = 256 << 10;
@@ -91,16 +92,17 @@ impl Content {
         Ok(Unpacked { root, _folder: folder })
     }
 
-    /// Removes a directory of the store: out of sight first, so that nothing half-removed is ever found by its name.
+    /// Puts a directory of the store out of sight, so that nothing half-removed is ever found by its name; returns what is
+    /// to be removed then, which may take long.
     ///
     /// # Errors
     /// With the path.
-    pub fn discard(&self, path: &Path) -> Result<()> {
+    pub fn set_aside(&self, path: &Path) -> Result<Option<PathBuf>> {
         // A folder of its own would be one that a full disk has no room for.
         let aside = self.temporary.join(files::random_hex(16));
         match fs::rename(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.map_err(Error::at("remove", path)).and_then(|()| files::remove_dir(&aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            moved => moved.map(|()| Some(aside)).map_err(Error::at("remove", path)),
         }
     }
 
@@ -207,7 +209,7 @@ impl Format {
     pub fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
             [b'B', b'Z', b'h', _] => Self::Bzip2,
             [0xfd, b'7', b'z', b'X'] => Self::Xz,
             _ => Self::Plain,
@@ -227,10 +229,7 @@ pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>
     Ok(match format {
         Format::Plain => Box::new(whole),
         Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        Format::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(whole);
-            Box::new(decoder.map_err(|error| error!(invalid, "zstd: {error}"))?)
-        }
+        Format::Zstd => Box::new(Zstd::new(whole)),
         Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
         Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, MAX_XZ)),
     })

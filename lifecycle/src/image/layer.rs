@@ -125,20 +125,22 @@ impl Layers {
         Ok(place)
     }
 
-    /// Removes all other layers, and the trees that none of these rows of layers is unpacked to; returns the removed
-    /// layers.
+    /// Takes away all other layers, and the trees that none of these rows of layers is unpacked to; returns these layers,
+    /// and the folders that are to be removed.
     ///
     /// # Errors
     /// With the path.
-    pub fn keep(&self, kept: &BTreeSet<String>, rows: &[Vec<String>]) -> Result<Vec<String>> {
+    pub fn keep(&self, kept: &BTreeSet<String>, rows: &[Vec<String>]) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let trees: BTreeSet<String> = rows.iter().map(|diff_ids| tree_name(diff_ids)).collect();
-        for tree in files::entries(&self.trees).iter().filter(|tree| !trees.contains(&files::name_of(tree))) {
-            self.content.discard(tree)?;
-        }
+        let mut places = files::entries(&self.trees);
+        places.retain(|tree| !trees.contains(&files::name_of(tree)));
         let mut gone = self.all();
         gone.retain(|diff_id| !kept.contains(diff_id));
-        gone.iter().try_for_each(|diff_id| self.content.discard(&self.place(diff_id)?))?;
-        Ok(gone)
+        for diff_id in &gone {
+            places.push(self.place(diff_id)?);
+        }
+        let aside = places.iter().filter_map(|place| self.content.set_aside(place).transpose());
+        Ok((gone, aside.collect::<Result<_>>()?))
     }
 
     /// Sees that all layers are on the disk: an image that is written down after that has its files when the machine

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 use tree::{Holes, Lower, Pack, Root, Source};
 
-use super::content::Content;
+use super::content::{Content, MAX_TEXT};
 use super::layer::{Layer, Layers};
 use super::{ConfigFile, Reference};
-use crate::error::{Error, Result, bail, error};
+use crate::error::{Error, Result, bail, ensure, error};
 use crate::{files, time};
 
 /// An image.
@@ -86,6 +87,11 @@ impl Store {
     /// # Errors
     /// When a layer is missing.
     pub fn add(&self, text: &[u8], parent: Option<String>) -> Result<Arc<Image>> {
+        ensure!(
+            text.len() as u64 <= MAX_TEXT,
+            invalid,
+            "the image's configuration has more than {MAX_TEXT} bytes"
+        );
         let config = ConfigFile::parse(text)?;
         config.rootfs.diff_ids.iter().try_for_each(|diff_id| self.layers.need(diff_id).map(drop))?;
         let id = self.content.add(text, None)?;
@@ -225,21 +231,24 @@ impl Store {
     }
 
     /// Removes blobs and layers that no image needs and that are not among `kept` (those of containers, whose image may
-    /// be gone). Does nothing while somebody holds a lease. Returns the removed layers.
+    /// be gone, when nothing changes any more). Does nothing while somebody holds a lease. Returns the removed layers.
     ///
     /// # Errors
     /// When a layer cannot be removed.
-    pub fn collect(&self, mut kept: Vec<Vec<String>>) -> Result<Vec<String>> {
+    pub fn collect(&self, kept: impl FnOnce() -> Vec<Vec<String>>) -> Result<Vec<String>> {
         let state = self.state.lock();
         if Arc::strong_count(&self.leases) > 1 {
             return Ok(Vec::new());
         }
+        let mut kept = kept();
         kept.extend(state.images.values().map(|image| image.config.rootfs.diff_ids.clone()));
         let layers: BTreeSet<String> = kept.iter().flatten().cloned().collect();
         let mut blobs: BTreeSet<String> = state.images.keys().cloned().collect();
         blobs.extend(layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.blob));
-        let removed = self.layers.keep(&layers, &kept)?;
+        let (removed, aside) = self.layers.keep(&layers, &kept)?;
         self.content.keep(&blobs);
+        drop(state);
+        block_in_place(|| aside.iter().try_for_each(|folder| files::remove_dir(folder)))?;
         Ok(removed)
     }
 }
