@@ -104,7 +104,9 @@ fn daemon(mut options: Options) -> Result<()> {
     };
     // What it makes is not to depend on who has started it.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // One waits for each client that does not read what it has asked for: where all do, nobody else is answered.
+    let runtime = runtime.worker_threads(2).max_blocking_threads(1 << 15).enable_all().build();
     runtime.map_err(Error::step("start the event loop"))?.block_on(serve(settings, &options))
 }
 

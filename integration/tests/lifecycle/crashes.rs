@@ -1,5 +1,8 @@
 //! The daemon is killed: containers go on, and the next one knows all of them.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use integration::runtime;
 use integration::shim::engine::Engine;
 use integration::shim::pod::until;
@@ -249,4 +252,75 @@ fn a_machine_that_was_restarted_has_its_containers_again() {
     ];
     hold(&engine, &checks);
     until("no shim is left", || engine.shims().is_empty());
+}
+
+/// An image whose volumes take a while to be filled.
+const FULL_OF_FILES: &str = r#"mkdir ctx && cat > ctx/Dockerfile <<'END'
+FROM busybox
+RUN for d in 1 2 3 4; do mkdir /$d; i=0; while [ $i -lt 4000 ]; do : > /$d/$i; i=$((i+1)); done; done
+VOLUME /1 /2 /3 /4
+CMD ["true"]
+END
+DOCKER_BUILDKIT=0 docker build -q --network none -t full ctx; docker create --name taken busybox"#;
+
+#[test]
+fn what_was_being_made_or_had_ended_is_known_for_what_it_is() {
+    let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
+    engine.docker_command(FULL_OF_FILES).ok();
+    let making = "docker create --name half -v named:/1 full >/dev/null 2>&1 & until docker inspect half >/dev/null 2>&1; do :; done";
+    let meanwhile: &[Check<'_>] = &[
+        // Names and volumes are taken before anything is copied.
+        (
+            "docker create --name taken -v other:/x full; docker volume inspect other",
+            1,
+            &["Conflict", "no such volume"],
+        ),
+        (&format!("{making}; docker volume rm named"), 1, &["volume is in use"]),
+        ("docker start -a half && docker rm -v half && docker volume rm named", 0, &[]),
+        // What was made for what is refused then.
+        (
+            "docker create --mount type=volume,dst=/a --mount type=bind,src=/nowhere,dst=/b busybox",
+            1,
+            &["/nowhere"],
+        ),
+        ("docker volume ls -q | wc -l", 0, &["0"]),
+        ("docker create --rm --name goes -v /made busybox", 0, &[]),
+        (making, 0, &[]),
+    ];
+    hold(&engine, meanwhile);
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    let after: &[Check<'_>] = &[
+        ("docker ps -aq | wc -l; docker volume ls -q", 0, &["1\nnamed\n"]),
+        ("docker run -d --network none --name ends --restart on-failure:1 busybox sleep 0.5", 0, &[]),
+    ];
+    hold(&engine, after);
+    // Its end is cleaned up after.
+    let state = engine.docker_command("echo /run/corten/r/corten/$(docker inspect -f '{{.Id}}' ends)").ok();
+    until("it has ended", || engine.run(&["test", "-e", state.trim()]).status != 0);
+    engine.kill("cortend", Signal::SIGKILL);
+    start(&mut engine, &[]);
+    let told =
+        "docker wait ends; docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}' ends";
+    hold(&engine, &[(told, 0, &["0\nexited 0 0\n"])]);
+}
+
+#[test]
+fn clients_that_read_nothing_keep_nobody_from_an_answer() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let lines = r#"awk 'BEGIN { while (i < 40000) print "one line of many:", i++ }'"#;
+    engine.docker_command(&format!("docker run --network none --name chat busybox {lines} >/dev/null")).ok();
+    let open = || {
+        let mut stream = UnixStream::connect(engine.directory.join("docker.sock")).unwrap();
+        let request = b"GET /containers/chat/logs?stdout=1 HTTP/1.1\r\nHost: engine\r\n\r\n";
+        stream.write_all(request).unwrap();
+        stream
+    };
+    // More than a pool of threads has by itself.
+    let clients: Vec<_> = (0..600).map(|_| open()).collect();
+    hold(
+        &engine,
+        &[("docker logs --tail 1 chat && docker rm chat", 0, &["one line of many: 39999\nchat\n"])],
+    );
+    drop(clients);
 }

@@ -167,6 +167,8 @@ pub(super) async fn update(container: &Arc<Container>, version: Version, body: V
         bail!(invalid, "{name} cannot be changed while a container exists");
     }
     let limits: Vec<_> = given.filter(|(name, _)| updatable(name)).collect();
+    // Neither is it started meanwhile, nor changed by somebody else.
+    let _busy = container.busy.lock().await;
     let before = container.record().host.clone();
     let mut host = serde_json::to_value(&before)?;
     for (name, value) in &limits {

@@ -1,11 +1,13 @@
 //! Creating and removing containers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::task::block_in_place;
 use tree::{Apply, Root, by_descriptor};
 
 use super::{Container, Record, Status, log_options, mounts, places, settings, stop};
@@ -51,6 +53,7 @@ pub fn create(
         image_name,
         layers: image.config.rootfs.diff_ids.clone(),
         umask: part(body["HostConfig"]["Umask"].clone())?,
+        half_made: true,
         config,
         host,
         command,
@@ -77,28 +80,43 @@ pub fn create(
     // What would fail at the start for sure fails now, before anything is made.
     super::spec::build(&record, &super::spec::Surroundings::default())?;
     log_options::of(&record)?;
-    let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
-    let volumes = said::list(&record.config.volumes);
-    record.mounts =
-        mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of, |name| engine.images.find(name))?;
-    for point in
-        record.mounts.iter_mut().filter(|point| shallow && matches!(point.kind.as_str(), "bind" | "volume"))
-    {
-        point.options.push("ro".into());
-    }
     let container = Container::new(engine, record);
+    // Whoever starts or removes it meanwhile waits.
+    let busy = container.busy.try_lock();
     let made = container
         .write_new()
+        .and_then(|()| engine.add_container(&container, named))
+        .and_then(|()| find_mounts(&container, shallow))
         .and_then(|()| places::make(&container))
         .and_then(|()| fill_volumes(&container))
-        .and_then(|()| engine.add_container(&container, named));
+        .and_then(|()| container.update(|record| record.half_made = false));
     if let Err(error) = made {
+        container.change(|record| (record.state.status, record.removed) = (Status::Removing, true));
+        engine.drop_container(&container.id);
         files::remove_dir(&container.folder)?;
         remove_anonymous(&container);
         return Err(error);
     }
+    drop(busy);
     container.publish("create", &[]);
     Ok(container)
+}
+
+/// Finds out what is mounted into it, and makes the volumes that are not there.
+fn find_mounts(container: &Container, shallow: bool) -> Result<()> {
+    let (engine, record) = (container.engine, container.record().clone());
+    let mounts_of = |name: &str| Ok(engine.container(name)?.record().mounts.clone());
+    let image_of = |name: &str| engine.images.find(name);
+    let (volumes, mut points) = (said::list(&record.config.volumes), BTreeMap::new());
+    let found = mounts::resolve(&record.host, volumes, &engine.volumes, mounts_of, image_of, &mut points);
+    for point in points.values_mut() {
+        if shallow && matches!(point.kind.as_str(), "bind" | "volume") {
+            point.options.push("ro".into());
+        }
+    }
+    // By path, so that what is mounted below another mount comes after it; what was made when it fails, too.
+    container.update(|record| record.mounts = points.into_values().collect())?;
+    found
 }
 
 /// A part of a request; one that is not there is empty, and what it says `null` of is left out. (Below, names may mean
@@ -273,7 +291,8 @@ pub async fn remove(container: &Arc<Container>, how: Removal) -> Result<()> {
 pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result<()> {
     // Written down, if the disk is not full.
     container.change(|record| record.state.status = Status::Removing);
-    let removed = files::remove_dir(&container.run).and_then(|()| files::remove_dir(&container.folder));
+    let folders = [&container.run, &container.folder];
+    let removed = block_in_place(|| folders.into_iter().try_for_each(|folder| files::remove_dir(folder)));
     if let Err(error) = removed {
         container.change(|record| record.state.status = Status::Dead);
         return Err(error);

@@ -221,7 +221,7 @@ impl Exec {
         let container = &self.container;
         let request = WaitRequest { id: container.id.clone(), exec_id: self.id.clone() };
         // With the container's end its processes end.
-        let code = container.ask(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
+        let code = container.call_surely(&request).await.map_or(137, |ended| i64::from(ended.exit_status));
         self.ended(code);
         // The kernel lets go of a first process's files before it ends the others with it.
         if container.process("root").is_err() {

@@ -48,6 +48,8 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     let _busy = container.busy.lock().await;
     let started = container.record().state.started.as_deref().and_then(time::parse);
     let ran = started.map_or(Duration::ZERO, |started| time::between(started, when));
+    // An engine that is started anew meanwhile cannot ask anybody for it.
+    container.change(|record| (record.state.has_ended, record.state.exit_code) = (true, code));
     let networks = clean_up(container).await;
     // What was to be run in it is not to be run in the next one.
     let is_old = |exec: &Arc<Exec>| exec.container.id == container.id && !exec.state.borrow().started;
@@ -166,8 +168,9 @@ pub async fn restore_all(engine: &Engine) {
 
 async fn restore(container: &Arc<Container>) -> Result<()> {
     let state = container.record().state.clone();
-    if state.status == Status::Removing {
-        return create::remove_locked(container, false);
+    if state.status == Status::Removing || container.record().half_made {
+        let volumes = container.goes() || container.record().half_made;
+        return create::remove_locked(container, volumes);
     }
     if state.socket.is_some() {
         if adopt(container).await.is_none() {
@@ -181,6 +184,9 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
     // The engine went away in a start, before there was a shim.
     if container.engine.networks.has(container) || container.run.exists() {
         clean_up(container).await;
+    }
+    if container.goes() {
+        return create::remove_locked(container, true);
     }
     let again = state.status == Status::Exited && wants_to_run(container);
     if again || state.status == Status::Restarting {
@@ -203,6 +209,10 @@ fn wants_to_run(container: &Container) -> bool {
 
 /// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
 async fn lost(container: &Container) -> i64 {
+    let state = container.record().state.clone();
+    if state.has_ended {
+        return state.exit_code;
+    }
     if container.bundle().exists() { task::clean_up(container).await.map_or(LOST, i64::from) } else { LOST }
 }
 

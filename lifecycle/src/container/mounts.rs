@@ -37,8 +37,8 @@ pub fn resolve(
     volumes: &Volumes,
     mounts_of: impl Fn(&str) -> Result<Vec<MountPoint>>,
     image_of: impl Fn(&str) -> Result<Arc<Image>>,
-) -> Result<Vec<MountPoint>> {
-    let mut points: BTreeMap<String, MountPoint> = BTreeMap::new();
+    points: &mut BTreeMap<String, MountPoint>,
+) -> Result<()> {
     let mut add = |point: MountPoint, replace: bool| match points.insert(point.destination.clone(), point) {
         Some(same) if !replace => Err(error!(invalid, "Duplicate mount point: {}", same.destination)),
         _ => Ok(()),
@@ -76,8 +76,7 @@ pub fn resolve(
             points.insert(point.destination.clone(), of_volume(Default::default(), point, volumes)?);
         }
     }
-    // By path, so that what is mounted below another mount comes after it.
-    Ok(points.into_values().collect())
+    Ok(())
 }
 
 /// A mount of nothing yet, that may be written to, at an absolute path in the container.
@@ -307,7 +306,10 @@ mod tests {
             ..Default::default()
         };
         let points = |host: &HostConfig| {
-            resolve(host, &["/data/".into()], &volumes, |_| Ok(Vec::new()), |_| Err(Error::not_found("none")))
+            let (none, no_image) = (|_: &str| Ok(Vec::new()), |_: &str| Err(Error::not_found("none")));
+            let mut found = BTreeMap::new();
+            resolve(host, &["/data/".into()], &volumes, none, no_image, &mut found)?;
+            Ok::<_, Error>(found.into_values().collect::<Vec<_>>())
         };
         let found = points(&binds(&["/etc:/a/b:ro,rslave", "named:/a"])).unwrap();
         let short: Vec<_> =

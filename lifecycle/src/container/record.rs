@@ -41,6 +41,9 @@ pub struct Record {
     /// How often its policy has restarted it.
     #[serde(default)]
     pub restart_count: u32,
+    /// Its files are being made.
+    #[serde(default)]
+    pub half_made: bool,
     /// A user has stopped it.
     #[serde(default)]
     pub stopped_by_user: bool,
@@ -69,6 +72,9 @@ pub struct State {
     pub finished: Option<String>,
     /// The kernel has killed in it for want of memory.
     pub oom_killed: bool,
+    /// It has ended, and nothing that follows from it is done yet.
+    #[serde(default)]
+    pub has_ended: bool,
     /// The shim's socket.
     pub socket: Option<PathBuf>,
     /// What the health check says, if there is one.
@@ -79,6 +85,7 @@ impl State {
     /// There are no processes any more.
     pub fn end(&mut self, code: i64) {
         self.exit_code = code;
+        self.has_ended = false;
         self.pid = 0;
         self.socket = None;
     }

@@ -141,6 +141,9 @@ pub async fn restart(container: &Arc<Container>, wish: Option<&str>, timeout: Op
     container.stays.store(true, Ordering::SeqCst);
     let result = async {
         unless(StatusCode::NOT_MODIFIED, stop(container, wish, timeout).await)?;
+        // What follows from its end is to be over.
+        drop(container.busy.lock().await);
+        container.stays.store(false, Ordering::SeqCst);
         unless(StatusCode::NOT_MODIFIED, start::start(container).await)
     };
     let result = result.await;
