@@ -49,9 +49,9 @@ impl Volumes {
         files::make_dir(&folder, 0o711)?;
         let mut all = BTreeMap::new();
         for path in files::entries(&folder) {
-            // Removed half.
+            // Removed half; what is mounted in it keeps it.
             if files::name_of(&path).starts_with('.') {
-                files::remove_dir(&path)?;
+                let _gone = files::remove_dir(&path);
             } else if let Some(mut volume) = files::read_json::<Volume>(&path.join("volume.json"))? {
                 // All of it may have been moved.
                 volume.mountpoint = files::lossy(&path.join("_data"));
@@ -132,15 +132,21 @@ impl Volumes {
         // Out of sight first: it may take long, and others ask for theirs meanwhile.
         let place = self.folder.join(name);
         let aside = self.folder.join(format!(".{}", files::random_hex(16)));
-        match std::fs::rename(&place, &aside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::at("remove", &place)(error));
-            }
-            _ => all.remove(name),
-        };
+        if let Err(error) = std::fs::rename(&place, &aside)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(Error::at("remove", &place)(error));
+        }
+        let volume = all.remove(name);
         drop(all);
-        self.events.publish("volume", "destroy", name, [("driver", "local")]);
-        block_in_place(|| files::remove_dir(&aside))
+        let removed = block_in_place(|| files::remove_dir(&aside));
+        // Somebody may have mounted something in it.
+        if removed.is_err() && std::fs::rename(&aside, &place).is_ok() {
+            self.all.lock().extend(volume.map(|volume| (name.to_owned(), volume)));
+        } else {
+            self.events.publish("volume", "destroy", name, [("driver", "local")]);
+        }
+        removed.map_err(|error| error.context(format_args!("remove volume {name}")))
     }
 
     /// A volume with options, and its folder: others neither mount nor unmount it while that is open. `None` of another one.

@@ -267,7 +267,7 @@ DOCKER_BUILDKIT=0 docker build -q --network none -t full ctx; docker create --na
 fn what_was_being_made_or_had_ended_is_known_for_what_it_is() {
     let Some(mut engine) = engine() else { return integration::skip::say("needs docker") };
     engine.docker_command(FULL_OF_FILES).ok();
-    let making = "docker create --name half -v named:/1 full >/dev/null 2>&1 & until docker inspect half >/dev/null 2>&1; do :; done";
+    let making = "docker create --name half -v named:/1 full >/dev/null 2>&1 & until docker inspect -f '{{len .Mounts}}' half 2>&1 | grep -q '^[1-9]'; do :; done";
     let meanwhile: &[Check<'_>] = &[
         // Names and volumes are taken before anything is copied.
         (
