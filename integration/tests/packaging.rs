@@ -70,7 +70,11 @@ fn what_is_installed_works_and_goes_away_again() {
     syntax.arg("-n").arg(root.join("share/bash-completion/completions/corten"));
     output(syntax);
     let unit = fs::read_to_string(root.join("lib/systemd/system/cortend.service")).unwrap();
-    assert!(unit.contains("ExecStart=/usr/local/bin/cortend\n") && !unit.contains('@'), "{unit}");
+    assert!(
+        unit.contains("ExecStart=/usr/local/bin/cortend --cgroup-parent system.slice\n")
+            && !unit.contains('@'),
+        "{unit}"
+    );
     // A file of somebody else stays, with the directories above it.
     fs::write(root.join("share/doc/corten/mine"), "").unwrap();
     let mut uninstall = script("install.sh", place.path());
