@@ -53,7 +53,6 @@ pub fn create(
         image_name,
         layers: image.config.rootfs.diff_ids.clone(),
         umask: part(body["HostConfig"]["Umask"].clone())?,
-        half_made: true,
         config,
         host,
         command,
@@ -83,13 +82,16 @@ pub fn create(
     let container = Container::new(engine, record);
     // Whoever starts or removes it meanwhile waits.
     let busy = container.busy.try_lock();
+    let is_half_made = || container.record().half_made;
     let made = container
-        .write_new()
+        .make_folder()
         .and_then(|()| engine.add_container(&container, named))
         .and_then(|()| find_mounts(&container, shallow))
         .and_then(|()| places::make(&container))
         .and_then(|()| fill_volumes(&container))
-        .and_then(|()| container.update(|record| record.half_made = false));
+        .and_then(
+            |()| if is_half_made() { container.update(|record| record.half_made = false) } else { Ok(()) },
+        );
     if let Err(error) = made {
         container.change(|record| (record.state.status, record.removed) = (Status::Removing, true));
         engine.drop_container(&container.id);
@@ -115,7 +117,11 @@ fn find_mounts(container: &Container, shallow: bool) -> Result<()> {
         }
     }
     // By path, so that what is mounted below another mount comes after it; what was made when it fails, too.
-    container.update(|record| record.mounts = points.into_values().collect())?;
+    container.update(|record| {
+        record.mounts = points.into_values().collect();
+        // Filling volumes takes a while.
+        record.half_made = found.is_err() || record.volumes().next().is_some();
+    })?;
     found
 }
 

@@ -109,15 +109,14 @@ impl Container {
         files::write_json(&self.folder.join("container.json"), record)
     }
 
-    /// Writes the record for the first time, with the directories it needs.
+    /// Makes the directory of a new one; the first change writes the record into it.
     ///
     /// # Errors
     /// With the path.
-    pub fn write_new(&self) -> Result<()> {
+    pub fn make_folder(&self) -> Result<()> {
         files::make_dir(&self.folder, 0o710)?;
         let id = self.folder.join("mount-id");
-        std::fs::write(&id, &self.id).map_err(Error::at("write", &id))?;
-        self.write(&self.record())
+        std::fs::write(&id, &self.id).map_err(Error::at("write", &id))
     }
 
     /// Waits until `done` says so of the record; it is asked after each change.
@@ -328,6 +327,7 @@ impl Container {
             self.engine.events.publish("volume", action, &volume, attributes);
         }
     }
+
     /// Says on our own error output what could not be done for it, where nobody waits for an answer.
     pub fn report(&self, result: Result<()>) {
         if let Err(error) = result {

@@ -231,7 +231,7 @@ impl Store {
     }
 
     /// Removes blobs and layers that no image needs and that are not among `kept` (those of containers, whose image may
-    /// be gone, when nothing changes any more). Does nothing while somebody holds a lease. Returns the removed layers.
+    /// be gone, asked for when nothing comes or goes). Does nothing while somebody holds a lease. Returns the removed layers.
     ///
     /// # Errors
     /// When a layer cannot be removed.
