@@ -91,9 +91,9 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("DELETE", ["images", name @ ..]) => image::remove(engine, &call, &name.join("/")),
         ("GET", ["networks"]) => network::list(engine, &call),
         ("POST", ["networks", "create"]) => network::create(engine, call.json().await?),
-        ("POST", ["networks", "prune"]) => network::prune(engine, &call),
+        ("POST", ["networks", "prune"]) => network::prune(engine, &call).await,
         ("GET", ["networks", name]) => network::inspect(engine, name, version),
-        ("DELETE", ["networks", name]) => network::remove(engine, name),
+        ("DELETE", ["networks", name]) => network::remove(engine, name).await,
         ("POST", ["networks", name, "connect"]) => network::connect(engine, name, call.json().await?).await,
         ("POST", ["networks", name, "disconnect"]) => {
             network::disconnect(engine, name, call.json().await?).await

@@ -33,8 +33,8 @@ pub(super) fn inspect(engine: &Engine, name: &str, version: Version) -> Result<A
 }
 
 /// `DELETE /networks/NAME`
-pub(super) fn remove(engine: &Engine, name: &str) -> Result<Answer> {
-    engine.networks.remove(engine, name)?;
+pub(super) async fn remove(engine: &Engine, name: &str) -> Result<Answer> {
+    engine.networks.remove(engine, name).await?;
     answer::done()
 }
 
@@ -107,12 +107,12 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     answer::json(&networks.map(|network| describe(engine, &network, false)).collect::<Vec<_>>())
 }
 
-pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
+pub(super) async fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = call.filters(&["label", "label!", "until"])?;
     let mut deleted = Vec::new();
     for network in engine.networks.all() {
         let wanted = filters.in_time(Some(&network.created)) && filters.labels(&network.labels);
-        if wanted && !used(engine, &network) && engine.networks.remove(engine, &network.name).is_ok() {
+        if wanted && !used(engine, &network) && engine.networks.remove(engine, &network.name).await.is_ok() {
             deleted.push(network.name);
         }
     }

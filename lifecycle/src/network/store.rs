@@ -200,7 +200,9 @@ impl Networks {
     ///
     /// # Errors
     /// When containers are in it, or it is one that always exists.
-    pub fn remove(&self, engine: &Engine, name: &str) -> Result<()> {
+    pub async fn remove(&self, engine: &Engine, name: &str) -> Result<()> {
+        // Somebody may be about to have an address in it.
+        let _one_at_a_time = self.busy.lock().await;
         let network = self.get(name)?;
         if BUILT_IN.contains(&network.name.as_str()) {
             bail!(forbidden, "{} is a pre-defined network and cannot be removed", network.name);
