@@ -353,6 +353,12 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["\n2\n2\n"],
         ),
+        // What registries have no word for goes in one that they have.
+        (
+            "mkdir xz && echo x >xz/x && tar -cJf xz.tar xz && docker import xz.tar 127.0.0.1:5000/oci/xz:1 && docker push -q 127.0.0.1:5000/oci/xz:1 && skopeo copy -q --src-tls-verify=false docker://127.0.0.1:5000/oci/xz:1 dir:got-xz && jq -r .layers[0].mediaType got-xz/manifest.json && gzip -dc <got-xz/$(jq -r '.layers[0].digest[7:]' got-xz/manifest.json) | tar -t",
+            0,
+            &["tar+gzip\nxz/\nxz/x\n"],
+        ),
         (&reload, 0, &["busybox"]),
         (
             "docker tag busybox 127.0.0.1:5000/me/app:1 && docker push 127.0.0.1:5000/me/app:1",

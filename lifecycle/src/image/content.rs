@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bzip2::bufread::MultiBzDecoder;
 use digest_io::HashWriter;
+use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -189,64 +192,30 @@ pub(super) fn digests(folder: &Path) -> Vec<String> {
     files::entries(folder).iter().map(|path| format!("sha256:{}", files::name_of(path))).collect()
 }
 
-/// How a stream is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// It is not.
-    Plain,
-    /// With gzip.
-    Gzip,
-    /// With zstd.
-    Zstd,
-    /// With bzip2.
-    Bzip2,
-    /// With xz.
-    Xz,
-}
-
-impl Format {
-    /// Told by the first four bytes.
-    pub fn of(start: &[u8]) -> Self {
-        match start {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
-            [b'B', b'Z', b'h', _] => Self::Bzip2,
-            [0xfd, b'7', b'z', b'X'] => Self::Xz,
-            _ => Self::Plain,
-        }
-    }
-}
-
 /// A stream without its compression: gzip, zstd, bzip2, xz, or none, told by its first bytes.
 ///
 /// # Errors
 /// When the first bytes cannot be read.
-pub fn decompressed<'a>(mut stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let mut start = Vec::new();
-    stream.by_ref().take(4).read_to_end(&mut start)?;
-    let format = Format::of(&start);
-    let whole = io::BufReader::with_capacity(1 << 16, io::Cursor::new(start).chain(stream));
-    Ok(match format {
-        Format::Plain => Box::new(whole),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        Format::Zstd => Box::new(Zstd::new(whole)),
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, MAX_XZ)),
-    })
+pub fn decompressed<'a>(stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+    Ok(opened(stream)?.1)
 }
 
-/// What a layer's blob is said to be; it is read from its beginning after that.
+/// The same, and what registries call a layer that is compressed so, if they have a word for it.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn kind_of(blob: &mut File) -> Result<MediaType> {
+/// When the first bytes cannot be read.
+pub fn opened<'a>(mut stream: impl Read + 'a) -> Result<(Option<MediaType>, Box<dyn Read + 'a>)> {
     let mut start = Vec::new();
-    blob.take(4).read_to_end(&mut start)?;
-    blob.rewind()?;
-    Ok(match Format::of(&start) {
-        Format::Plain => MediaType::ImageLayer,
-        Format::Zstd => MediaType::ImageLayerZstd,
-        Format::Gzip | Format::Bzip2 | Format::Xz => MediaType::ImageLayerGzip,
+    stream.by_ref().take(4).read_to_end(&mut start)?;
+    let whole = io::BufReader::with_capacity(1 << 16, io::Cursor::new(start.clone()).chain(stream));
+    Ok(match start[..] {
+        [0x1f, 0x8b, ..] => (Some(MediaType::ImageLayerGzip), Box::new(MultiGzDecoder::new(whole))),
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            (Some(MediaType::ImageLayerZstd), Box::new(Zstd::new(whole)))
+        }
+        [b'B', b'Z', b'h', _] => (None, Box::new(MultiBzDecoder::new(whole))),
+        [0xfd, b'7', b'z', b'X'] => (None, Box::new(XzReader::new_mem_limit(whole, true, MAX_XZ))),
+        _ => (None, Box::new(whole)),
     })
 }
 

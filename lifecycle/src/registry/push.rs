@@ -1,7 +1,7 @@
 //! Push: layers that the registry does not have, the configuration, and a manifest of OCI.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 
 use digest_io::HashWriter;
 use flate2::Compression;
@@ -17,7 +17,7 @@ use super::{MANIFEST, Registry};
 use crate::api::answer::Pusher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::image::content::{digest, kind_of, manifest, named};
+use crate::image::content::{digest, manifest, named, opened};
 use crate::image::{Image, Reference};
 
 /// A blob as it is sent, and what the manifest says of it.
@@ -87,17 +87,18 @@ fn elsewhere(engine: &Engine, reference: &Reference, diff_id: &String) -> Option
     Some(digests.find(is)?.path)
 }
 
-/// A layer's blob, compressed if it was not.
+/// A layer's blob, compressed anew unless registries have a word for how it is.
 fn compressed(engine: &Engine, digest: &str) -> Result<Upload> {
     let content = &engine.images.content;
-    let mut file = content.open_blob(digest)?;
-    let kind = kind_of(&mut file)?;
-    if kind != MediaType::ImageLayer {
+    let file = content.open_blob(digest)?;
+    let (kind, mut plain) = opened(&file)?;
+    if let Some(kind) = kind {
+        drop(plain);
         return Upload::new(digest, file, kind);
     }
     let hashing = HashWriter::<Sha256, _>::new(content.spool()?);
     let mut encoder = GzEncoder::new(hashing, Compression::default());
-    io::copy(&mut file, &mut encoder)?;
+    io::copy(&mut plain, &mut encoder)?;
     let (hash, file) = encoder.finish()?.into_parts();
     Upload::new(&named(hash), file, MediaType::ImageLayerGzip)
 }
@@ -135,8 +136,8 @@ impl Registry {
         let mut target = target.ok_or_else(missing)?;
         target.query_pairs_mut().append_pair("digest", upload.descriptor.digest().as_ref());
         let adorn = |request: RequestBuilder| {
-            let mut file = upload.file.try_clone()?;
-            file.rewind()?;
+            // Each with a place of its own in it: one that was refused may not be done with reading.
+            let file = File::open(tree::by_descriptor(&upload.file))?;
             let request = request.header(CONTENT_TYPE, "application/octet-stream");
             let request = request.header(CONTENT_LENGTH, upload.descriptor.size());
             Ok(request.body(tokio::fs::File::from_std(file)))
