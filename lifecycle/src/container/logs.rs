@@ -1,10 +1,10 @@
 //! Reading logs: from their beginning or the last lines, and on as they grow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::iter;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,7 +97,11 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
     // Before anything is read, so that nothing is missed between.
     let news = if follow { streams::subscribe(&container.log_socket(), NOTIFY).await.ok() } else { None };
     let mut log = Log::new(&container.log());
-    block_in_place(|| past(&mut log, &query, &sender))?;
+    let send = |log: &mut Log| log.each(&query, |item| sender.blocking_send(item).is_ok());
+    block_in_place(|| {
+        query.tail.map_or(Ok(()), |most| log.skip_to_last(most))?;
+        send(&mut log)
+    })?;
     let Some(mut news) = news else { return Ok(()) };
     loop {
         let mut told = [0; 64];
@@ -105,7 +109,7 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
             count = news.read(&mut told) => !matches!(count, Ok(1..)),
             () = sender.closed() => return Ok(()),
         };
-        block_in_place(|| log.each(&query, |item| sender.blocking_send(item).is_ok()))?;
+        block_in_place(|| send(&mut log))?;
         if ended {
             // Whoever has read all of it finds that the container has ended.
             container.end_known(exits).await;
@@ -116,20 +120,6 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
     }
 }
 
-/// Sends what is there: all, or the last of it.
-fn past(log: &mut Log, query: &Query, sender: &mpsc::Sender<(u8, Bytes)>) -> Result<()> {
-    let mut last = VecDeque::new();
-    log.each(query, |item| {
-        let Some(most) = query.tail else { return sender.blocking_send(item).is_ok() };
-        last.push_back(item);
-        last.drain(..last.len().saturating_sub(most));
-        true
-    })?;
-    // When one is not wanted any more, none is.
-    let _all = last.into_iter().try_for_each(|item| sender.blocking_send(item));
-    Ok(())
-}
-
 /// A log that is read from its beginning, and on as it grows.
 struct Log {
     path: PathBuf,
@@ -138,17 +128,45 @@ struct Log {
     file: Option<(File, Box<dyn BufRead + Send>)>,
     /// The beginning of a line that is not complete.
     rest: Vec<u8>,
+    /// How many lines come before those that are wanted.
+    skipped: usize,
 }
 
 impl Log {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), next: files(path), file: None, rest: Vec::new() }
+        Self { path: path.to_owned(), next: files(path), file: None, rest: Vec::new(), skipped: 0 }
+    }
+
+    /// Goes to where the last so many lines begin.
+    fn skip_to_last(&mut self, most: usize) -> io::Result<()> {
+        let mut found = 0;
+        for at in 0..self.next.len() {
+            let (path, file) = &mut self.next[at];
+            let wanted = most - found;
+            if is_compressed(path) {
+                let lines = BufReader::new(GzDecoder::new(&*file)).split(b'\n');
+                let count = lines.map_while(Result::ok).count();
+                file.rewind()?;
+                (self.skipped, found) = (count.saturating_sub(wanted), found + count.min(wanted));
+            } else {
+                let (start, count) = find_last(file, wanted)?;
+                file.seek(SeekFrom::Start(start))?;
+                found += count;
+            }
+            if found == most {
+                self.next.truncate(at + 1);
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lines up to the end, as long as `emit` wants them.
     fn each(&mut self, query: &Query, mut emit: impl FnMut((u8, Bytes)) -> bool) -> Result<()> {
         while let Some(line) = self.line(query.follow)? {
-            if query.take(&line).is_some_and(|item| !emit(item)) {
+            if self.skipped > 0 {
+                self.skipped -= 1;
+            } else if query.take(&line).is_some_and(|item| !emit(item)) {
                 break;
             }
         }
@@ -193,6 +211,25 @@ impl Log {
     }
 }
 
+/// Where the last lines of a file begin, at most so many, and how many that are. The beginning of one more does not count.
+fn find_last(file: &File, most: usize) -> io::Result<(u64, usize)> {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut end, mut found) = (file.metadata()?.len(), 0);
+    while end > 0 {
+        let length = usize::try_from(end).map_or(buffer.len(), |end| end.min(buffer.len()));
+        let (start, part) = (end - length as u64, &mut buffer[..length]);
+        file.read_exact_at(part, start)?;
+        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            if found == most {
+                return Ok((start + at as u64 + 1, found));
+            }
+            found += 1;
+        }
+        end = start;
+    }
+    Ok((0, found))
+}
+
 /// The files of a log, the newest first.
 fn files(path: &Path) -> Vec<(PathBuf, File)> {
     // Between two rotations, so that each is found, and none twice.
@@ -233,5 +270,22 @@ mod tests {
             count(&mut Log::new(&path), &mut all, false);
             assert!(all >= seen);
         }
+        // The last of them, in the last file and in those before it.
+        for wanted in [0, 1, 20, LINES - 1, LINES, LINES + 1] {
+            let mut log = Log::new(&path);
+            log.skip_to_last(wanted).unwrap();
+            let mut next = LINES.saturating_sub(wanted);
+            count(&mut log, &mut next, false);
+            assert_eq!(next, LINES);
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_found_from_the_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let long = "x".repeat(200_000);
+        std::fs::write(&file, format!("1\n{long}\n3\nunfinished")).unwrap();
+        let find = |most| find_last(file.as_file(), most).unwrap();
+        assert_eq!([0, 1, 2, 3, 4].map(find), [(200_005, 0), (200_003, 1), (2, 2), (0, 3), (0, 3)]);
     }
 }
