@@ -10,11 +10,12 @@ mod push;
 use base64::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 pub use client::{Registry, download};
 pub use pull::{describe, pull};
 pub use push::push;
+
+use crate::image::config::nullable;
 
 /// The type of manifests that are pushed.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -32,16 +33,16 @@ const MANIFESTS: [&str; 4] = [
 #[serde(default)]
 pub struct Credentials {
     /// The name.
-    #[serde(alias = "Username")]
+    #[serde(alias = "Username", deserialize_with = "nullable")]
     pub username: String,
     /// The password.
-    #[serde(alias = "Password")]
+    #[serde(alias = "Password", deserialize_with = "nullable")]
     pub password: String,
     /// A token that stands for both.
-    #[serde(alias = "IdentityToken", rename = "identitytoken")]
+    #[serde(alias = "IdentityToken", rename = "identitytoken", deserialize_with = "nullable")]
     pub identity_token: String,
     /// The registry they are for.
-    #[serde(alias = "ServerAddress", rename = "serveraddress")]
+    #[serde(alias = "ServerAddress", rename = "serveraddress", deserialize_with = "nullable")]
     pub server: String,
 }
 
@@ -50,19 +51,7 @@ pub struct Credentials {
 pub fn from_header<T: DeserializeOwned + Default>(header: Option<&str>) -> T {
     let text = header.unwrap_or_default().trim_end_matches('=').replace('+', "-").replace('/', "_");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-    let value = serde_json::from_slice(&bytes).unwrap_or_default();
-    serde_json::from_value::<Option<T>>(without_nulls(value)).ok().flatten().unwrap_or_default()
-}
-
-/// Without what is `null` in objects.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let said = fields.into_iter().filter(|(_, field)| !field.is_null());
-            said.map(|(name, field)| (name, without_nulls(field))).collect()
-        }
-        other => other,
-    }
+    serde_json::from_slice::<Option<T>>(&bytes).ok().flatten().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -76,8 +65,9 @@ mod tests {
         assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
         assert_eq!(from_header::<Credentials>(Some("e30=")).username, "");
         let header = crate::files::base64(br#"{"one":{"username":"me","identitytoken":null},"two":null}"#);
-        let all: std::collections::HashMap<String, Credentials> = from_header(Some(&header));
-        assert_eq!(all.into_iter().map(|(name, own)| name + &own.username).collect::<Vec<_>>(), ["oneme"]);
+        let all: std::collections::BTreeMap<String, Option<Credentials>> = from_header(Some(&header));
+        let names = all.into_values().map(|own| own.map(|own| own.username));
+        assert_eq!(names.collect::<Vec<_>>(), [Some("me".into()), None]);
         assert_eq!(from_header::<Credentials>(None).username, "");
         assert_eq!(from_header::<Credentials>(Some("!")).username, "");
     }

@@ -1,6 +1,6 @@
 //! `docker build`: the classic builder of `cortend` with the stock command line.
 
-use super::{engine, hold};
+use super::{Check, engine, hold};
 
 /// A context: files, and what is in them.
 fn context(files: &[(&str, &str)]) -> String {
@@ -35,6 +35,22 @@ fn variables_take_neither_the_stack_nor_all_memory() {
         (nested(200), 0, &["Successfully built"]),
         (nested(10_000), 1, &["more than 200 variables in braces"]),
         (growing, 1, &["more than 1048576 characters by variables"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
+fn an_image_of_many_steps_goes_with_all_of_them() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let build =
+        "{ echo FROM scratch; for i in $(seq 1600); do echo ENV a=$i; done; } | docker build -q -t deep -";
+    let checks: &[Check<'_>] = &[
+        (build, 0, &["sha256:"]),
+        (
+            "docker images -aq | wc -l; docker rmi deep | wc -l; docker images -aq | wc -l",
+            0,
+            &["1601\n1601\n1\n"],
+        ),
     ];
     hold(&engine, checks);
 }
@@ -190,6 +206,8 @@ fn builds_that_fail_say_why() {
         (of("FROM busybox\nENV =x"), 1, vec!["can not be blank"]),
         (of("FROM busybox") + " -f nosuch", 1, vec!["nosuch"]),
         (of("# escape=`\nFROM busybox"), 1, vec!["the directive escape is not offered"]),
+        // Behind a comment it is one, too.
+        (of("# A comment\n# escape=`\nFROM busybox\nFLY"), 1, vec!["line 4: unknown instruction: FLY"]),
         ("docker build http://127.0.0.1:1/context.tar".into(), 1, vec![""]),
         // What is outside stays outside, whatever points there.
         (links, 1, vec!["COPY failed", "root/etc"]),

@@ -60,9 +60,11 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
     ensure!(os == "linux", invalid, "operating system is not supported: {os}");
     let names = call.all("t").into_iter().filter(|name| !name.is_empty());
     let sources: Vec<String> = json_of(call, "cachefrom")?;
-    let credentials: HashMap<String, Credentials> = registry::from_header(call.header("x-registry-config"));
+    let credentials: HashMap<String, Option<Credentials>> =
+        registry::from_header(call.header("x-registry-config"));
+    let own = |(server, own): (String, Option<Credentials>)| Some((domain(&server).to_owned(), own?));
     Ok(Options {
-        names: names.map(|name| name_of(&name)).collect::<Result<_>>()?,
+        names: names.map(|name| Reference::parse_tag(&name)).collect::<Result<_>>()?,
         arguments: json_of(call, "buildargs")?,
         labels: json_of(call, "labels")?,
         no_cache: call.flag("nocache"),
@@ -74,7 +76,7 @@ fn options(engine: &Engine, call: &Call) -> Result<Options> {
         pull: call.flag("pull"),
         keep: (!call.flag_or("rm", true), !call.flag("forcerm")),
         host: host(call)?,
-        credentials: credentials.into_iter().map(|(server, own)| (domain(&server).to_owned(), own)).collect(),
+        credentials: credentials.into_iter().filter_map(own).collect(),
     })
 }
 
@@ -85,12 +87,6 @@ pub(super) fn domain(server: &str) -> &str {
         None | Some("" | "index.docker.io") => DEFAULT_DOMAIN,
         Some(domain) => domain,
     }
-}
-
-fn name_of(text: &str) -> Result<Reference> {
-    let reference = Reference::parse(text)?;
-    ensure!(reference.digest.is_none(), invalid, "invalid reference format: {text:?} has a digest");
-    Ok(reference)
 }
 
 /// A parameter in JSON; none is what the type has for nothing.

@@ -1,6 +1,7 @@
 //! `/images/…`, and `/auth`.
 
 use std::collections::BTreeMap;
+use std::iter::successors;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -121,7 +122,6 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
-    ensure!(reference.digest.is_none(), invalid, "refusing to create a tag with a digest reference");
     let is_plain = reference.familiar() != "sha256";
     ensure!(is_plain, invalid, "refusing to create an ambiguous tag using digest algorithm as name");
     engine.tag(&image, &reference)?;
@@ -197,7 +197,7 @@ fn untag_or_delete(engine: &Engine, text: &str, force: bool, parents: bool) -> R
     };
     ensure!(why.is_empty(), conflict, "conflict: unable to delete {short} {why}");
     if children.is_empty() {
-        delete(engine, &image, parents, &mut done)?;
+        delete(engine, image, parents, &mut done)?;
         done.extend(engine.collect()?.into_iter().map(|layer| json!({"Deleted": layer})));
     } else {
         tags.iter().chain(&digests).try_for_each(|reference| untag(reference, &mut done))?;
@@ -211,20 +211,22 @@ fn untagged(engine: &Engine, image: &Image, reference: &Reference, done: &mut Ve
     done.push(json!({"Untagged": name}));
 }
 
-/// Forgets an image with its names, and with the steps on the way to it.
-fn delete(engine: &Engine, image: &Image, parents: bool, done: &mut Vec<Value>) -> Result<()> {
+/// Forgets an image with its names; with `parents`, those that only were steps on the way to it, too.
+fn delete(engine: &Engine, image: Arc<Image>, parents: bool, done: &mut Vec<Value>) -> Result<()> {
     let (tags, digests) = engine.images.names(&image.id);
-    engine.images.forget(&image.id)?;
-    tags.iter().chain(&digests).for_each(|reference| untagged(engine, image, reference, done));
-    engine.publish_image(image, "delete", &image.id);
-    done.push(json!({"Deleted": image.id}));
-    // An image that only was a step on the way to this one.
-    let parent = image.parent.as_deref().filter(|_| parents);
-    if let Some(parent) = parent.and_then(|parent| engine.images.find(parent).ok()) {
-        let is_step = !engine.images.is_named(&parent.id) && engine.images.children(&parent.id).is_empty();
-        if is_step && users(engine, &parent.id).is_empty() {
-            delete(engine, &parent, parents, done)?;
-        }
+    let is_step = |id: &str| {
+        !engine.images.is_named(id) && engine.images.children(id).len() == 1 && users(engine, id).is_empty()
+    };
+    let before = |image: &Arc<Image>| {
+        let parent = image.parent.as_deref().filter(|parent| parents && is_step(parent));
+        parent.and_then(|parent| engine.images.find(parent).ok())
+    };
+    let all: Vec<_> = successors(Some(image), before).collect();
+    engine.images.forget(&all)?;
+    tags.iter().chain(&digests).for_each(|reference| untagged(engine, &all[0], reference, done));
+    for image in &all {
+        engine.publish_image(image, "delete", &image.id);
+        done.push(json!({"Deleted": image.id}));
     }
     Ok(())
 }
@@ -260,13 +262,7 @@ pub(super) fn prune(engine: &Engine, call: &Call) -> Result<Answer> {
 /// `POST /images/create?fromImage=`
 pub(super) async fn pull(engine: &'static Engine, call: &Call) -> Result<Answer> {
     let name = call.text("fromImage").ok_or_else(|| Error::invalid("fromImage is missing"))?;
-    let mut reference = Reference::parse_exact(name)?;
-    match call.text("tag") {
-        Some(digest) if digest.contains(':') => reference.digest = Some(digest.to_owned()),
-        Some(tag) => reference.tag = Some(tag.to_owned()),
-        None => {}
-    }
-    let reference = Reference::parse_exact(&reference.to_string())?;
+    let reference = call.named(name)?;
     let platform = call.platform()?;
     let credentials = registry::from_header(call.header("x-registry-auth"));
     answer::progress(move |pusher| async move {

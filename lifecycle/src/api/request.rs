@@ -112,16 +112,26 @@ impl Call {
         self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
     }
 
-    /// A repository with the request's tag, if it has one.
+    /// A repository with the request's tag or digest, as far as it has one.
     ///
     /// # Errors
     /// When they are no name of an image.
-    pub fn tagged(&self, repository: &str) -> Result<Reference> {
+    pub fn named(&self, repository: &str) -> Result<Reference> {
         let mut reference = Reference::parse_exact(repository)?;
-        if let Some(tag) = self.text("tag") {
-            reference.tag = Some(tag.to_owned());
+        match self.text("tag") {
+            Some(digest) if digest.contains(':') => reference.digest = Some(digest.to_owned()),
+            Some(tag) => reference.tag = Some(tag.to_owned()),
+            None => {}
         }
-        Reference::parse(&reference.to_string())
+        Reference::parse_exact(&reference.to_string())
+    }
+
+    /// The name that an image is to be given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn tagged(&self, repository: &str) -> Result<Reference> {
+        Reference::parse_tag(&self.named(repository)?.to_string())
     }
 
     /// The socket of the client, if it is one of this machine.

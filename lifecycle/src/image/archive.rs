@@ -92,7 +92,7 @@ impl Load<'_> {
 
     fn entry(&self, entry: &Entry) -> Result<Loaded> {
         let names = entry.repo_tags.iter().flatten();
-        let names = names.map(|name| Reference::parse(name)).collect::<Result<_>>()?;
+        let names = names.map(|name| Reference::parse_tag(name)).collect::<Result<_>>()?;
         let layers = entry.layers.iter().map(|path| (path.clone(), None)).collect();
         self.add(&entry.config, layers, names)
     }
@@ -103,7 +103,8 @@ impl Load<'_> {
         let layers = manifest.layers().iter().map(layer).collect();
         let name = NAMES.iter().find_map(|key| found.annotations().as_ref()?.get(*key));
         // A layout may name a tag only, which is no name of an image.
-        let name = name.filter(|name| name.contains(['/', ':'])).and_then(|name| Reference::parse(name).ok());
+        let name =
+            name.filter(|name| name.contains(['/', ':'])).and_then(|name| Reference::parse_tag(name).ok());
         self.add(&place(manifest.config()), layers, name.into_iter().collect())
     }
 

@@ -40,26 +40,20 @@ pub struct ConfigFile {
 }
 
 /// The layers of an image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, tag = "type", rename = "layers")]
 pub struct RootFs {
-    /// `layers`.
-    #[serde(rename = "type")]
-    pub kind: String,
     /// Digests of the layers as plain tar, the lowest first.
     #[serde(deserialize_with = "nullable")]
     pub diff_ids: Vec<String>,
 }
 
-impl Default for RootFs {
-    fn default() -> Self {
-        Self { kind: "layers".into(), diff_ids: Vec::new() }
-    }
-}
-
-pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    from: D,
-) -> Result<Vec<T>, D::Error> {
+/// What may be `null` in JSON, and is nothing then.
+pub(crate) fn nullable<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 

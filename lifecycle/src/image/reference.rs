@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::error::{Result, error};
+use crate::error::{Result, ensure, error};
 
 /// The registry that is meant when none is named.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
@@ -47,7 +47,21 @@ impl Reference {
         Ok(reference)
     }
 
-    /// The same, but without a tag when none was written.
+    /// A name that an image can be given here: what a digest names, its registry alone can say.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse_tag(text: &str) -> Result<Self> {
+        let reference = Self::parse(text)?;
+        ensure!(
+            reference.digest.is_none(),
+            invalid,
+            "refusing to create a tag with a digest reference: {text}"
+        );
+        Ok(reference)
+    }
+
+    /// The same as [`Reference::parse`], but without a tag when none was written.
     ///
     /// # Errors
     /// When it is none.

@@ -196,16 +196,18 @@ impl Store {
         diff_ids.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum()
     }
 
-    /// Forgets an image with its names; its content goes with [`Store::collect`].
+    /// Forgets images with their names; their content goes with [`Store::collect`].
     ///
     /// # Errors
-    /// When it cannot be written down, nor its configuration be removed.
-    pub fn forget(&self, id: &str) -> Result<()> {
+    /// When it cannot be written down, nor their configurations be removed.
+    pub fn forget(&self, images: &[Arc<Image>]) -> Result<()> {
         let mut state = self.state.lock();
-        state.names.retain(|_, named| named != id);
-        state.images.remove(id);
+        images.iter().for_each(|image| drop(state.images.remove(&image.id)));
+        let State { images: left, names } = &mut *state;
+        names.retain(|_, named| left.contains_key(named));
         // A full disk, for instance, which becomes less full by this: without its configuration it is no image.
-        files::write_json(&self.file, &*state).or_else(|_| self.content.remove(id))
+        files::write_json(&self.file, &*state)
+            .or_else(|_| images.iter().try_for_each(|image| self.content.remove(&image.id)))
     }
 
     /// Makes a layer of what was written above others; returns its diff id, or nothing when nothing was.
