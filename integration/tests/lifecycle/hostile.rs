@@ -109,6 +109,7 @@ image("nested-config", change=lambda config, entry, files: files.update({"config
 image("large", change=lambda config, entry, files: files.update({"manifest.json": b" " * 100000000 + b"[]"}))
 image("large-config", change=lambda config, entry, files: files.update({"config.json": b" " * 10000000 + b"{}"}))
 image("odd-tag", change=lambda config, entry, files: entry.update(RepoTags=[ODD]))
+image("pinned", change=lambda config, entry, files: entry.update(RepoTags=["hostile/pinned@sha256:" + "a" * 64]))
 image("odd-config", change=lambda config, entry, files: entry.update(Config=ODD))
 image("places", archive(("out", SYMTYPE, UP + "tmp")), lambda config, entry, files: config["config"].update(WorkingDir="/out/" + MARK, Volumes={"/out/" + MARK + "2": {}}))
 index = lambda at: json.dumps({"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json", "size": 10, "digest": at,
@@ -214,6 +215,7 @@ const REFUSED_ARCHIVES: &[(&str, &str)] = &[
     ("large", "more than 8388608 bytes"),
     ("large-config", "more than 8388608 bytes"),
     ("odd-tag", "invalid reference format"),
+    ("pinned", "refusing to create a tag with a digest reference"),
     ("odd-config", "the archive has no "),
     ("turning", "missing field `config`"),
     ("turning-outside", "the archive has no "),
@@ -405,6 +407,9 @@ fn hostile_archives_are_copied_into_no_other_place_of_a_container() {
         trials.run(outside, Ok("outside:\n"));
         trials.run("docker exec box sh -c 'busybox rm -rf /dst; busybox mkdir /dst; echo done'", Ok("done"));
     }
+    // Names that are no text, which only bytes can be.
+    let odd = r#"docker exec box sh -c 'cd /dst && >"$(printf "n\377")" && busybox ln -s "$(printf "t\377")" link' && docker diff box | tail -2 && docker cp -L box:/dst/link . ; docker cp box:/dst - | tar -t | wc -l"#;
+    trials.run(odd, Ok("A /dst/link\nA /dst/n\u{fffd}\n3\n"));
     trials.run("docker rm -f box", Ok("box"));
     trials.look("the container", false);
     trials.end();

@@ -14,12 +14,13 @@ use tokio::task::block_in_place;
 use super::{Answer, Call, answer};
 use crate::container::{Container, user, view};
 use crate::error::{Error, Result, ensure, error};
+use crate::files::lossy;
 use crate::time::{self, Time};
 use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 
 pub(super) fn changes(container: &Container) -> Result<Answer> {
     let changes = block_in_place(|| Ok::<_, Error>(tree::changes(&container.overlay()?)?))?;
-    let row = |change: &Change| json!({"Path": change.path, "Kind": change.kind});
+    let row = |change: &Change| json!({"Path": lossy(&change.path), "Kind": change.kind});
     let rows: Vec<_> = changes.iter().map(row).collect();
     answer::json(&Some(rows).filter(|rows| !rows.is_empty()))
 }
@@ -108,7 +109,7 @@ fn describe(root: &Root, inside: &Path, path: &Path, stat: &FileStat) -> Result<
     let name = path.file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
     let time = Time::from_second(stat.st_mtime).unwrap_or_default();
     let value = json!({
-        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time::text(time), "linkTarget": target,
+        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time::text(time), "linkTarget": lossy(&target),
     });
     Ok(crate::files::base64(value.to_string().as_bytes()))
 }

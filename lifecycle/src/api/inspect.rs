@@ -11,6 +11,7 @@ use super::{Answer, Call, Version, answer};
 use crate::container::{Container, MountPoint, Record, Status, spec};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::files::lossy;
 use crate::image::{Image, Reference};
 use crate::network;
 use crate::said;
@@ -21,10 +22,8 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
     let version = call.version;
     let record = container.record().clone();
     let state = &record.state;
-    let path = |name: &str| {
-        let path = container.folder.join(name);
-        if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
-    };
+    let path =
+        |name: &str| Some(container.folder.join(name)).filter(|path| path.exists()).unwrap_or_default();
     let log = record.has_log().then(|| container.log());
     let mut value = json!({
         "Id": record.id,
@@ -45,10 +44,10 @@ pub(super) fn container(container: &Container, call: &Call) -> Result<Answer> {
             "FinishedAt": state.finished.as_deref().unwrap_or(NEVER),
         },
         "Image": record.image,
-        "ResolvConfPath": path("resolv.conf"),
-        "HostnamePath": path("hostname"),
-        "HostsPath": path("hosts"),
-        "LogPath": log,
+        "ResolvConfPath": lossy(&path("resolv.conf")),
+        "HostnamePath": lossy(&path("hostname")),
+        "HostsPath": lossy(&path("hosts")),
+        "LogPath": log.map(|log| lossy(&log)),
         "Name": record.slash_name(),
         "RestartCount": record.restart_count,
         "Driver": container.engine.images.layers.driver(),
