@@ -174,6 +174,11 @@ fn ports_are_told_where_somebody_finds_them() {
             0,
             &[],
         ),
+        (
+            create("containers/create", r#""HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"90-80"}]}}"#),
+            0,
+            &["invalid port specification: \\\"90-80\\\"", " 400"],
+        ),
         ("docker run --rm -p 127.0.0.2:8101:80 busybox true".into(), 125, &["Bind for 127.0.0.2:8101 failed"]),
         ("docker run --rm -p 8101:80 busybox true".into(), 125, &["Bind for 0.0.0.0:8101 failed"]),
         (

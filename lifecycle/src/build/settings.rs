@@ -11,6 +11,7 @@ use super::{Instruction, Words};
 use crate::container::environment;
 use crate::container::settings::shell;
 use crate::error::{Error, Result, bail, ensure, error};
+use crate::network::ports;
 use crate::{said, time};
 
 /// Changes a configuration as an instruction says; returns how the history tells of it, `None` when it is not one of
@@ -133,16 +134,11 @@ fn expose(config: &mut ContainerConfig, mut words: Vec<String>) -> Result<String
     words.sort();
     let mut ports = Vec::new();
     for word in &words {
-        let bad = || error!(invalid, "invalid containerPort: {word}");
         let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
         let protocol = protocol.to_ascii_lowercase();
         ensure!(matches!(protocol.as_str(), "tcp" | "udp" | "sctp"), invalid, "invalid proto: {protocol}");
-        let (low, high) = range.split_once('-').unwrap_or((range, range));
-        let (low, high): (u16, u16) = (low.parse().map_err(|_| bad())?, high.parse().map_err(|_| bad())?);
-        if low > high {
-            return Err(bad());
-        }
-        ports.extend((low..=high).map(|port| format!("{port}/{protocol}")));
+        let range = ports::range(range).map_err(|_| error!(invalid, "invalid containerPort: {word}"))?;
+        ports.extend(range.map(|port| format!("{port}/{protocol}")));
     }
     let told = format!("EXPOSE {}", words.join(" "));
     add(config.exposed_ports.get_or_insert_default(), ports);

@@ -140,7 +140,7 @@ fn routes() -> Vec<IpNet> {
     let text = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let parse = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let number = |text: &str| Some(Ipv4Addr::from(u32::from_str_radix(text, 16).ok()?.swap_bytes()));
+        let number = |text: &str| Some(Ipv4Addr::from(u32::from_be(u32::from_str_radix(text, 16).ok()?)));
         let route = Ipv4Net::with_netmask(number(columns.get(1)?)?, number(columns.get(7)?)?).ok()?;
         Some(IpNet::from(route)).filter(|route| route.prefix_len() > 0)
     };

@@ -282,7 +282,9 @@ impl Networks {
         if !container.record().state.status.is_up() {
             return Ok(());
         }
+        let one_at_a_time = self.busy.lock().await;
         self.lead_out(container).await?;
+        drop(one_at_a_time);
         names::write(container)
     }
 

@@ -77,11 +77,16 @@ fn split(port: &str) -> Result<(u16, &str)> {
     if matches!(kind, "tcp" | "udp") { Ok((number, kind)) } else { Err(bad()) }
 }
 
-/// The ports of the host in `80` or `80-90`.
-fn range(text: &str) -> Result<RangeInclusive<u16>> {
-    let bad = || error!(invalid, "invalid port specification: {text:?}");
+/// The ports in `80` or `80-90`.
+///
+/// # Errors
+/// When it is neither.
+pub fn range(text: &str) -> Result<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    Ok(first.parse().map_err(|_| bad())?..=last.parse().map_err(|_| bad())?)
+    let parsed = first.parse().ok().zip(last.parse().ok()).map(|(first, last)| first..=last);
+    parsed
+        .filter(|range| !range.is_empty())
+        .ok_or_else(|| error!(invalid, "invalid port specification: {text:?}"))
 }
 
 fn pick(address: Ipv4Addr, text: &str, kind: &str, taken: &Taken) -> Result<u16> {
