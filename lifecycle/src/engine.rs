@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,14 +83,10 @@ impl Engine {
         files::make_closed_dir(&exec.join("c"))?;
         files::make_dir(&exec.join("s"), 0o700)?;
         let id_file = root.join("id.json");
-        let id = match files::read_json::<String>(&id_file)? {
-            Some(id) => id,
-            None => {
-                let id = files::random_hex(16);
-                files::write_json(&id_file, &id)?;
-                id
-            }
-        };
+        if !id_file.exists() {
+            files::write_json(&id_file, &files::random_hex(16))?;
+        }
+        let id = files::read_json(&id_file)?.unwrap_or_default();
         let events = Arc::new(Events::default());
         let engine: &'static Self = Box::leak(Box::new(Self {
             id,
@@ -177,18 +174,15 @@ impl Engine {
     /// When it is.
     pub fn add_container(&self, container: &Arc<Container>, named: bool) -> Result<()> {
         let mut all = self.containers.lock();
-        let mut tried = 0;
-        loop {
-            let name = container.record().name.clone();
-            match check_free(&all, &name) {
-                Err(_) if !named => {
-                    // There are only so many.
-                    tried += 1;
-                    let more = if tried < 8 { String::new() } else { files::random_hex(6) };
-                    container.update(|record| record.name = names::random() + &more)?;
-                }
-                free => break free?,
-            }
+        let name = container.record().name.clone();
+        let is_free = |name: &String| check_free(&all, name).is_ok();
+        if !named && !is_free(&name) {
+            // There are only so many.
+            let another = iter::repeat_with(names::random).take(8).find(is_free);
+            let name = another.unwrap_or_else(|| names::random() + &files::random_hex(6));
+            container.update(|record| record.name = name)?;
+        } else {
+            check_free(&all, &name)?;
         }
         all.insert(container.id.clone(), Arc::clone(container));
         Ok(())

@@ -96,7 +96,7 @@ macro_rules! internal {
 }
 
 // What is passed on without more words.
-internal! { io::Error nix::errno::Errno serde_json::Error }
+internal! { io::Error nix::errno::Errno serde_json::Error tokio::task::JoinError }
 
 impl From<tree::Error> for Error {
     fn from(error: tree::Error) -> Self {
@@ -104,12 +104,6 @@ impl From<tree::Error> for Error {
             tree::Error::Archive(_) => Self::invalid(error),
             other => Self::internal(other),
         }
-    }
-}
-
-impl From<tokio::task::JoinError> for Error {
-    fn from(error: tokio::task::JoinError) -> Self {
-        Self::internal(format!("a task of the engine broke off: {error}"))
     }
 }
 

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::time::{self, Time};
+use crate::time::Time;
 
 /// How many events are remembered.
 const REMEMBERED: usize = 1024;
@@ -35,7 +35,7 @@ impl Event {
             "Actor": {"ID": self.actor, "Attributes": self.attributes},
             "scope": "local",
             "time": self.time.as_second(),
-            "timeNano": time::nanos(self.time),
+            "timeNano": self.time.as_nanosecond(),
         });
         if twice && matches!(self.kind, "container" | "image") {
             value["status"] = json!(self.action);

@@ -121,13 +121,12 @@ async fn serve(settings: Settings, options: &Options) -> Result<()> {
     }
     let engine = Engine::open(settings).await?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     for listener in listeners {
         tokio::spawn(listener.serve(engine));
     }
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
     // Containers go on: they belong to their shims.
     for socket in options.host.iter().filter_map(|host| socket_of(host)) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 pub use jiff::Timestamp as Time;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// What Docker writes for a time that has not come: Go's zero time.
 pub const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -23,21 +25,20 @@ pub fn parse(text: &str) -> Option<Time> {
     text.parse().ok()
 }
 
-/// Nanoseconds since 1970.
-pub fn nanos(time: Time) -> i64 {
-    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
-}
-
 /// How long after `start` it is `end`; no time when it is before.
 pub fn between(start: Time, end: Time) -> Duration {
     start.duration_until(end).try_into().unwrap_or_default()
 }
 
-/// What a query may say: RFC 3339, a time ago such as `10m`, or seconds since 1970 with or without a fraction.
+/// What a query may say: RFC 3339, as far as it is said and in UTC where it says no zone, a time ago such as `10m`, or seconds
+/// since 1970 with or without a fraction.
 pub fn from_query(text: &str) -> Option<Time> {
+    let part = || {
+        Some(text.trim_end_matches('Z').parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
     let ago = || Time::now().checked_sub(duration(text)?).ok();
     let seconds = || Time::UNIX_EPOCH.checked_add(duration(&format!("{text}s"))?).ok();
-    parse(text).or_else(ago).or_else(seconds)
+    parse(text).or_else(ago).or_else(seconds).or_else(part)
 }
 
 /// A duration as Go writes it: `1h2m3.5s`, `100ms`.
@@ -59,6 +60,12 @@ mod tests {
         assert_eq!(parse("2024-02-29T00:00:00Z").map(text), Some("2024-02-29T00:00:00.000000000Z".into()));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(from_query("12.25"), Time::new(12, 250_000_000).ok());
+        let day = parse("2026-01-02T00:00:00Z");
+        assert_eq!(["2026-01-02", "2026-01-02Z", "2026-01-02T00:00"].map(from_query), [day; 3]);
+        assert_eq!(
+            ["1700000000", "20260102"].map(|text| from_query(text).map(Time::as_second)),
+            [Some(1_700_000_000), Some(20_260_102)]
+        );
     }
 
     #[test]

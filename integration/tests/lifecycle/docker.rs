@@ -226,6 +226,23 @@ fn containers_live_and_end() {
             0,
             &["one\ntwo"],
         ),
+        // One that waits to be started again does not run.
+        (
+            "docker run -d --network none --name again --restart always busybox false && until docker inspect -f '{{.RestartCount}} {{.State.Status}}' again | grep '5 restarting'; do sleep 0.1; done; docker info -f '{{.ContainersRunning}}'; docker rm -f again",
+            0,
+            &["5 restarting\n0\n"],
+        ),
+        // What the engine itself may use is not all there is.
+        (
+            "taskset -apc 0 $(pgrep -xo cortend) >/dev/null && [ $(docker info -f '{{.NCPU}}') = $(grep -c '^cpu[0-9]' /proc/stat) ] && echo all",
+            0,
+            &["all"],
+        ),
+        (
+            "docker container prune -f --filter until=2020-01-01T10:00 && docker images -q --filter until=2020-01-01 | wc -l",
+            0,
+            &["0B\n0\n"],
+        ),
         ("docker container prune -f && docker ps -aq | wc -l", 0, &["0"]),
     ];
     hold(&engine, checks);

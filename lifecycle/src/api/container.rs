@@ -190,7 +190,7 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
     let exits = container.record().exits;
     // Its logger is there before it is said to run.
-    let next = if container.log_socket().exists() { None } else { Some(container.streams.next_run()) };
+    let next = if container.log_socket().exists() { None } else { Some(container.next_run()) };
     let query = Query { stdout, stderr, ..Query::default() };
     let past = if past { container::read_log(&container, query) } else { stream::empty().boxed() };
     hijack::answer(call, way, past, async move {

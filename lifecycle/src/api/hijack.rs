@@ -153,7 +153,7 @@ async fn carry_in(mut reader: ReadHalf<TokioIo<Upgraded>>, mut input: Option<Inp
         let (bytes, over) = detector.feed(&buffer[..count]);
         if let Some(open) = &mut input
             && !bytes.is_empty()
-            && !open.write(&bytes).await
+            && open.pipe.write_all(&bytes).await.is_err()
         {
             input = None;
         }

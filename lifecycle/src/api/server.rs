@@ -39,10 +39,8 @@ pub async fn listen(socket: &Path, group: &str) -> Result<UnixListener> {
     if let Some(folder) = socket.parent() {
         crate::files::make_dir(folder, 0o755)?;
     }
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(socket);
-    nix::sys::stat::umask(mask);
-    let listener = listener.map_err(Error::at("listen on", socket))?;
+    // By the umask nobody else may write to it, which is to connect.
+    let listener = UnixListener::bind(socket).map_err(Error::at("listen on", socket))?;
     // Read from the file, since a static program has no name service.
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
     if !crate::rootless::is()

@@ -78,7 +78,6 @@ fn sample(container: &Container) -> Value {
     let runs = container.record().state.pid != 0;
     let Stats { cpu, memory, pids, io, .. } = container.usage().unwrap_or_default();
     let total = if runs { memory_total() } else { 0 };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     json!({
         "id": container.id, "name": container.record().slash_name(), "os_type": "linux", "read": time::now(),
         "cpu_stats": {
@@ -90,7 +89,7 @@ fn sample(container: &Container) -> Value {
                 "periods": cpu.periods, "throttled_periods": cpu.throttled_periods,
                 "throttled_time": cpu.throttled_time,
             },
-            "online_cpus": cpus, "system_cpu_usage": system_cpu(),
+            "online_cpus": settings::processors(), "system_cpu_usage": system_cpu(),
         },
         "memory_stats": {
             "usage": memory.usage.usage, "max_usage": memory.usage.max_usage, "failcnt": memory.usage.failcnt,
@@ -186,7 +185,7 @@ pub(super) async fn update(container: &Arc<Container>, version: Version, body: V
     let policy: RestartPolicy = part(body["RestartPolicy"].clone())?;
     if policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY) {
         host.restart_policy = Some(policy);
-        let returns = host.auto_remove == Some(true) && settings::restarts(&host);
+        let returns = host.auto_remove == Some(true) && settings::restarts(&host).is_some();
         ensure!(
             !returns,
             conflict,

@@ -1,6 +1,6 @@
 //! Everything about the engine as a whole: ping, version, info, events, disk usage; and what is not offered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
-use crate::container::{Container, Status, spec};
+use crate::container::{Container, Status, settings, spec};
 use crate::engine::{Engine, Settings};
 use crate::error::{Result, ensure};
 use crate::events::Event;
+use crate::files::lossy;
 use crate::image::{DEFAULT_DOMAIN, Image, Reference};
 use crate::rootless;
 use crate::time::{self, Time};
@@ -74,14 +75,13 @@ fn os_name() -> String {
 }
 
 /// How registries are spoken to.
-fn registries<'a>(settings: &'a Settings) -> Value {
+fn registries(settings: &Settings) -> Value {
     let (networks, hosts): (Vec<_>, Vec<_>) = settings.insecure.iter().partition(|own| own.contains('/'));
-    let index = |host: &'a String| {
-        (host.as_str(), json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}))
-    };
-    let mut indexes: BTreeMap<_, _> = hosts.into_iter().map(index).collect();
     let hub = json!({"Name": DEFAULT_DOMAIN, "Mirrors": settings.mirrors, "Secure": true, "Official": true});
-    indexes.insert(DEFAULT_DOMAIN, hub);
+    let mut indexes = json!({DEFAULT_DOMAIN: hub});
+    for host in hosts {
+        indexes[host] = json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false});
+    }
     json!({"InsecureRegistryCIDRs": networks, "IndexConfigs": indexes, "Mirrors": settings.mirrors})
 }
 
@@ -90,7 +90,6 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
     let count = |wanted: &[Status]| {
         containers.iter().filter(|container| wanted.contains(&container.record().state.status)).count()
     };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let unified = spec::is_unified();
     let controller = |name: &str| {
         let path = if unified { "/sys/fs/cgroup/cgroup.controllers" } else { "/proc/cgroups" };
@@ -105,12 +104,12 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
     let mut info = json!({
         "ID": engine.id,
         "Containers": containers.len(),
-        "ContainersRunning": count(&[Status::Running, Status::Restarting]),
+        "ContainersRunning": count(&[Status::Running]),
         "ContainersPaused": count(&[Status::Paused]),
-        "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
+        "ContainersStopped": count(&[Status::Created, Status::Restarting, Status::Exited, Status::Dead]),
         "Images": engine.images.all().len(),
         "Driver": engine.images.layers.driver(),
-        "DockerRootDir": engine.settings.root,
+        "DockerRootDir": lossy(&engine.settings.root),
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file", "none"], "Authorization": null},
         "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
         "CPUSet": controller("cpuset"), "PidsLimit": controller("pids"), "OomKillDisable": memory && !unified,
@@ -125,11 +124,11 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
         "RegistryConfig": registries(&engine.settings),
-        "NCPU": cpus,
+        "NCPU": settings::processors(),
         "MemTotal": stats::memory_total(),
         "Name": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         "ServerVersion": DOCKER,
-        "Runtimes": {"corten": {"path": engine.settings.shim}},
+        "Runtimes": {"corten": {"path": lossy(&engine.settings.shim)}},
         "DefaultRuntime": "corten",
         "ExperimentalBuild": false,
         "Swarm": {
@@ -160,17 +159,13 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
         && filters.any("event", |action| event.action == *action || event.action.starts_with(&format!("{action}:")))
         && ["container", "volume", "network"].iter().all(|kind| filters.any(kind, |wanted| of(kind, wanted)))
         && filters.any("image", |wanted| {
-            let image = event.attributes.get("image");
-            of("image", wanted) || image.is_some_and(|image| image == wanted || *wanted == untagged(image))
+            let is_its =
+                |own: &String| own == wanted || Reference::parse(own).is_ok_and(|own| own.familiar() == *wanted);
+            of("image", wanted) || event.attributes.get("image").is_some_and(is_its)
         })
         && filters.any("scope", |scope| scope == "local")
         && filters.any("daemon", |_| event.kind == "daemon")
         && filters.labels(&labels)
-}
-
-/// The name of an image without its tag.
-fn untagged(image: &str) -> String {
-    Reference::parse(image).map(|reference| reference.familiar()).unwrap_or_default()
 }
 
 /// Each event behind a byte that begins it: RFC 7464.
@@ -218,21 +213,15 @@ pub(super) fn disk_usage(engine: &Engine, call: &Call) -> Result<Answer> {
     let summed = call.version >= Version(1, 52);
     let verbose = summed && call.flag("verbose");
     let mut all = if summed { json!({}) } else { json!({"BuilderSize": 0}) };
-    for (kind, name, plural) in [
-        ("image", "ImageUsage", "Images"),
-        ("container", "ContainerUsage", "Containers"),
-        ("volume", "VolumeUsage", "Volumes"),
-        ("build-cache", "BuildCacheUsage", "BuildCache"),
-    ] {
-        if !kinds.is_empty() && !kinds.iter().any(|own| own == kind) {
-            continue;
-        }
-        let rows = match kind {
-            "image" => images(engine),
-            "container" => containers(engine, call.version),
-            "volume" => volumes(engine),
-            _ => Rows::new(),
-        };
+    let tables: [(&str, &str, &str, &dyn Fn() -> Rows); 4] = [
+        ("image", "ImageUsage", "Images", &|| images(engine)),
+        ("container", "ContainerUsage", "Containers", &|| containers(engine, call.version)),
+        ("volume", "VolumeUsage", "Volumes", &|| volumes(engine)),
+        ("build-cache", "BuildCacheUsage", "BuildCache", &Rows::new),
+    ];
+    let asked = |kind: &str| kinds.is_empty() || kinds.iter().any(|own| own == kind);
+    for (kind, name, plural, rows) in tables.into_iter().filter(|(kind, ..)| asked(kind)) {
+        let rows = rows();
         let size = match kind {
             "image" => engine.images.size(&engine.images.layers.all()),
             _ => rows.iter().map(|(_, size, _)| size).sum(),
@@ -247,12 +236,8 @@ pub(super) fn disk_usage(engine: &Engine, call: &Call) -> Result<Answer> {
         if kind == "image" && !verbose {
             all["LayersSize"] = json!(size);
         }
-        let rows = rows.into_iter().map(|(row, ..)| row).collect();
-        if verbose {
-            all[name]["Items"] = rows;
-        } else {
-            all[plural] = rows;
-        }
+        let items = if verbose { &mut all[name]["Items"] } else { &mut all[plural] };
+        *items = rows.into_iter().map(|(row, ..)| row).collect();
     }
     answer::json(&all)
 }

@@ -135,7 +135,7 @@ impl Copy {
                 let mut one = look(from, &path).map_err(missing)?;
                 // What is downloaded is never unpacked.
                 if self.word == "ADD" && !is_download && is_kind(&one.stat, libc::S_IFREG) {
-                    one.archive = is_archive(from, &one.path)?;
+                    one.archive = decompressed(from.file(&one.path)?).is_ok_and(tree::is_archive);
                 }
                 found.push(one);
             }
@@ -249,14 +249,6 @@ fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
     match rest {
         None => paths,
         Some(rest) => paths.iter().flat_map(|path| expand(from, path, rest)).collect(),
-    }
-}
-
-/// Whether a file is a tar archive, compressed or not.
-fn is_archive(from: &Root, path: &Path) -> Result<bool> {
-    match decompressed(from.file(path)?) {
-        Ok(stream) => Ok(tree::is_archive(stream)),
-        Err(_) => Ok(false),
     }
 }
 

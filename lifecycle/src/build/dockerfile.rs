@@ -32,7 +32,9 @@ pub struct Instruction {
 pub fn parse(text: &str) -> Result<Vec<Instruction>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let directive = |line: &str| line.to_ascii_lowercase().replace([' ', '\t'], "");
-    let mut directives = text.lines().take_while(|line| line.starts_with('#')).map(directive);
+    // They end at the first comment that is none.
+    let is_one = |line: &&str| line.starts_with('#') && line.contains('=');
+    let mut directives = text.lines().take_while(is_one).map(directive);
     let usual = directives.all(|line| !line.starts_with("#escape=") || line == "#escape=\\");
     ensure!(usual, invalid, "the directive escape is not offered: lines are continued with \\");
     ensure!(!text.is_empty(), invalid, "the Dockerfile cannot be empty");

@@ -59,7 +59,7 @@ impl Build {
 
     async fn run_to_end(&self, container: &Arc<Container>, told: &str) -> Result<()> {
         self.say(&format!(" ---> Running in {}\n", short(&container.id))).await?;
-        let (exits, output) = (container.record().exits, container.streams.next_run());
+        let (exits, output) = (container.record().exits, container.next_run());
         container::start(container).await?;
         let mut output = output.await.map_err(|_| Error::internal("the container has no output"))?;
         let following = async {
@@ -89,7 +89,7 @@ impl Build {
     /// The build arguments that a command sees, and those of them that make a difference to the cache.
     fn arguments_of(&self, stage: &Stage) -> (Vec<String>, Vec<String>) {
         let set = stage.config.env.as_deref().unwrap_or_default();
-        let free = |(name, _): &(&String, &String)| environment::get(set, name).is_none();
+        let free = |(name, _): &(&String, &String)| !environment::has(set, name);
         let pair = |(name, value): (&String, &String)| format!("{name}={value}");
         let known: Vec<String> = stage.arguments.iter().filter(free).map(pair).collect();
         let given = self.options.arguments.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));

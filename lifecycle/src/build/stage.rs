@@ -52,7 +52,7 @@ impl Stage {
     /// Gives it the variable PATH that containers have.
     fn set_path(&mut self) {
         let variables = self.config.env.get_or_insert_default();
-        if environment::get(variables, "PATH").is_none() {
+        if !environment::has(variables, "PATH") {
             variables.push(environment::PATH.to_owned());
         }
     }

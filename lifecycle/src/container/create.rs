@@ -95,7 +95,7 @@ pub fn create(
     if let Err(error) = made {
         container.change(|record| (record.state.status, record.removed) = (Status::Removing, true));
         engine.drop_container(&container.id);
-        files::remove_dir(&container.folder)?;
+        container.report(files::remove_dir(&container.folder));
         remove_anonymous(&container);
         return Err(error);
     }
@@ -307,7 +307,7 @@ pub(super) fn remove_locked(container: &Arc<Container>, volumes: bool) -> Result
     if volumes {
         remove_anonymous(container);
     }
-    container.streams.give_up();
+    container.waiting.lock().clear();
     container.publish("destroy", &[]);
     container.change(|record| record.removed = true);
     Ok(())

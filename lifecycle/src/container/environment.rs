@@ -8,10 +8,9 @@ fn name(variable: &str) -> &str {
     variable.split('=').next().unwrap_or_default()
 }
 
-/// The value of a variable.
-pub fn get(environment: &[String], wanted: &str) -> Option<String> {
-    let mut pairs = environment.iter().filter_map(|pair| pair.split_once('='));
-    pairs.find(|(own, _)| *own == wanted).map(|(_, value)| value.to_owned())
+/// Whether a variable has a value.
+pub fn has(environment: &[String], wanted: &str) -> bool {
+    environment.iter().filter_map(|pair| pair.split_once('=')).any(|(own, _)| own == wanted)
 }
 
 /// Sets variables, each at the place where it was; one without a value is taken away.

@@ -134,7 +134,7 @@ impl Exec {
             if let Err(error) = &result {
                 let code = if start::exit_code_of(&error.message) == 127 { 127 } else { 126 };
                 exec.ended(code);
-                files::remove_dir(&exec.folder())?;
+                exec.container.report(files::remove_dir(&exec.folder()));
             }
             result
         });
@@ -253,7 +253,7 @@ impl Exec {
         let config = &self.config;
         // That of the container is its terminal's, unless somebody has set it.
         let record = self.container.record().clone();
-        let is_set = environment::get(record.config.env.as_deref().unwrap_or_default(), "TERM").is_some();
+        let is_set = environment::has(record.config.env.as_deref().unwrap_or_default(), "TERM");
         process.env.retain(|variable| is_set || variable != spec::TERM);
         process.env.extend((config.tty && !is_set).then(|| spec::TERM.to_owned()));
         environment::set(&mut process.env, config.env.iter().flatten());

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 
 use super::record::State;
 use super::start::start_locked;
-use super::{Container, Exec, Record, Status, create, health};
+use super::{Container, Exec, Record, Status, create, health, settings};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::network::{self, Network, links};
@@ -21,7 +21,7 @@ use crate::{files, said, task};
 /// The pause before a restart: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// A run of this length makes the next pause the first again.
+/// After a run of this length the pauses begin with the first again.
 const GOOD_RUN: Duration = Duration::from_secs(10);
 
 /// The status of a container whose shim is gone.
@@ -54,8 +54,9 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     // What was to be run in it is not to be run in the next one.
     let is_old = |exec: &Arc<Exec>| exec.container.id == container.id && !exec.state.borrow().started;
     container.engine.execs.lock().retain(|_, exec| !is_old(exec));
-    let mut again = false;
+    let (mut again, mut pause) = (false, PAUSES.0);
     container.change(|record| {
+        pause = pause_after(&mut record.quick_ends, ran);
         again = !record.stopped_by_user && policy_wants(&record.host, code, record.restart_count);
         record.exits += 1;
         let state = &mut record.state;
@@ -74,7 +75,7 @@ async fn ended(container: &Arc<Container>, code: i64, when: Time) {
     }
     container.publish_volumes("unmount");
     if again {
-        restart_later(container, pause_after(container, ran));
+        restart_later(container, pause);
     } else if container.goes() {
         container.report(create::remove_locked(container, true));
     }
@@ -105,23 +106,19 @@ pub(super) async fn clean_up(container: &Arc<Container>) -> Vec<Network> {
 
 /// Whether the policy restarts a container that ended with `code` after so many restarts.
 fn policy_wants(host: &HostConfig, code: i64, count: u32) -> bool {
-    let Some(policy) = &host.restart_policy else { return false };
-    match policy.name {
-        Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => true,
+    let most = host.restart_policy.as_ref().and_then(|policy| said::number(policy.maximum_retry_count));
+    match settings::restarts(host) {
         Some(RestartPolicyNameEnum::ON_FAILURE) => {
-            let most = said::number(policy.maximum_retry_count);
             code != 0 && most.is_none_or(|most| i64::from(count) < most)
         }
-        _ => false,
+        policy => policy.is_some(),
     }
 }
 
-fn pause_after(container: &Container, ran: Duration) -> Duration {
-    if ran >= GOOD_RUN {
-        return PAUSES.0;
-    }
-    let count = container.record().restart_count.saturating_sub(1).min(16);
-    PAUSES.0.saturating_mul(1 << count).min(PAUSES.1)
+/// The pause after a run of this length, which is the last of so many quick ones, if it was one.
+fn pause_after(quick_ends: &mut u32, ran: Duration) -> Duration {
+    *quick_ends = if ran >= GOOD_RUN { 0 } else { *quick_ends + 1 };
+    PAUSES.0.saturating_mul(1 << quick_ends.saturating_sub(1).min(16)).min(PAUSES.1)
 }
 
 /// Restarts after a pause, unless somebody stops, starts or removes the container meanwhile.
@@ -188,7 +185,13 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
     if container.goes() {
         return create::remove_locked(container, true);
     }
-    let again = state.status == Status::Exited && wants_to_run(container);
+    let policy = settings::restarts(&container.record().host);
+    let wanted = match policy {
+        Some(RestartPolicyNameEnum::ALWAYS) => true,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => !container.record().stopped_by_user,
+        _ => false,
+    };
+    let again = wanted && state.status == Status::Exited;
     if again || state.status == Status::Restarting {
         container.change(|record| {
             record.state.status = Status::Restarting;
@@ -198,13 +201,6 @@ async fn restore(container: &Arc<Container>) -> Result<()> {
         restart_later(container, PAUSES.0);
     }
     Ok(())
-}
-
-fn wants_to_run(container: &Container) -> bool {
-    let record = container.record();
-    let policy = record.host.restart_policy.as_ref().and_then(|policy| policy.name);
-    policy == Some(RestartPolicyNameEnum::ALWAYS)
-        || policy == Some(RestartPolicyNameEnum::UNLESS_STOPPED) && !record.stopped_by_user
 }
 
 /// Cleans up after a container whose shim is gone; returns its exit status, as far as it is known.
@@ -229,7 +225,11 @@ async fn adopt(container: &Arc<Container>) -> Option<()> {
     container.change(|record| {
         record.state.status = if paused { Status::Paused } else { Status::Running };
         record.state.pid = state.pid;
-        record.state.started.get_or_insert_with(time::now);
+        // Unless the engine went away before this was written down.
+        if record.state.started.is_none() {
+            record.state.started = Some(time::now());
+            record.state.health = health::initial(&record.config);
+        }
     });
     // The answer for one that has ended comes at once.
     watch(container);
@@ -255,5 +255,18 @@ mod tests {
         assert!(policy_wants(&host(RestartPolicyNameEnum::ON_FAILURE, 0), 1, 1000));
         assert!(policy_wants(&host(RestartPolicyNameEnum::ALWAYS, 0), 0, 9));
         assert!(!policy_wants(&HostConfig::default(), 1, 0));
+    }
+
+    #[test]
+    fn pauses_double_until_a_run_is_good() {
+        let (mut ends, quick) = (0, Duration::from_secs(1));
+        let pauses: Vec<_> = (0..4).map(|_| pause_after(&mut ends, quick).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800]);
+        let more: Vec<_> = (0..40).map(|_| pause_after(&mut ends, quick)).collect();
+        assert_eq!(more.last(), Some(&PAUSES.1));
+        assert_eq!(
+            [GOOD_RUN, quick, quick].map(|ran| pause_after(&mut ends, ran).as_millis()),
+            [100, 100, 200]
+        );
     }
 }

@@ -40,10 +40,11 @@ pub(super) fn watch(container: &Arc<Container>) {
     let config = container.record().config.clone();
     let (Some(words), Some(check)) = (command(&config), config.healthcheck) else { return };
     let container = Arc::clone(container);
+    // Of this run: when the task begins there may be another.
+    let exits = container.record().exits;
+    let started = container.record().state.started.as_deref().and_then(time::parse);
+    let started = started.unwrap_or_else(time::Time::now);
     tokio::spawn(async move {
-        let exits = container.record().exits;
-        let started = container.record().state.started.as_deref().and_then(time::parse);
-        let started = started.unwrap_or_else(time::Time::now);
         loop {
             let in_grace =
                 || time::between(started, time::Time::now()) < nanos(check.start_period, Duration::ZERO);

@@ -13,11 +13,11 @@ use nix::sys::stat::Mode;
 use parking_lot::Mutex;
 use runtime::cgroup::{Cgroup, stats::Stats};
 use runtime::state::{self, StateDir, StateError};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::block_in_place;
 use tree::Lower;
 
-use super::streams::Streams;
+use super::streams::{Output, Waiting};
 use super::{Record, Status, stop};
 use crate::engine::Engine;
 use crate::error::{Error, Result, bail, ensure, error};
@@ -43,7 +43,7 @@ pub struct Container {
     /// Held by whoever starts, ends or removes it.
     pub busy: tokio::sync::Mutex<()>,
     /// Those who are attached to it.
-    pub streams: Streams,
+    pub(super) waiting: Waiting,
     /// Namespaces of others that it is being started in.
     pub namespaces: Mutex<Vec<OwnedFd>>,
     /// It is being restarted: its end is not its removal.
@@ -62,7 +62,7 @@ impl Container {
             run: engine.settings.exec_root.join("c").join(&id[..16.min(id.len())]),
             id,
             busy: tokio::sync::Mutex::default(),
-            streams: Streams::default(),
+            waiting: Waiting::default(),
             namespaces: Mutex::default(),
             stays: AtomicBool::new(false),
             record: watch::Sender::new(record),
@@ -124,6 +124,15 @@ impl Container {
         let mut changes = self.record.subscribe();
         // It does not fail: the record is there for as long as its container is.
         let _seen = changes.wait_for(done).await;
+    }
+
+    /// The output of its next run; the other side is dropped when there is none.
+    pub fn next_run(&self) -> oneshot::Receiver<Output> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|one| !one.is_closed());
+        waiting.push(sender);
+        receiver
     }
 
     /// Waits until the end of the run that was the `exits`th to come is known, when its streams have ended.

@@ -47,6 +47,9 @@ pub struct Record {
     /// A user has stopped it.
     #[serde(default)]
     pub stopped_by_user: bool,
+    /// How often it has ended since it last ran for long.
+    #[serde(skip)]
+    pub quick_ends: u32,
     /// How often it has ended since the engine knows it.
     #[serde(skip)]
     pub exits: u64,
@@ -126,13 +129,13 @@ impl Status {
 
 /// Something of the host, or a volume, in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MountPoint {
     /// `bind`, `volume`, `image` or `tmpfs`.
     pub kind: String,
     /// Of a volume.
     pub volume: Option<String>,
     /// The volume was made for this container and has no name of a user's.
-    #[serde(default)]
     pub anonymous: bool,
     /// The path on the host.
     pub source: String,
@@ -145,13 +148,10 @@ pub struct MountPoint {
     /// `rprivate` and so on; empty for the default.
     pub propagation: String,
     /// Options of a tmpfs; the layers of an image; of others, what they are in place of the usual: `bind` alone, `ro` alone.
-    #[serde(default)]
     pub options: Vec<String>,
     /// What of the volume or image, if not all of it.
-    #[serde(default)]
     pub subpath: String,
     /// Do not fill the volume from the image.
-    #[serde(default)]
     pub no_copy: bool,
 }
 

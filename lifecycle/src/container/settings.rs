@@ -63,10 +63,6 @@ pub fn normalize(body: &mut Value) {
             body[key] = Value::Array(vec![Value::String(word.clone())]);
         }
     }
-    // Old clients leave the sub-objects out by writing null.
-    if let Some(fields) = body.as_object_mut() {
-        fields.retain(|_, value| !value.is_null());
-    }
 }
 
 /// Fields that nothing here would look at: those of Windows, and limits that the kernel has no more.
@@ -92,7 +88,7 @@ pub fn check(config: &ContainerConfig, host: &HostConfig, raw: &Value) -> Result
     let weights = !said::list(&host.blkio_weight_device).is_empty();
     let requests = !said::list(&host.device_requests).is_empty();
     let named = host.uts_mode.as_deref() == Some("host") && said::text(&config.hostname).is_some();
-    let comes_back = host.auto_remove == Some(true) && restarts(host);
+    let comes_back = host.auto_remove == Some(true) && restarts(host).is_some();
     let published = said::publishes(host) || host.publish_all_ports == Some(true);
     let unnamed = |variable: &&String| variable.is_empty() || variable.starts_with('=');
     if let Some(variable) = config.env.iter().flatten().find(unnamed) {
@@ -164,13 +160,20 @@ fn check_health(health: &HealthConfig) -> Result<()> {
     said::refuse([(retries.is_some_and(|count| count < 0), "Retries in Healthcheck cannot be negative")])
 }
 
+/// The processors of this machine, whichever of them the engine itself may have.
+pub fn processors() -> usize {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let own = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| !rest.starts_with(' '));
+    text.lines().filter(own).count().max(1)
+}
+
 fn check_numbers(host: &HostConfig) -> Result<()> {
     const LEAST: i64 = 6 << 20;
     let number = |field: Option<i64>| field.unwrap_or(0);
     let (memory, swap, soft) =
         (number(host.memory), number(host.memory_swap), number(host.memory_reservation));
     let (period, quota, nanos) = (number(host.cpu_period), number(host.cpu_quota), number(host.nano_cpus));
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpus = processors();
     let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
     let range = format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available");
     let tight = memory > 0 && soft > memory;
@@ -230,10 +233,10 @@ pub fn warnings(record: &Record) -> Vec<&'static str> {
     all
 }
 
-/// Whether its policy restarts it at all.
-pub fn restarts(host: &HostConfig) -> bool {
-    let name = host.restart_policy.as_ref().and_then(|policy| policy.name);
-    !matches!(name, None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))
+/// The policy that restarts it, if there is one.
+pub fn restarts(host: &HostConfig) -> Option<RestartPolicyNameEnum> {
+    let name = host.restart_policy.as_ref()?.name;
+    name.filter(|name| !matches!(name, RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tree::{Lower, Root, by_descriptor};
 
 use super::record::{State, Status};
 use super::spec::{self, Surroundings};
-use super::{Container, MountPoint, Record, create, exit, log_options, mounts, user};
+use super::{Container, MountPoint, Record, create, exit, log_options, mounts, streams, user};
 use crate::error::{Error, Result, StatusCode, bail, ensure, error};
 use crate::files::{self, lossy};
 use crate::network::links;
@@ -38,7 +38,9 @@ pub async fn start(container: &Arc<Container>) -> Result<()> {
         }
         Status::Created | Status::Exited | Status::Restarting => {}
     }
-    container.update(|record| (record.stopped_by_user, record.restart_count) = (false, 0))?;
+    container.update(|record| {
+        (record.stopped_by_user, record.restart_count, record.quick_ends) = (false, 0, 0);
+    })?;
     start_locked(container).await
 }
 
@@ -51,7 +53,7 @@ pub(super) async fn start_locked(container: &Arc<Container>) -> Result<()> {
     container.namespaces.lock().clear();
     if let Err(error) = &result {
         exit::clean_up(container).await;
-        container.streams.give_up();
+        container.waiting.lock().clear();
         let goes = container.goes();
         container.change(|record| {
             let was_up = record.state.started.is_some();
@@ -93,8 +95,9 @@ async fn try_start(container: &Arc<Container>) -> Result<()> {
     container.update(|record| record.state.socket = Some(socket))?;
     let request = create_request(container)?;
     let created = container.call(&request).await.map_err(explain)?;
-    if container.log_socket().exists() {
-        container.streams.connect(&container.log_socket()).await?;
+    let waiting = std::mem::take(&mut *container.waiting.lock());
+    for one in waiting {
+        let _has_gone = one.send(streams::watch(&container.log_socket()).await?);
     }
     let request = StartRequest { id: container.id.clone(), exec_id: String::new() };
     container.call(&request).await.map_err(explain)?;

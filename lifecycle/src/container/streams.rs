@@ -23,36 +23,8 @@ pub type Output = BoxStream<'static, (u8, Bytes)>;
 /// Output, and where input goes, if it is wanted.
 pub type Sides = (Output, Option<Input>);
 
-/// Those who wait for a container to run.
-#[derive(Default)]
-pub struct Streams {
-    waiting: Mutex<Vec<oneshot::Sender<Output>>>,
-}
-
-impl Streams {
-    /// The output of the next run; the other side is dropped when there is none.
-    pub fn next_run(&self) -> oneshot::Receiver<Output> {
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().push(sender);
-        receiver
-    }
-
-    /// Connects all who wait with the logger of a container that is about to run.
-    pub async fn connect(&self, socket: &Path) -> Result<()> {
-        let waiting: Vec<_> = self.waiting.lock().drain(..).collect();
-        for one in waiting {
-            if !one.is_closed() {
-                let _has_gone = one.send(watch(socket).await?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing will run: those who wait are told.
-    pub fn give_up(&self) {
-        self.waiting.lock().clear();
-    }
-}
+/// Those who wait for a container to run; when it will not, they are dropped.
+pub(super) type Waiting = Mutex<Vec<oneshot::Sender<Output>>>;
 
 /// All output from now on.
 ///
@@ -88,7 +60,8 @@ pub(super) async fn subscribe(socket: &Path, wish: u8) -> Result<UnixStream> {
 
 /// An open standard input.
 pub struct Input {
-    pipe: pipe::Sender,
+    /// The FIFO.
+    pub pipe: pipe::Sender,
     container: Arc<Container>,
     exec: String,
     ends: bool,
@@ -102,11 +75,6 @@ impl Input {
     pub fn open(path: &Path, container: &Arc<Container>, exec: &str, ends: bool) -> Result<Self> {
         let pipe = pipe::OpenOptions::new().open_sender(path).map_err(Error::at("open", path))?;
         Ok(Self { pipe, container: Arc::clone(container), exec: exec.to_owned(), ends })
-    }
-
-    /// Writes all of it; whether the process still reads.
-    pub async fn write(&mut self, bytes: &[u8]) -> bool {
-        self.pipe.write_all(bytes).await.is_ok()
     }
 }
 

@@ -31,16 +31,15 @@ const LAST_FILE: Duration = Duration::from_secs(1);
 
 /// How a log is written: when it is rotated, how much is kept, and what is said with each line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// Bytes of one file; without a limit it is not rotated.
     pub max_size: Option<u64>,
     /// How many files there are, the current one included.
     pub max_file: u32,
     /// Whether those that are not current are compressed.
-    #[serde(default)]
     pub compress: bool,
     /// What is written with each line.
-    #[serde(default)]
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -145,7 +144,7 @@ impl JsonFile {
         for (number, old) in all.into_iter().rev() {
             let end = if is_compressed(&old) { ".gz" } else { "" };
             let moved = match number + 1 < self.options.max_file {
-                true => fs::rename(&old, with_end(&self.path, &format!(".{}{end}", number + 1))),
+                true => fs::rename(&old, self.path.with_added_extension(format!("{}{end}", number + 1))),
                 false => fs::remove_file(&old),
             };
             moved.map_err(Error::at("rotate", &old))?;
@@ -155,7 +154,7 @@ impl JsonFile {
         drop(alone);
         if self.options.compress {
             let (ended, compressing) = mpsc::channel();
-            let path = with_end(&self.path, ".1");
+            let path = self.path.with_added_extension("1");
             // When it fails the file stays as it is, which is as good.
             let compressed = move || drop((compress(&path), ended));
             self.compressing = thread::Builder::new().spawn(compressed).ok().map(|_| compressing);
@@ -186,7 +185,7 @@ fn compress(path: &Path) -> io::Result<()> {
     let _alone = lock(path, File::lock);
     // The logger of the container's next run may have begun, and rotated it.
     if fs::metadata(path)?.ino() == plain.metadata()?.ino() {
-        file.persist(with_end(path, ".gz"))?;
+        file.persist(path.with_added_extension("gz"))?;
         fs::remove_file(path)?;
     }
     Ok(())
@@ -238,13 +237,6 @@ pub(crate) fn lock(path: &Path, way: fn(&File) -> io::Result<()>) -> Option<File
     let folder = File::open(path.parent()?).ok()?;
     // A log is better than its order, where a file system has no locks.
     way(&folder).ok().map(|()| folder)
-}
-
-/// The path with more at its end.
-fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 fn append(path: &Path) -> Result<File> {

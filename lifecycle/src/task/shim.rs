@@ -42,6 +42,7 @@ async fn run(container: &Container, what: &str, action: &str, input: &[u8]) -> R
         .args(["-address", &events.to_string_lossy()])
         .args(["-id", &container.id, "-bundle", &bundle.to_string_lossy(), action])
         .current_dir(&bundle)
+        .kill_on_drop(true)
         .env("TTRPC_ADDRESS", &events);
     let late = |_| error!(internal, "{} did not end within {START_LIMIT:?}", settings.shim.display());
     tokio::time::timeout(START_LIMIT, program::told(what, command, input)).await.map_err(late)?
