@@ -3,6 +3,7 @@
 use crate::{Sentinel, link};
 use integration::container::Container;
 use integration::sockets::Receiver;
+use integration::{host, skip};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 use std::fs;
@@ -81,6 +82,43 @@ fn a_mount_through_a_link_stays_in_the_root() {
         run(&mut c);
         host.assert_unchanged(&mount.to_string());
     }
+}
+
+/// A destination that begins in the sysfs and leads out of it again, through a link, to a mount that others share.
+#[test]
+fn a_mount_of_control_groups_stays_in_the_root() {
+    if host::hierarchies().iter().all(|path| path.join("cgroup.controllers").exists()) {
+        skip!("needs cgroup version 1");
+    }
+    let mut c = Container::new();
+    let target = c.text_path("host");
+    fs::create_dir(&target).unwrap();
+    link(&c, "leads-out", &target);
+    c.put("/root/readonly", json!(false)).put("/linux/rootfsPropagation", json!("rshared"));
+    c.unmount("/sys/fs/cgroup").mount(json!({ "destination": "/sys/../leads-out/sub", "type": "cgroup" }));
+    // Nothing of it is the host's: `prepared` begins with mounts that are private.
+    let after =
+        format!("{{ \"$0\" \"$@\"; code=$?; grep -c {target}/sub /proc/self/mountinfo; exit $code; }}");
+    c.prepared(&format!(
+        "mount --make-rshared / && mount -t tmpfs t {target} && mkdir {target}/sub && {after}"
+    ));
+    c.args(&["/bin/grep", "-c", " - cgroup ", "/proc/self/mountinfo"]);
+    let run = c.run(&[]);
+    let counts: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(counts.last(), Some(&"0"), "mounted on the host: {run:#?}");
+    assert!(counts.len() == 2 && counts[0] != "0", "not mounted in the container: {run:#?}");
+}
+
+/// A mask is looked for where its path leads, be that by a way through something else that is mounted.
+#[test]
+fn a_mask_by_a_way_around_hides_what_it_names() {
+    let mut c = Container::new();
+    fs::write(c.rootfs("etc/masked"), "secret").unwrap();
+    c.put("/linux/maskedPaths", json!(["/sys/../etc/masked"]));
+    c.put("/linux/readonlyPaths", json!(["/proc/../etc"]));
+    c.put("/root/readonly", json!(false)).shell("cat /etc/masked; touch /etc/new && echo written");
+    let run = c.run(&[]);
+    assert_eq!(run.stdout, "", "{run:#?}");
 }
 
 /// The last part of a destination followed as a link (CVE-2019-18837).

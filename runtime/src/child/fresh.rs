@@ -8,7 +8,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// The directory in which mount points were made last, as long as nothing was mounted since but on those: who opened it
 /// again would find the same one.
@@ -63,7 +63,6 @@ impl Fresh {
     /// Something was mounted at `destination`, which was reached through no link where it is `certain`.
     pub fn others(&mut self, destination: &OsStr, certain: bool) {
         let destination = Path::new(destination);
-        let certain = certain && !destination.components().any(|part| part == Component::ParentDir);
         let elsewhere = |kept: &Kept| !Path::new(&kept.path).starts_with(destination);
         self.0 = self.0.take().filter(|kept| certain && elsewhere(kept));
         if let Some(kept) = &mut self.0 {

@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What the host's half has made for a mount.
 #[derive(Debug, Default)]
@@ -176,10 +176,12 @@ impl Covered {
         CString::new(name.as_bytes()).ok().map(|name| (sysfs.fd, name))
     }
 
-    /// The mount that has a path, and the path from there.
+    /// The mount that has a path, and the path from there. One with `..` is not looked at: it may lead out again, and where
+    /// to, only the kernel can say.
     #[must_use]
     pub fn find<'s, 'a>(&'s self, path: &'a OsStr) -> Option<(InMount<'s>, &'a OsStr)> {
-        if weak::off("covered") {
+        let has_dots = Path::new(path).components().any(|part| part == Component::ParentDir);
+        if has_dots && !weak::off("dots") || weak::off("covered") {
             return None;
         }
         let shown = |shown: &'s Shown| {

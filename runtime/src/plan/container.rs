@@ -224,8 +224,7 @@ fn root(
 }
 
 fn is_bind_on_dev(mount: &MountPlan) -> bool {
-    let at_dev = Path::new(&mount.destination).components().eq(Path::new("/dev").components());
-    at_dev && matches!(mount.what, What::Bind { .. })
+    mount.destination == "/dev" && matches!(mount.what, What::Bind { .. })
 }
 
 fn paths(field: &str, paths: &[String], separate_mounts: bool) -> Result<Vec<OsString>> {

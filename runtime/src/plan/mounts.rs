@@ -3,7 +3,7 @@
 use super::namespaces::check_map;
 use super::options::{self, Bind, Options};
 use super::{PlanError, Result, c_string};
-use crate::spec;
+use crate::{spec, weak};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fmt::{Display, Formatter};
@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 pub struct MountPlan {
     /// Its position in `mounts`, for messages.
     pub index: usize,
-    /// The mount point, from the root of the container.
+    /// The mount point, from the root of the container, without `.`, `..` or a slash too many.
     pub destination: OsString,
     /// What is mounted.
     pub what: What,
@@ -148,7 +148,8 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
     if mount.destination.is_empty() {
         return Err(at("destination", "is empty; expected a path in the container".to_owned()));
     }
-    if Path::new(&mount.destination).components().all(|part| !matches!(part, Component::Normal(_))) {
+    let destination = clean(&mount.destination);
+    if destination == "/" {
         let problem =
             format!("{:?} is the root file system itself; expected a path in it", mount.destination);
         return Err(at("destination", problem));
@@ -172,9 +173,6 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
             "\"copy-symlink\" and \"src-nofollow\" are only for bind mounts".to_owned(),
         ));
     }
-    // runc has made the destination absolute since its first release, with a warning; so does every caller.
-    let mut destination = OsString::from("/");
-    destination.push(mount.destination.trim_start_matches('/'));
     Ok(MountPlan {
         index,
         destination,
@@ -192,6 +190,23 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
         idmap,
         ignored,
     })
+}
+
+/// A destination as a path from the root that has one spelling: what is compared with it must not miss it. `..` takes the name
+/// before it away, be that a link or not, as runc does.
+fn clean(destination: &str) -> OsString {
+    let mut clean = PathBuf::from("/");
+    for part in Path::new(destination).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir if weak::off("dots") => clean.push(".."),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+        }
+    }
+    clean.into_os_string()
 }
 
 fn what(
@@ -361,6 +376,29 @@ mod tests {
         assert_eq!(filled, [false, true, false, false, false, false]);
         let fresh: Vec<bool> = planned.iter().map(|mount| mount.in_fresh).collect();
         assert_eq!(fresh, [false, false, true, false, false, false]);
+    }
+
+    #[test]
+    fn destinations_have_one_spelling() {
+        let at = |destination: &str| spec::Mount {
+            destination: destination.to_owned(),
+            ..mount("tmpfs", "tmpfs", &[])
+        };
+        for (given, expected) in [
+            ("/a", "/a"),
+            ("a/b", "/a/b"),
+            ("//a/./b//", "/a/b"),
+            ("/a/../b", "/b"),
+            ("../../a", "/a"),
+            ("/sys/../link/sub", "/link/sub"),
+            ("/a..b/...", "/a..b/..."),
+        ] {
+            assert_eq!(planned(&at(given)).expect("valid").destination, expected);
+        }
+        for root in ["/", "..", "/a/..", "//./"] {
+            let error = planned(&at(root)).expect_err(root).to_string();
+            assert!(error.contains("is the root file system itself"), "{error}");
+        }
     }
 
     #[test]
