@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -107,11 +107,16 @@ impl HookState {
 const MAX_OUTPUT: u64 = 4096;
 
 /// Runs hooks one after the other: the host's in the bundle, as runc does, where there still is one; the container's in the
-/// directory that its process is in.
+/// directory that its process is in. With a pidfd of the container's process, which is waiting for them, its end is theirs.
 ///
 /// # Errors
 /// The first one that cannot be run, fails, or takes longer than its timeout.
-pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> {
+pub fn run(
+    kind: &str,
+    hooks: &[Hook],
+    state: &HookState,
+    waiting: Option<BorrowedFd<'_>>,
+) -> Result<(), String> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -120,7 +125,7 @@ pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> 
     let directory = Some(state.bundle.as_path()).filter(|bundle| host && bundle.is_dir());
     for (index, hook) in hooks.iter().enumerate() {
         let _step = trace::span_of(kind, hook.path.as_bytes());
-        one(hook, &text, &state.output, directory)
+        one(hook, &text, &state.output, directory, waiting)
             .map_err(|problem| format!("error running {kind} hook #{index}: {problem}"))?;
     }
     Ok(())
@@ -129,10 +134,16 @@ pub fn run(kind: &str, hooks: &[Hook], state: &HookState) -> Result<(), String> 
 /// Runs hooks one after the other, all of them: for those whose failure is only logged.
 #[must_use]
 pub fn run_all(kind: &str, hooks: &[Hook], state: &HookState) -> Vec<String> {
-    hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state).err()).collect()
+    hooks.iter().filter_map(|hook| run(kind, std::slice::from_ref(hook), state, None).err()).collect()
 }
 
-fn one(hook: &Hook, state: &[u8], given: &Output, directory: Option<&Path>) -> Result<(), String> {
+fn one(
+    hook: &Hook,
+    state: &[u8],
+    given: &Output,
+    directory: Option<&Path>,
+    waiting: Option<BorrowedFd<'_>>,
+) -> Result<(), String> {
     keep_ended_children();
     // Memory files, not pipes: a hook that does not read, or leaves a child behind, blocks nobody.
     let memory = || memfd_create("hook", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(reason);
@@ -159,15 +170,10 @@ fn one(hook: &Hook, state: &[u8], given: &Output, directory: Option<&Path>) -> R
     let mut child = command
         .spawn()
         .map_err(|error| format!("fork/exec {}: {}", hook.path, reason(crate::sys::errno_of(&error))))?;
-    if let Some(seconds) = hook.timeout {
-        let pid = i32::try_from(child.id()).unwrap_or(0);
-        let milliseconds = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
-        let ended = pidfd::open(pid).and_then(|pidfd| pidfd::has_exited(pidfd.as_fd(), milliseconds));
-        if !ended.unwrap_or(true) {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("hook ran past specified timeout of {seconds}s"));
-        }
+    if let Err(problem) = wait(i32::try_from(child.id()).unwrap_or(0), hook.timeout, waiting) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(problem);
     }
     let status = child.wait().map_err(|error| error.to_string())?;
     if status.success() {
@@ -178,6 +184,23 @@ fn one(hook: &Hook, state: &[u8], given: &Output, directory: Option<&Path>) -> R
         (None, signal) => format!("signal {}", signal.unwrap_or(0)),
     };
     Err(format!("{how}, stdout: {}, stderr: {}", quote(&mut output), quote(&mut errors)))
+}
+
+/// Waits for the end of a hook, unless something else comes first.
+fn wait(hook: i32, timeout: Option<i64>, waiting: Option<BorrowedFd<'_>>) -> Result<(), String> {
+    if timeout.is_none() && waiting.is_none() {
+        return Ok(());
+    }
+    let limit = |seconds: i64| i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
+    let first = pidfd::open(hook).and_then(|hook| {
+        let both = [Some(hook.as_fd()), waiting];
+        pidfd::first_to_exit(both.into_iter().flatten(), timeout.map_or(-1, limit))
+    });
+    match first {
+        Ok(Some(0)) | Err(_) => Ok(()),
+        Ok(Some(_)) => Err("the container's process was killed meanwhile".to_owned()),
+        Ok(None) => Err(format!("hook ran past specified timeout of {}s", timeout.unwrap_or_default())),
+    }
 }
 
 fn quote(file: &mut File) -> String {

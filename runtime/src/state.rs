@@ -16,11 +16,11 @@ use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
 use crate::sys::fd::{self, LazyFd, read_short};
 use crate::{privilege, weak};
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -37,6 +37,8 @@ const RECORD: &str = "state.json";
 /// another one takes longer than writing it.
 const EXEC: &str = "exec";
 const FIFO: &str = "exec.fifo";
+/// Says to a `create` that its container is not wanted any more.
+const UNWANTED: &str = "unwanted";
 
 /// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,9 @@ pub enum StateError {
     /// There is no such container.
     #[error("container does not exist")]
     Missing,
+    /// It is not made yet.
+    #[error("container is being created")]
+    Creating,
     /// There is one already.
     #[error("container with given ID already exists: {0}")]
     Exists(String),
@@ -138,6 +143,9 @@ pub struct Record {
     pub monitor: Option<PathBuf>,
     /// Made by a runtime without privilege over the host.
     pub rootless: bool,
+    /// It has a process, and is not made yet: its hooks run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_the_making: bool,
 }
 
 impl Record {
@@ -161,7 +169,14 @@ impl Record {
             resctrl: None,
             monitor: None,
             rootless: false,
+            in_the_making: false,
         }
+    }
+
+    /// Whether `create` has come to its end.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.pid != 0 && !self.in_the_making
     }
 }
 
@@ -204,7 +219,7 @@ pub struct StateDir {
 
 /// The lock on a state directory; released when dropped.
 #[derive(Debug)]
-pub struct Lock(Option<Flock<File>>);
+pub struct Lock(Option<File>);
 
 impl AsFd for Lock {
     /// The directory.
@@ -215,11 +230,25 @@ impl AsFd for Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A container's process may have a copy of the descriptor: closing is not enough. What cannot be unlocked is
-        // unlocked by the end of this process; the library's own drop would panic over it.
-        if let Some(Err((still, _))) = self.0.take().map(Flock::unlock) {
-            std::mem::forget(still);
+        // A container's process may have a copy of the descriptor: closing is not enough.
+        if let Some(file) = &self.0 {
+            let _ = file.unlock();
         }
+    }
+}
+
+/// A lock that others may have for a while.
+#[derive(Debug)]
+pub struct Released(Option<File>);
+
+impl Lock {
+    /// Lets others have it: while hooks run, which may call them, or as long as a container runs.
+    #[must_use]
+    pub fn release(mut self) -> Released {
+        if let Some(file) = &self.0 {
+            let _ = file.unlock();
+        }
+        Released(self.0.take())
     }
 }
 
@@ -243,7 +272,11 @@ impl StateDir {
             _ => StateError::Io { operation: "create directory", path: path.clone(), source },
         })?;
         let dir = Self { path };
-        match dir.lock_unseen() {
+        let locked = dir.open_itself().and_then(|file| match file.lock() {
+            Ok(()) => Ok(Lock(Some(file))),
+            Err(error) => Err(dir.io("lock", &dir.path)(error)),
+        });
+        match locked {
             Ok(lock) => Ok((dir, lock)),
             Err(error) => {
                 // Made here a moment ago, and empty: nobody else's container.
@@ -277,20 +310,81 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Missing`] when it was deleted meanwhile.
     pub fn lock(&self) -> Result<Lock> {
-        let lock = self.lock_unseen()?;
-        // Whoever had it before may have deleted the directory: what is there now under its name is another container's.
+        self.lock_again(Released(Some(self.open_itself()?)))
+    }
+
+    /// Takes a lock again, as [`StateDir::lock`]: never that of another container that has the name by now.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when the container was deleted meanwhile.
+    pub fn lock_again(&self, released: Released) -> Result<Lock> {
+        let Released(file) = released;
+        if let Some(file) = &file {
+            file.lock().map_err(self.io("lock", &self.path))?;
+        }
+        self.still_there(Lock(file))
+    }
+
+    /// As [`StateDir::lock`], without waiting; `None` where somebody else has it.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when it was deleted meanwhile.
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        let file = self.open_itself()?;
+        match file.try_lock() {
+            Ok(()) => self.still_there(Lock(Some(file))).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.io("lock", &self.path)(error)),
+        }
+    }
+
+    /// As [`StateDir::lock`], of a container that is made, with its record. Nobody waits for a `create`: it may be running
+    /// the hook that asks.
+    ///
+    /// # Errors
+    /// [`StateError::Creating`]; [`StateError::Missing`] when there is no such container, or not any more.
+    pub fn lock_made(&self) -> Result<(Lock, Record)> {
+        let made = || match self.record()? {
+            record if record.is_made() => Ok(record),
+            _ => Err(StateError::Creating),
+        };
+        let lock = match self.try_lock()? {
+            Some(lock) => lock,
+            None => made().and_then(|_| self.lock())?,
+        };
+        Ok((lock, made()?))
+    }
+
+    fn open_itself(&self) -> Result<File> {
+        File::open(&self.path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => StateError::Missing,
+            _ => self.io("open", &self.path)(source),
+        })
+    }
+
+    /// Whoever had a lock before may have deleted the directory: what is there now under its name is another container's.
+    fn still_there(&self, lock: Lock) -> Result<Lock> {
         let stat = fstat(&lock).map_err(|errno| self.io("stat", &self.path)(errno.into()))?;
         if stat.st_nlink > 0 { Ok(lock) } else { Err(StateError::Missing) }
     }
 
-    fn lock_unseen(&self) -> Result<Lock> {
-        let file = File::open(&self.path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => StateError::Missing,
-            _ => self.io("open", &self.path)(source),
-        })?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| self.io("lock", &self.path)(errno.into()))?;
-        Ok(Lock(Some(lock)))
+    /// Says to a `create` that is at work that its container is not wanted any more. Whoever does looks for its process on
+    /// record afterwards: either it is there, or the `create` sees this.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn dismiss(&self) -> Result<()> {
+        let path = self.path.join(UNWANTED);
+        match create(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("create", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether somebody has said so.
+    #[must_use]
+    pub fn is_dismissed(&self) -> bool {
+        self.path.join(UNWANTED).exists()
     }
 
     fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -507,7 +601,7 @@ pub fn status(dir: &StateDir, record: &Record) -> Result<Status> {
 /// # Errors
 /// As for [`status`].
 pub fn look(dir: &StateDir, record: &Record) -> Result<(Status, Option<Init>)> {
-    if record.pid == 0 {
+    if !record.is_made() {
         return Ok((Status::Creating, None));
     }
     let Some(init) = init(record)? else { return Ok((Status::Stopped, None)) };

@@ -3,6 +3,7 @@
 use integration::container::{Container, End};
 use integration::runtime::runtime;
 use integration::{leaks, outcome, since, skip};
+use serde_json::json;
 use std::fs;
 
 /// Starts the same command several times and returns how many succeeded.
@@ -77,6 +78,24 @@ fn a_start_and_a_forced_delete_end_in_nothing() {
         delete.finish();
         // Whoever was first: a second delete finds nothing or the rest, and then there is none.
         c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+/// Before, while or after its hook runs, which would never end.
+#[test]
+fn a_create_and_a_forced_delete_end_in_nothing() {
+    since!("clean-up of a container that is being created", "runc -", "crun -");
+    for _ in 0..20 {
+        let mut c = Container::new();
+        c.put("/hooks/createRuntime/-", json!({ "path": "/bin/sleep", "args": ["sleep", "600"] }));
+        c.args(&["/probe", "sleep"]).write_config();
+        let bundle = c.bundle().to_str().unwrap().to_owned();
+        let create = c.launch(&["create", "--bundle", &bundle, &c.id]);
+        // As soon as there is something to delete.
+        outcome::until("the state directory", || c.root.join(&c.id).exists());
+        c.delete_force().ok();
+        assert!(!create.finish().error().is_empty());
         leaks::assert_none(&c);
     }
 }

@@ -11,6 +11,7 @@ use integration::trace::{self, Ending, Fault, Place, Traced, Who};
 use integration::{leaks, outcome, since};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use std::process::{Command, Stdio};
 
 /// A container with a bit of everything that has to be undone: namespaces, a cgroup, mounts, limits, a
@@ -105,6 +106,18 @@ fn a_create_killed_at_any_call_can_be_deleted() {
 fn a_create_whose_child_is_killed_at_any_call_cleans_up() {
     since!("clean-up after the death of its child", "runc -", "crun -");
     kill_everywhere(Who::Child, create_command);
+}
+
+/// Hooks of a creation run while the container is on record already.
+#[test]
+fn a_create_with_hooks_killed_at_any_call_can_be_deleted() {
+    for who in [Who::Program, Who::Child] {
+        let mut c = rich();
+        for kind in ["createRuntime", "createContainer"] {
+            c.put(&format!("/hooks/{kind}/-"), json!({ "path": "/bin/true" }));
+        }
+        kill_everywhere_with(c, who, create_command);
+    }
 }
 
 /// A container that joins a PID namespace is made by two processes, one after the other.

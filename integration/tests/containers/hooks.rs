@@ -2,7 +2,7 @@
 
 use integration::container::{Container, End};
 use integration::runtime::{Kind, runtime};
-use integration::{leaks, outcome, proc, since};
+use integration::{host, leaks, outcome, proc, since};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -375,4 +375,165 @@ fn the_output_of_hooks_goes_to_files_by_annotation() {
     c.run(&[]).ok();
     assert_eq!(fs::read_to_string(c.path("hook.out")).unwrap(), "to out\n");
     assert_eq!(fs::read_to_string(c.path("hook.err")).unwrap(), "to err\n");
+}
+
+/// A hook that calls the runtime on its own container, and notes how each command ended.
+fn calling_hook(c: &Container, commands: &[&str]) -> Value {
+    let (program, root, log) = (runtime().path.display(), c.root.display(), c.text_path("hooks.log"));
+    let call = |words: &&str| {
+        let words = words.replace("ID", &c.id);
+        let name = words.split(' ').next().unwrap_or_default();
+        format!("{program} --root {root} {words} > /dev/null 2> {log}.{name}; echo {name} $? >> {log}")
+    };
+    host_hook(&commands.iter().map(call).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_poststart_hook_may_call_the_runtime() {
+    since!("poststart hooks after the start", "runc -", "crun 1.0");
+    let commands = ["state ID", "update --pids-limit 50 ID", "ps ID", "exec ID /bin/true", "kill ID WINCH"];
+    for run in [true, false] {
+        let mut c = Container::new();
+        c.put("/hooks/poststart/-", calling_hook(&c, &commands)).args(&["/probe", "sleep"]);
+        match run {
+            true => drop(c.run_detached()),
+            false => drop((c.create(), c.start())),
+        }
+        assert_eq!(log_of(&c), ["state 0", "update 0", "ps 0", "exec 0", "kill 0"]);
+        let limit = host::cgroup_text(c.pid(), "pids", "pids.max", "pids.max");
+        assert!(limit.is_none_or(|limit| limit == "50"));
+        c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+/// There is no container yet, which is said at once: who waited for it would wait for the hook that asks.
+#[test]
+fn a_hook_of_the_creation_that_calls_the_runtime_is_answered() {
+    since!("state of a container that is being created", "runc -", "crun -");
+    for kind in ["prestart", "createRuntime"] {
+        let mut c = Container::new();
+        let commands = [
+            "state ID",
+            "update --pids-limit 50 ID",
+            "exec ID /bin/true",
+            "start ID",
+            "kill ID 0",
+            "delete ID",
+        ];
+        c.put(&format!("/hooks/{kind}/-"), calling_hook(&c, &commands)).args(&["/probe", "sleep"]);
+        c.create();
+        assert_eq!(
+            log_of(&c),
+            ["state 0", "update 1", "exec 255", "start 1", "kill 0", "delete 1"],
+            "{kind}"
+        );
+        for name in ["update", "start", "delete"] {
+            let said = fs::read_to_string(c.path(&format!("hooks.log.{name}"))).unwrap();
+            assert!(said.contains("is being created"), "{kind}: {said}");
+        }
+        c.start();
+        assert_eq!(c.status(), "running");
+        c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+/// A hook of the host that does not end before a file is removed.
+fn hanging_hook(c: &Container) -> Value {
+    let (log, file) = (c.text_path("hooks.log"), c.text_path("hangs"));
+    fs::write(c.path("hangs"), "").unwrap();
+    host_hook(&format!("echo hangs >> {log}; while [ -e {file} ]; do sleep 0.02; done"))
+}
+
+#[test]
+fn a_start_that_hangs_in_a_hook_can_be_updated_and_deleted_by_force() {
+    since!("poststart hooks after the start", "runc -", "crun 1.0");
+    for (kind, run) in
+        [("poststart", true), ("poststart", false), ("startContainer", true), ("startContainer", false)]
+    {
+        let mut c = Container::new();
+        let log = c.text_path("hooks.log");
+        fs::write(&log, "").unwrap();
+        c.mount(json!({ "destination": "/tmp/log", "type": "bind", "source": log, "options": ["bind"] }));
+        let own = json!({ "path": "/bin/sh", "args": ["sh", "-c", "echo hangs >> /tmp/log; sleep 600"] });
+        let hook = if kind == "poststart" { hanging_hook(&c) } else { own };
+        c.put(&format!("/hooks/{kind}/-"), hook).args(&["/probe", "sleep"]);
+        let start = match run {
+            true => c.launch_run(&["--detach"]),
+            false => {
+                c.create();
+                c.launch(&["start", &c.id])
+            }
+        };
+        outcome::until("the hook", || !log_of(&c).is_empty());
+        c.call(&["update", "--pids-limit", "50", &c.id]).ok();
+        assert_eq!(c.status(), "running", "{kind}");
+        c.delete_force().ok();
+        // It was killed; what hangs on the host is its caller's to end.
+        let _ = fs::remove_file(c.path("hangs"));
+        start.finish();
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn a_creation_that_hangs_in_a_hook_can_be_deleted_by_force() {
+    since!("clean-up of a container that is being created", "runc -", "crun -");
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        for run in [true, false] {
+            let mut c = Container::new();
+            let log = c.text_path("hooks.log");
+            c.put(&format!("/hooks/{kind}/-"), host_hook(&format!("echo {kind} >> {log}; exec sleep 600")));
+            c.put("/hooks/poststop/-", host_hook(&format!("echo poststop >> {log}")));
+            c.args(&["/probe", "sleep"]).write_config();
+            let bundle = c.bundle().to_str().unwrap().to_owned();
+            let create = match run {
+                true => c.launch_run(&[]),
+                false => c.launch(&["create", "--bundle", &bundle, &c.id]),
+            };
+            outcome::until("the hook", || !log_of(&c).is_empty());
+            assert_eq!(c.status(), "creating", "{kind}");
+            c.delete_force().ok();
+            assert!(!create.finish().error().is_empty());
+            assert_eq!(log_of(&c), [kind, "poststop"]);
+            leaks::assert_none(&c);
+        }
+    }
+}
+
+/// A hook that runs after the container is gone keeps nobody from it either.
+#[test]
+fn a_poststop_hook_keeps_nobody_waiting() {
+    since!("poststop hooks that keep nobody waiting", "runc -", "crun -");
+    for created in [true, false] {
+        let mut c = Container::new();
+        c.put("/hooks/poststop/-", calling_hook(&c, &["delete --force ID", "state ID"]));
+        if created {
+            c.sleeping();
+            c.delete_force().ok();
+        } else {
+            c.put("/hooks/createRuntime/-", json!({ "path": "/bin/false" }));
+            assert!(!c.try_create(&[]).error().is_empty());
+        }
+        assert_eq!(log_of(&c), ["delete 0", "state 1"]);
+        leaks::assert_none(&c);
+    }
+}
+
+/// While a hook of one runs, the container is deleted, and another one has its name.
+#[test]
+fn the_end_of_a_run_leaves_the_next_container_of_its_name_alone() {
+    since!("poststart hooks after the start", "runc -", "crun -");
+    let mut c = Container::new();
+    c.put("/hooks/poststart/-", hanging_hook(&c)).args(&["/probe", "sleep"]);
+    let run = c.launch_run(&[]);
+    outcome::until("the hook", || !log_of(&c).is_empty());
+    c.delete_force().ok();
+    let mut other = Container::new();
+    other.args(&["/probe", "sleep"]).write_config();
+    c.call(&["create", "--bundle", other.bundle().to_str().unwrap(), &c.id]).ok();
+    fs::remove_file(c.path("hangs")).unwrap();
+    run.finish();
+    assert_eq!(c.status(), "created");
 }

@@ -99,6 +99,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     let mut undo = Undo::of(&dir);
     let mut record = create::first_record(&config, &plan, &wish.id, &bundle, &host);
     let journal = dir.begin(&lock, &record)?;
+    undo.lock = Some(lock);
     journal.flush()?;
     let (none, unlimited) = (Linux::default(), Resources::default());
     let linux = config.linux.as_ref().unwrap_or(&none);
@@ -152,6 +153,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         output::write_pid_file(path, pid)?;
     }
     let _ = fs::remove_dir(&place);
+    let lock = undo.lock.take().ok_or_else(|| Error::Other("no lock".into()))?;
     // From here on it is a container, and `delete` takes it back.
     undo.keep();
     drop(undo);
@@ -382,7 +384,7 @@ impl Making<'_> {
             run.and(result).or_error(|| "bring the loopback interface up".into())?;
         }
         let state = self.hook_state.at("created", Some(pid));
-        let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state).map_err(Error::Other);
+        let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state, None).map_err(Error::Other);
         run("prestart", &self.hooks.prestart)?;
         run("createRuntime", &self.hooks.create_runtime)
     }

@@ -213,8 +213,13 @@ fn create_container_hooks(handed: &Handed<'_>, root: &rootfs::Root) -> Step<()> 
     }
     nix::unistd::fchdir(&root.fd).or_fail(|| "enter the root file system".into())?;
     let ours = root.mask.map(nix::sys::stat::umask);
-    hook::run("createContainer", handed.create_container, &handed.hook_state.of_this_process("created"))
-        .map_err(failure)?;
+    hook::run(
+        "createContainer",
+        handed.create_container,
+        &handed.hook_state.of_this_process("created"),
+        None,
+    )
+    .map_err(failure)?;
     ours.map(nix::sys::stat::umask);
     Ok(())
 }
@@ -353,7 +358,7 @@ fn last(
     // From here on the filter decides what this process may do: reading, writing and execve(2) are all it needs.
     load_filter(handed)?;
     wait_for_start(handed)?;
-    hook::run("startContainer", handed.start_container, &handed.hook_state.of_this_process("created"))
+    hook::run("startContainer", handed.start_container, &handed.hook_state.of_this_process("created"), None)
         .map_err(failure)?;
     let errno = process::execve(program, argv, envp);
     Err(errno).or_fail(|| format!("exec {}", program.to_string_lossy()))

@@ -71,8 +71,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     let id = only_id("checkpoint", parsed)?;
     warn_without_privilege(context, "checkpoint");
     let dir = StateDir::open(&context.root, id)?;
-    let _lock = dir.lock()?;
-    let record = dir.record()?;
+    let (lock, record) = dir.lock_made()?;
     let status = state::status(&dir, &record)?;
     if !matches!(status, Status::Running | Status::Paused) {
         return Err(CommandError::other(format!(
@@ -92,7 +91,7 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
     checkpoint::dump(&record, &mut options, &context.log).map_err(|error| failed("checkpoint", error))?;
     if !options.leave_running && !options.pre_dump {
-        delete::remove(&dir, &record, &context.log)?;
+        delete::remove(&dir, lock, &record, &context.log)?;
     }
     Ok(0)
 }

@@ -4,11 +4,11 @@ use super::{Command, CommandError, Context, failed, only_id};
 use crate::cli::{Flag, Parsed, switch, value};
 use crate::parent::create::{Created, Options, create};
 use crate::parent::{foreground, notify, start};
-use crate::state::StateError;
+use crate::state::{Record, StateError};
 use crate::sys::process;
 use crate::trace;
-use crate::wire::FromChild;
-use std::os::fd::AsFd;
+use crate::wire::{FromChild, Wire};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub(super) const BUNDLE: Flag = value("bundle", "b", "DIR", "the bundle (default: the working directory)");
@@ -124,10 +124,13 @@ pub(super) fn run_watched(
     }
     let signals = (!detach).then(foreground::hold_signals).transpose()?;
     let mut steps = trace::Steps::begin("start the program");
-    let started = begin(&created, context);
-    // Other commands may have it now: above all the `delete` that ends what this one waits for.
-    let Created { dir, record, pidfd, lock, .. } = created;
-    drop(lock);
+    let Created { dir, record, pidfd, wire, lock, .. } = created;
+    let notify = notify::listen(&dir);
+    // Other commands may have it now: those that its hooks call, and above all the `delete` that ends what this one waits for.
+    let released = lock.release();
+    let started = notify
+        .map_err(CommandError::from)
+        .and_then(|notify| begin(&record, pidfd.as_fd(), &wire, notify, context));
     steps.then("wait for the program");
     let outcome = started.and_then(|()| match &signals {
         None => Ok(0),
@@ -138,8 +141,8 @@ pub(super) fn run_watched(
     steps.then("delete");
     // A container that ran in the foreground is gone afterwards; so is one that could not be started.
     if outcome.is_err() || (!detach && !parsed.on("keep")?) {
-        match dir.lock() {
-            Ok(_lock) => super::delete::remove(&dir, &record, &context.log)?,
+        match dir.lock_again(released) {
+            Ok(lock) => super::delete::remove(&dir, lock, &record, &context.log)?,
             // Somebody else was faster.
             Err(StateError::Missing) => {}
             Err(error) => return Err(error.into()),
@@ -152,18 +155,23 @@ pub(super) fn run_watched(
 }
 
 /// Lets the program run, and waits until it does.
-fn begin(created: &Created, context: &Context) -> Result<(), CommandError> {
+fn begin(
+    record: &Record,
+    pidfd: BorrowedFd<'_>,
+    wire: &Wire,
+    notify: Option<notify::Listener>,
+    context: &Context,
+) -> Result<(), CommandError> {
     let system = |what: &str, errno| CommandError::other(format!("{what}: {}", crate::sys::reason(errno)));
-    let notify = notify::listen(&created.dir)?;
-    created.wire.go().map_err(|errno| system("start the container's process", errno))?;
-    match created.wire.hear().map_err(|errno| system("hear from the container's process", errno))? {
+    wire.go().map_err(|errno| system("start the container's process", errno))?;
+    match wire.hear().map_err(|errno| system("hear from the container's process", errno))? {
         FromChild::End => {}
         FromChild::Failure(failure) => return Err(CommandError::other(failure.text)),
         _ => return Err(CommandError::other("the container's process said something unexpected")),
     }
-    start::after(&created.record, &context.log);
+    start::after(record, &context.log);
     if let Some(listener) = notify {
-        listener.wait(created.record.pid, created.pidfd.as_fd())?;
+        listener.wait(record.pid, pidfd)?;
     }
     Ok(())
 }

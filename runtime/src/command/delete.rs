@@ -6,7 +6,7 @@ use crate::cli::{Parsed, switch};
 use crate::hook;
 use crate::log::Log;
 use crate::parent::start::hook_state;
-use crate::state::{self, Record, StateDir, StateError, Status};
+use crate::state::{self, Lock, Record, StateDir, StateError, Status};
 use crate::sys::pidfd;
 use std::os::fd::AsFd;
 
@@ -34,7 +34,7 @@ fn delete(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
 }
 
 fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
-    let opened = StateDir::open(&context.root, id).and_then(|dir| dir.lock().map(|lock| (dir, lock)));
+    let opened = StateDir::open(&context.root, id).and_then(|dir| lock(&dir, force).map(|lock| (dir, lock)));
     let (dir, lock) = match opened {
         Err(StateError::Missing) if force => return Ok(()),
         result => result?,
@@ -54,16 +54,36 @@ fn one(context: &Context, id: &str, force: bool) -> Result<(), CommandError> {
             status.name()
         )));
     }
-    remove(&dir, &record, &context.log)?;
-    drop(lock);
-    Ok(())
+    remove(&dir, lock, &record, &context.log)
 }
 
-/// Ends what still runs, then removes control groups and state, and runs `poststop` hooks.
+/// The lock of a container. One that is being made is not waited for, since its hooks may take as long as they like, or be who
+/// asks: by force its process is ended, and its `create` takes all back.
+fn lock(dir: &StateDir, force: bool) -> Result<Lock, StateError> {
+    if let Some(lock) = dir.try_lock()? {
+        return Ok(lock);
+    }
+    match dir.record() {
+        Ok(record) if record.is_made() => return dir.lock(),
+        Ok(_) | Err(StateError::Missing) if force => {}
+        Ok(_) => return Err(StateError::Creating),
+        Err(error) => return Err(error),
+    }
+    dir.dismiss()?;
+    if let Ok(record) = dir.record()
+        && !record.is_made()
+        && let Some(init) = state::init(&record)?
+    {
+        let _ = pidfd::send_signal(init.pidfd.as_fd(), libc::SIGKILL);
+    }
+    dir.lock()
+}
+
+/// Ends what still runs, then removes control groups and state, and runs `poststop` hooks, which keep nobody waiting.
 ///
 /// # Errors
 /// Something cannot be removed.
-pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandError> {
+pub fn remove(dir: &StateDir, lock: Lock, record: &Record, log: &Log) -> Result<(), CommandError> {
     if let Some(init) = state::init(record)? {
         let _ = pidfd::send_signal(init.pidfd.as_fd(), libc::SIGKILL);
         // A frozen process does not die before it is thawed, which killing the group does.
@@ -89,6 +109,7 @@ pub fn remove(dir: &StateDir, record: &Record, log: &Log) -> Result<(), CommandE
         let _ = std::fs::remove_dir(group);
     }
     dir.remove()?;
+    drop(lock);
     let state = hook_state(record, "stopped", None);
     for problem in hook::run_all("poststop", &record.hooks.poststop, &state) {
         log.warn(&problem);

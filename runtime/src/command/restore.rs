@@ -74,11 +74,11 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         checkpoint::restore(&wish, &options, &context.log).map_err(|error| failed("restore", error))?;
     let console = restored.console.take();
     let Restored { dir, record, pidfd, lock, .. } = restored;
-    drop(lock);
+    let released = lock.release();
     let Some(signals) = signals else { return Ok(0) };
     let outcome = foreground::wait(record.pid, pidfd.as_fd(), console, &signals);
-    match dir.lock() {
-        Ok(_lock) => delete::remove(&dir, &record, &context.log)?,
+    match dir.lock_again(released) {
+        Ok(lock) => delete::remove(&dir, lock, &record, &context.log)?,
         // Somebody else was faster.
         Err(StateError::Missing) => {}
         Err(error) => return Err(error.into()),

@@ -66,8 +66,7 @@ fn update(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
         }
     };
     let schemata = schemata(parsed)?;
-    let _lock = dir.lock()?;
-    let mut record = dir.record()?;
+    let (_lock, mut record) = dir.lock_made()?;
     if state::status(&dir, &record)? == Status::Stopped {
         return Err(CommandError::other("container not running"));
     }

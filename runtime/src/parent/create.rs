@@ -93,6 +93,8 @@ pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 #[derive(Debug)]
 pub(crate) struct Undo<'a> {
     dir: Option<&'a StateDir>,
+    /// Keeps other commands out until all is taken back.
+    pub(crate) lock: Option<Lock>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) child: Option<Spawned>,
     pub(crate) stopped: Option<(&'a HookState, &'a Hooks)>,
@@ -102,7 +104,7 @@ pub(crate) struct Undo<'a> {
 impl<'a> Undo<'a> {
     /// So far there is a state directory.
     pub(crate) fn of(dir: &'a StateDir) -> Self {
-        Self { dir: Some(dir), cgroup: None, child: None, stopped: None, resctrl: Vec::new() }
+        Self { dir: Some(dir), lock: None, cgroup: None, child: None, stopped: None, resctrl: Vec::new() }
     }
 
     /// Nothing is taken back any more.
@@ -126,11 +128,12 @@ impl Drop for Undo<'_> {
         for group in &self.resctrl {
             let _ = std::fs::remove_dir(group);
         }
-        if let Some((state, hooks)) = self.stopped {
-            let _ = hook::run_all("poststop", &hooks.poststop, state);
-        }
         if let Some(dir) = self.dir {
             let _ = dir.remove();
+        }
+        self.lock = None;
+        if let Some((state, hooks)) = self.stopped {
+            let _ = hook::run_all("poststop", &hooks.poststop, state);
         }
     }
 }
@@ -205,6 +208,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut record = first_record(&config, &plan, &options.id, &bundle, &host);
     let resources = Resources::default();
     let journal = dir.begin(&lock, &record)?;
+    undo.lock = Some(lock);
     if options.driver != Driver::Cgroupfs {
         journal.flush()?;
     }
@@ -268,6 +272,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let console = making.console.take();
     // From here on it is a container, and `delete` takes it back.
     let pidfd = undo.child.take().ok_or_else(no_process)?.pidfd;
+    let lock = undo.lock.take().ok_or_else(no_process)?;
     undo.keep();
     drop(undo);
     Ok(Created { record, pidfd, wire, console, hook_state: hook_state.at("created", Some(pid)), lock, dir })
@@ -356,19 +361,41 @@ impl<'a> Making<'a> {
             wire.go().or_error(|| "release the container's process".into())?;
         }
         note_process(record, pid)?;
+        self.before_hooks(record, journal)?;
         // The child is at work, and this process has nothing to do but to wait for it.
         seal::let_go();
         steps.then("wait until it is ready");
         if spawn::appears_late(plan) {
             pid = self.follow(&wire, undo)?;
             note_process(record, pid)?;
+            self.before_hooks(record, journal)?;
         }
-        self.converse(&wire, pid)?;
+        let child = undo.child.as_ref().ok_or_else(|| Error::Other("no process".into()))?;
+        self.converse(&wire, child)?;
         trace::child_is_done();
         steps.then("write the record");
         // Its hooks are over and it can only be started now: what was said of it must be on record first.
         journal.note(record)?;
         Ok((wire, pid))
+    }
+
+    /// Has the process on record before hooks run, which may take as long as they like, for whoever deletes the container by
+    /// force meanwhile.
+    ///
+    /// # Errors
+    /// Somebody has done so already.
+    fn before_hooks(&self, record: &Record, journal: &Journal) -> Result<()> {
+        let Hooks { prestart, create_runtime, create_container, .. } = self.hooks;
+        if [prestart, create_runtime, create_container].into_iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        let mut so_far = record.clone();
+        so_far.in_the_making = true;
+        journal.note(&so_far)?;
+        match self.dir.is_dismissed() {
+            true => Err(Error::Other("the container was deleted while it was made".into())),
+            false => Ok(()),
+        }
     }
 
     /// Whether the child has to wait before it does anything, be it born in its v2 control group or not.

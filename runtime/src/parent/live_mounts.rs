@@ -103,8 +103,7 @@ fn with_container(
     act: impl FnOnce(&Record, &state::Init) -> Result<()>,
 ) -> Result<()> {
     let dir = StateDir::open(root, id)?;
-    let _lock = dir.lock()?;
-    let record = dir.record()?;
+    let (_lock, record) = dir.lock_made()?;
     let init = state::init(&record)?.ok_or_else(|| Error::Other("container not running".into()))?;
     if record.namespaces & libc::CLONE_NEWNS == 0 {
         return Err(Error::Other("the container has no mount namespace of its own".into()));

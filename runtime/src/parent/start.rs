@@ -14,8 +14,7 @@ use std::os::fd::AsFd;
 /// # Errors
 /// It is not a created container.
 pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
-    let lock = dir.lock()?;
-    let record = dir.record()?;
+    let (lock, record) = dir.lock_made()?;
     let cannot = |why: &str| Err(Error::Other(format!("cannot start a container {why}")));
     let (status, init) = state::look(dir, &record)?;
     let (fifo, init) = match (status, dir.open_fifo()?, init) {
@@ -28,11 +27,12 @@ pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
     };
     let notify = notify::listen(dir)?;
     (&fifo).write_all(b"s").map_err(super::error::file_error("write", dir.path()))?;
+    // From now on it counts as running. What is waited for now may take as long as its hooks do, which may call others.
+    dir.remove_fifo();
+    drop(lock);
     // The other end closes when the program runs, or when its process ends.
     fd::wait_for_hangup(fifo.as_fd()).or_error(|| "wait for the container's process".into())?;
-    dir.remove_fifo();
     after(&record, log);
-    drop(lock);
     match notify {
         Some(listener) => listener.wait(init.pid, init.pidfd.as_fd()),
         None => Ok(()),

@@ -30,7 +30,7 @@ impl<'a> Making<'a> {
             match wire.hear().or_error(|| "hear from the container's process".into())? {
                 FromChild::Moved(pid) => break pid,
                 message => {
-                    self.answer(message, wire, maker.pid)?;
+                    self.answer(message, wire, maker)?;
                 }
             }
         };
@@ -46,22 +46,25 @@ impl<'a> Making<'a> {
     }
 
     /// Answers the child until it is ready.
-    pub(super) fn converse(&mut self, wire: &Wire, pid: i32) -> Result<()> {
+    pub(super) fn converse(&mut self, wire: &Wire, child: &Spawned) -> Result<()> {
         loop {
             let message = wire.hear().or_error(|| "hear from the container's process".into())?;
-            if self.answer(message, wire, pid)? {
+            if self.answer(message, wire, child)? {
                 return Ok(());
             }
         }
     }
 
     /// Answers one message; whether it was the last.
-    fn answer(&mut self, message: FromChild, wire: &Wire, pid: i32) -> Result<bool> {
+    fn answer(&mut self, message: FromChild, wire: &Wire, child: &Spawned) -> Result<bool> {
+        let pid = child.pid;
         match message {
             FromChild::Mounted => {
                 let state = self.hook_state.at("created", Some(pid));
-                hook::run("prestart", &self.hooks.prestart, &state).map_err(Error::Other)?;
-                hook::run("createRuntime", &self.hooks.create_runtime, &state).map_err(Error::Other)?;
+                let waiting = Some(child.pidfd.as_fd());
+                let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state, waiting).map_err(Error::Other);
+                run("prestart", &self.hooks.prestart)?;
+                run("createRuntime", &self.hooks.create_runtime)?;
                 wire.go().or_error(|| "release the container's process".into())?;
             }
             FromChild::Limits => {
