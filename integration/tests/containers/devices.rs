@@ -126,6 +126,26 @@ fn a_device_path_that_climbs_stays_in_the_root() {
     assert!(!c.path("y").exists() && !c.bundle().parent().unwrap().join("y").exists());
 }
 
+/// What is there is covered by the host's device and stays as it is: each container leaves its mount points to the next one.
+#[test]
+fn devices_of_a_user_namespace_cover_what_is_there() {
+    since!("devices in place of links", "runc -", "crun 1.0");
+    let mut c = Container::new();
+    c.unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev");
+    c.put("/root/readonly", json!(false)).user_namespace(100_000, 65_536);
+    fs::write(c.rootfs("dev/full"), "the image's").unwrap();
+    symlink("/etc/passwd", c.rootfs("dev/tty")).unwrap();
+    fs::create_dir_all(c.rootfs("etc")).unwrap();
+    fs::write(c.rootfs("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+    c.give_rootfs_to(100_000).shell("cd /dev && stat -c %F:%t:%T null zero full random urandom tty");
+    let devices =
+        ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"].map(|numbers| format!("character special file:{numbers}"));
+    for _ in 0..3 {
+        assert_eq!(c.run(&[]).ok().stdout.lines().collect::<Vec<_>>(), devices);
+    }
+    assert_eq!(fs::read_to_string(c.rootfs("dev/full")).unwrap(), "the image's");
+}
+
 /// A device that is not among the defaults, and that everybody may open as far as its driver is concerned.
 fn fuse() -> Option<()> {
     std::path::Path::new("/dev/fuse").exists().then_some(())

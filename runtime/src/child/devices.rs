@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::plan::devices::DeviceNode;
 use crate::sys::fd::{self, LazyFd};
 use crate::sys::{Errno, mount};
-use crate::weak;
+use crate::{privilege, weak};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
@@ -43,6 +43,7 @@ impl AsFd for Dev {
 /// A node or link cannot be made.
 pub fn make(plan: &Plan, root: BorrowedFd<'_>, fresh: &mut Fresh) -> Step<Dev> {
     let (dev, ours) = fresh.take(root, OsStr::new("/dev/")).or_fail(|| "create /dev".into())?;
+    let bound = plan.namespaces.separate(libc::CLONE_NEWUSER) || privilege::in_user_namespace();
     let mut null = false;
     for node in &plan.devices {
         let what = || format!("create device {}", node.path.to_string_lossy());
@@ -53,12 +54,12 @@ pub fn make(plan: &Plan, root: BorrowedFd<'_>, fresh: &mut Fresh) -> Step<Dev> {
             .filter(|name| !name.is_empty() && !name.contains(&b'/'))
         {
             Some(name) => {
-                let made = one(node, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?;
+                let made = one(node, bound, dev.as_fd(), OsStr::from_bytes(name)).or_fail(what)?;
                 null |= ours && made && name == b"null" && is_null(node);
             }
             None => {
                 let (parent, name) = path::parent_in_root(root, &node.path).or_fail(what)?;
-                one(node, parent.as_fd(), &name).or_fail(what)?;
+                one(node, bound, parent.as_fd(), &name).or_fail(what)?;
             }
         }
     }
@@ -77,8 +78,9 @@ fn is_null(node: &DeviceNode) -> bool {
     (node.kind, node.major, node.minor) == (SFlag::S_IFCHR, 1, 3)
 }
 
-/// Makes sure of a node; whether it was made, and was not there before.
-fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+/// Makes sure of a node; whether it was made, and was not there before. With `bound` devices are the host's: nobody makes one in a
+/// user namespace.
+fn one(node: &DeviceNode, bound: bool, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
     let mode = Mode::from_bits_truncate(node.mode);
     let number = makedev(node.major, node.minor);
     match mknodat(dir, name, node.kind, mode, number) {
@@ -92,12 +94,20 @@ fn one(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Err
     }
     // An image may bring anything under that name: only the very device will do. That one may be the host's own, from a
     // bind mount, so its mode and owner stay as they are.
-    if is_node(&path::stat_one(dir, name)?, node) {
+    let there = path::stat_one(dir, name)?;
+    if is_node(&there, node) {
         return Ok(false);
+    }
+    // An earlier container's mount point, as a rule: it is covered again. Not so a link, which leads elsewhere.
+    if bound && node.kind != SFlag::S_IFIFO && path::file_type(&there) != SFlag::S_IFLNK {
+        return bind_from_host(node, dir, name).map(|()| false);
     }
     unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
     // Nothing is masked from the mode: it needs no second look at a name that may be a link to the host by then.
-    mknodat(dir, name, node.kind, mode, number)?;
+    match mknodat(dir, name, node.kind, mode, number) {
+        Err(Errno::EPERM) => return bind_from_host(node, dir, name).map(|()| false),
+        made => made?,
+    }
     if weak::off("node") {
         fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink)?;
     }
@@ -122,7 +132,10 @@ fn bind_from_host(node: &DeviceNode, dir: BorrowedFd<'_>, name: &OsStr) -> Resul
     if !is_node(&fstat(&mount)?, node) {
         return Err(Errno::ENODEV);
     }
-    let place = path::resolve(dir, name, Missing::File)?;
+    let place = match path::make_one(dir, name, Missing::File) {
+        Err(Errno::EEXIST) => path::without_links(dir, name)?,
+        made => made?,
+    };
     mount::move_mount(mount.as_fd(), place.as_fd())
 }
 
