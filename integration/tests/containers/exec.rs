@@ -267,6 +267,28 @@ fn rlimits_of_a_process_file_count_and_of_the_configuration_otherwise() {
     assert_eq!(c.exec_report(&[]).limits["Max core file size"], (1, 2));
 }
 
+/// Only what the user has in the container counts, and not what the runtime has to make its way there.
+#[test]
+fn a_limit_on_a_users_processes_is_the_containers() {
+    since!("a limit on processes that its own threads do not count for", "runc -", "crun -");
+    for in_user_namespace in [false, true] {
+        let mut c = Container::new();
+        // A user that nobody else has.
+        let user = 1_900_000_000 + u32::from(in_user_namespace) * 1_000_000;
+        let inside = if in_user_namespace { 4242 } else { user };
+        if in_user_namespace {
+            c.user_namespace(user, 65_536).give_rootfs_to(user);
+        }
+        c.put("/process/user", json!({ "uid": inside, "gid": inside })).capabilities(&[]);
+        c.put("/process/rlimits", json!([{ "type": "RLIMIT_NPROC", "soft": 2, "hard": 2 }]));
+        c.sleeping();
+        assert_eq!(c.exec_report(&[]).limit("Max processes"), Some((2, 2)));
+        // The kernel lets one more become the user than it lets the user have.
+        let more: Vec<_> = (0..4).map(|_| c.exec(&["--detach"], &["/probe", "sleep"])).collect();
+        assert!(more[0].status.success() && more.iter().any(|exec| !exec.status.success()), "{more:#?}");
+    }
+}
+
 #[test]
 fn scheduling_of_a_process_file_counts() {
     since!("scheduler and ioPriority in exec", "runc 1.2", "crun 1.9");

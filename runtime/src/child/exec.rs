@@ -88,7 +88,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
             result => result.map(drop).or_fail(what)?,
         }
     }
-    identity::limits(plan, 0)?;
+    identity::limits_of_child(plan)?;
     let label = prepare_label(plan, entering.proc)?;
     steps.then("join the namespaces");
     if entering.namespaces != 0 {
@@ -129,8 +129,9 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         apply_label(&label)?;
     }
     // Only the very last process may give up what the time namespace needs, and a scheduling policy that is reset on
-    // fork would be lost before it counts.
-    let early = entering.time_namespace.is_none() && plan.scheduler.is_none();
+    // fork would be lost before it counts. Nor may this process be counted where processes of the user are.
+    let early =
+        entering.time_namespace.is_none() && plan.scheduler.is_none() && plan.limit_on_processes().is_none();
     if early {
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some(), entering.keeps_user_namespace())?;
@@ -190,6 +191,7 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     process::new_session().or_fail(|| "create a session".into())?;
     stdio::attach(terminal, true)?;
     if !identified {
+        identity::limit_processes(plan)?;
         identity::scheduling(plan)?;
         identity::become_user(&plan.identity, entering.filter.is_some(), entering.keeps_user_namespace())?;
     }

@@ -2,11 +2,13 @@
 
 use super::{OrFail, Step};
 use crate::plan::identity::Identity;
-use crate::plan::{ProcessPlan, capabilities, rlimits};
+use crate::plan::rlimits::{self, Rlimit};
+use crate::plan::{ProcessPlan, capabilities};
 use crate::seccomp::Filter;
 use crate::sys::capability::{self, SYS_ADMIN};
 use crate::sys::{Errno, process, sched};
 use crate::{privilege, weak};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 
 /// Sets resource limits of a process; 0 is this one.
@@ -14,12 +16,38 @@ use nix::sys::stat::Mode;
 /// # Errors
 /// The kernel refuses a value: `EPERM` for a hard limit that is raised without `CAP_SYS_RESOURCE`.
 pub fn limits(plan: &ProcessPlan, pid: i32) -> Step<()> {
-    for limit in &plan.rlimits {
-        process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).or_fail(|| {
-            format!("process.rlimits: set {} to {}:{}", rlimits::name(limit.resource), limit.soft, limit.hard)
-        })?;
+    plan.rlimits.iter().try_for_each(|limit| set_limit(limit, pid))
+}
+
+/// [`limits`] of this process, whose child becomes the program. The limit on a user's processes would count both: it is the
+/// child's to set, and raised here, where there are the rights to do it.
+///
+/// # Errors
+/// As for [`limits`].
+pub fn limits_of_child(plan: &ProcessPlan) -> Step<()> {
+    for limit in plan.rlimits.iter().filter(|limit| limit.resource != rlimits::PROCESSES) {
+        set_limit(limit, 0)?;
     }
-    Ok(())
+    match plan.limit_on_processes() {
+        Some(limit) if getrlimit(Resource::RLIMIT_NPROC).is_ok_and(|(_, hard)| hard < limit.hard) => {
+            set_limit(&Rlimit { soft: limit.hard, ..*limit }, 0)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The limit on a user's processes, of this one, which is about to become that user.
+///
+/// # Errors
+/// As for [`limits`].
+pub fn limit_processes(plan: &ProcessPlan) -> Step<()> {
+    plan.limit_on_processes().map_or(Ok(()), |limit| set_limit(limit, 0))
+}
+
+fn set_limit(limit: &Rlimit, pid: i32) -> Step<()> {
+    process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).or_fail(|| {
+        format!("process.rlimits: set {} to {}:{}", rlimits::name(limit.resource), limit.soft, limit.hard)
+    })
 }
 
 /// Scheduler and I/O priority.

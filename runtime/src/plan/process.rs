@@ -40,6 +40,14 @@ pub struct ProcessPlan {
     pub size: Option<(u16, u16)>,
 }
 
+impl ProcessPlan {
+    /// How many processes its user may have, if that is limited.
+    #[must_use]
+    pub fn limit_on_processes(&self) -> Option<&Rlimit> {
+        self.rlimits.iter().find(|limit| limit.resource == rlimits::PROCESSES)
+    }
+}
+
 /// Plans a process.
 ///
 /// # Errors

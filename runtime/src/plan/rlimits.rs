@@ -26,13 +26,17 @@ const RESOURCES: [(&str, u32); 16] = [
     ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
     ("RLIMIT_NICE", libc::RLIMIT_NICE as u32),
     ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE as u32),
-    ("RLIMIT_NPROC", libc::RLIMIT_NPROC as u32),
+    ("RLIMIT_NPROC", PROCESSES),
     ("RLIMIT_RSS", libc::RLIMIT_RSS as u32),
     ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO as u32),
     ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME as u32),
     ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING as u32),
     ("RLIMIT_STACK", libc::RLIMIT_STACK as u32),
 ];
+
+/// How many processes the user of a process may have (getrlimit(2), `RLIMIT_NPROC`).
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "of another type in each C library")]
+pub const PROCESSES: u32 = libc::RLIMIT_NPROC as u32;
 
 /// The name of a resource number, for messages.
 #[must_use]
