@@ -135,6 +135,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         images: &images,
         descriptors: &descriptors,
         externals: &externals,
+        dir: &dir,
         place: &place,
         journal: &journal,
         log,
@@ -172,6 +173,7 @@ struct Making<'a> {
     images: &'a Images,
     descriptors: &'a [String],
     externals: &'a Externals,
+    dir: &'a StateDir,
     place: &'a Path,
     journal: &'a Journal,
     log: &'a Log,
@@ -370,7 +372,7 @@ impl Making<'_> {
     }
 
     /// The namespaces are there, and nothing is in them: the network of an engine comes now.
-    fn set_up(&self, pid: i32) -> Result<()> {
+    fn set_up(&mut self, pid: i32) -> Result<()> {
         let empty = self.options.empty_namespaces & libc::CLONE_NEWNET.cast_unsigned() != 0;
         if empty && self.plan.namespaces.creates(libc::CLONE_NEWNET) {
             let file = format!("/proc/{pid}/ns/net");
@@ -383,8 +385,15 @@ impl Making<'_> {
             let run = clone::with_borrowed_memory(false, None, &mut go_between);
             run.and(result).or_error(|| "bring the loopback interface up".into())?;
         }
+        if self.hooks.prestart.is_empty() && self.hooks.create_runtime.is_empty() {
+            return Ok(());
+        }
+        let pidfd = pidfd::open(pid).or_error(|| "open the process to be restored".into())?;
+        create::note_process(self.record, pid)?;
+        create::before_hooks(self.dir, self.record, self.journal)?;
         let state = self.hook_state.at("created", Some(pid));
-        let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state, None).map_err(Error::Other);
+        let waiting = Some(pidfd.as_fd());
+        let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state, waiting).map_err(Error::Other);
         run("prestart", &self.hooks.prestart)?;
         run("createRuntime", &self.hooks.create_runtime)
     }

@@ -379,22 +379,11 @@ impl<'a> Making<'a> {
         Ok((wire, pid))
     }
 
-    /// Has the process on record before hooks run, which may take as long as they like, for whoever deletes the container by
-    /// force meanwhile.
-    ///
-    /// # Errors
-    /// Somebody has done so already.
     fn before_hooks(&self, record: &Record, journal: &Journal) -> Result<()> {
         let Hooks { prestart, create_runtime, create_container, .. } = self.hooks;
-        if [prestart, create_runtime, create_container].into_iter().all(Vec::is_empty) {
-            return Ok(());
-        }
-        let mut so_far = record.clone();
-        so_far.in_the_making = true;
-        journal.note(&so_far)?;
-        match self.dir.is_dismissed() {
-            true => Err(Error::Other("the container was deleted while it was made".into())),
-            false => Ok(()),
+        match [prestart, create_runtime, create_container].into_iter().all(Vec::is_empty) {
+            true => Ok(()),
+            false => before_hooks(self.dir, record, journal),
         }
     }
 
@@ -461,8 +450,23 @@ impl<'a> Making<'a> {
     }
 }
 
+/// Has the process on record before hooks run, which may take as long as they like, for whoever deletes the container by force
+/// meanwhile.
+///
+/// # Errors
+/// Somebody has done so already.
+pub(crate) fn before_hooks(dir: &StateDir, record: &Record, journal: &Journal) -> Result<()> {
+    let mut so_far = record.clone();
+    so_far.in_the_making = true;
+    journal.note(&so_far)?;
+    match dir.is_dismissed() {
+        true => Err(Error::Other("the container was deleted while it was made".into())),
+        false => Ok(()),
+    }
+}
+
 /// Notes which process the container's is.
-fn note_process(record: &mut Record, pid: i32) -> Result<()> {
+pub(crate) fn note_process(record: &mut Record, pid: i32) -> Result<()> {
     let (start_time, _) = state::process_times(pid)
         .map_err(|_| Error::Other("the container's process ended at once".into()))?;
     (record.pid, record.start_time) = (pid, start_time);

@@ -367,6 +367,29 @@ fn hooks_run_on_restore() {
     assert!(fs::read_to_string(c.path("hooks")).unwrap().ends_with("poststop\n"));
 }
 
+#[test]
+fn a_restore_that_hangs_in_a_hook_can_be_deleted_by_force() {
+    criu!();
+    since!("clean-up of a container that is being created", "runc -", "crun -");
+    let mut c = container(COUNTER);
+    start(&c);
+    until_it_counts(&c);
+    checkpoint(&c, &[]).ok();
+    let script = format!("echo hangs >> {}; exec sleep 600", c.text_path("hooks"));
+    c.put("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
+    c.write_config();
+    let (images, bundle) = (c.text_path("images"), c.bundle().to_str().unwrap().to_owned());
+    let args = ["restore", "--detach", "--image-path", &images, "--bundle", &bundle, &c.id];
+    let restore = c.launch_with(&args, |command| {
+        command.env("PATH", criu::path().unwrap());
+    });
+    outcome::until("the hook", || c.path("hooks").exists());
+    assert_eq!(c.status(), "creating");
+    c.delete_force().ok();
+    assert!(!restore.finish().error().is_empty());
+    leaks::assert_none(&c);
+}
+
 /// A runtime that is killed while criu works leaves what `delete --force` removes.
 #[test]
 fn what_a_killed_restore_leaves_can_be_deleted() {
