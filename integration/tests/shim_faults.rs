@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -303,12 +303,35 @@ fn a_mount_that_fails_is_undone_and_explained() {
     assert_eq!(mounted_below(&pod.containers[0].bundle), 0);
 }
 
-/// The layers of a root whose owners are mapped are mounted beside it for a moment: also when one of them is
+/// As [`overlay`], with owners that are mapped.
+fn mapped_overlay(pod: &Pod, layers: usize) -> Writer {
+    overlay(pod, layers).text(4, "uidmap=0:100000:65536").text(4, "gidmap=0:100000:65536")
+}
+
+#[test]
+fn layers_with_mapped_owners_are_seen_through_the_map() {
+    for layers in [1, 3, 400] {
+        let mut pod = Pod::new(&["true"]);
+        let mount = mapped_overlay(&pod, layers);
+        let request = rootfs_mounts(&pod, &[mount]);
+        pod.client.call("Create", &request).unwrap_or_else(|error| panic!("{layers} layers: {error:?}"));
+        let bundle = pod.containers[0].bundle.clone();
+        assert_eq!(mounted_below(&bundle), 1);
+        for layer in [0, layers - 1] {
+            let file = bundle.join(format!("rootfs/layer-{layer}"));
+            assert_eq!(file.metadata().unwrap().uid(), 100_000);
+        }
+        pod.remove(0);
+        assert_eq!(mounted_below(&bundle), 0);
+    }
+}
+
+/// The layers of a root whose owners are mapped are mounted once more for a moment: also when one of them is
 /// not there.
 #[test]
 fn layers_with_mapped_owners_leave_nothing_when_one_is_missing() {
     let mut pod = Pod::new(&["true"]);
-    let mount = overlay(&pod, 2).text(4, "uidmap=0:100000:65536").text(4, "gidmap=0:100000:65536");
+    let mount = mapped_overlay(&pod, 2);
     fs::rename(pod.directory().join("snapshots/1"), pod.directory().join("snapshots/gone")).unwrap();
     let request = rootfs_mounts(&pod, &[mount]);
     let failed = pod.client.call("Create", &request).unwrap_err();
@@ -316,6 +339,85 @@ fn layers_with_mapped_owners_leave_nothing_when_one_is_missing() {
     let bundle = pod.containers[0].bundle.clone();
     assert_eq!(mounted_below(&bundle), 0);
     assert!(!bundle.join(".lower-0").exists());
+}
+
+/// Mounting that does not come to its end, by the request's deadline or because the shim is killed: whoever
+/// removes the bundle then must not come upon the layers in it, which belong to every container of the image.
+#[test]
+fn layers_with_mapped_owners_are_not_left_in_the_bundle_when_mounting_is_cut_off() {
+    for killed in [false, true] {
+        let mut pod = Pod::new(&["true"]);
+        let container = pod.containers[0].clone();
+        let mount = mapped_overlay(&pod, 3);
+        let request = rootfs_mounts(&pod, &[mount]);
+        let shim = pod.shim_pid();
+        // The last of the layers.
+        let Some(delay) = Delay::from_the(3, &[shim], "move_mount", None) else { skip!("needs strace") };
+        let helpers = || proc::children(shim);
+        let stream = pod.client.send_within(Duration::from_secs(3), "Create", &request);
+        if killed {
+            let at = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+            let move_mount = format!("{} ", libc::SYS_move_mount);
+            until("the last layer is being mounted", || {
+                helpers().iter().any(|pid| at(pid).starts_with(&move_mount))
+            });
+            let helper = helpers();
+            kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+            drop(delay);
+            until("shim and helper are dead", || !helper.iter().chain([&shim]).any(|pid| host::alive(*pid)));
+        } else {
+            assert_eq!(pod.client.answer(stream).unwrap_err().code, 4);
+            drop(delay);
+            until("the helper is dead", || helpers().is_empty());
+        }
+        let left = mounted_below(&container.bundle);
+        deleted(&pod.delete_command(&container));
+        assert_eq!((left, mounted_below(&container.bundle)), (0, 0));
+        // As containerd does it.
+        let removed = pod.directory().join("removed");
+        fs::rename(&container.bundle, &removed).unwrap();
+        fs::remove_dir_all(&removed).unwrap();
+        for layer in 0..3 {
+            let file = pod.directory().join(format!("snapshots/{layer}/fs/layer-{layer}"));
+            assert!(file.exists(), "{}", file.display());
+        }
+    }
+}
+
+/// What a shim of an older version had mounted in its bundle: it is cleaned up by this one.
+#[test]
+fn layers_that_an_older_shim_left_in_the_bundle_are_unmounted() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others have mounted none there");
+    }
+    for by_delete in [false, true] {
+        let mut pod = Pod::new(&["true"]);
+        let container = pod.containers[0].clone();
+        let layers = pod.directory().join("layers");
+        fs::create_dir_all(layers.join("folder")).unwrap();
+        fs::write(layers.join("file"), "").unwrap();
+        for place in [".lower-1", ".lower-1", ".lower-12"] {
+            let place = container.bundle.join(place);
+            fs::create_dir_all(&place).unwrap();
+            let none = None::<&str>;
+            nix::mount::mount(Some(&layers), &place, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+        }
+        fs::create_dir(container.bundle.join(".lower-0")).unwrap();
+        // Not everything of such a name is a folder.
+        fs::write(container.bundle.join(".lower-text"), "").unwrap();
+        if by_delete {
+            deleted(&pod.delete_command(&container));
+        } else {
+            let bad = Writer::new().text(1, "nosuchfs").text(2, "x");
+            let request = rootfs_mounts(&pod, &[bad]);
+            pod.client.call("Create", &request).unwrap_err();
+        }
+        assert_eq!(mounted_below(&container.bundle), 0);
+        for place in [".lower-0", ".lower-1", ".lower-12"] {
+            assert!(!container.bundle.join(place).exists());
+        }
+        assert!(layers.join("file").exists() && layers.join("folder").exists());
+    }
 }
 
 #[test]

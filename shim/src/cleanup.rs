@@ -47,8 +47,8 @@ pub fn delete(args: &Args) -> Result<Vec<u8>, Error> {
             eprintln!("{error}");
         }
     }
-    let rootfs = bundle.join("rootfs");
-    if let Err(error) = mount::unmount_all(&rootfs, false).or_else(|_| mount::unmount_all(&rootfs, true)) {
+    let unmount = |lazily| mount::unmount_bundle(&bundle, lazily);
+    if let Err(error) = unmount(false).or_else(|_| unmount(true)) {
         eprintln!("{error}");
     }
     let response = DeleteResponse { pid, exit_status: KILLED, exited_at: Some(timestamp(SystemTime::now())) };

@@ -40,8 +40,8 @@ pub struct Container {
     pub criu_work: PathBuf,
     /// Its first process.
     pub init: Rc<Process>,
-    /// A root filesystem that we have mounted.
-    pub rootfs: Option<PathBuf>,
+    /// We have mounted its root filesystem.
+    pub mounted: bool,
     /// When its first process ends, the kernel ends the others.
     pub own_pid_namespace: bool,
     /// The checkpoint that Start takes up, with the streams for it.

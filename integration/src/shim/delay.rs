@@ -17,7 +17,12 @@ impl Delay {
     /// Delays a call of these processes; only calls that concern `file`, if one is given. `None` without
     /// strace.
     pub fn of(pids: &[i32], call: &str, file: Option<&Path>) -> Option<Delay> {
-        let inject = format!("inject={call}:delay_enter={}", SECONDS * 1_000_000);
+        Delay::from_the(1, pids, call, file)
+    }
+
+    /// As [`Delay::of`], from the call on that is a process's `first` one.
+    pub fn from_the(first: u32, pids: &[i32], call: &str, file: Option<&Path>) -> Option<Delay> {
+        let inject = format!("inject={call}:delay_enter={}:when={first}+", SECONDS * 1_000_000);
         let mut command = Command::new("strace");
         command.args(["-f", "-q", "-e", &format!("trace={call}"), "-e", &inject, "-o", "/dev/null"]);
         for pid in pids {

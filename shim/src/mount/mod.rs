@@ -24,6 +24,9 @@ use runtime::sys::mount::move_mount_to;
 use crate::proto::types::Mount;
 use options::Options;
 
+/// The directory of the root filesystem in a bundle.
+pub const ROOTFS: &str = "rootfs";
+
 /// The kernel takes one page of options, and containerd keeps clear of its end.
 const MAX_DATA: usize = 4096 - 512;
 
@@ -160,8 +163,31 @@ fn plain(source: &Path, target: &Path, kind: &str, flags: MsFlags, data: &str) -
     Ok(())
 }
 
+/// Unmounts a bundle's root filesystem, and what older shims may have left beside it. Nothing mounted, or no
+/// such bundle, is fine.
+pub fn unmount_bundle(bundle: &Path, lazily: bool) -> Result<(), Error> {
+    let layers = unmount_layers(bundle);
+    unmount_all(&bundle.join(ROOTFS), lazily).and(layers)
+}
+
+/// Detaches the layers with mapped owners that earlier shims left in a bundle when they were killed:
+/// whoever removes the bundle would empty them.
+fn unmount_layers(bundle: &Path) -> Result<(), Error> {
+    let entries = match bundle.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::step("read", bundle))?,
+    };
+    let layers = entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(b".lower-"));
+    let mut result = Ok(());
+    for layer in layers {
+        result = result.and(unmount_all(&layer.path(), true));
+        let _removed = std::fs::remove_dir(layer.path());
+    }
+    result
+}
+
 /// Unmounts everything on and below `rootfs`. Nothing mounted, or no such directory, is fine.
-pub fn unmount_all(rootfs: &Path, lazily: bool) -> Result<(), Error> {
+fn unmount_all(rootfs: &Path, lazily: bool) -> Result<(), Error> {
     let flags = MntFlags::UMOUNT_NOFOLLOW | if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
     // Nearly always there is exactly one mount, or one after the other at the same place: no table needs to
     // be read.

@@ -1,35 +1,37 @@
-//! Overlay mounts. Their one difficulty: a list of many lower directories is longer than mount(2) takes.
+//! Overlay mounts. Their difficulties: a list of many lower directories is longer than mount(2) takes, and
+//! directories whose owners are mapped have to be mounted before.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, umount2};
-use runtime::sys::mount::{fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen};
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, setns, unshare};
+use runtime::sys::fd::cwd;
+use runtime::sys::mount::{
+    Attributes, fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen, mount_setattr, open_tree,
+};
 
 use super::options::Options;
-use super::{Error, MAX_DATA, attach, idmap, plain};
+use super::{Error, MAX_DATA, attach, c_path, idmap, plain};
 
 const LOWER: &str = "lowerdir=";
 
 /// Mounts an overlay on `target`; with a user namespace, its lower directories are mapped through it.
-pub(super) fn mount(mut options: Options, mapping: Option<&OwnedFd>, target: &Path) -> Result<(), Error> {
-    let mut temporary = Vec::new();
-    let mapped = match mapping {
-        Some(namespace) => map_lower(&mut options, namespace, target, &mut temporary),
-        None => Ok(()),
-    };
-    let result = mapped.and_then(|()| mount_mapped(&options, target));
-    // The overlay holds what it needs of them, if there is one; they themselves are needed no longer.
-    for path in temporary {
-        let _unmounted = umount2(&path, MntFlags::MNT_DETACH);
-        let _removed = std::fs::remove_dir(&path);
-    }
-    result
+pub(super) fn mount(options: Options, mapping: Option<&OwnedFd>, target: &Path) -> Result<(), Error> {
+    let Some(user_namespace) = mapping else { return mount_on(&options, target) };
+    let layers = mapped_layers(&options, user_namespace)?;
+    let step = || Error::step("make a mount namespace for", target);
+    let host = File::open("/proc/self/ns/mnt").map_err(step())?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).map_err(step())?;
+    let overlay = mount_unseen(options, layers, target);
+    setns(host, CloneFlags::CLONE_NEWNS).map_err(io::Error::from).map_err(step())?;
+    attach(overlay?, target).map_err(Error::step("mount on", target))
 }
 
-fn mount_mapped(options: &Options, target: &Path) -> Result<(), Error> {
+fn mount_on(options: &Options, target: &Path) -> Result<(), Error> {
     let data = options.data.join(",");
     if data.len() < MAX_DATA {
         return plain(Path::new("overlay"), target, "overlay", options.flags, &data);
@@ -95,34 +97,45 @@ fn attributes(flags: MsFlags) -> u64 {
     table.iter().filter(|(flag, _)| flags.contains(*flag)).fold(0, |all, (_, attribute)| all | attribute)
 }
 
-/// Replaces every lower directory by a mount of it whose owners are mapped, beside `target`. Their
-/// directories are in `temporary` however this ends.
-fn map_lower(
-    options: &mut Options,
-    namespace: &OwnedFd,
-    target: &Path,
-    temporary: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
-    for option in &mut options.data {
-        let Some(layers) = option.strip_prefix(LOWER) else { continue };
-        let mut mapped = Vec::new();
-        for (index, layer) in layers.split(':').enumerate() {
-            let path = target.with_file_name(format!(".lower-{index}"));
-            match std::fs::create_dir(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::step("make", &path)(error));
-                }
-                _ => {}
-            }
-            temporary.push(path.clone());
-            let mount = idmap::mapped_copy(Path::new(layer), namespace.as_fd())
-                .map_err(Error::step("map the owners of", Path::new(layer)))?;
-            attach(mount, &path).map_err(Error::step("mount on", &path))?;
-            mapped.push(path.to_string_lossy().into_owned());
-        }
-        *option = format!("{LOWER}{}", mapped.join(":"));
+/// A mount of every lower directory whose owners are mapped.
+fn mapped_layers(options: &Options, user_namespace: &OwnedFd) -> Result<Vec<OwnedFd>, Error> {
+    let lists = options.data.iter().filter_map(|option| option.strip_prefix(LOWER));
+    let copy = |layer: &str| {
+        let layer = Path::new(layer);
+        let copy = idmap::mapped_copy(layer, user_namespace.as_fd())
+            .map_err(Error::step("map the owners of", layer))?;
+        let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount_setattr(copy.as_fd(), false, read_only).map_err(Error::errno("make read-only", layer))?;
+        Ok(copy)
+    };
+    lists.flat_map(|layers| layers.split(':')).map(copy).collect()
+}
+
+/// Makes an overlay of `layers` in a mount namespace that nobody else has, and returns a copy of it that is
+/// mounted nowhere.
+///
+/// An overlay takes its layers by their paths. On the host, those would outlive a helper that is killed
+/// meanwhile, in a bundle that is about to be removed with all that is in it.
+fn mount_unseen(mut options: Options, layers: Vec<OwnedFd>, target: &Path) -> Result<OwnedFd, Error> {
+    // What the host unmounts goes here too.
+    let (root, none) = (Path::new("/"), None::<&str>);
+    nix::mount::mount(none, root, none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+        .map_err(Error::errno("set the propagation of", root))?;
+    plain(Path::new("tmpfs"), target, "tmpfs", MsFlags::empty(), "mode=0700")?;
+    std::env::set_current_dir(target).map_err(Error::step("change to", target))?;
+    let mut names = Vec::new();
+    for (number, layer) in layers.into_iter().enumerate() {
+        let name = number.to_string();
+        let place = Path::new(&name);
+        std::fs::create_dir(place).map_err(Error::step("make", place))?;
+        attach(layer, place).map_err(Error::step("mount on", place))?;
+        names.push(name);
     }
-    Ok(())
+    options.data.retain(|option| !option.starts_with(LOWER));
+    options.data.push(format!("{LOWER}{}", names.join(":")));
+    mount_on(&options, target)?;
+    let path = c_path(target).map_err(Error::step("mount on", target))?;
+    open_tree(cwd(), &path, libc::OPEN_TREE_CLONE).map_err(Error::errno("copy the mount of", target))
 }
 
 #[cfg(test)]

@@ -45,29 +45,29 @@ impl Service {
         let options = RuntimeOptions::decode(request.options.as_ref())
             .map_err(|error| Status::invalid(error.to_string()))?;
         write_notes(&bundle, &options)?;
-        let rootfs = self.mount_rootfs(&request, &bundle, limit).await?;
-        match self.create_mounted(&request, &bundle, &options, rootfs.clone(), limit).await {
+        self.mount_rootfs(&request, &bundle, limit).await?;
+        match self.create_mounted(&request, &bundle, &options, limit).await {
             Ok(pid) => Ok(CreateTaskResponse { pid }),
             Err(status) => {
-                if let Some(rootfs) = rootfs {
-                    unmount(&rootfs).await;
+                if !request.rootfs.is_empty() {
+                    unmount(&bundle).await;
                 }
                 Err(status)
             }
         }
     }
 
-    /// Mounts the root filesystem if the request brings one, and returns where.
+    /// Mounts the root filesystem if the request brings one.
     async fn mount_rootfs(
         &self,
         request: &CreateTaskRequest,
         bundle: &Path,
         limit: Duration,
-    ) -> Result<Option<PathBuf>, Status> {
+    ) -> Result<(), Status> {
         if request.rootfs.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let rootfs = bundle.join("rootfs");
+        let rootfs = bundle.join(mount::ROOTFS);
         match fs::DirBuilder::new().mode(0o711).create(&rootfs) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(file_error("make", &rootfs, &error));
@@ -78,9 +78,9 @@ impl Service {
             mount::mount_all(&request.rootfs, &rootfs)
         });
         match mounted.await {
-            Ok(()) => Ok(Some(rootfs)),
+            Ok(()) => Ok(()),
             Err(error) => {
-                unmount(&rootfs).await;
+                unmount(bundle).await;
                 let code = match error {
                     helper::Error::TimedOut { .. } => Code::DeadlineExceeded,
                     _ => Code::Unknown,
@@ -95,7 +95,6 @@ impl Service {
         request: &CreateTaskRequest,
         bundle: &Path,
         options: &RuntimeOptions,
-        rootfs: Option<PathBuf>,
         limit: Duration,
     ) -> Result<u32, Status> {
         let stdio = Stdio {
@@ -120,7 +119,7 @@ impl Service {
             io_owner,
             criu_work: work.clone(),
             init: Process::new(&request.id, stdio, Vec::new()),
-            rootfs,
+            mounted: !request.rootfs.is_empty(),
             own_pid_namespace: has_own_pid_namespace(bundle),
             restore: RefCell::default(),
             oom: RefCell::default(),
@@ -284,16 +283,17 @@ async fn force_delete(container: &Container) {
     }
 }
 
-/// Unmounts a root filesystem; one that does not let go in time is taken out of sight, to go by itself later.
-pub(super) async fn unmount(rootfs: &Path) {
+/// Unmounts a bundle's root filesystem; one that does not let go in time is taken out of sight, to go by
+/// itself later.
+pub(super) async fn unmount(bundle: &Path) {
     let what = "unmount the root filesystem";
     let limit = if weak::off("unmount") { MOUNT_LIMIT } else { UNMOUNT_LIMIT };
-    let Err(error) = helper::run(what, limit, || mount::unmount_all(rootfs, false)).await else {
+    let Err(error) = helper::run(what, limit, || mount::unmount_bundle(bundle, false)).await else {
         return;
     };
-    log::warn(&format!("{}: {error}; detaching it", rootfs.display()));
-    if let Err(error) = helper::run(what, UNMOUNT_LIMIT, || mount::unmount_all(rootfs, true)).await {
-        log::error(&format!("{}: {error}", rootfs.display()));
+    log::warn(&format!("{}: {error}; detaching it", bundle.display()));
+    if let Err(error) = helper::run(what, UNMOUNT_LIMIT, || mount::unmount_bundle(bundle, true)).await {
+        log::error(&format!("{}: {error}", bundle.display()));
     }
 }
 

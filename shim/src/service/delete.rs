@@ -70,8 +70,8 @@ impl Service {
                 }
             }
         }
-        if let Some(rootfs) = &container.rootfs {
-            unmount(rootfs).await;
+        if container.mounted {
+            unmount(&container.bundle).await;
         }
         if let Some((_, prepared)) = container.restore.take() {
             prepared.abandon().await;
