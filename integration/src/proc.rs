@@ -170,6 +170,15 @@ pub fn resident(pid: i32) -> u32 {
     *status.numbers("VmRSS").first().expect("a process with memory")
 }
 
+/// What standard input, output and error of a process are.
+///
+/// # Panics
+/// When it is gone, or has closed one.
+pub fn streams(pid: i32) -> [String; 3] {
+    let link = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap();
+    [0, 1, 2].map(|fd| link(fd).to_string_lossy().into_owned())
+}
+
 /// The children of a process's first thread.
 ///
 /// # Panics

@@ -4,7 +4,7 @@
 
 use integration::shim::wire::Writer;
 use integration::shim::{Output, Pod, Stdio, pod};
-use integration::{criu, needs};
+use integration::{criu, needs, proc};
 use std::fs;
 
 /// A runtime that writes down how it is called for a checkpoint and restores by making the container anew.
@@ -116,6 +116,17 @@ fn a_container_from_a_checkpoint_exists_before_its_process_does() {
     pod.sink.wait("/tasks/delete", &id, 1);
     assert_eq!(pod.sink.wait("/tasks/create", &id, 1)[0].body.text(5), "/image");
     assert_eq!(pod.sink.wait("/tasks/start", &id, 1)[0].body.number(2), pid);
+}
+
+#[test]
+fn a_container_from_a_checkpoint_that_has_no_streams_has_the_null_device() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    with_checkpoints(&mut pod);
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
+    pod.client.call("Create", &request).unwrap();
+    let pid = i32::try_from(pod.start(0, "").unwrap().number(1)).unwrap();
+    assert_eq!(proc::streams(pid), ["/dev/null"; 3]);
 }
 
 #[test]

@@ -135,11 +135,17 @@ fn a_hung_kill_answers_and_the_next_one_works() {
 #[test]
 fn a_runtime_that_fails_is_quoted_and_one_that_is_missing_named() {
     let mut pod = Pod::new(&["sleep", "600"]);
-    pod.script_runtime("[ $verb = create ] && { echo 'the moon is in the wrong phase' >&2; exit 1; }");
     let stdio = Stdio::default();
-    let stream = pod.send_create(0, &stdio);
-    let failed = pod.client.answer(stream).unwrap_err();
-    assert!(failed.text.contains("the moon is in the wrong phase"), "{failed:?}");
+    let terminal = Stdio::terminal(pod.directory(), "init");
+    // A process without terminal has the runtime's own streams.
+    let log = r#"while [ "$1" != --log ]; do shift; done
+        echo '{"level":"error","msg":"the moon is in the wrong phase"}' > "$2""#;
+    for (said, stdio) in [(log, &stdio), ("echo 'the moon is in the wrong phase' >&2", &terminal)] {
+        pod.script_runtime(&format!("[ $verb = create ] && {{ {said}; exit 1; }}"));
+        let stream = pod.send_create(0, stdio);
+        let failed = pod.client.answer(stream).unwrap_err();
+        assert!(failed.text.contains("the moon is in the wrong phase"), "{failed:?}");
+    }
     let options = Writer::new().text(6, "/no/such/runtime");
     pod.options = Writer::any("containerd.runc.v1.Options", &options.done());
     let stream = pod.send_create(0, &stdio);

@@ -326,6 +326,26 @@ fn a_disk_that_does_not_answer_stops_one_container_and_not_the_shim() {
     assert_eq!(fs::metadata(&file).unwrap().len(), 32 * 65536, "nothing is lost");
 }
 
+/// What a process that was given no streams prints is kept nowhere.
+#[test]
+fn a_process_without_streams_has_the_null_device() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let init = pod.run(0);
+    pod.exec(0, "e", &["sleep", "600"], &Stdio::default()).unwrap();
+    let executed = i32::try_from(pod.start(0, "e").unwrap().number(1)).unwrap();
+    for pid in [init, executed] {
+        assert_eq!(proc::streams(pid), ["/dev/null"; 3]);
+    }
+    // Those that it was not given are no others.
+    let stdio = Stdio { stdout: String::new(), ..Stdio::fifos(pod.directory(), "some") };
+    let _err = Output::of(&stdio.stderr);
+    pod.exec(0, "some", &["sleep", "600"], &stdio).unwrap();
+    let [input, output, error] =
+        proc::streams(i32::try_from(pod.start(0, "some").unwrap().number(1)).unwrap());
+    assert!(input.starts_with("pipe:") && error.starts_with("pipe:"), "{input} {error}");
+    assert_eq!(output, "/dev/null");
+}
+
 /// A logging program in shell: says what it was given, then copies both streams.
 fn logger(directory: &Path, ready: &str) -> String {
     let path = directory.join("logger.sh");

@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
     what: &'static str,
     limit: Duration,
     args: Vec<OsString>,
-    /// The process's own streams; otherwise what the runtime prints is kept.
+    /// The streams of the process that is started; otherwise what the runtime prints is kept.
     ends: Option<ProcessEnds>,
     stdin: Option<OwnedFd>,
     /// No global flags: for questions that concern no container.
@@ -60,8 +60,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(super) fn stdio(&mut self, ends: ProcessEnds) -> &mut Self {
-        self.ends = Some(ends);
+    pub(super) fn stdio(&mut self, ends: Option<ProcessEnds>) -> &mut Self {
+        self.ends = ends;
         self
     }
 
@@ -127,10 +127,8 @@ impl<'a> Call<'a> {
         let null = || OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from);
         let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
         match self.ends.take() {
-            Some(ends) if ends.stdout.is_some() || ends.stderr.is_some() || ends.stdin.is_some() => {
-                Ok([or_null(ends.stdin)?, or_null(ends.stdout)?, or_null(ends.stderr)?])
-            }
-            _ => Ok([or_null(self.stdin.take())?, printed.try_clone()?, printed.try_clone()?]),
+            Some(ends) => Ok([or_null(ends.stdin)?, or_null(ends.stdout)?, or_null(ends.stderr)?]),
+            None => Ok([or_null(self.stdin.take())?, printed.try_clone()?, printed.try_clone()?]),
         }
     }
 

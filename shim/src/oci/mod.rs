@@ -155,6 +155,13 @@ pub struct Launch<'a> {
     pub ends: ProcessEnds,
 }
 
+impl Launch<'_> {
+    /// What the process inherits from the runtime. One with a terminal inherits nothing.
+    fn streams(self) -> Option<ProcessEnds> {
+        self.console_socket.is_none().then_some(self.ends)
+    }
+}
+
 /// The name under which this program is the runtime and not the shim.
 pub const BUILT_IN: &str = "corten";
 
@@ -249,7 +256,7 @@ impl Runtime {
         call.arg("create").arg("--bundle").arg(&self.bundle);
         self.launch_args(&mut call, &launch);
         self.isolation_args(&mut call);
-        call.arg(id).stdio(launch.ends).run().await
+        call.arg(id).stdio(launch.streams()).run().await
     }
 
     /// `start`: the container's process runs its program.
@@ -272,7 +279,7 @@ impl Runtime {
             call.arg("--console-socket").arg(socket);
         }
         call.arg("--detach").arg("--pid-file").arg(launch.pid_file);
-        call.arg(id).stdio(launch.ends).run().await
+        call.arg(id).stdio(launch.streams()).run().await
     }
 
     /// `restore`: the container goes on from a checkpoint.
@@ -293,7 +300,7 @@ impl Runtime {
         if self.no_pivot {
             call.arg("--no-pivot");
         }
-        call.arg(id).stdio(launch.ends).run().await
+        call.arg(id).stdio(launch.streams()).run().await
     }
 
     fn launch_args(&self, call: &mut Call<'_>, launch: &Launch<'_>) {
