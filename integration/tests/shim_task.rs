@@ -3,9 +3,11 @@
 use integration::shim::client::{TASK_V3, frame};
 use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
-use integration::shim::{Client, Failure, Output, Pod, Stdio, fifo};
-use integration::{host, skip};
+use integration::shim::{Client, Delay, Failure, Output, Pod, Stdio, fifo};
+use integration::{host, needs, skip};
 use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const NOT_FOUND: u64 = 5;
@@ -373,6 +375,66 @@ fn killing_a_paused_container_ends_it() {
     let mut pod = Pod::new(&["sleep", "600"]);
     pod.run(0);
     pod.call("Pause", 0, "").unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
+/// The file that freezes a container, with what is written to it to freeze it, and the file that says whether
+/// it was asked to be.
+fn freezer(pid: i32) -> Option<(PathBuf, &'static str, PathBuf)> {
+    let v1 = host::cgroup1(pid, "freezer").map(|dir| (dir.join("freezer.state"), "FROZEN"));
+    let v2 = host::cgroup2(pid).map(|dir| (dir.join("cgroup.freeze"), "1"));
+    let (file, word) = v1.into_iter().chain(v2).find(|(file, _)| file.exists())?;
+    let asked = if word == "1" { file.clone() } else { file.with_file_name("freezer.self_freezing") };
+    Some((file, word, asked))
+}
+
+/// Frozen by `runc pause`, by an engine that was ended, or by hand.
+#[test]
+fn what_another_hand_has_frozen_can_be_resumed_and_killed() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = pod.run(0);
+    let (file, frozen, asked) = needs!(freezer(pid), "a freezer");
+    if pod::is_ours() {
+        fs::write(&file, frozen).unwrap();
+        pod.call("Resume", 0, "").unwrap();
+        assert_eq!(fs::read_to_string(&asked).unwrap().trim(), "0");
+        assert_eq!(pod.state(0, ""), 2);
+        assert_eq!(pod.call("Resume", 0, "").unwrap_err().code, FAILED_PRECONDITION);
+    }
+    fs::write(&file, frozen).unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
+/// The runtime is killed in the midst of it, and cannot take it back.
+#[test]
+fn a_pause_that_does_not_end_in_time_leaves_the_container_running() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others wait for it");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = pod.run(0);
+    let (file, _, asked) = needs!(freezer(pid), "a freezer");
+    // It looks whether the kernel has done it.
+    let (call, file) = match file.ends_with("freezer.state") {
+        true => ("read", file),
+        false => ("pread64", file.with_file_name("cgroup.events")),
+    };
+    let shim = pod.shim_pid();
+    let Some(delay) = Delay::of(&[shim], call, Some(&file)) else { skip!("needs strace") };
+    let request = pod.named(0, "");
+    let stream = pod.client.send_within(Duration::from_secs(2), "Pause", &request);
+    until("it is being frozen", || fs::read_to_string(&asked).unwrap().trim() == "1");
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert_eq!(failed.code, 4, "{failed:?}");
+    drop(delay);
+    assert_eq!(fs::read_to_string(&asked).unwrap().trim(), "0");
+    assert_eq!(pod.state(0, ""), 2);
+    pod.call("Pause", 0, "").unwrap();
+    assert_eq!(pod.state(0, ""), 4);
     pod.kill(0, "", 9, false).unwrap();
     assert_eq!(pod.wait(0, ""), 137);
     pod.call("Delete", 0, "").unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::cgroup::{Cgroup, OomWatch};
-use crate::oci::{Restore, Runtime};
+use crate::oci::{Error, Restore, Runtime, limits, thaw};
 use crate::process::{Process, State};
 use crate::proto::task_types::Status as WireState;
 use crate::reactor::Condition;
@@ -14,7 +14,7 @@ use crate::reactor::task::TaskId;
 use crate::stdio::Prepared;
 use crate::ttrpc::{Code, Status};
 
-/// Whether a container is frozen.
+/// Whether a container has been paused through this shim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Freeze {
     /// Its processes run.
@@ -60,6 +60,7 @@ pub struct Life {
     cgroup: RefCell<Option<Rc<Cgroup>>>,
     execs: RefCell<BTreeMap<String, Rc<Process>>>,
     freeze: Cell<Freeze>,
+    killed: Cell<bool>,
     /// Executed processes that run or are being started.
     running: Cell<usize>,
     /// The first process is dead: nothing more is started.
@@ -131,12 +132,46 @@ impl Container {
         self.life.init_gone.set(true);
     }
 
-    /// Whether it is frozen.
+    /// Whether it has been paused.
     pub fn freeze(&self) -> Freeze {
         self.life.freeze.get()
     }
 
-    /// It is frozen or not.
+    /// Whether it is frozen, by whoever did that. Unlike [`freeze`](Self::freeze), that is so for a moment
+    /// when a runtime signals all of its processes.
+    pub fn is_frozen(&self) -> bool {
+        self.freezer().map_or(self.freeze() == Freeze::Paused, |cgroup| cgroup.is_frozen().unwrap_or(false))
+    }
+
+    /// Lets its processes go on, whoever has frozen them.
+    pub async fn thaw(&self) -> Result<(), Error> {
+        let frozen = self.is_frozen();
+        self.set_freeze(Freeze::No);
+        if !frozen {
+            return Ok(());
+        }
+        match self.freezer() {
+            // Not by another runtime: it may be what hangs.
+            Some(cgroup) => thaw(&cgroup),
+            None => self.runtime.resume(&self.id, None, limits::CONTROL).await,
+        }
+    }
+
+    fn freezer(&self) -> Option<Rc<Cgroup>> {
+        self.cgroup().filter(|cgroup| cgroup.freezer_path().is_some())
+    }
+
+    /// Its first process has been sent SIGKILL.
+    pub fn set_killed(&self) {
+        self.life.killed.set(true);
+    }
+
+    /// Whether its first process has been sent SIGKILL.
+    pub fn is_killed(&self) -> bool {
+        self.life.killed.get()
+    }
+
+    /// It has been paused or not.
     pub fn set_freeze(&self, freeze: Freeze) {
         self.life.freeze.set(freeze);
     }

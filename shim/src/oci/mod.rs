@@ -25,6 +25,9 @@ use call::Call;
 /// The directory of runtime state when no other is asked for; the namespace is appended.
 pub const DEFAULT_ROOT: &str = "/run/containerd/runc";
 
+/// What is asked for by Resume.
+const RESUME: &str = "OCI runtime resume failed";
+
 /// How long runtimes may take. A call with a deadline of its own is given no more than that.
 pub mod limits {
     use std::time::Duration;
@@ -346,11 +349,9 @@ impl Runtime {
 
     /// `resume`.
     pub async fn resume(&self, id: &str, cgroup: Option<&Cgroup>, limit: Duration) -> Result<(), Error> {
-        let what = "OCI runtime resume failed";
         match cgroup.filter(|_| self.is_built_in()) {
-            // One write to a file, which waits for nobody.
-            Some(cgroup) => cgroup.thaw().map_err(|error| Error::Failed { what, message: error.to_string() }),
-            None => self.call(what, limit.min(limits::CONTROL)).arg("resume").arg(id).run().await,
+            Some(cgroup) => thaw(cgroup),
+            None => self.call(RESUME, limit.min(limits::CONTROL)).arg("resume").arg(id).run().await,
         }
     }
 
@@ -406,6 +407,11 @@ impl Runtime {
     pub async fn features(&self, limit: Duration) -> Result<Vec<u8>, Error> {
         self.call("OCI runtime features failed", limit).bare().arg("features").output().await
     }
+}
+
+/// Lets the processes of frozen control groups go on: one write to a file, which waits for nobody.
+pub fn thaw(cgroup: &Cgroup) -> Result<(), Error> {
+    cgroup.thaw().map_err(|error| Error::Failed { what: RESUME, message: error.to_string() })
 }
 
 /// Whether a path leads to the file that this process was executed from: Docker before 24 can select a

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::Service;
 use crate::container::{Container, Freeze};
-use crate::oci::{Checkpoint, limits};
+use crate::oci::{Checkpoint, Error as OciError, limits};
 use crate::process::{Process, State};
 use crate::proto::events::{TaskExecAdded, TaskPaused, TaskResumed};
 use crate::proto::linux_runc;
@@ -47,9 +47,16 @@ impl Service {
         let _busy = container.lock().await;
         container.must_run("pause")?;
         container.set_freeze(Freeze::Pausing);
+        let before = container.is_frozen();
         let paused = container.runtime.pause(&container.id, limit).await;
         container.set_freeze(if paused.is_ok() { Freeze::Paused } else { Freeze::No });
+        if paused.is_err() && !before || container.is_killed() {
+            thaw(&container).await;
+        }
         paused?;
+        if container.is_killed() {
+            return Err(Status::failed_precondition("cannot pause a container that has been killed"));
+        }
         self.publisher.publish(&TaskPaused { container_id: container.id.clone() });
         Ok(())
     }
@@ -57,7 +64,7 @@ impl Service {
     pub(super) async fn resume(&self, request: &ResumeRequest, limit: Duration) -> Result<(), Status> {
         let container = self.container(&request.id)?;
         let _busy = container.lock().await;
-        if container.freeze() != Freeze::Paused {
+        if !container.is_frozen() {
             let state = container.init.state().name();
             return Err(Status::failed_precondition(format!("cannot resume a {state} container")));
         }
@@ -77,7 +84,8 @@ impl Service {
         if resources.is_empty() {
             return Err(Status::invalid("update without resources"));
         }
-        Ok(container.runtime.update(&container.id, resources, limit).await?)
+        let update = container.runtime.update(&container.id, resources, limit);
+        Ok(not_left_frozen(&container, update).await?)
     }
 
     pub(super) async fn checkpoint(
@@ -114,7 +122,8 @@ impl Service {
             empty_namespaces: options.empty_namespaces,
             cgroups_mode: options.cgroups_mode,
         };
-        let result = container.runtime.checkpoint(&container.id, &wish, limit).await;
+        let checkpoint = container.runtime.checkpoint(&container.id, &wish, limit);
+        let result = not_left_frozen(&container, checkpoint).await;
         let kept = container.bundle.join("criu-dump.log");
         let (failed, ours) = (result.is_err(), options.work_path.is_empty());
         // The disk that the images went to may be slow.
@@ -194,10 +203,38 @@ async fn kill_init(
         return Err(Status::not_found("process already finished"));
     }
     if !request.all && container.runtime.is_built_in() {
-        return signal_init(container, signal).await;
+        signal_init(container, signal)?;
+    } else {
+        let kill = container.runtime.kill(&container.id, request.signal, request.all, limit);
+        not_left_frozen(container, kill).await.map_err(OciError::of_kill)?;
     }
-    let killed = container.runtime.kill(&container.id, request.signal, request.all, limit).await;
-    killed.map_err(crate::oci::Error::of_kill)
+    // Frozen processes of v1 do not even die.
+    if signal == libc::SIGKILL {
+        container.set_killed();
+        container.thaw().await?;
+    }
+    Ok(())
+}
+
+/// Does what a runtime may freeze a container for. When it fails, or is cut off by its deadline, that does not
+/// outlast it.
+async fn not_left_frozen<T>(
+    container: &Container,
+    work: impl Future<Output = Result<T, OciError>>,
+) -> Result<T, OciError> {
+    let before = container.is_frozen();
+    let result = work.await;
+    if result.is_err() && !before && container.freeze() == Freeze::No {
+        thaw(container).await;
+    }
+    result
+}
+
+/// Lets a container's processes go on, as far as that can be done.
+pub(super) async fn thaw(container: &Container) {
+    if let Err(error) = container.thaw().await {
+        log::warn(&format!("thaw container {}: {error}", container.id));
+    }
 }
 
 /// The options of a checkpoint. Those of containerd's first runtime have the two paths the other way round.
@@ -228,18 +265,12 @@ fn checkpoint_options(any: Option<&Any>) -> Result<CheckpointOptions, Status> {
 }
 
 /// Signals the first process of a container of Corten's own runtime.
-async fn signal_init(container: &Container, signal: i32) -> Result<(), Status> {
+fn signal_init(container: &Container, signal: i32) -> Result<(), Status> {
     match container.init.signal(signal) {
-        Ok(true) => {}
-        Ok(false) => return Err(Status::not_found("process already finished")),
-        Err(error) => return Err(Status::unknown(format!("OCI runtime kill failed: {error}"))),
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Status::not_found("process already finished")),
+        Err(error) => Err(Status::unknown(format!("OCI runtime kill failed: {error}"))),
     }
-    // Frozen processes of v1 do not even die.
-    if signal == libc::SIGKILL && container.freeze() != Freeze::No {
-        let cgroup = container.cgroup();
-        container.runtime.resume(&container.id, cgroup.as_deref(), limits::CONTROL).await?;
-    }
-    Ok(())
 }
 
 /// The description of a process with its `terminal` as the request has it.

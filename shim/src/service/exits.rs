@@ -10,9 +10,10 @@ use std::time::Duration;
 use runtime::weak;
 
 use super::Service;
+use super::control::thaw;
 use crate::cgroup::{Oom, OomWatch};
 use crate::child::Child;
-use crate::container::{Container, Freeze};
+use crate::container::Container;
 use crate::helper;
 use crate::log;
 use crate::oci::limits;
@@ -57,15 +58,8 @@ impl Service {
 
     async fn init_ended(&self, container: &Rc<Container>, status: u32) {
         container.set_init_gone();
-        if container.freeze() != Freeze::No {
-            // Frozen processes cannot even die.
-            if let Err(error) =
-                container.runtime.resume(&container.id, container.cgroup().as_deref(), limits::CONTROL).await
-            {
-                log::warn(&format!("thaw container {}: {error}", container.id));
-            }
-            container.set_freeze(Freeze::No);
-        }
+        // Frozen processes cannot even die.
+        thaw(container).await;
         if !container.own_pid_namespace {
             self.kill_rest(container).await;
         }
