@@ -5,7 +5,7 @@ use integration::shim::client::patience;
 use integration::shim::pod::{self, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Delay, Output, Pod, Stdio, fifo};
-use integration::{host, proc, skip};
+use integration::{host, leaks, proc, skip};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -273,6 +273,48 @@ fn a_file_that_cannot_be_opened_is_an_error() {
     let failed = pod.client.answer(stream).unwrap_err();
     assert!(failed.text.contains(&*pod.directory().to_string_lossy()), "{failed:?}");
     assert!(failed.text.to_lowercase().contains("is a directory"), "{failed:?}");
+}
+
+/// FIFOs whose client has gone, and has removed them before the process was started.
+#[test]
+fn a_place_that_is_not_there_is_an_error_and_not_made() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let gone = pod.directory().join("gone");
+    let stdout = gone.join("fifo/stdout").to_string_lossy().into_owned();
+    let stdio = Stdio { stdout: stdout.clone(), stderr: stdout.clone(), ..Stdio::default() };
+    let stream = pod.send_create(0, &stdio);
+    let failed = pod.client.answer(stream).unwrap_err();
+    assert!(failed.text.contains(&stdout), "{failed:?}");
+    assert!(failed.text.to_lowercase().contains("no such file or directory"), "{failed:?}");
+    let id = pod.id();
+    until("its process is dead", || leaks::processes(&id).is_empty());
+
+    let other = pod.add(&["sleep", "600"], |_| {});
+    pod.run(other);
+    pod.exec(other, "e", &["sleep", "600"], &stdio).unwrap();
+    let failed = pod.start(other, "e").unwrap_err();
+    assert!(failed.text.to_lowercase().contains("no such file or directory"), "{failed:?}");
+    let terminal = Stdio { stdout: stdout.clone(), terminal: true, ..Stdio::default() };
+    pod.exec(other, "t", &["sleep", "600"], &terminal).unwrap();
+    pod.start(other, "t").unwrap_err();
+    assert!(!gone.exists());
+}
+
+#[test]
+fn a_file_that_is_there_is_appended_to() {
+    let mut pod = Pod::new(&["sh", "-c", "echo out; echo err >&2"]);
+    let file = pod.directory().join("log.txt");
+    fs::write(&file, "before\n").unwrap();
+    let path = file.to_string_lossy().into_owned();
+    pod.create(0, &Stdio { stdout: path.clone(), stderr: path, ..Stdio::default() });
+    pod.start(0, "").unwrap();
+    pod.wait(0, "");
+    pod.call("Delete", 0, "").unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    let mut rest: Vec<&str> = rest.lines().collect();
+    rest.sort_unstable();
+    assert_eq!((first, &rest[..]), ("before", &["err", "out"][..]));
 }
 
 #[test]

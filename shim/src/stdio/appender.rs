@@ -37,11 +37,11 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    /// Starts the process and waits until it has opened the file, which is made if need be, as its folders
-    /// are. With it comes the pipe into it.
-    pub(super) async fn start(path: &Path) -> Result<(OwnedFd, Rc<Self>), Error> {
+    /// Starts the process and waits until it has opened the file, which it makes with its folders if it may.
+    /// With it comes the pipe into it.
+    pub(super) async fn start(path: &Path, may_make: bool) -> Result<(OwnedFd, Rc<Self>), Error> {
         let step = "open for output";
-        let (report, child, pipe) = fork(path).map_err(Error::io("start the writer of", path))?;
+        let (report, child, pipe) = fork(path, may_make).map_err(Error::io("start the writer of", path))?;
         let mut said = [0; 512];
         let read = report.read_with(|fd| Ok(nix::unistd::read(fd, &mut said)?));
         let count = match clock::within(ATTACH_LIMIT, read).await {
@@ -79,22 +79,22 @@ impl Appender {
     }
 }
 
-fn fork(path: &Path) -> io::Result<(Source, Child, OwnedFd)> {
+fn fork(path: &Path, may_make: bool) -> io::Result<(Source, Child, OwnedFd)> {
     let (input, pipe) = pipe2(OFlag::O_CLOEXEC)?;
     let (report, said) = pipe2(OFlag::O_CLOEXEC)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     let streams = [input, null.into(), said];
     let child = Child::fork(|| match sys::become_command(0, &streams, None) {
-        Ok(()) => write(path),
+        Ok(()) => write(path, may_make),
         Err(_) => 1,
     })?;
     Ok((Source::new(report)?, child, pipe))
 }
 
 /// The body of the process: from standard input to the file, words about it to standard error.
-fn write(path: &Path) -> i32 {
+fn write(path: &Path, may_make: bool) -> i32 {
     let mut report = io::stderr();
-    let mut file = match open(path) {
+    let mut file = match open(path, may_make) {
         Ok(file) => file,
         Err(error) => return report.write_all(error.to_string().as_bytes()).map_or(1, |()| 1),
     };
@@ -127,9 +127,9 @@ fn write(path: &Path) -> i32 {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
+fn open(path: &Path, may_make: bool) -> io::Result<File> {
+    if let Some(folder) = path.parent().filter(|_| may_make) {
         DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(libc::O_NOCTTY).open(path)
+    OpenOptions::new().append(true).create(may_make).mode(0o644).custom_flags(libc::O_NOCTTY).open(path)
 }

@@ -273,7 +273,7 @@ impl Prepared {
         }
         let (pipe, appender) = match file.take() {
             Some(known) => known,
-            None => Appender::start(path).await?,
+            None => Appender::start(path, true).await?,
         };
         let copy = pipe.try_clone().map_err(Error::io("copy", "pipe"))?;
         *file = Some((pipe, Rc::clone(&appender)));

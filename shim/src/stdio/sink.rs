@@ -31,17 +31,19 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Opens `path`. A FIFO is open once somebody reads it; a file is appended to and made if needed.
+    /// Opens `path`. A FIFO is open once somebody reads it; a file is appended to. What is not there is not
+    /// made: it was a FIFO, whose reader has given up and removed it.
     pub(super) async fn open(path: &Path) -> Result<Self, Error> {
         match path.metadata().map(|meta| meta.file_type()) {
             Ok(kind) if kind.is_fifo() => Self::open_fifo(path).await,
             Ok(kind) if kind.is_char_device() => {
                 Self::open_device(path).map_err(Error::io("open for output", path))
             }
-            _ => {
-                let (pipe, appender) = Appender::start(path).await?;
+            Ok(_) => {
+                let (pipe, appender) = Appender::start(path, false).await?;
                 Self::appending(pipe, appender)
             }
+            Err(error) => Err(Error::io("open for output", path)(error)),
         }
     }
 
