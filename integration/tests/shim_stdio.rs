@@ -238,6 +238,41 @@ fn a_terminal_that_nobody_has_open_for_a_while_goes_on() {
     assert!(out.end().contains("again"));
 }
 
+/// Also one whose output nobody takes at that moment. What it has written until then is not lost.
+#[test]
+fn the_end_of_its_input_hangs_a_terminal_up() {
+    let script = "trap '' INT; i=0; while echo $((i=i+1)); do :; done; exit 3";
+    for stands_still in [false, true] {
+        let mut pod = Pod::with(&["sh", "-c", script], |config| config["process"]["terminal"] = true.into());
+        let stdio = Stdio::terminal(pod.directory(), "init");
+        let mut open = OpenOptions::new();
+        let reader = open.read(true).custom_flags(libc::O_NONBLOCK).open(&stdio.stdout).unwrap();
+        let mut out = (!stands_still).then(|| Output::of(&stdio.stdout));
+        let pid = pod.create(0, &stdio);
+        pod.start(0, "").unwrap();
+        match &out {
+            Some(out) => drop(out.expect("1000")),
+            None => until("it waits for its reader", || {
+                fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|text| text.contains("wait"))
+            }),
+        }
+        // Whoever types still has it open when the client says that there is no more.
+        let typed = fifo::writer(&stdio.stdin);
+        let close = pod.named(0, "").number(3, 1);
+        pod.client.call("CloseIO", &close).unwrap();
+        drop(typed);
+        assert_eq!(pod.wait(0, ""), 3, "the error of its write");
+        let out = out.get_or_insert_with(|| Output::of(&stdio.stdout));
+        until("its output has come", || out.so_far().contains("1000"));
+        pod.call("Delete", 0, "").unwrap();
+        drop(reader);
+        let text = out.end().replace('\r', "");
+        // The last line may be cut off.
+        let (lines, _) = text.rsplit_once('\n').unwrap();
+        assert!(sum_of_lines(lines).1, "{lines}");
+    }
+}
+
 #[test]
 fn resizing_without_a_terminal_does_nothing() {
     let mut pod = Pod::new(&["sleep", "600"]);

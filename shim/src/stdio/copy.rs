@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use runtime::weak;
 
-use super::HangUp;
+use super::Terminal;
 use super::sink::{Sink, write_all};
 use crate::reactor::{Source, first, yield_now};
 use crate::sys;
@@ -91,7 +91,7 @@ fn is_ready(source: &Source, side: PollFlags) -> io::Result<bool> {
 }
 
 /// Carries what a user types to a terminal, until the FIFO ends or the terminal is gone.
-pub(super) async fn bytes(from: &Source, to: &Source) -> io::Result<()> {
+pub(super) async fn typed(from: &Source, to: &Terminal) -> io::Result<()> {
     let mut buffer = [0; BUFFER];
     let mut turn = Turn::default();
     loop {
@@ -99,31 +99,38 @@ pub(super) async fn bytes(from: &Source, to: &Source) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }
-        write_all(to, &buffer[..count]).await?;
+        let Some(master) = to.master() else { return Ok(()) };
+        write_all(&master, &buffer[..count]).await?;
         turn.carried(count).await;
     }
 }
 
-/// Carries a terminal's output until it is hung up and empty.
+/// Carries a terminal's output until it is hung up, or over and empty.
 ///
-/// A terminal that no process has open reads as an error, and may be opened again: only `hang_up` ends it.
-pub(super) async fn terminal(from: &Source, to: &Sink, hang_up: &HangUp) -> io::Result<()> {
+/// A terminal that no process has open reads as an error, and may be opened again: that does not end it.
+pub(super) async fn terminal(from: &Terminal, to: &Sink) -> io::Result<()> {
     let mut buffer = [0; BUFFER];
     let mut turn = Turn::default();
     loop {
-        match nix::unistd::read(from.as_fd(), &mut buffer) {
+        let Some(master) = from.master() else {
+            let rest = from.rest.take();
+            return to.write_all(&rest).await;
+        };
+        match nix::unistd::read(master.as_fd(), &mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => {
+                // The reader may stand still.
+                drop(master);
                 to.write_all(&buffer[..count]).await?;
                 turn.carried(count).await;
             }
             Err(nix::errno::Errno::EINTR) => {}
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EIO) => {
-                if hang_up.over.get() {
+                if from.over.get() {
                     return Ok(());
                 }
-                from.not_readable();
-                first(from.readable(), hang_up.changed.until(|| hang_up.over.get())).await;
+                master.not_readable();
+                first(master.readable(), from.changed.until(|| from.over.get())).await;
             }
             Err(errno) => return Err(errno.into()),
         }

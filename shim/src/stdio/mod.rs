@@ -286,16 +286,16 @@ impl Prepared {
         let terminal = terminal
             .ok_or(Error::TimedOut { step, name: "the runtime".into() })?
             .map_err(Error::io(step, "the runtime"))?;
-        let terminal = Rc::new(Source::new(terminal).map_err(Error::io("watch", "terminal"))?);
+        let terminal = Rc::new(Terminal::new(Source::new(terminal).map_err(Error::io("watch", "terminal"))?));
         io.terminal.replace(Some(Rc::clone(&terminal)));
         if !self.stdio.stdin.is_empty() {
             let (fifo, keep_open) = open_input(&self.stdio.stdin)?;
             io.keep_open.replace(Some(keep_open));
-            let (terminal, hang_up) = (Rc::clone(&terminal), Rc::clone(&io.hang_up));
+            let terminal = Rc::clone(&terminal);
             io.carry_input(async move {
-                let result = copy::bytes(&fifo, &terminal).await;
+                let result = copy::typed(&fifo, &terminal).await;
                 // End of input on a terminal ends the terminal, as other shims of containerd have it.
-                hang_up.set();
+                terminal.hang_up();
                 result
             });
         }
@@ -308,9 +308,8 @@ impl Prepared {
             },
         };
         io.unread.borrow_mut().extend(sink.reader.clone());
-        let hang_up = Rc::clone(&io.hang_up);
         io.carry_output(async move {
-            let result = copy::terminal(&terminal, &sink, &hang_up).await;
+            let result = copy::terminal(&terminal, &sink).await;
             sink.finish().await;
             result
         });
@@ -340,17 +339,54 @@ fn owned_pipe(owner: &Owner<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// Says to those who carry a terminal's bytes that it is over.
-#[derive(Default)]
-struct HangUp {
+/// A terminal whose bytes are carried.
+struct Terminal {
+    /// Our side of it, until it is hung up.
+    master: RefCell<Option<Rc<Source>>>,
+    /// What nobody had read by then.
+    rest: RefCell<Vec<u8>>,
+    /// No more is to be expected of it.
     over: Cell<bool>,
     changed: Condition,
 }
 
-impl HangUp {
-    fn set(&self) {
+impl Terminal {
+    /// No more than this is read of a terminal that is hung up: its process may write without end.
+    const MAX_REST: usize = 64 << 10;
+
+    fn new(master: Source) -> Self {
+        Self {
+            master: RefCell::new(Some(Rc::new(master))),
+            rest: RefCell::default(),
+            over: Cell::new(false),
+            changed: Condition::new(),
+        }
+    }
+
+    /// To be held no longer than for one operation: as long as somebody has it the terminal is not hung up.
+    fn master(&self) -> Option<Rc<Source>> {
+        self.master.borrow().clone()
+    }
+
+    /// Nobody writes to it any more: it is read to its end.
+    fn end(&self) {
         self.over.set(true);
         self.changed.changed();
+    }
+
+    /// Hangs it up: its processes get a SIGHUP, and errors when they use it.
+    fn hang_up(&self) {
+        if let Some(master) = self.master.take() {
+            let mut rest = self.rest.borrow_mut();
+            let mut part = [0; 4096];
+            while let Ok(count @ 1..) = nix::unistd::read(master.as_fd(), &mut part) {
+                rest.extend_from_slice(&part[..count]);
+                if rest.len() >= Self::MAX_REST {
+                    break;
+                }
+            }
+        }
+        self.end();
     }
 }
 
@@ -365,8 +401,7 @@ struct Outputs {
 pub struct Io {
     tasks: RefCell<Vec<TaskId>>,
     keep_open: RefCell<Option<OwnedFd>>,
-    terminal: RefCell<Option<Rc<Source>>>,
-    hang_up: Rc<HangUp>,
+    terminal: RefCell<Option<Rc<Terminal>>>,
     outputs: Rc<Outputs>,
     /// The reading ends of the FIFOs that output goes to.
     unread: RefCell<Vec<Rc<OwnedFd>>>,
@@ -379,7 +414,6 @@ impl Io {
             tasks: RefCell::default(),
             keep_open: RefCell::default(),
             terminal: RefCell::default(),
-            hang_up: Rc::default(),
             outputs: Rc::default(),
             unread: RefCell::default(),
             logger,
@@ -414,15 +448,17 @@ impl Io {
 
     /// Sets the size of the terminal; without one nothing happens.
     pub fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
-        match self.terminal.borrow().as_ref() {
-            Some(terminal) => Ok(tty::set_size(terminal.as_fd(), rows, columns)?),
+        match self.terminal.borrow().as_ref().and_then(|terminal| terminal.master()) {
+            Some(master) => Ok(tty::set_size(master.as_fd(), rows, columns)?),
             None => Ok(()),
         }
     }
 
     /// The process has ended: a terminal is read to its end and closed. Pipes end by themselves.
     pub fn process_ended(&self) {
-        self.hang_up.set();
+        if let Some(terminal) = self.terminal.borrow().as_ref() {
+            terminal.end();
+        }
     }
 
     /// Lets output that a process had written before it ended go before the news of its end, and be read:

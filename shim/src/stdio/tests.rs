@@ -2,6 +2,7 @@
 
 use super::uri::{LoggerUri, Target};
 use super::*;
+use std::fs::File;
 
 fn stdout(text: &str) -> Stdio {
     Stdio { stdout: text.into(), ..Stdio::default() }
@@ -58,11 +59,12 @@ fn a_stream_that_never_waits_gives_others_their_turn() {
                     yield_now().await;
                 }
             });
+            let null = || File::options().write(true).open("/dev/null").unwrap();
             let sink = Sink::open(Path::new("/dev/null")).await.unwrap();
             match stream {
                 "pipe" => copy::to_sink(&from, &sink).await,
-                "input" => copy::bytes(&from, &sink.writer).await,
-                _ => copy::terminal(&from, &sink, &HangUp::default()).await,
+                "input" => copy::typed(&from, &Terminal::new(Source::new(null().into()).unwrap())).await,
+                _ => copy::terminal(&Terminal::new(from), &sink).await,
             }
             .unwrap();
             other.abort();
