@@ -33,6 +33,7 @@ pub mod config;
 pub mod console;
 pub mod container;
 pub mod criu;
+pub mod disk;
 pub mod engine;
 pub mod host;
 pub mod leaks;

@@ -2,13 +2,15 @@
 //! killed, peers that do not read. What nobody asked for must not happen, and what was asked must be
 //! answered.
 
+use integration::disk::Disk;
 use integration::shim::client::frame;
 use integration::shim::pod::{self, deleted, until};
 use integration::shim::wire::Writer;
 use integration::shim::{Client, Delay, Output, Pod, Stdio};
-use integration::{host, leaks, proc, skip};
+use integration::{host, leaks, needs, proc, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -473,6 +475,43 @@ fn an_unmount_that_hangs_stops_neither_delete_nor_anything_else() {
     let answer = pod.client.answer_within(delete, Duration::from_secs(9)).expect("below CRI's ten seconds");
     answer.unwrap();
     drop(delay);
+}
+
+/// It waits for a disk that does not answer, and outlives the first process, as it has the host's process ids.
+/// Nothing but the cgroup is kept for it.
+#[test]
+fn a_process_that_cannot_be_killed_does_not_keep_its_container() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: with others it is the runtime's affair");
+    }
+    let parts = integration::rootfs::base().join(format!("disk-{}", std::process::id()));
+    let disk = needs!(Disk::stuck(&parts), "ext4 on a loop device, and fsfreeze");
+    let mut pod = Pod::with(&["sh", "-c", "echo > /tmp/disk/file & exec sleep 600"], |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        let mount = json!({ "destination": "/tmp/disk", "type": "bind", "source": disk.path(),
+            "options": ["bind", "rw"] });
+        config["mounts"].as_array_mut().unwrap().push(mount);
+    });
+    let id = pod.id();
+    let init = pod.run(0);
+    let stuck = || leaks::processes(&id).into_iter().find(|pid| *pid != init);
+    let state = |pid: i32| proc::Status::of(&pid.to_string()).get("State").to_owned();
+    until("it is stuck", || stuck().is_some_and(|pid| state(pid).starts_with('D')));
+    let stuck = stuck().unwrap();
+    pod.kill(0, "", 9, false).unwrap();
+    assert_eq!(pod.wait(0, ""), 137);
+    let request = pod.named(0, "");
+    // As CRI gives it.
+    let stream = pod.client.send_within(Duration::from_secs(10), "Delete", &request);
+    assert_eq!(pod.client.answer(stream).unwrap().number(2), 137);
+    let log = pod.containers[0].log();
+    assert!(log.contains(&format!("processes [{stuck}] of it live")), "{log}");
+    assert!(host::alive(stuck));
+    assert!(!pod.directory().join("state").join(pod.namespace()).join(&id).exists(), "the runtime's record");
+    pod.shutdown();
+    drop(disk);
+    until("it is dead", || !host::alive(stuck));
 }
 
 #[test]

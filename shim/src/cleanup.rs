@@ -6,14 +6,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prost::Message;
 
 use runtime::weak;
 
 use crate::args::Args;
-use crate::oci::{Runtime, limits};
+use crate::oci::Runtime;
 use crate::options::RuntimeOptions;
 use crate::proto::task::DeleteResponse;
 use crate::time::timestamp;
@@ -21,6 +21,9 @@ use crate::{mount, reactor};
 
 /// The status of a container that was killed by its deletion: 128 plus SIGKILL.
 const KILLED: u32 = 137;
+
+/// How long the runtime may take: containerd gives `delete` five seconds, in which it has to unmount, too.
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// Why cleaning up failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ pub fn delete(args: &Args) -> Result<Vec<u8>, Error> {
     let pid = read_pid(&bundle.join("init.pid")).unwrap_or(0);
     if runtime.state_dir(&args.id).exists() && !weak::off("cleanup") {
         let id = args.id.clone();
-        let deleted = reactor::run(async move { runtime.delete(&id, true, limits::DELETE).await });
+        let deleted = reactor::run(async move { runtime.delete(&id, true, LIMIT).await });
         if let Err(error) = deleted.map_err(Error::Loop)? {
             eprintln!("{error}");
         }

@@ -1,10 +1,12 @@
 //! create, start, run, delete and the states between them.
 
 use integration::container::{Container, End};
-use integration::runtime::runtime;
-use integration::{host, leaks, outcome, since};
+use integration::disk::Disk;
+use integration::runtime::{Kind, runtime};
+use integration::{host, leaks, needs, outcome, proc, since};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
@@ -33,6 +35,40 @@ fn create_prepares_and_start_runs() {
     c.delete().ok();
     leaks::assert_none(&c);
     assert!(c.call(&["state", &c.id]).error().contains("does not exist"));
+}
+
+/// It waits for a disk that does not answer, and outlives the first process, as it has the host's process ids.
+#[test]
+fn a_process_that_cannot_be_killed_keeps_its_cgroup_and_nothing_else() {
+    since!("deletion of all but the cgroup", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    let disk = needs!(Disk::stuck(&c.path("parts")), "ext4 on a loop device, and fsfreeze");
+    let (place, hooked) = (disk.path(), c.path("hooked"));
+    c.without_namespace("pid");
+    c.mount(json!({ "destination": "/disk", "type": "bind", "source": place, "options": ["bind", "rw"] }));
+    c.put(
+        "/hooks/poststop/-",
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("echo > {}", hooked.display())] }),
+    );
+    c.shell("echo > /disk/file & exec sleep 600");
+    c.run_detached();
+    let init = c.pid();
+    let stuck = || leaks::processes(&c.id).into_iter().find(|pid| *pid != init);
+    let state = |pid: i32| proc::Status::of(&pid.to_string()).get("State").to_owned();
+    outcome::until("it is stuck", || stuck().is_some_and(|pid| state(pid).starts_with('D')));
+    let stuck = stuck().unwrap();
+    c.kill("KILL").ok();
+    outcome::until("the first process has ended", || c.status() == "stopped");
+    let deleted = c.delete();
+    if runtime().kind == Kind::Corten {
+        let words = format!("still in use after 3 s: processes [{stuck}]");
+        assert!(deleted.error().contains(&words), "{deleted:#?}");
+    }
+    assert!(c.call(&["state", &c.id]).error().contains("does not exist"));
+    assert!(hooked.exists(), "the poststop hook");
+    assert!(host::alive(stuck));
+    drop(disk);
+    outcome::until("it is dead", || !host::alive(stuck));
 }
 
 #[test]

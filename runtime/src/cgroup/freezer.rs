@@ -2,12 +2,13 @@
 
 use super::dir::absent;
 use super::error::{Error, Result};
+use super::tree::Patience;
 use super::{Cgroup, Member};
 use crate::sys::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long processes may take to stop, those in a system call that cannot be interrupted included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,8 +19,14 @@ impl Cgroup {
     /// # Errors
     /// No freezer here, or processes that do not stop; then they are let go on.
     pub fn freeze(&self) -> Result<()> {
-        let member = self.freezer()?;
-        let result = if member.is_unified() { freeze_v2(member) } else { freeze_v1(member) };
+        self.freeze_within(PATIENCE)
+    }
+
+    /// As [`Cgroup::freeze`], and waits no longer than `limit`.
+    pub(super) fn freeze_within(&self, limit: Duration) -> Result<()> {
+        let (member, patience) = (self.freezer()?, Patience::of(limit));
+        let result =
+            if member.is_unified() { freeze_v2(member, patience) } else { freeze_v1(member, patience) };
         if result.is_err() {
             let _ = set(member, false);
         }
@@ -80,8 +87,7 @@ fn set(member: &Member, frozen: bool) -> Result<()> {
     member.dir.write(file, value).map_err(|errno| member.dir.error("write", file, errno))
 }
 
-fn freeze_v2(member: &Member) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn freeze_v2(member: &Member, patience: Patience) -> Result<()> {
     let error = |errno| member.dir.error("read", "cgroup.events", errno);
     let events = member.dir.open("cgroup.events", OFlag::O_RDONLY).map_err(error)?;
     set(member, true)?;
@@ -93,13 +99,12 @@ fn freeze_v2(member: &Member) -> Result<()> {
         if text.lines().any(|line| line == "frozen 1") {
             return Ok(());
         }
-        wait(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], member, deadline, PATIENCE)?;
+        wait(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], member, patience, PATIENCE)?;
     }
 }
 
 /// The v1 freezer is not told of processes that are made while it works: it must be asked until it has them all.
-fn freeze_v1(member: &Member) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn freeze_v1(member: &Member, patience: Patience) -> Result<()> {
     for round in 0u32.. {
         set(member, true)?;
         let state = member.dir.read_value("freezer.state");
@@ -108,20 +113,16 @@ fn freeze_v1(member: &Member) -> Result<()> {
             "FROZEN" => return Ok(()),
             // It gives no notice, so after a few tries it is asked again each millisecond.
             _ if round < 20 => drop(nix::sched::sched_yield()),
-            _ => wait(&mut [], member, deadline, Duration::from_millis(1))?,
+            _ => wait(&mut [], member, patience, Duration::from_millis(1))?,
         }
     }
     Ok(())
 }
 
-fn wait(polls: &mut [PollFd<'_>], member: &Member, deadline: Instant, most: Duration) -> Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
+fn wait(polls: &mut [PollFd<'_>], member: &Member, patience: Patience, most: Duration) -> Result<()> {
+    let left = patience.left();
     if left.is_zero() {
-        return Err(Error::Busy {
-            path: member.dir.path().to_owned(),
-            seconds: PATIENCE.as_secs(),
-            what: "processes that do not freeze".to_owned(),
-        });
+        return Err(patience.busy(member.dir.path(), "processes that do not freeze".to_owned()));
     }
     match poll(polls, PollTimeout::try_from(left.min(most)).unwrap_or(PollTimeout::ZERO)) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),

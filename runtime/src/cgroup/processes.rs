@@ -3,13 +3,20 @@
 use super::dir::absent;
 use super::error::{Error, Result};
 use super::limits::write_all;
-use super::tree::{self, PATIENCE};
+use super::tree::{self, PATIENCE, Patience};
 use super::{Cgroup, Member, host, systemd};
 use crate::sys::{Errno, pidfd};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::Duration;
+
+/// How long processes that were killed may keep a container from being deleted: one that waits for a dead disk never
+/// ends.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// How long processes may take to stop so that all are signalled at once.
+const STOP: Duration = Duration::from_millis(500);
 
 /// Where a process is: each controller (empty for the hierarchy of v2) with the path in its hierarchy.
 ///
@@ -82,7 +89,7 @@ impl Cgroup {
         }
         let frozen = self.is_frozen()?;
         // While frozen, no process can be made that would be missed.
-        let froze = !frozen && self.freeze().is_ok();
+        let froze = !frozen && self.freeze_within(STOP).is_ok();
         let result = self.signal_each(signal);
         // A frozen process of v1 does not even die.
         if froze || kill && frozen && !self.is_v2() {
@@ -134,17 +141,13 @@ impl Cgroup {
     /// Processes that do not end.
     pub fn wait_empty(&self) -> Result<()> {
         let Some(member) = self.counting() else { return Ok(()) };
-        let deadline = Instant::now() + PATIENCE;
+        let patience = Patience::of(PATIENCE);
         while self.is_populated()? {
-            if Instant::now() >= deadline {
+            if patience.left().is_zero() {
                 let what = format!("processes {:?}", self.processes()?);
-                return Err(Error::Busy {
-                    path: member.dir.path().to_owned(),
-                    seconds: PATIENCE.as_secs(),
-                    what,
-                });
+                return Err(patience.busy(member.dir.path(), what));
             }
-            tree::wait_for_change(&member.dir, deadline)?;
+            tree::wait_for_change(&member.dir, patience.deadline)?;
         }
         Ok(())
     }
@@ -189,13 +192,13 @@ impl Cgroup {
     /// that is one rmdir(2) for each hierarchy.
     ///
     /// # Errors
-    /// As [`Cgroup::remove`].
+    /// As [`Cgroup::remove`], after a few seconds: whoever deletes a container gives up after ten.
     pub fn destroy(&mut self) -> Result<()> {
         if self.unit.is_some() || !self.members.iter().all(|member| tree::remove_idle(&member.dir)) {
             if self.is_populated()? {
                 self.kill_all(Signal::SIGKILL as i32)?;
             }
-            return self.remove();
+            return self.remove_within(LINGER);
         }
         self.joins.clear();
         Ok(())
@@ -206,14 +209,18 @@ impl Cgroup {
     /// # Errors
     /// Processes that do not end, or the kernel's refusal. What could be removed is.
     pub fn remove(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        self.remove_within(PATIENCE)
+    }
+
+    fn remove_within(&mut self, limit: Duration) -> Result<()> {
+        let patience = Patience::of(limit);
         let mut result = match self.unit.take() {
             None => Ok(()),
             Some(unit) => systemd::remove(&unit).map_err(Error::from),
         };
         self.joins.clear();
         for member in &self.members {
-            let removed = tree::remove(&member.dir, deadline);
+            let removed = tree::remove(&member.dir, patience);
             result = result.and(removed);
         }
         result

@@ -18,6 +18,30 @@ use std::time::{Duration, Instant};
 /// seconds when a process with much memory or a dead disk ends.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long to wait for something, from now on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    length: Duration,
+    /// When it is over.
+    pub(super) deadline: Instant,
+}
+
+impl Patience {
+    pub(super) fn of(length: Duration) -> Self {
+        Self { length, deadline: Instant::now() + length }
+    }
+
+    /// What is left of it.
+    pub(super) fn left(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// That `path` is still in use by `what` when it is over.
+    pub(super) fn busy(self, path: &str, what: String) -> Error {
+        Error::Busy { path: path.to_owned(), seconds: self.length.as_secs(), what }
+    }
+}
+
 /// Directories made so far; removed again when dropped, unless they are kept.
 #[derive(Debug, Default)]
 pub(super) struct Created<'a>(Vec<String>, Option<&'a dyn Journal>);
@@ -217,7 +241,7 @@ pub(super) fn all_processes(dir: &Dir) -> std::result::Result<Vec<i32>, Errno> {
 ///
 /// # Errors
 /// The errno of rmdir(2); processes that do not end.
-pub(super) fn remove(dir: &Dir, deadline: Instant) -> Result<()> {
+pub(super) fn remove(dir: &Dir, patience: Patience) -> Result<()> {
     match rmdir(dir) {
         Ok(()) => return Ok(()),
         Err(Errno::EBUSY) => {}
@@ -237,8 +261,8 @@ pub(super) fn remove(dir: &Dir, deadline: Instant) -> Result<()> {
         dir.walk(&mut |_| Ok(()), &mut leave).map_err(|errno| failed(dir, errno))?;
         match rmdir(dir) {
             Ok(()) => return Ok(()),
-            Err(Errno::EBUSY) if Instant::now() < deadline => wait_for_change(dir, deadline)?,
-            Err(Errno::EBUSY) => return Err(busy(dir)),
+            Err(Errno::EBUSY) if !patience.left().is_zero() => wait_for_change(dir, patience.deadline)?,
+            Err(Errno::EBUSY) => return Err(busy(dir, patience)),
             Err(errno) => return Err(failed(dir, errno)),
         }
     }
@@ -260,12 +284,12 @@ fn failed(dir: &Dir, errno: Errno) -> Error {
     Error::Io { operation: "rmdir", path: dir.path().to_owned(), errno }
 }
 
-fn busy(dir: &Dir) -> Error {
+fn busy(dir: &Dir, patience: Patience) -> Error {
     let what = match all_processes(dir) {
         Ok(pids) if !pids.is_empty() => format!("processes {pids:?}"),
         _ => "the kernel".to_owned(),
     };
-    Error::Busy { path: dir.path().to_owned(), seconds: PATIENCE.as_secs(), what }
+    patience.busy(dir.path(), what)
 }
 
 /// Waits until a process of a cgroup, or of one below it, has ended. `cgroup.events` would tell on v2, but the kernel holds

@@ -1,7 +1,7 @@
 //! `delete`: takes back all that a container has.
 
 use super::{Command, CommandError, Context, only_id};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::cli::{Parsed, switch};
 use crate::hook;
 use crate::log::Log;
@@ -104,7 +104,11 @@ pub fn remove(dir: &StateDir, lock: Lock, record: &Record, log: &Log) -> Result<
         // A create that was killed: its processes, if it came to that, are in what it had noted.
         None => Cgroup::from_journal(&dir.journal()),
     };
-    cgroup.destroy()?;
+    // A process that cannot be killed has its cgroup as long as it likes, and nothing else of the container.
+    let left = match cgroup.destroy() {
+        Err(busy @ cgroup::Error::Busy { .. }) => Err(busy),
+        result => Ok(result?),
+    };
     for group in record.resctrl.iter().chain(&record.monitor) {
         let _ = std::fs::remove_dir(group);
     }
@@ -114,7 +118,7 @@ pub fn remove(dir: &StateDir, lock: Lock, record: &Record, log: &Log) -> Result<
     for problem in hook::run_all("poststop", &record.hooks.poststop, &state) {
         log.warn(&problem);
     }
-    Ok(())
+    Ok(left?)
 }
 
 /// How long a killed process may take to end, in milliseconds. It takes that long only in uninterruptible I/O.

@@ -28,7 +28,7 @@ use crate::{bundle, helper, log, mount, name, reaper};
 const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long unmounting may take before the mount is only taken out of sight.
-const UNMOUNT_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const UNMOUNT_LIMIT: Duration = Duration::from_secs(3);
 
 impl Service {
     pub(super) async fn create(

@@ -6,14 +6,16 @@ use std::time::Duration;
 use runtime::weak;
 
 use super::Service;
-use super::create::unmount;
+use super::create::{UNMOUNT_LIMIT, unmount};
 use crate::container::{Container, Freeze};
+use crate::oci::Error;
 use crate::process::{Ended, Process, State};
 use crate::proto::events::TaskDelete;
 use crate::proto::task::{DeleteRequest, DeleteResponse};
 use crate::reactor::{both, clock};
 use crate::time::timestamp;
 use crate::ttrpc::Status;
+use crate::{helper, log};
 
 /// How long output that is still on its way holds a Delete up. A process in the background may keep its pipe
 /// open for ever, and callers give up on a Delete after ten seconds.
@@ -61,12 +63,11 @@ impl Service {
             // Waits to be restored: the runtime does not know it yet.
             (State::Created, _) => {}
             (State::Stopped, _) => {
+                let limit = before_unmounting(container, limit);
                 let ((), deleted) =
                     both(drained(init), container.runtime.delete(&container.id, false, limit)).await;
-                match deleted {
-                    // A checkpoint that ends the container leaves nothing behind.
-                    Err(error) if !error.is_gone() => return Err(error.into()),
-                    _ => {}
+                if let Err(error) = deleted {
+                    unless_only_processes_are_left(container, error).await?;
                 }
             }
         }
@@ -112,6 +113,32 @@ async fn delete_exec(container: &Container, process: &Process) -> Result<Ended, 
         std::mem::forget(std::fs::File::open("/dev/null"));
     }
     Ok(process.last())
+}
+
+/// What the runtime may take of a caller's time.
+fn before_unmounting(container: &Container, limit: Duration) -> Duration {
+    let unmounting = if container.mounted { 2 * UNMOUNT_LIMIT } else { Duration::ZERO };
+    limit.saturating_sub(unmounting).max(limit / 3)
+}
+
+/// A container whose first process has ended is deleted also when another one, which waits for a dead disk,
+/// cannot be killed, and keeps its control groups.
+async fn unless_only_processes_are_left(container: &Container, error: Error) -> Result<(), Error> {
+    // A checkpoint that ends the container leaves nothing behind.
+    if error.is_gone() {
+        return Ok(());
+    }
+    let Some(cgroup) = container.cgroup().filter(|cgroup| cgroup.is_populated().unwrap_or(false)) else {
+        return Err(error);
+    };
+    // Whatever it was that the runtime could not do: what outlives this cannot be killed.
+    let kill = || cgroup.kill_all(libc::SIGKILL);
+    if helper::run("kill the processes of the container", END_LIMIT, kill).await.is_err() {
+        return Err(error);
+    }
+    let left = cgroup.processes().unwrap_or_default();
+    log::error(&format!("container {} is deleted, and processes {left:?} of it live: {error}", container.id));
+    Ok(())
 }
 
 fn cannot_delete(state: &str) -> Status {
