@@ -448,6 +448,40 @@ fn bind_mounts_can_be_read_only_and_loops_detach_themselves() {
     assert_eq!(mounted_below(&bundle), 0);
 }
 
+/// As with containerd's state in /var/run, which is a link.
+#[test]
+fn a_bundle_that_is_named_through_a_link_is_unmounted_with_all_below() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: containerd's of version 1 leaves it");
+    }
+    for by_delete in [false, true] {
+        let mut pod = Pod::new(&["true"]);
+        let mount = overlay(&pod, 2);
+        let bundle = pod.containers[0].bundle.clone();
+        let link = pod.directory().with_extension("link");
+        std::os::unix::fs::symlink(pod.directory(), &link).unwrap();
+        pod.containers[0].bundle = link.join(bundle.file_name().unwrap());
+        let request = rootfs_mounts(&pod, &[mount]);
+        pod.client.call("Create", &request).unwrap();
+        let none = None::<&str>;
+        let below = bundle.join("rootfs/tmp");
+        nix::mount::mount(Some("below"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+        assert_eq!(mounted_below(&bundle), 2);
+        if by_delete {
+            kill(Pid::from_raw(pod.shim_pid()), Signal::SIGKILL).unwrap();
+            deleted(&pod.delete_command(&pod.containers[0].clone()));
+        } else {
+            pod.start(0, "").unwrap();
+            pod.wait(0, "");
+            pod.call("Delete", 0, "").unwrap();
+        }
+        let left = mounted_below(&bundle);
+        pod.containers[0].bundle = bundle;
+        fs::remove_file(link).unwrap();
+        assert_eq!(left, 0);
+    }
+}
+
 #[test]
 fn an_unmount_that_hangs_stops_neither_delete_nor_anything_else() {
     if !pod::is_ours() {

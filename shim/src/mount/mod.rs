@@ -195,19 +195,31 @@ fn unmount_all(rootfs: &Path, lazily: bool) -> Result<(), Error> {
         match umount2(rootfs, flags) {
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => break,
-            Err(Errno::EBUSY) => return unmount_below(rootfs, flags),
+            Err(Errno::EBUSY) => return unmount_below(&as_mounted(rootfs), flags),
             Err(errno) => return Err(Error::errno("unmount", rootfs)(errno)),
         }
     }
     Ok(())
 }
 
-/// Unmounts what the mount table shows at or below `rootfs`, the deepest first.
+/// The path as the mount table has it: the bundle may be named through links, the last part is none.
+fn as_mounted(rootfs: &Path) -> PathBuf {
+    match (rootfs.parent().map(Path::canonicalize), rootfs.file_name()) {
+        (Some(Ok(bundle)), Some(name)) => bundle.join(name),
+        _ => rootfs.to_owned(),
+    }
+}
+
+/// Unmounts what the mount table shows at or below `rootfs`, which is busy, the deepest first.
 fn unmount_below(rootfs: &Path, flags: MntFlags) -> Result<(), Error> {
     let table = std::fs::read("/proc/self/mountinfo")
         .map_err(Error::step("read", Path::new("/proc/self/mountinfo")))?;
+    let points: Vec<_> = mount_points(&table).into_iter().filter(|path| path.starts_with(rootfs)).collect();
+    if points.is_empty() {
+        return Err(Error::errno("unmount", rootfs)(Errno::EBUSY));
+    }
     let mut busy = None;
-    for path in mount_points(&table).into_iter().rev().filter(|path| path.starts_with(rootfs)) {
+    for path in points.into_iter().rev() {
         match umount2(&path, flags) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             // Somebody looks at it: it goes when they have finished.
