@@ -679,19 +679,7 @@ fn a_shim_that_hangs_holds_up_no_start() {
     let mut pod = Pod::new(&["true"]);
     let shim = Pid::from_raw(pod.shim_pid());
     kill(shim, Signal::SIGSTOP).unwrap();
-    // As many as it takes until the next connection would have to wait.
-    let mut connections = Vec::new();
-    let address = nix::sys::socket::UnixAddr::new(&pod.socket).unwrap();
-    loop {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, socket};
-        use std::os::fd::AsRawFd;
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-        match connect(socket.as_raw_fd(), &address) {
-            Ok(()) => connections.push(socket),
-            Err(error) => break assert_eq!(error, nix::errno::Errno::EAGAIN),
-        }
-    }
+    let _connections = pod.fill_backlog();
     let container = pod.containers[0].clone();
     let mut start = pod.start_command(&container, &[]);
     let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();

@@ -189,6 +189,30 @@ fn a_shim_that_ends_does_not_take_the_socket_of_its_successor() {
     pod.remove(0);
 }
 
+/// A shim that was given up for hung, goes on, and ends: another one listens in its place by then.
+#[test]
+fn a_shim_that_hung_does_not_take_the_socket_of_its_successor() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let old = pod.shim_pid();
+    kill(Pid::from_raw(old), Signal::SIGSTOP).unwrap();
+    let connections = pod.fill_backlog();
+    let container = pod.containers[0].clone();
+    let started = pod.start_command(&container, &[]).output().unwrap();
+    drop(connections);
+    kill(Pid::from_raw(old), Signal::SIGCONT).unwrap();
+    assert_eq!(address_of(&started), pod.socket);
+    // The first one still has its connection.
+    let request = pod.named(0, "");
+    let _ended = pod.client.call("Shutdown", &request);
+    until("the old one is gone", || !host::alive(old));
+    assert!(pod.socket.exists(), "the new one can be reached");
+    pod.client = Client::connect(&pod.socket).unwrap();
+    assert_ne!(pod.shim_pid(), old);
+    pod.run(0);
+    pod.remove(0);
+    pod.shutdown();
+}
+
 /// A container whose Create comes when the shim is ending is not made: its shim would be gone in a moment.
 #[test]
 fn a_shim_that_ends_makes_no_container() {

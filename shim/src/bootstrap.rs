@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -112,11 +112,12 @@ pub fn start(args: &Args) -> Result<Vec<u8>, Error> {
     let group = group_of(&bundle)?.unwrap_or_else(|| args.id.clone());
     let socket = socket_path(&dialect, args, &group)?;
     let address = format!("unix://{}", socket.display());
-    if let Some(listener) = listen(&socket)?
-        && let Err(error) = start_daemon(args, &dialect, &options, listener)
-    {
-        let _gone = fs::remove_file(&socket);
-        return Err(error);
+    if let Some(listener) = listen(&socket)? {
+        let file = SocketFile::of(&socket);
+        if let Err(error) = start_daemon(args, &dialect, &options, listener) {
+            let _gone = file.remove();
+            return Err(error);
+        }
     }
     write_address(&bundle, &address)?;
     Ok(answer(&dialect, address))
@@ -200,7 +201,7 @@ fn socket_path(dialect: &Dialect, args: &Args, group: &str) -> Result<PathBuf, E
 
 /// A socket to listen on; `None` when a shim listens there already.
 fn listen(path: &Path) -> Result<Option<OwnedFd>, Error> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = folder_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("make", folder))?;
     // Two starts of one group could each take the other's fresh socket for a dead one.
     let lock =
@@ -215,6 +216,43 @@ fn listen(path: &Path) -> Result<Option<OwnedFd>, Error> {
     }
     drop(lock);
     bound.map(|listener| Some(listener.into())).map_err(at("listen on", path))
+}
+
+/// The file of a socket, told from one that another shim has put in its place.
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Option<Identity>,
+}
+
+/// Device, number, and when it was made: numbers are given again.
+type Identity = (u64, u64, i64, i64);
+
+impl SocketFile {
+    /// The one that is there now.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+
+    /// Removes it if it is still there. `WouldBlock` when a `start` is at work in its folder.
+    pub fn remove(&self) -> io::Result<()> {
+        let _lock = File::open(folder_of(&self.path)).and_then(|folder| {
+            folder.try_lock()?;
+            Ok(folder)
+        })?;
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let file = path.symlink_metadata().ok()?;
+    Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+}
+
+fn folder_of(socket: &Path) -> &Path {
+    socket.parent().unwrap_or(Path::new("/"))
 }
 
 /// Binds a socket that is nobody else's from the beginning.

@@ -15,7 +15,7 @@ use runtime::sys::process::set_subreaper;
 use runtime::weak;
 
 use crate::args::Args;
-use crate::bootstrap::LISTENER_FD;
+use crate::bootstrap::{LISTENER_FD, SocketFile};
 use crate::events::Publisher;
 use crate::reactor::{self, Source, clock, task};
 use crate::service::Service;
@@ -40,6 +40,10 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 /// The least time between two looks at whether anybody needs the shim.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How often the socket is tried to be removed, with a `TICK` in between. One that stays is taken for dead by
+/// the next `start`.
+const REMOVE_ATTEMPTS: u32 = 1000;
+
 /// A shim that has been asked nothing for this long gives memory back.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -60,7 +64,8 @@ pub fn serve(args: &Args) -> Result<(), Error> {
     #[cfg(debug_assertions)]
     let _heavy = weak::off("small").then(|| vec![1_u8; 20 << 20]);
     let listener = sys::inherited_fd(LISTENER_FD).map_err(Error::Listener)?;
-    let socket = socket_path(&listener).map_err(Error::Listener)?;
+    let path = socket_path(&listener).map_err(Error::Listener)?;
+    let socket = SocketFile::of(&path);
     let setup = |step| move |error| Error::Setup(step, error);
     // A log that cannot be opened is no reason to run no containers.
     let _no_log = log::open(Path::new("log"), args.debug);
@@ -77,16 +82,16 @@ pub fn serve(args: &Args) -> Result<(), Error> {
     let ttrpc = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::new(ttrpc, args.namespace.clone());
     let service = Service::new(args.namespace.clone(), Rc::clone(&publisher), open_files);
-    let ended = reactor::run(run(listener, socket.clone(), signals, publisher, service));
+    let ended = reactor::run(run(listener, socket, signals, publisher, service));
     if weak::off("successor") {
-        let _gone = std::fs::remove_file(&socket);
+        let _gone = std::fs::remove_file(&path);
     }
     ended.and_then(|result| result).map_err(setup("event loop"))
 }
 
 async fn run(
     listener: OwnedFd,
-    socket: PathBuf,
+    socket: SocketFile,
     signals: SignalFd,
     publisher: Rc<Publisher>,
     service: Rc<Service>,
@@ -108,9 +113,19 @@ async fn run(
     service.stopped().await;
     // From now on a `start` of this group makes a new shim, whose socket has the same name: this is done
     // once.
-    let _gone = std::fs::remove_file(&socket);
+    remove(&socket).await;
     publisher.flushed(FLUSH_LIMIT).await;
     Ok(())
+}
+
+/// Removes the socket, as soon as no `start` is at work beside it.
+async fn remove(socket: &SocketFile) {
+    for _ in 0..REMOVE_ATTEMPTS {
+        match socket.remove() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => clock::sleep(TICK).await,
+            _ => return,
+        }
+    }
 }
 
 fn socket_path(listener: &OwnedFd) -> io::Result<PathBuf> {

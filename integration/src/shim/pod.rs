@@ -5,9 +5,11 @@ use super::fifo::{Output, Stdio};
 use super::sink::Sink;
 use super::wire::{Message, Writer};
 use crate::{config, leaks, outcome, rootfs, runtime};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ended, Stdio as Redirect};
@@ -163,6 +165,26 @@ impl Pod {
         let id = self.id();
         let answer = self.client.call("Connect", &Writer::new().text(1, &id)).unwrap();
         i32::try_from(answer.number(1)).unwrap()
+    }
+
+    /// Connects to the shim, which has been stopped, until the next connection would have to wait.
+    ///
+    /// # Panics
+    /// When connections fail in another way.
+    pub fn fill_backlog(&self) -> Vec<OwnedFd> {
+        let mut connections = Vec::new();
+        let address = UnixAddr::new(&self.socket).unwrap();
+        loop {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            match connect(socket.as_raw_fd(), &address) {
+                Ok(()) => connections.push(socket),
+                Err(error) => {
+                    assert_eq!(error, nix::errno::Errno::EAGAIN);
+                    return connections;
+                }
+            }
+        }
     }
 
     /// Puts a script in the runtime's place, and returns where it is: `faults`, in shell with `$verb` set to
