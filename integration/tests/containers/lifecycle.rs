@@ -234,6 +234,28 @@ fn delete_force_ends_everything_without_a_pid_namespace() {
     leaks::assert_none(&c);
 }
 
+/// Its process has the lock then, with all the descriptors that it was born with, and is on no record.
+#[test]
+fn what_a_create_that_was_killed_has_left_is_ended_by_force() {
+    since!("clean-up after a runtime that was killed", "runc -", "crun -");
+    let mut c = Container::new();
+    // They take a while, in which it talks to nobody.
+    let tmpfs = |at: &str| json!({ "destination": at, "type": "tmpfs", "source": "tmpfs" });
+    c.mount(tmpfs("/tmp"));
+    for number in 0..2000 {
+        c.mount(tmpfs(&format!("/tmp/{number}")));
+    }
+    c.args(&["/probe", "sleep"]).write_config();
+    let bundle = c.bundle().to_str().unwrap().to_owned();
+    let create = c.launch(&["create", "--bundle", &bundle, &c.id]);
+    outcome::until("its process", || !proc::children(create.pid()).is_empty());
+    kill(Pid::from_raw(proc::children(create.pid())[0]), Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(create.pid()), Signal::SIGKILL).unwrap();
+    create.finish();
+    c.delete_force().ok();
+    leaks::assert_none(&c);
+}
+
 /// Without a pid namespace children live on when init ends; `delete` must not leave them.
 #[test]
 fn delete_ends_processes_that_outlived_init() {

@@ -76,6 +76,8 @@ fn lock(dir: &StateDir, force: bool) -> Result<Lock, StateError> {
     {
         let _ = pidfd::send_signal(init.pidfd.as_fd(), libc::SIGKILL);
     }
+    // A `create` that was killed may have left a process that is on no record yet, and has the lock with its descriptors.
+    let _ = Cgroup::from_journal(&dir.journal()).kill_all(libc::SIGKILL);
     dir.lock()
 }
 
