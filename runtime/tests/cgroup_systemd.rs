@@ -154,7 +154,35 @@ fn a_scope_holds_the_container_with_its_limits_and_keeps_them() {
         );
         scoped.cgroup.update(&resources(r#"{"cpu": {"idle": 1}}"#)).unwrap();
         assert_eq!(scoped.read("cpu.idle"), "1");
+        scoped.cgroup.update(&resources(r#"{"cpu": {"idle": 0}}"#)).unwrap();
+        systemctl(&["daemon-reload"]);
+        assert_eq!((&*scoped.read("cpu.idle"), &*scoped.read("cpu.weight")), ("0", "100"));
     }
+}
+
+/// systemd writes all limits of a device anew of which it knows one.
+#[test]
+fn all_limits_of_a_device_are_told() {
+    if !have_systemd() {
+        return;
+    }
+    let number = |disk: &str| std::fs::read_to_string(format!("/sys/block/{disk}/dev")).ok();
+    let (Some(disk), true) = (["vda", "sda", "nvme0n1"].into_iter().find_map(number), root()) else {
+        return skip("root, and a disk");
+    };
+    let (major, minor) = disk.trim().split_once(':').unwrap();
+    let scoped = Scoped::new(
+        &resources(&format!(
+            r#"{{"blockIO": {{"throttleReadBpsDevice": [{{"major": {major}, "minor": {minor}, "rate": 1000000}}]}},
+                "unified": {{"io.max": "{major}:{minor} riops=77 wbps=88888"}}}}"#
+        )),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let want = format!("{major}:{minor} rbps=1000000 wbps=88888 riops=77 wiops=max");
+    assert_eq!(scoped.read("io.max"), want);
+    systemctl(&["daemon-reload"]);
+    assert_eq!(scoped.read("io.max"), want);
 }
 
 #[test]

@@ -46,7 +46,9 @@ pub(in super::super) fn swap_max(swap: i64, limit: i64) -> Result<Option<i64>> {
         (_, -1) => Ok(Some(swap)),
         (_, 0) => invalid("unable to set swap limit without memory limit"),
         _ if swap < limit => invalid("memory+swap limit should be >= memory limit"),
-        _ => Ok(Some(swap - limit)),
+        _ => swap
+            .checked_sub(limit)
+            .map_or_else(|| invalid("the memory limit is no number of bytes"), |left| Ok(Some(left))),
     }
 }
 
@@ -107,6 +109,9 @@ mod tests {
             assert_eq!(swap_max(swap, limit).unwrap(), want, "{swap} {limit}");
         }
         assert!(swap_max(50, 100).unwrap_err().to_string().contains(">= memory limit"));
+        for (swap, limit) in [(5, i64::MIN), (i64::MAX, -2)] {
+            assert!(swap_max(swap, limit).unwrap_err().to_string().contains("is no number of bytes"));
+        }
         assert!(swap_max(50, 0).unwrap_err().to_string().contains("without memory limit"));
     }
 }

@@ -105,7 +105,10 @@ pub(super) fn from_settings(
                 None
             }
             (true, "memory.oom.group") => new.then(|| oom_policy(setting)).flatten(),
-            (true, "io.max") => io_limit(setting),
+            (true, "io.max") => {
+                properties.extend(io_limits(setting));
+                None
+            }
             (true, _) => property_v2(setting)?,
             (false, "cpu.cfs_quota_us") => {
                 quota.quota = setting.value.parse().unwrap_or(-1);
@@ -120,13 +123,15 @@ pub(super) fn from_settings(
             (false, _) => property_v1(setting)?,
         };
         if let Some(found) = found {
-            // The last word counts, except that a weight cannot go with idleness.
-            let idle = found.name == "CPUWeight"
-                && properties.iter().any(|other| other.name == "CPUWeight" && other.value == Value::U64(0));
+            // The last word counts, except that a weight cannot go with idleness, and that its end is no weight.
+            let before =
+                properties.iter().find(|other| other.name == "CPUWeight" && found.name == other.name);
+            let (idle, none) = (Value::U64(0), Value::U64(u64::MAX));
+            let stays = before.is_some_and(|before| before.value == idle || found.value == none);
             if !found.name.starts_with("IO") || found.name == "IOWeight" {
-                properties.retain(|other| idle || other.name != found.name);
+                properties.retain(|other| stays || other.name != found.name);
             }
-            if !idle {
+            if !stays {
                 properties.push(found);
             }
         }
@@ -151,7 +156,10 @@ fn property_v2(setting: &Setting) -> CgroupResult<Option<Property>> {
         "pids.max" => Ok(Some(tasks_max(limit(setting, value)?))),
         "cpu.weight" => number("CPUWeight"),
         // The idle weight since systemd 252.
-        "cpu.idle" if value == "1" => Ok(Some(Property::new("CPUWeight", 0u64).optional())),
+        "cpu.idle" => {
+            let weight = if value == "1" { 0 } else { u64::MAX };
+            Ok(Some(Property::new("CPUWeight", weight).optional()))
+        }
         "cpuset.cpus" => cpu_set("AllowedCPUs", setting),
         "cpuset.mems" => cpu_set("AllowedMemoryNodes", setting),
         // systemd knows one weight, in the range of io.weight.
@@ -204,9 +212,18 @@ fn oom_policy(setting: &Setting) -> Option<Property> {
     Some(Property::new("OOMPolicy", policy).optional())
 }
 
-/// `MAJOR:MINOR rbps=N` as a limit on the device's node; without a node systemd cannot be told.
-fn io_limit(setting: &Setting) -> Option<Property> {
-    let (device, limit) = setting.value.split_once(' ')?;
+/// Lines of `MAJOR:MINOR rbps=N wiops=N` as limits on the device's node; without a node systemd cannot be told.
+fn io_limits(setting: &Setting) -> Vec<Property> {
+    let mut limits = Vec::new();
+    for line in setting.value.lines() {
+        let mut words = line.split_whitespace();
+        let device = words.next().unwrap_or_default();
+        limits.extend(words.filter_map(|limit| io_limit(device, limit)));
+    }
+    limits
+}
+
+fn io_limit(device: &str, limit: &str) -> Option<Property> {
     let (key, value) = limit.split_once('=')?;
     let name = match key {
         "rbps" => "IOReadBandwidthMax",
@@ -326,6 +343,16 @@ mod tests {
 
     fn named(name: &str, value: impl Into<Value>) -> (String, Value) {
         (name.to_owned(), value.into())
+    }
+
+    #[test]
+    fn the_end_of_idleness_is_told_where_no_weight_is() {
+        let of_file = |name: &str, value: &str| of(&format!(r#"{{"unified": {{"{name}": "{value}"}}}}"#));
+        assert_eq!(of_file("cpu.idle", "1"), [named("CPUWeight", 0u64)]);
+        assert_eq!(of_file("cpu.idle", "0"), [named("CPUWeight", u64::MAX)]);
+        let weight = [named("CPUWeight", 50u64)];
+        assert_eq!(of(r#"{"unified": {"cpu.idle": "0", "cpu.weight": "50"}}"#), weight);
+        assert_eq!(of(r#"{"unified": {"cpu.weight": "50", "cpu.idle": "0"}}"#), weight);
     }
 
     #[test]
