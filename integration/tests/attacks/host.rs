@@ -253,23 +253,49 @@ fn an_annotation_makes_nobody_write_into_the_root() {
     }
 }
 
-/// Names of mounts that mean something to CRIU (CVE-2026-119101, CVE-2026-115520): a restore mounts nothing
-/// of the host's choosing, which here means that there is none.
+/// A command of a container that criu saves, with its `$PATH`. Files of the test as standard I/O would have no place in an image.
+fn with_criu(c: &Container, path: &OsString, args: &[&str]) -> outcome::Outcome {
+    let mut command = c.command(args[0], args);
+    command.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    outcome::finish(child, &format!("{command:?}"), c.bundle(), args[0])
+}
+
+/// Names of mounts that mean something to criu (CVE-2026-119101, CVE-2026-115520): each is restored to its own place, or
+/// the container goes on and is told why.
 #[test]
 fn a_restore_takes_no_names_from_an_image() {
-    let mut c = Container::new();
-    let host = Sentinel::beside(&c);
-    let odd = format!("/a]:{}", host.path("file"));
-    c.mount(json!({ "destination": odd, "type": "tmpfs", "source": "tmpfs" }));
-    c.mount(json!({ "destination": "/b,[c]", "type": "tmpfs", "source": "tmpfs" }));
-    c.put("/root/readonly", json!(false)).args(&["/bin/true"]);
-    c.write_config();
-    let images = c.path("images");
-    fs::create_dir_all(&images).unwrap();
-    let bundle = c.bundle().to_str().unwrap().to_owned();
-    let restore = c.call(&["restore", "--image-path", images.to_str().unwrap(), "--bundle", &bundle, &c.id]);
-    assert!(!restore.status.success(), "{restore:#?}");
-    host.assert_unchanged("a restore");
+    since!("mount points with any name in checkpoints", "runc 1.3", "crun 1.31");
+    let path = needs!(integration::criu::path(), "criu (integration/src/fetch-criu.sh)");
+    for can_be_told in [true, false] {
+        let mut c = Container::new();
+        let host = Sentinel::beside(&c);
+        // What criu is told of the latter, `mnt[/a]:m0]:KEY`, begins as what it looks for to restore /a does.
+        let odd = format!("/a]:{}", host.path("directory"));
+        let names = if can_be_told { [odd.as_str(), "/b,[c]", "/m1"] } else { ["/a", "/a]:m0", "/m1"] };
+        for (number, name) in names.iter().enumerate() {
+            let source = c.path(&format!("source{number}"));
+            fs::create_dir(&source).unwrap();
+            fs::write(source.join("name"), name).unwrap();
+            c.mount(json!({ "destination": name, "source": source, "options": ["rbind", "ro"] }));
+        }
+        c.put("/root/readonly", json!(false)).args(&["/probe", "sleep"]).write_config();
+        let (bundle, images, pid) = (c.text_path(""), c.text_path("images"), c.text_path("pid"));
+        with_criu(&c, path, &["run", "--detach", "--bundle", &bundle, "--pid-file", &pid, &c.id]).ok();
+        let saved = with_criu(&c, path, &["checkpoint", "--image-path", &images, &c.id]);
+        if saved.status.success() {
+            let restore =
+                ["restore", "--detach", "--image-path", &images, "--bundle", &bundle, "--pid-file", &pid];
+            with_criu(&c, path, &[&restore[..], &[&c.id]].concat()).ok();
+        } else {
+            assert!(!can_be_told && saved.error().contains("criu cannot tell"), "{saved:#?}");
+        }
+        for name in names {
+            let seen = c.exec(&[], &["/bin/cat", &format!("{name}/name")]).ok().stdout;
+            assert_eq!(seen, name);
+        }
+        host.assert_unchanged("a restore");
+    }
 }
 
 /// An image that somebody has changed: what it says of mounts leads nowhere but to what the bundle has
@@ -285,13 +311,7 @@ fn a_restore_mounts_nothing_that_an_image_asks_for() {
     c.mount(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": ["bind"] }));
     c.put("/root/readonly", json!(false)).args(&["/probe", "sleep"]).write_config();
     let (bundle, images) = (c.text_path(""), c.text_path("images"));
-    // Files of the test as standard I/O would have no place in an image.
-    let call = |args: &[&str]| {
-        let mut command = c.command(args[0], args);
-        command.env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        outcome::finish(child, &format!("{command:?}"), c.bundle(), args[0])
-    };
+    let call = |args: &[&str]| with_criu(&c, path, args);
     call(&["run", "--detach", "--bundle", &bundle, &c.id]).ok();
     call(&["checkpoint", "--image-path", &images, &c.id]).ok();
     let file = c.path("images/externals.json");

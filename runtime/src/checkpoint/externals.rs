@@ -14,6 +14,7 @@ use crate::path::{self, Missing};
 use crate::plan::Plan;
 use crate::plan::mounts::What;
 use crate::sys::{Errno, fd};
+use crate::weak;
 use nix::sys::stat::{SFlag, fstat, makedev};
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
@@ -173,7 +174,7 @@ impl Table {
                 .lines
                 .iter()
                 .find(|line| place.strip_prefix(&line.place[..]).is_some_and(|rest| rest.starts_with(b"]:")));
-            if let Some(line) = mistaken {
+            if let Some(line) = mistaken.filter(|_| !weak::off("names")) {
                 return Err(Error::Other(format!(
                     "criu cannot tell the mount on {} from the one on {}: rename it, or take it out",
                     String::from_utf8_lossy(place),
