@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -577,41 +578,43 @@ fn a_client_that_does_not_read_harms_nobody() {
     assert_eq!(pod.state(0, ""), 2);
 }
 
+/// Connects to the socket that a descriptor is open on, and says whether a request is answered there.
+const ASK: &str = r#"
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("/proc/self/fd/" + sys.argv[1])
+print("connected,", end=" ")
+try:
+    s.send(bytes.fromhex(sys.argv[2]))
+    print("answered" if s.recv(10) else "closed")
+except (BrokenPipeError, ConnectionResetError):
+    print("closed")
+"#;
+
+/// The folder of the socket is root's alone. Whoever came past that all the same, such as by a descriptor, is not served.
 #[test]
 fn only_the_same_user_is_served() {
     let pod = Pod::new(&["true"]);
     fs::set_permissions(&pod.socket, fs::Permissions::from_mode(0o666)).unwrap();
-    let folder = pod.socket.parent().unwrap();
-    let before = fs::metadata(folder).unwrap().permissions();
-    // Through /proc of the test, so that the folder's own mode does not have to be changed.
-    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ntry:\n s.connect(sys.argv[1])\n s.send(b'x')\n print('got', len(s.recv(10)))\nexcept OSError as e: print('refused', e.errno)\n";
-    let directory = fs::File::open(folder).unwrap();
-    use std::os::fd::AsRawFd;
-    let through = format!(
-        "/proc/self/fd/{}/{}",
-        directory.as_raw_fd(),
-        pod.socket.file_name().unwrap().to_string_lossy()
-    );
-    nix::fcntl::fcntl(&directory, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
-    let output = Command::new("setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "/usr/bin/python3",
-            "-c",
-            script,
-            &through,
-        ])
-        .output();
-    let Ok(output) = output else { skip!("needs setpriv and python3") };
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(fs::metadata(folder).unwrap().permissions(), before);
-    assert!(
-        said.contains("got 0") || said.contains("refused"),
-        "{said} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    // Not through the folder, which would refuse the connection before the shim does.
+    let socket = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&pod.socket).unwrap();
+    nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let named = Writer::new().text(1, &pod.id());
+    let request = Writer::new().text(1, pod.client.service).text(2, "Connect").message(3, &named);
+    let request: String = frame(1, 1, 0, &request.done()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let ask = |user: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(user).args(["/usr/bin/python3", "-c", ASK, &socket.as_raw_fd().to_string(), &request]);
+        command.output()
+    };
+    let Ok(own) = ask(&["--clear-groups"]) else { skip!("needs setpriv and python3") };
+    assert_eq!(String::from_utf8_lossy(&own.stdout), "connected, answered\n", "{own:?}");
+    for user in
+        [&["--reuid=65534", "--regid=65534", "--clear-groups"][..], &["--regid=65534", "--clear-groups"]]
+    {
+        let other = ask(user).unwrap();
+        assert_eq!(String::from_utf8_lossy(&other.stdout), "connected, closed\n", "{user:?}: {other:?}");
+    }
 }
 
 #[test]
@@ -704,6 +707,7 @@ fn each_fault_is_noticed() {
             "an_unmount_that_hangs_stops_neither_delete_nor_anything_else",
             "unmount",
         ),
+        ("whoever comes to the socket is served", "only_the_same_user_is_served", "peer"),
         ("a shim that containerd has forgotten stays", "a_shim_that_nobody_needs_ends_by_itself", "watchdog"),
         (
             "one kill that hangs, and nothing can be killed any more",

@@ -187,7 +187,7 @@ fn cgroups_of_shim(started: &std::process::Output) -> BTreeMap<String, String> {
 #[test]
 fn the_shim_goes_into_its_cgroup() {
     let pod = Pod::new(&["true"]);
-    let name = format!("/corten-shim-tests/{}-shim", pod.namespace());
+    let name = format!("/{0}-pod/{0}-shim", pod.namespace());
     let made: Vec<PathBuf> = host::hierarchies().iter().map(|top| top.join(&name[1..])).collect();
     for directory in &made {
         fs::create_dir_all(directory).unwrap();
@@ -217,7 +217,7 @@ fn the_shim_goes_into_its_cgroup() {
 fn the_shim_goes_into_its_cgroup_of_version_2() {
     let Some(unified) = host::unified() else { skip!("needs a cgroup2 hierarchy") };
     let pod = Pod::new(&["true"]);
-    let name = format!("/corten-shim-tests/{}-shim2", pod.namespace());
+    let name = format!("/{0}-pod/{0}-shim2", pod.namespace());
     let directory = unified.join(&name[1..]);
     fs::create_dir_all(&directory).unwrap();
     let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";

@@ -383,6 +383,8 @@ impl Drop for Pod {
         for container in &self.containers {
             leaks::sweep(&container.id);
         }
+        // What the containers' cgroups were in.
+        leaks::sweep(&self.name);
         let _ = fs::remove_file(&self.socket);
         rootfs::remove(&self.directory);
     }
@@ -418,7 +420,7 @@ fn make_bundle(
     let mut config = config::plain();
     config["process"]["args"] = json!(args);
     config["annotations"] = json!({ "io.kubernetes.cri.sandbox-id": group });
-    config["linux"]["cgroupsPath"] = json!(format!("/corten-shim-tests/{id}"));
+    config["linux"]["cgroupsPath"] = json!(format!("/{group}-pod/{id}"));
     edit(&mut config);
     fs::write(bundle.join("config.json"), config.to_string()).unwrap();
     let log = bundle.join("log");
