@@ -48,9 +48,12 @@ fn cgroups_path_cannot_climb() {
     let path = format!("../../../../../{}/x", c.id);
     c.put("/linux/cgroupsPath", json!(path)).args(&["/bin/true"]);
     let _ = c.run(&[]);
+    // Five steps lead out of every hierarchy, and from the deepest of them to the root of all files.
     for top in host::hierarchies() {
-        let outside = top.parent().unwrap().join(&c.id);
-        assert!(!outside.exists(), "{}", outside.display());
+        for above in top.ancestors().skip(1) {
+            let outside = above.join(&c.id);
+            assert!(!outside.exists(), "{}", outside.display());
+        }
     }
     leaks::sweep(&c.id);
 }
@@ -92,7 +95,10 @@ fn cgroups_made_inside_are_removed() {
         c.via = via;
         let pid = c.sleeping();
         let directory = if name == "native" { host::cgroup1(pid, "pids") } else { host::cgroup2(pid) };
-        let Some(directory) = directory else { continue };
+        let Some(directory) = directory else {
+            skip::say(&format!("needs, for a part, the controller pids of version 1 ({name})"));
+            continue;
+        };
         fs::create_dir_all(directory.join("nested/deeper")).unwrap();
         c.delete_force().ok();
         leaks::assert_none(&c);
@@ -113,7 +119,10 @@ fn cgroups_with_odd_names_and_without_end_are_removed() {
         let second = c.output().trim().to_owned();
         let directory =
             if name == "native" { host::cgroup1(c.pid(), "devices") } else { host::cgroup2(c.pid()) };
-        let Some(directory) = directory else { continue };
+        let Some(directory) = directory else {
+            skip::say(&format!("needs, for a part, the controller devices of version 1 ({name})"));
+            continue;
+        };
         let odd = directory.join(std::ffi::OsStr::from_bytes(b"\xff"));
         fs::create_dir(&odd).unwrap();
         fs::write(odd.join("cgroup.procs"), &second).unwrap();
