@@ -2,12 +2,15 @@
 //!
 //! `cargo run -p integration --bin suite -- ARGUMENTS`: the arguments are those of `cargo test`, and without
 //! any the whole workspace is tested. libtest counts a test that could not run here as passed; this program
-//! does not: it takes the `skipped:` lines that such tests write (see `integration::skip`) out of the passed
-//! ones.
+//! does not: it takes the tests that write `skipped:` lines (see `integration::skip`) out of the passed ones.
+//!
+//! Of the whole workspace, a test that failed is run again by itself. One that passes then is unsteady: it is
+//! named and counted, as neither passed nor failed, and does not make the run fail.
 
 // What it cannot start or read it cannot test: panicking says so.
 #![expect(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -20,9 +23,15 @@ use std::time::Duration;
 struct Counts {
     passed: usize,
     failed: usize,
-    skipped: usize,
-    /// The reasons of the skipped tests.
-    reasons: Vec<String>,
+    ignored: usize,
+    /// The test program that runs.
+    program: String,
+    /// The tests that said they were skipped, or a part of them, each with its program.
+    skipped: BTreeSet<(String, String)>,
+    /// Why.
+    reasons: BTreeSet<String>,
+    /// The names of all that ran.
+    ran: BTreeSet<String>,
     /// The names of the failed tests.
     failures: Vec<String>,
     /// The names of those that failed, and passed when they ran alone.
@@ -57,8 +66,8 @@ fn main() -> ExitCode {
             cargo(&["test", "--no-fail-fast", "--workspace", "--", "--exact", "--test-threads=1"]);
         again.args(&counts.failures);
         let (passes, second) = run(again);
-        success = passes;
         counts.after(second);
+        success = passes && counts.failures.is_empty();
     }
     counts.print();
     if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -155,9 +164,19 @@ fn forward(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> t
 
 impl Counts {
     fn add(&mut self, line: &str) {
+        if let Some(path) = line.trim_start().strip_prefix("Running ") {
+            self.program = path.to_owned();
+        }
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.split(" ... ").next()) {
+            self.ran.insert(name.to_owned());
+        }
         if let Some(at) = line.find("skipped: ") {
-            self.skipped += 1;
-            self.reasons.push(line[at..].to_owned());
+            let reason = &line[at..];
+            self.reasons.insert(reason.to_owned());
+            // Several parts of one test are one test; what names none is not one.
+            if let Some((_, name)) = reason.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
+                self.skipped.insert((self.program.clone(), name.to_owned()));
+            }
         } else if let Some(rest) = line.strip_prefix("test result: ") {
             for part in rest.split([';', '.']) {
                 let words: Vec<&str> = part.split_whitespace().collect();
@@ -172,30 +191,32 @@ impl Counts {
         }
     }
 
-    /// Takes in what became of the failed tests when they ran alone.
+    /// Takes in what became of the failed tests when they ran alone: one has to have run, and not to have
+    /// left before its end.
     fn after(&mut self, second: Counts) {
-        let steady = |name: &String| second.failures.contains(name);
-        let unsteady: Vec<String> = self.failures.iter().filter(|name| !steady(name)).cloned().collect();
-        self.failures.retain(steady);
-        self.passed += unsteady.len();
-        self.unsteady.extend(unsteady);
-        self.failed = second.failed;
+        let passed = |name: &String| {
+            let skipped = second.skipped.iter().any(|(_, other)| other == name);
+            second.ran.contains(name) && !skipped && !second.failures.contains(name)
+        };
+        let (unsteady, failed) = std::mem::take(&mut self.failures).into_iter().partition(passed);
+        self.failures = failed;
+        self.unsteady.extend::<Vec<String>>(unsteady);
+        self.failures.extend(second.failures.into_iter().filter(|name| name.starts_with('(')));
+        self.failed = self.failures.len();
     }
 
     fn sum(&mut self, kind: &str, number: usize) {
         match kind {
             "passed" => self.passed += number,
             "failed" => self.failed += number,
-            "ignored" => self.skipped += number,
+            "ignored" => self.ignored += number,
             _ => {}
         }
     }
 
     fn print(&self) {
         let mut out = std::io::stdout().lock();
-        let mut reasons = self.reasons.clone();
-        reasons.sort();
-        for reason in reasons {
+        for reason in &self.reasons {
             writeln!(out, "{reason}").unwrap();
         }
         for name in &self.failures {
@@ -204,8 +225,16 @@ impl Counts {
         for name in &self.unsteady {
             writeln!(out, "unsteady (failed, then passed alone): {name}").unwrap();
         }
-        let ran = self.passed.saturating_sub(self.reasons.len());
-        writeln!(out, "{ran} passed, {} failed, {} skipped", self.failed, self.skipped).unwrap();
+        writeln!(out, "{}", self.line()).unwrap();
+    }
+
+    /// The last line. Of each test that there is, one of the numbers tells.
+    fn line(&self) -> String {
+        let failed = |name: &String| self.failures.contains(name) || self.unsteady.contains(name);
+        let skipped = self.skipped.iter().filter(|(_, name)| !failed(name)).count();
+        let passed = self.passed.saturating_sub(skipped);
+        let (skipped, unsteady) = (skipped + self.ignored, self.unsteady.len());
+        format!("{passed} passed, {} failed, {skipped} skipped, {unsteady} unsteady", self.failed)
     }
 }
 
@@ -213,34 +242,69 @@ impl Counts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_test_that_passes_alone_is_unsteady_and_one_that_does_not_has_failed() {
+    fn counts(lines: &[&str]) -> Counts {
         let mut counts = Counts::default();
-        for line in
-            ["test a ... FAILED", "test b ... FAILED", "test result: FAILED. 5 passed; 2 failed; 0 ignored"]
-        {
+        for line in lines {
             counts.add(line);
         }
-        let mut second = Counts::default();
-        for line in
-            ["test a ... ok", "test b ... FAILED", "test result: FAILED. 1 passed; 1 failed; 0 ignored"]
-        {
-            second.add(line);
+        counts
+    }
+
+    #[test]
+    fn a_test_that_passes_alone_is_unsteady_and_one_that_does_not_has_failed() {
+        let mut first = counts(&[
+            "test a ... FAILED",
+            "test b ... FAILED",
+            "test result: FAILED. 5 passed; 2 failed; 0 ignored",
+        ]);
+        first.after(counts(&[
+            "test a ... ok",
+            "test b ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored",
+        ]));
+        assert_eq!(first.line(), "5 passed, 1 failed, 0 skipped, 1 unsteady");
+        assert_eq!((first.failures, first.unsteady), (vec!["b".to_owned()], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_test_that_failed_and_is_then_skipped_or_not_run_has_failed() {
+        let failed = ["test a ... FAILED", "test result: FAILED. 5 passed; 1 failed; 0 ignored"];
+        let skipped =
+            ["skipped: needs X [a]", "test a ... ok", "test result: ok. 1 passed; 0 failed; 0 ignored"];
+        for second in [&skipped[..], &["test result: ok. 0 passed; 0 failed; 0 ignored"]] {
+            let mut first = counts(&failed);
+            first.after(counts(second));
+            assert_eq!(first.line(), "5 passed, 1 failed, 0 skipped, 0 unsteady");
         }
-        counts.after(second);
-        assert_eq!((counts.passed, counts.failed), (6, 1));
-        assert_eq!((counts.failures, counts.unsteady), (vec!["b".to_owned()], vec!["a".to_owned()]));
     }
 
     #[test]
     fn skipped_tests_are_not_passed_ones() {
-        let mut counts = Counts::default();
-        counts.add("test a ... ok");
-        counts.add("test b ... skipped: needs X [b]");
-        counts.add("test c ... FAILED");
-        counts.add("test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s");
-        assert_eq!((counts.passed, counts.failed, counts.skipped), (2, 1, 2));
+        let counts = counts(&[
+            "test a ... ok",
+            "test b ... skipped: needs X [b]",
+            "test c ... FAILED",
+            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+        ]);
+        assert_eq!(counts.line(), "1 passed, 1 failed, 2 skipped, 0 unsteady");
         assert_eq!(counts.failures, ["c"]);
-        assert_eq!(counts.passed - counts.reasons.len(), 1);
+    }
+
+    #[test]
+    fn a_test_is_skipped_once_and_what_is_none_not_at_all() {
+        let counts = counts(&[
+            "     Running tests/one.rs (target/one)",
+            "skipped: needs X, for a part [a]",
+            "skipped: needs Y, for a part [a]",
+            "skipped: needs Z, for a part [b]",
+            "test b ... FAILED",
+            "critest: skipped: needs go",
+            "test result: FAILED. 3 passed; 1 failed; 0 ignored",
+            "     Running tests/two.rs (target/two)",
+            "skipped: needs X [a]",
+            "test result: ok. 1 passed; 0 failed; 0 ignored",
+        ]);
+        assert_eq!(counts.line(), "2 passed, 1 failed, 2 skipped, 0 unsteady");
+        assert_eq!(counts.reasons.len(), 5);
     }
 }
