@@ -132,9 +132,15 @@ fn run(options: &Options) -> Result<bool> {
         false => None,
     };
     let matrix = match options.matrix {
-        true => Some(matrix::run(&runtimes, &host, &gaps, &work, filter, options.jobs)?),
+        true => matrix::run(&runtimes, &host, &gaps, &work, filter, options.jobs)?,
         false => None,
     };
+
+    let ran = tools.as_ref().map(|report| report.outcomes.len()).into_iter();
+    let ran = ran.chain(matrix.as_ref().map(|report| report.rows.len()));
+    if filter.is_some() && (tools.is_some() || matrix.is_some()) && ran.sum::<usize>() == 0 {
+        return Err(Error::Usage("no case of these suites has such a name".into()));
+    }
 
     let mut good = true;
     let mut sections = Vec::new();

@@ -2,7 +2,8 @@
 //!
 //! A script gets a folder in `$SUITE_RESULTS` and writes `RUNTIME.tap` there, and `with`: the programs it ran
 //! with, one a line. A failure whose reason the script knows is `not ok CASE # TODO REASON`. A script that
-//! cannot run here says "skipped: needs X" and leaves nothing.
+//! cannot run here says "skipped: needs X" and leaves nothing. One whose run broke off ends with another status
+//! than 0 and 1.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -106,7 +107,13 @@ pub(crate) fn run(
         if subject.exists() {
             command.env("CORTEN_BIN", subject);
         }
-        good = command.status().at("start", &script)?.success();
+        let status = command.status().at("start", &script)?;
+        good = status.success();
+        // 1 is for a case that is worse than the control's; anything else is no end of a run.
+        if !matches!(status.code(), Some(0 | 1)) {
+            let message = format!("broke off: {status}");
+            return Err(Error::Program { program: script.display().to_string(), message });
+        }
     }
     let runtimes: Vec<&'static str> = suite.subjects.iter().chain(suite.controls).copied().collect();
     let (cases, reasons) = read(&results, &runtimes);

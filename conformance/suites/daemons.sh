@@ -159,6 +159,14 @@ results_of() {
     [ -z "${SUITE_RESULTS:-}" ] || cp "$WORK/$1.tap" "$SUITE_RESULTS/$1.tap"
 }
 
+# worse_than_control RUNTIME: the cases, one a line, that runc passes and RUNTIME does not, whether it fails them or never came to
+# them. A control that passes nothing has not run.
+worse_than_control() {
+    passes() { sed -n 's/^ok //p' "$WORK/$1.tap" | sort -u; }
+    [ -n "$(passes runc)" ] || { echo "$(basename "$0" .sh): the control passes nothing" >&2 && exit 2; }
+    comm -23 <(passes runc) <(passes "$1")
+}
+
 # containerd_with RUNTIME CRI(yes|no): start containerd with its own folders; RUNTIME is runc, corten (our runtime behind containerd's
 # shim), corten-shim (our shim) or corten-typed (our shim in the place of containerd's). Sets SOCKET.
 containerd_with() {
@@ -225,8 +233,8 @@ verdict() {
     passes() { grep '^ok ' "$WORK/$1.tap" | sort; }
     echo "TAP version 13"
     sed "s/^\(not \)*ok /&$1 $2: /" "$WORK/$2.tap"
-    worse=$(comm -23 <(passes runc) <(passes "$2"))
-    [ -z "$worse" ] || echo "# passes with runc, fails with $2: $(cut -d' ' -f2 <<< "$worse" | xargs)"
+    worse=$(worse_than_control "$2") || exit
+    [ -z "$worse" ] || echo "# passes with runc, fails with $2: ${worse//$'\n'/, }"
     echo "$1: $2 passes $(passes "$2" | wc -l) of $(grep -c '^\(not \)*ok ' "$WORK/$2.tap"), runc passes $(passes runc | wc -l)"
     [ -z "$worse" ]
 }

@@ -63,6 +63,45 @@ fn a_runtime_that_does_less_fails_the_matrix() {
     assert!(said.contains("not ok") && said.contains("/data/file"), "{said}");
 }
 
+/// Nothing is compared with nothing, and that is said.
+#[test]
+fn a_run_of_no_case_is_no_success() {
+    let Some(runc) = runc() else { return };
+    let output = conformance(&runc, &runc, &["matrix", "--case", "no-such-case"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has such a name"), "{output:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    alone.args(["matrix", "--case", "masked-custom"]).env("CORTEN_BIN", &runc).env("PATH", folder.path());
+    let output = alone.env_remove("RUNC_BIN").env_remove("CRUN_BIN").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("matrix: skipped: needs runc or crun"), "{output:?}");
+}
+
+/// Where a run has ended early there are no failures: what the control passes has to be passed.
+#[test]
+fn a_suite_that_died_midway_fails() {
+    let Some(_) = runc() else { return };
+    let verdict = |control: &str, ours: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("runc.tap"), control).unwrap();
+        fs::write(folder.path().join("corten.tap"), ours).unwrap();
+        let script = "set -uo pipefail; . suites/daemons.sh; WORK=$0; verdict suite corten";
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).arg(folder.path()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(verdict("ok a\nok b c\nnot ok d\n", "ok b c\nok a\n").0, Some(0));
+    let (status, said) = verdict("ok a\nok b c\n", "ok a\n");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("# passes with runc, fails with corten: b c\n"), "{said}");
+    assert_eq!(verdict("ok a\n", "").0, Some(1));
+    for control in ["", "not ok a\n"] {
+        assert_eq!(verdict(control, "ok a\n").0, Some(2), "a control that passes nothing");
+    }
+}
+
 #[test]
 fn what_is_missing_is_said_and_is_no_failure() {
     let Some(runc) = runc() else { return };
