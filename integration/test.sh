@@ -78,9 +78,10 @@ wait "$criu" || { say "no criu"; tail -n 5 target/fetch-criu.log; }
 [ -z "$release" ] || wait "$release" || { echo "test.sh: the release build failed" >&2; exit 1; }
 
 # Each stage is kept in target/test-NAME.log, and what failed in it is said once more at the end.
-failed=()
+failed=() stages=()
 stage() { # NAME TEXT COMMAND...
   local name=$1
+  stages+=("$name")
   say "$2"
   shift 2
   "$@" 2>&1 | tee "target/test-$name.log" || failed+=("$name")
@@ -96,15 +97,18 @@ failures() {
   ' "$1" | tail -n 60
 }
 
+# Its last line counts what passed, failed, was skipped, and was unsteady.
+suite() { cargo run --quiet -p integration --bin suite -- "$@"; }
+
 BUNDLE=$PWD/target/try stage try "the first command of the README" integration/try.sh
 [ -z "$release" ] || export BUDGET=required
-stage workspace "tests of the workspace" cargo run --quiet -p integration --bin suite
+stage workspace "tests of the workspace" suite
 
 if [ -n "$release" ]; then
   CORTEN_BIN=$PWD/target/$musl/release/corten \
-    stage musl "containers with the release build against musl" cargo test --quiet -p integration --test containers
+    stage musl "containers with the release build against musl" suite -p integration --test containers
   SHIM=$PWD/target/$musl/release/containerd-shim-corten-v2 CORTEN_BIN=$PWD/target/$musl/release/corten \
-    stage musl-shim "the shim with the release builds against musl" cargo test --quiet -p integration --test 'shim_*'
+    stage musl-shim "the shim with the release builds against musl" suite -p integration --test 'shim_*'
 else
   say "skipped: containers with the release build against musl (needs rustup target add $musl)"
   tail -n 3 target/musl.log
@@ -113,9 +117,11 @@ fi
 if [ "$mode" = all ]; then
   wait "$guest" || tail -n 20 target/guest-build.log
   stage guest "resources, systemd driver and rootless in the guest" integration/guest/tests.sh
-  stage seccomp "seccomp programs against libseccomp" cargo test --quiet -p seccomp-profiles --features libseccomp-oracle
+  stage seccomp "seccomp programs against libseccomp" suite -p seccomp-profiles --features libseccomp-oracle
   cargo build --quiet -p runtime -p conformance
   stage conformance "validation suites: runtime-tools and the matrix of runtimes" cargo run --quiet -p conformance
+else
+  say "skipped: the guest, seccomp programs against libseccomp, the validation suites ($mode)"
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
@@ -126,4 +132,11 @@ if [ ${#failed[@]} -gt 0 ]; then
   say "failed: ${failed[*]} ($(space) GB of space are free)"
   exit 1
 fi
+# What passed only when it was seen once more, in any of the stages.
+for name in "${stages[@]}"; do
+  grep -H '^unsteady' "target/test-$name.log" || true
+done
 say "all passed"
+for name in "${stages[@]}"; do
+  grep -E '^([a-z ]+: )?[0-9]+ passed, [0-9]+ failed' "target/test-$name.log" | sed "s/^/$name: /" || true
+done

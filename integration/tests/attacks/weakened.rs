@@ -186,6 +186,7 @@ fn every_attack_succeeds_on_a_worse_runtime() {
     // `PROOFS=identity::an_apparmor`.
     let wanted = std::env::var("PROOFS").unwrap_or_default();
     let attacks = ATTACKS.iter().enumerate().filter(|(_, (test, _))| test.starts_with(&wanted));
+    assert!(attacks.clone().count() > 0, "there is no attack {wanted}");
     for (number, (test, worse)) in attacks {
         let began = std::time::Instant::now();
         let (path, protection) = match worse {
