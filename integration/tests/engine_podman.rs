@@ -281,7 +281,9 @@ fn a_checkpoint_and_its_restore() {
     let podman = podman!();
     let path = needs!(criu::path(), "criu (integration/src/fetch-criu.sh)");
     let client = podman.client.clone().variable("PATH", path.as_ref());
-    let script = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.02; done";
+    // A start anew is none of the restore.
+    let script =
+        "[ ! -e /tmp/count ] || exit 9; i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.02; done";
     let id = podman.detached(&["--network", "none"], &["sh", "-c", script]);
     let count = || client.call(&["exec", &id, "cat", "/tmp/count"]).stdout.trim().parse::<u64>().unwrap_or(0);
     outcome::until("the counter", || count() > 5);

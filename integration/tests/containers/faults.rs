@@ -77,9 +77,11 @@ fn kill_everywhere_with(c: Container, who: Who, prepare: impl Fn(&Container) -> 
     assert_eq!(calm.ending, Ending::Exited(0));
     let calls = calm.calls_of(who);
     delete_and_check(&c, &calm, "without a fault");
+    let mut struck = 0;
     for nth in places(&calls) {
         let at = format!("{who:?} killed at call {nth}, {}", trace::name(calls[nth]));
         let traced = trace::run(prepare(&c), Some((Place::Nth(who, nth), Fault::Kill)));
+        struck += usize::from(traced.struck);
         if who == Who::Program && traced.struck {
             assert_eq!(traced.ending, Ending::Killed(Signal::SIGKILL), "{at}");
         } else if traced.struck && traced.ending != Ending::Exited(0) {
@@ -88,6 +90,7 @@ fn kill_everywhere_with(c: Container, who: Who, prepare: impl Fn(&Container) -> 
         }
         delete_and_check(&c, &traced, &at);
     }
+    assert!(struck > 0, "{who:?} was killed at none of {} calls", calls.len());
 }
 
 /// A command that failed has left nothing, at once.
@@ -190,11 +193,13 @@ fn fail_everywhere(who: Who, error: Errno) {
     let calm = trace::run(create_command(&c), None);
     let calls = calm.calls_of(who);
     delete_and_check(&c, &calm, "without a fault");
+    let mut struck = 0;
     for nth in places(&calls).into_iter().filter(|nth| !SPARED.contains(&calls[*nth])) {
         let at = format!("call {nth} of {who:?}, {}, failing with {error}", trace::name(calls[nth]));
         let log = c.path("traced.log");
         let _ = std::fs::remove_file(&log);
         let traced = trace::run(create_command(&c), Some((Place::Nth(who, nth), Fault::Fail(error))));
+        struck += usize::from(traced.struck);
         match traced.ending {
             // The last call of the child is that in which it waits for the start: it ends after the creation
             // then.
@@ -209,6 +214,7 @@ fn fail_everywhere(who: Who, error: Errno) {
         }
         delete_and_check(&c, &traced, &at);
     }
+    assert!(struck > 0, "none of {} calls of {who:?} failed", calls.len());
 }
 
 /// How many calls were made after the last program began.
