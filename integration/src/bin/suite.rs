@@ -233,8 +233,11 @@ impl Counts {
         let failed = |name: &String| self.failures.contains(name) || self.unsteady.contains(name);
         let skipped = self.skipped.iter().filter(|(_, name)| !failed(name)).count();
         let passed = self.passed.saturating_sub(skipped);
-        let (skipped, unsteady) = (skipped + self.ignored, self.unsteady.len());
-        format!("{passed} passed, {} failed, {skipped} skipped, {unsteady} unsteady", self.failed)
+        let mut line = format!("{passed} passed, {} failed, {} skipped", self.failed, skipped + self.ignored);
+        if !self.unsteady.is_empty() {
+            line += &format!(", {} unsteady", self.unsteady.len());
+        }
+        line
     }
 }
 
@@ -274,7 +277,7 @@ mod tests {
         for second in [&skipped[..], &["test result: ok. 0 passed; 0 failed; 0 ignored"]] {
             let mut first = counts(&failed);
             first.after(counts(second));
-            assert_eq!(first.line(), "5 passed, 1 failed, 0 skipped, 0 unsteady");
+            assert_eq!(first.line(), "5 passed, 1 failed, 0 skipped");
         }
     }
 
@@ -286,7 +289,7 @@ mod tests {
             "test c ... FAILED",
             "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
         ]);
-        assert_eq!(counts.line(), "1 passed, 1 failed, 2 skipped, 0 unsteady");
+        assert_eq!(counts.line(), "1 passed, 1 failed, 2 skipped");
         assert_eq!(counts.failures, ["c"]);
     }
 
@@ -304,7 +307,7 @@ mod tests {
             "skipped: needs X [a]",
             "test result: ok. 1 passed; 0 failed; 0 ignored",
         ]);
-        assert_eq!(counts.line(), "2 passed, 1 failed, 2 skipped, 0 unsteady");
+        assert_eq!(counts.line(), "2 passed, 1 failed, 2 skipped");
         assert_eq!(counts.reasons.len(), 5);
     }
 }
