@@ -38,8 +38,8 @@ fn builds_take_what_dockerfiles_may_say() {
         // What is on the web is added as it is.
         ("cp d/w.tar www/ && echo page >www/page && touch -d '2020-01-02 03:04:05Z' www/page && mkdir www/folder && touch www/folder/index.html".into(), 0, &[]),
         (format!("printf 'FROM busybox\\nADD http://127.0.0.1:8001/w.tar http://127.0.0.1:8001/page /web/\\nADD http://127.0.0.1:8001/page /named\\nRUN ls /web && stat -c %%Y:%%a:%%u /web/page && cat /named && ls -d /t 2>&1\\n' >d/Dockerfile && {build} d"), 1, &["page\nw.tar\n1577934245:600:0\npage\nls: /t"]),
-        (format!("printf 'FROM busybox\\nADD http://127.0.0.1:8001/page /\\nCOPY . /all\\nRUN ls -A /all\\n' >d/Dockerfile && {build} d | grep -A9 'ls -A' | grep -c '^\\.tmp'"), 1, &["0"]),
-        (format!("{build} d | grep -c 'Using cache'; echo other >www/page; {build} d | grep -c 'Using cache'"), 1, &["3\n0\n"]),
+        (format!("printf 'FROM busybox\\nADD http://127.0.0.1:8001/page /\\nCOPY . /all\\nRUN ls -A /all\\n' >d/Dockerfile && {build} d >out && grep 'ls -A' out && ! grep '^\\.tmp' out"), 0, &["RUN ls -A /all"]),
+        (format!("{build} d | grep -c 'Using cache'; echo other >www/page; {build} d >out && ! grep 'Using cache' out"), 0, &["3\n"]),
         (format!("printf 'FROM busybox\\nADD http://127.0.0.1:8001/none /\\n' >d/Dockerfile && {build} d"), 1, &["404"]),
         (format!("printf 'FROM busybox\\nADD http://127.0.0.1:8001/folder/ /\\n' >d/Dockerfile && {build} d"), 1, &["cannot determine filename for source"]),
         (format!("printf 'FROM busybox\\nCOPY http://127.0.0.1:8001/page /\\n' >d/Dockerfile && {build} d"), 1, &["source can't be a URL for COPY"]),
@@ -65,14 +65,14 @@ fn steps_come_from_the_images_that_are_named() {
         ),
         (
             format!(
-                "{build} -t two --cache-from one c | grep -c 'Using cache' && {build} -t two --cache-from nosuch c | grep -c 'Using cache'"
+                "{build} -t two --cache-from one c | grep -c 'Using cache' && {build} -t two --cache-from nosuch c >out && ! grep 'Using cache' out"
             ),
-            1,
-            &["3\n0\n"],
+            0,
+            &["3\n"],
         ),
         // Of an image that has come from elsewhere there are no steps here.
         ("docker rmi one two && docker image prune -f && docker load -i one.tar".into(), 0, &[]),
-        (format!("{build} -t two c | grep -c 'Using cache'"), 1, &["0"]),
+        (format!("{build} -t two c >out && ! grep 'Using cache' out"), 0, &[]),
         (
             format!(
                 "docker rmi two; {build} -t two --cache-from one c | grep -c 'Using cache' && docker inspect -f '{{{{.Id}}}}' one >a && docker inspect -f '{{{{.Id}}}}' two | cmp - a"
@@ -258,7 +258,7 @@ fn commands_do_as_they_say() {
         (format!("{run} --cpuset-cpus 1,,2 busybox true"), 125, &["Invalid value 1,,2 for cpuset cpus"]),
         (format!("{run} --oom-score-adj 1001 busybox true"), 125, &["Invalid value 1001, range for oom score adj is [-1000, 1000]"]),
         (format!("{run} -v /tmp:/x:nocopy busybox true"), 125, &["invalid mode: nocopy"]),
-        (format!("{run} -p 80:x busybox true"), 125, &["x"]),
+        (format!("{run} -p 80:x busybox true"), 125, &["invalid containerPort: x"]),
         (format!("{run} --device /etc:/dev/x busybox true"), 125, &["\"/etc\": not a device node"]),
         ("docker run -d --name limited --network none -m 300m busybox sleep 1000 && docker inspect -f '{{.HostConfig.MemorySwap}}' limited && docker update -m 800m limited".into(), 1, &["629145600", "Memory limit should be smaller than already set memoryswap limit"]),
         ("docker update -m 800m --memory-swap 1000m limited".into(), 0, &[]),
@@ -274,7 +274,7 @@ fn commands_do_as_they_say() {
         ("printf 'FROM busybox\\nLABEL a=b\\n' | docker build -q -t child - && docker create --name of --network none child && docker ps -a --filter ancestor=busybox --format '{{.Names}}' | grep -x of && docker ps -aq --filter ancestor=child | wc -l".into(), 0, &["of\n1\n"]),
         ("docker rmi ' '".into(), 1, &["image name cannot be blank"]),
         // What is between two runs is ended by a kill, and one that ends by itself has ended.
-        ("docker run -d --name again --network none --restart always busybox false; for i in 1 2 3 4 5 6 7 8; do docker kill again >/dev/null || exit 1; docker inspect -f '{{.State.Running}}{{.State.Restarting}}' again; docker start again >/dev/null; done; docker rm -f again".into(), 0, &["falsefalse"]),
+        ("docker run -d --name again --network none --restart always busybox false; for i in 1 2 3 4 5 6 7 8; do docker kill again >/dev/null || exit 1; docker inspect -f '{{.State.Running}}{{.State.Restarting}}' again; docker start again >/dev/null; done; docker rm -f again".into(), 0, &[&"falsefalse\n".repeat(8)]),
         // Another signal ends nothing: it goes on.
         ("docker run -d --name again --network none --restart always busybox false; for i in 1 2 3 4 5 6 7 8; do docker kill -s HUP again; done; before=$(docker inspect -f '{{.RestartCount}}' again); for i in $(seq 100); do sleep 0.1; [ $(docker inspect -f '{{.RestartCount}}' again) -gt $before ] && break; done; [ $(docker inspect -f '{{.RestartCount}}' again) -gt $before ] && docker rm -f again".into(), 0, &["again"]),
         ("docker run -d --name twice --network none busybox sleep 1000".into(), 0, &[]),

@@ -128,7 +128,7 @@ fn namespaces_are_shared_with_those_who_may() {
         ("docker run -d --rm --name gone --network none busybox sleep 100 && docker update --restart always gone".into(), 1, &["Restart policy cannot be updated because AutoRemove is enabled"]),
         ("docker run -d --name ill --network none --health-cmd 'echo begun; sleep 9' --health-timeout 200ms --health-interval 200ms busybox sleep 100; for i in $(seq 50); do docker inspect -f '{{json .State.Health.Log}}' ill | grep begun && break; sleep 0.1; done".into(), 0, &["Health check exceeded timeout (200ms): begun"]),
         // One that takes too long is ended: the next would find it still there.
-        ("docker run -d --name slow --network none --health-cmd 'exec sleep 999' --health-timeout 100ms --health-interval 100ms --health-retries 5 busybox sleep 100; for i in $(seq 50); do docker inspect -f '{{.State.Health.Status}}' slow | grep unhealthy && break; sleep 0.1; done; test $(docker top slow | grep -c 'sleep 999') -le 1".into(), 0, &["unhealthy"]),
+        ("docker run -d --name slow --network none --health-cmd 'exec sleep 999' --health-timeout 100ms --health-interval 100ms --health-retries 5 busybox sleep 100; for i in $(seq 50); do docker inspect -f '{{.State.Health.Status}}' slow | grep unhealthy && break; sleep 0.1; done; docker top slow >top && test $(grep -c 'sleep 999' top) -le 1".into(), 0, &["unhealthy"]),
     ];
     hold(&engine, checks);
 }
@@ -229,9 +229,9 @@ fn images_are_kept_named_and_saved_as_docker_does() {
             &["1 2", r#"["b:1","b:2"]"#],
         ),
         (
-            "skopeo inspect oci-archive:b.tar:docker.io/library/b:1 >/dev/null || skopeo inspect docker-archive:b.tar:b:1 | jq -r .Os",
+            "skopeo inspect oci-archive:b.tar:1 | jq -r .Os && skopeo inspect docker-archive:b.tar:b:1 | jq -r .Os",
             0,
-            &["linux"],
+            &["linux\nlinux\n"],
         ),
         (
             "skopeo copy -q docker-archive:b.tar:b:2 oci:layout:x && jq -r .schemaVersion layout/index.json",
@@ -252,9 +252,9 @@ fn images_are_kept_named_and_saved_as_docker_does() {
         ),
         // An image in use keeps its last name, and no other.
         (
-            "docker tag busybox c:1 && docker tag busybox c:2 && docker rmi busybox && docker create --name uses c:1 true && docker image prune -af | grep untagged && docker images -q c | wc -l && docker rm uses && docker tag c:2 busybox || docker tag c:1 busybox",
+            "docker tag busybox c:1 && docker tag busybox c:2 && docker rmi busybox && docker create --name uses c:1 true && docker image prune -af | grep untagged && docker images -q c | wc -l && docker rm uses && docker tag c:2 busybox",
             0,
-            &["untagged: c:1"],
+            &["untagged: c:1", "\n1\n"],
         ),
         // What was made here is known by its steps' names.
         (

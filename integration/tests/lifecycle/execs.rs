@@ -2,7 +2,7 @@
 
 use integration::skip;
 
-use super::{Check, engine, has_networks, hold};
+use super::{Check, NONE_LEFT, engine, has_networks, hold};
 
 /// Speaks the API: `call` is a request and its answer's status and content, `begin` one whose connection stays.
 const CLIENT: &str = r#"import json, os, random, socket, sys, time
@@ -130,7 +130,7 @@ print(call("DELETE", "/containers/box?force=1")[0])"#,
     let checks: &[Check<'_>] = &[
         ("docker run -d --name box --network none busybox sleep 1000", 0, &[]),
         (&goes, 0, &[&all]),
-        ("docker ps -aq | wc -l", 0, &["0"]),
+        (NONE_LEFT, 0, &[]),
     ];
     hold(&engine, checks);
 }

@@ -71,7 +71,7 @@ fn options_that_cannot_be_had_are_refused() {
     hold(&engine, &refused);
     let body = r#"-X POST -H Content-Type:application/json -d '{"Image":"busybox","Cmd":["true"],"HostConfig":{"LogConfig":{"Type":"none","Config":{"invalid":"true"}}}}'"#;
     let checks: &[(String, i32, &[&str])] = &[
-        ("docker ps -aq | wc -l".into(), 0, &["0"]),
+        (super::NONE_LEFT.into(), 0, &[]),
         (create("--log-opt mode=blocking --log-opt compress=false"), 0, &[]),
         // Without a log its options are nobody's; the command line has them refused itself.
         (curl(body, "v1.51/containers/create?name=none"), 0, &[" 201"]),

@@ -32,6 +32,8 @@ use integration::shim::engine::{Engine, Release, Said, image};
 use integration::shim::pod::until;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// A daemon with the image `busybox`; `None` without a docker command.
 fn engine() -> Option<Engine> {
@@ -86,14 +88,20 @@ fn curl(options: &str, path: &str) -> String {
     )
 }
 
-/// A script, its status, and what its output contains.
+/// A script, its status, and what its output contains: a number or a word stands for a whole one, anything else for a part.
 type Check<'a> = (&'a str, i32, &'a [&'a str]);
 
-/// Runs all of them, and fails with all that went wrong.
+/// That there is no container, by an engine that says so.
+const NONE_LEFT: &str = r#"ids=$(docker ps -aq) && [ -z "$ids" ]"#;
+
+/// Runs all of them, and fails with all that went wrong. The engine answers after them: much that is nowhere is not
+/// seen without one, either.
 #[track_caller]
 fn hold<'a>(engine: &Engine, checks: &[(impl AsRef<str>, i32, impl AsRef<[&'a str]>)]) {
     let failures = failures(checks, |script| engine.docker_command(script));
     assert!(failures.is_empty(), "{failures}\n{}", engine.log("cortend"));
+    let lives = engine.docker_command("docker version");
+    assert_eq!(lives.status, 0, "the engine has gone: {}\n{}", lives.err, engine.log("cortend"));
 }
 
 /// What goes wrong when `run` runs each of the scripts.
@@ -106,18 +114,81 @@ fn failures<'a>(
         let (script, parts) = (script.as_ref(), parts.as_ref());
         let said = run(script);
         let text = said.out + &said.err;
+        let well = said.status == *status && parts.iter().all(|part| says(&text, part));
         // What a client of an older release does not know the engine is never asked, and the rest may build on it.
-        if ["unknown flag: --", "unknown shorthand flag: ", "unexpected key '"]
-            .iter()
-            .any(|old| text.contains(old))
-        {
+        if !well && client() < 23 && is_unknown_to_the_client(&text) {
             integration::skip::say(&format!("from here on it needs a newer docker command line: {script}"));
             break;
         }
-        if said.status != *status || !parts.iter().all(|part| text.contains(part)) {
+        if !well {
             failures
                 .push(format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status));
         }
     }
     failures.join("\n")
+}
+
+/// Whether a text has this part; a number or a word is not found inside of another, as `0` is in `10` and in identifiers.
+fn says(text: &str, part: &str) -> bool {
+    if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return text.contains(part);
+    }
+    let inside = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let whole = |at: usize| {
+        let before = text[..at].bytes().next_back();
+        !inside(before) && !inside(text[at + part.len()..].bytes().next())
+    };
+    text.match_indices(part).any(|(at, _)| whole(at))
+}
+
+/// Whether the command line itself refuses an option: it says where its options are to be found, and the engine nothing.
+fn is_unknown_to_the_client(text: &str) -> bool {
+    let unknown = ["unknown flag: --", "unknown shorthand flag: ", "unexpected key '"];
+    text.contains("See 'docker ")
+        && !text.contains("from daemon")
+        && unknown.iter().any(|unknown| text.contains(unknown))
+}
+
+/// The release of the docker command line.
+fn client() -> u32 {
+    static MAJOR: OnceLock<u32> = OnceLock::new();
+    *MAJOR.get_or_init(|| {
+        let output = Command::new("docker").arg("--version").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let version = text.strip_prefix("Docker version ").and_then(|text| text.split('.').next());
+        version.and_then(|major| major.parse().ok()).unwrap_or_else(|| panic!("docker --version: {text}"))
+    })
+}
+
+#[test]
+fn words_and_numbers_are_whole_ones() {
+    for (text, part, has) in [
+        ("0\n", "0", true),
+        ("10\n", "0", false),
+        ("sha256:0ab\n", "0", false),
+        ("Seccomp:\t0\n", "0", true),
+        ("unhealthy healthy", "healthy", true),
+        ("unhealthy", "healthy", false),
+        ("10\n", "0\n", true),
+        ("any", "", true),
+    ] {
+        assert_eq!(says(text, part), has, "{part:?} in {text:?}");
+    }
+}
+
+#[test]
+fn what_an_engine_refuses_is_no_matter_of_the_client() {
+    let client = "unknown flag: --link\nSee 'docker build --help'.\n";
+    assert!(is_unknown_to_the_client(client));
+    for engine in [
+        "Error response from daemon: dockerfile parse error on line 2: unknown flag: --link\n",
+        "dockerfile parse error on line 2: unknown flag: --link\n",
+        "docker: Error response from daemon: unexpected key 'x'\nSee 'docker run --help'.\n",
+    ] {
+        assert!(!is_unknown_to_the_client(engine), "{engine}");
+    }
+    let checks: [Check<'_>; 2] = [("first", 0, &["0"]), ("second", 0, &[])];
+    let said = |status, out: &str| Said { status, out: out.to_owned(), err: String::new() };
+    let failures = failures(&checks, |script| if script == "first" { said(0, "10") } else { said(1, "") });
+    assert!(failures.contains("first\n") && failures.contains("second\n"), "{failures}");
 }
