@@ -1,5 +1,5 @@
 """What dockerd and cortend tell while the same is done with them: their events, one after the other. Prints what differs."""
-import json, os, shlex, subprocess, time
+import json, os, shlex, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 
 DIR = os.getcwd()
@@ -58,20 +58,23 @@ def docker(engine, *words):
     folder = f"{DIR}/events-{engine}"
     os.makedirs(folder, exist_ok=True)
     command = ["docker", "-H", SOCKETS[engine], *words]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder).stdout
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder)
 
 
 def told(engine, step):
     """Does it, and says what is told of it; some of it comes after the command has ended: until there is no more."""
     since = now()
-    docker(engine, *shlex.split(step))
+    status = docker(engine, *shlex.split(step)).returncode
     lines, before = [], None
     while lines != before:
         time.sleep(0.2)
         before = lines
-        lines = docker(engine, "events", "--since", since, "--until", now(), "--format", "{{json .}}").splitlines()
+        done = docker(engine, "events", "--since", since, "--until", now(), "--format", "{{json .}}")
+        if done.returncode != 0:
+            sys.exit(f"{engine}: {step}: events: {done.stderr}")
+        lines = done.stdout.splitlines()
     events = [json.loads(line) for line in lines]
-    rows = []
+    rows = [f"status {status}"]
     for event in events:
         attributes = {k: "*" if k in NAMES else v for k, v in event["Actor"]["Attributes"].items() if k not in NEWER}
         rows.append(f"{event['Type']} {event['Action']} {json.dumps(attributes, sort_keys=True)}")
@@ -85,6 +88,8 @@ def now():
 steps = STEPS.strip().splitlines()
 with ThreadPoolExecutor() as both:
     seen = dict(zip(SOCKETS, both.map(lambda engine: [told(engine, step) for step in steps], SOCKETS)))
+if sum(row.split()[0] != "status" for rows in seen["dockerd"] for row in rows) < 60:
+    sys.exit(f"hardly anything was told: {seen}")
 for step, theirs, ours in zip(steps, *seen.values()):
     if theirs != ours:
         print(step, *(f"dockerd {row}" for row in theirs), *(f"cortend {row}" for row in ours), sep="\n  ")
