@@ -59,6 +59,7 @@ tests() { # PROGRAM FILTER...
     echo "$*"
 }
 checkpoints=$(tests containers checkpoint::memory checkpoint::users labels::a_restored unified_hierarchy) &&
+    shared_checkpoints=$(tests containers unified_hierarchy hierarchies_that) &&
     containers=$(tests containers limits:: cgroups:: apparmor exec::it_ exec::labels) &&
     attacks=$(tests attacks identity::an_apparmor) &&
     containerd=$(tests engine_containerd limits_and_metrics) &&
@@ -78,6 +79,12 @@ if [ -x "$criu/bin/criu" ]; then
     guest --timeout 600 --share "$criu" --env CORTEN_CRIU="$criu" --program "$binaries/corten" --program "$binaries/probe" "
         mkdir /usr/local/bin/deps /var/tmp/bundles && cd /usr/local/bin/deps && cp $(program containers) containers || exit
         TMPDIR=/var/tmp/bundles ./containers $checkpoints"
+    # What systemd mounts is shared, and not all of it can be saved.
+    guest --systemd --timeout 600 --share "$criu" --env CORTEN_CRIU="$criu" --program "$binaries/corten" \
+        --program "$binaries/probe" "
+        findmnt -no PROPAGATION /sys/fs/cgroup | grep -x shared || exit
+        mkdir /usr/local/bin/deps /var/tmp/bundles && cd /usr/local/bin/deps && cp $(program containers) containers || exit
+        TMPDIR=/var/tmp/bundles ./containers $shared_checkpoints"
 else
     echo "skipped: checkpoints in the guest: needs criu (integration/src/fetch-criu.sh)" | tee -a "$skips"
 fi

@@ -361,6 +361,28 @@ fn a_cgroup2_mount_agrees_with_the_cgroup_namespace() {
     }
 }
 
+/// As a fresh mount would be, whatever the host's is, but for what config.json asks for.
+#[test]
+fn a_cgroup2_mount_is_the_containers_own() {
+    for (asked, master, shared) in [
+        (None, false, false),
+        (Some("private"), false, false),
+        (Some("slave"), true, false),
+        (Some("shared"), true, true),
+    ] {
+        let mut c = Container::new();
+        c.via = integration::container::cgroup2_view();
+        c.prepared("mount --make-shared /sys/fs/cgroup").namespace("cgroup", None);
+        let options: Vec<&str> = ["nosuid", "noexec", "nodev", "ro"].into_iter().chain(asked).collect();
+        c.mount(json!({ "destination": "/mnt", "type": "cgroup", "source": "cgroup", "options": options }));
+        let report = c.report();
+        let mount = report.mount("/mnt");
+        assert!(mount.fstype == "cgroup2" && mount.has("ro") && mount.has("noexec"), "{asked:?}: {mount:?}");
+        let is = |kind: &str| mount.propagation.iter().any(|peers| peers.starts_with(kind));
+        assert_eq!((is("master:"), is("shared:")), (master, shared), "{asked:?}: {mount:?}");
+    }
+}
+
 /// The runtime must not pass more of the host's `/dev` than the configuration says, whatever `/dev` is in the
 /// image.
 #[test]

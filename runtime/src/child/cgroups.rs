@@ -54,9 +54,20 @@ pub fn mount(
         CgroupView::None => Err(failure("there are no control groups to mount")),
         CgroupView::Unified(source) => {
             let mount = open_source(source, false, true).or_fail(|| format!("bind {}", source.display()))?;
-            attach(plan, root, &LazyFd::from(mount), Missing::Directory)
+            let propagation = propagation(&plan.attributes, false);
+            let attributes = Attributes { propagation, ..plan.attributes.clone() };
+            attach(plan, root, &LazyFd::from(mount), &attributes, Missing::Directory)
         }
         CgroupView::Hierarchies(hierarchies) => legacy(plan, root, hierarchies, sysfs),
+    }
+}
+
+/// The propagation that is asked for; if none is, that of a fresh mount. Else a copy of the host's would go on to be bound to it
+/// where that is shared, as systemd has it, and criu saves no mount whose master is on the host.
+fn propagation(wanted: &Attributes, tree: bool) -> Vec<(u64, bool)> {
+    match wanted.propagation.as_slice() {
+        [] => vec![(libc::MS_PRIVATE, tree)],
+        asked => asked.iter().map(|(kind, all)| (*kind, *all || tree)).collect(),
     }
 }
 
@@ -98,11 +109,14 @@ fn legacy(
         }
     }
     // All at once: nothing of the container runs yet.
-    let all =
-        Attributes { recursive_set: wanted.set, recursive_clear: wanted.clear, ..Attributes::default() };
+    let all = Attributes {
+        recursive_set: wanted.set,
+        recursive_clear: wanted.clear,
+        propagation: propagation(wanted, true),
+        ..Attributes::default()
+    };
     set_attributes(here, &all)?;
-    let propagation = wanted.propagation.iter().map(|(kind, _)| (*kind, true)).collect();
-    set_attributes(here, &Attributes { set: 0, clear: 0, propagation, ..wanted.clone() })
+    set_attributes(here, &Attributes { set: 0, clear: 0, propagation: Vec::new(), ..wanted.clone() })
 }
 
 /// Mounts the tmpfs for the hierarchies, and enters it: by a name that the kernel gives, where it lies in a sysfs that was

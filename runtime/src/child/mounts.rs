@@ -317,18 +317,19 @@ fn bind(plan: &MountPlan, root: BorrowedFd<'_>, mount: &impl AsFd) -> Step<()> {
         SFlag::S_IFDIR => Missing::Directory,
         _ => Missing::File,
     };
-    attach(plan, root, mount, missing)
+    attach(plan, root, mount, &plan.attributes, missing)
 }
 
-/// Attaches a copy of something of the host's, with the attributes that are asked for.
+/// Attaches a copy of something of the host's, with attributes.
 pub(super) fn attach(
     plan: &MountPlan,
     root: BorrowedFd<'_>,
     mount: &impl AsFd,
+    attributes: &Attributes,
     missing: Missing,
 ) -> Step<()> {
     let place = destination(plan, root, missing)?;
-    set_attributes(mount.as_fd(), &plan.attributes)?;
+    set_attributes(mount.as_fd(), attributes)?;
     api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
 }
 
@@ -524,13 +525,22 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: &Attributes) -> Step<()
         let attributes = api::Attributes { set, clear, propagation };
         api::mount_setattr(mount, recursive, attributes).or_fail(|| "set mount attributes".into())
     };
+    let mut propagation = attributes.propagation.as_slice();
+    // One call does both.
+    let mut also = |recursive| match propagation {
+        [(kind, whole), rest @ ..] if *whole == recursive => {
+            propagation = rest;
+            *kind
+        }
+        _ => 0,
+    };
     if attributes.set | attributes.clear != 0 {
-        change(false, attributes.set, attributes.clear, 0)?;
+        change(false, attributes.set, attributes.clear, also(false))?;
     }
     if attributes.recursive_set | attributes.recursive_clear != 0 {
-        change(true, attributes.recursive_set, attributes.recursive_clear, 0)?;
+        change(true, attributes.recursive_set, attributes.recursive_clear, also(true))?;
     }
-    for (kind, recursive) in &attributes.propagation {
+    for (kind, recursive) in propagation {
         change(*recursive, 0, 0, *kind)?;
     }
     Ok(())

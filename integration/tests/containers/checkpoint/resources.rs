@@ -2,9 +2,12 @@
 
 use super::*;
 use integration::console::Console;
+use integration::container::shell_view;
 use integration::{leaks, since, sys};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, PipeReader};
 use std::os::unix::net::UnixDatagram;
+use std::process::Child;
 
 /// An error that criu gave the reason of.
 #[track_caller]
@@ -283,6 +286,91 @@ fn a_counter_goes_on_in_a_unified_hierarchy() {
     assert!(own.values().any(|path| path.contains(&c.id)), "{own:?}");
     c.delete_force().ok();
     leaks::assert_none(&c);
+}
+
+/// Another host, as far as its mounts go.
+struct Host(Child);
+
+impl Host {
+    fn after(preparation: &str) -> Host {
+        let mut words = shell_view(preparation);
+        words.extend(["sh", "-c", "echo; exec sleep 600"].map(Into::into));
+        let mut child = Command::new(&words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Host(child)
+    }
+
+    /// A prefix for a program that is to run there.
+    fn prefix(&self) -> Vec<OsString> {
+        ["nsenter", "-m", "-t", &self.0.id().to_string(), "--"].iter().map(OsString::from).collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// systemd shares its mounts: what the container has of the hierarchy must not be bound to them.
+#[test]
+fn images_pass_between_hosts_that_share_their_unified_hierarchy_and_others() {
+    criu!();
+    since!("cgroups of version 2 with none of the usual controllers", "runc -", "crun -");
+    let own = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap();
+    let unified = if own { "true" } else { "mount -t cgroup2 none /sys/fs/cgroup" };
+    let host =
+        |propagation: &str| Host::after(&format!("{unified} && mount --make-{propagation} /sys/fs/cgroup"));
+    let (shared, private) = (host("shared"), host("private"));
+    // As above.
+    let flags = if own { &[][..] } else { &["--manage-cgroups-mode", "ignore"] };
+    for namespaced in [true, false] {
+        let mut c = container(COUNTER);
+        if namespaced {
+            c.namespace("cgroup", None);
+        }
+        let here = if own { Vec::new() } else { shared.prefix() };
+        c.via = shared.prefix();
+        start(&c);
+        for next in [private.prefix(), shared.prefix(), here.clone(), here] {
+            until_it_counts(&c);
+            checkpoint(&c, flags).ok();
+            leaks::assert_none(&c);
+            c.via = next;
+            restore(&c, flags).ok();
+        }
+        until_it_counts(&c);
+        let shown = integration::proc::mounts(&c.pid().to_string());
+        let shown = shown.iter().find(|mount| mount.target == "/sys/fs/cgroup").unwrap();
+        assert_eq!((shown.fstype.as_str(), shown.propagation.len()), ("cgroup2", 0), "{shown:?}");
+        c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn hierarchies_that_the_host_shares_are_no_obstacle() {
+    criu!();
+    since!("a cgroup namespace that is restored", "runc -", "crun -");
+    let host = Host::after("mount --make-rshared /sys/fs/cgroup");
+    for namespaced in [true, false] {
+        let mut c = container(COUNTER);
+        if namespaced {
+            c.namespace("cgroup", None);
+        }
+        c.via = host.prefix();
+        start(&c);
+        for _ in 0..2 {
+            until_it_counts(&c);
+            checkpoint(&c, &[]).ok();
+            restore(&c, &[]).ok();
+        }
+        until_it_counts(&c);
+        c.delete_force().ok();
+        leaks::assert_none(&c);
+    }
 }
 
 #[test]
