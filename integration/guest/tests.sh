@@ -112,6 +112,7 @@ guest --v1 --timeout 600 --program "$binaries/corten" --program "$binaries/probe
     ./host && ./containers $version_1"
 guest --systemd --timeout 600 --program "$systemd" \
     "/usr/local/bin/${systemd##*/} && as-tester /usr/local/bin/${systemd##*/}"
+guest --systemd --timeout 600 --program "$binaries/corten" "$PWD/integration/guest/killed.sh"
 guest --systemd --timeout 600 --env BIN="$binaries" "$PWD/integration/guest/engine.sh"
 sort "$skips"
 # Of those that were skipped, libtest says that they passed.

@@ -483,7 +483,7 @@ impl StateDir {
         write(&path, &bytes).map_err(self.io("write", &path))
     }
 
-    /// The directories of control groups that a `create` had noted, in lines.
+    /// The directories of control groups, and systemd's scope, that a `create` had noted, in lines.
     #[must_use]
     pub fn journal(&self) -> String {
         let lines = String::from_utf8(self.read_record().unwrap_or_default()).unwrap_or_default();

@@ -297,6 +297,101 @@ fn a_name_is_free_again_at_once() {
     }
 }
 
+/// What is noted of a container that is being made.
+#[derive(Debug, Default)]
+struct Noted(std::cell::RefCell<Vec<u8>>);
+
+impl runtime::cgroup::Journal for Noted {
+    fn append(&self, lines: &[u8]) -> Result<(), runtime::sys::Errno> {
+        self.0.borrow_mut().extend_from_slice(lines);
+        Ok(())
+    }
+}
+
+/// As far as a create comes that is killed: at each point `delete` finds the scope, and its name is free again.
+#[test]
+fn a_scope_is_found_by_what_was_noted_of_it() {
+    if !have_systemd() {
+        return;
+    }
+    let (nothing, none) = (Resources::default(), BTreeMap::new());
+    let path = format!(":corten:{}", &unique()[1..]);
+    for made in [false, true, true] {
+        let noted = Noted::default();
+        let request = Request {
+            driver: Driver::Systemd,
+            id: "x",
+            path: &path,
+            resources: &nothing,
+            nodes: &[],
+            annotations: &none,
+            rootless: !root(),
+            owner: None,
+            journal: Some(&noted),
+        };
+        let mut cgroup = create(&request).unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        if made {
+            cgroup.adopt(child.id() as i32).unwrap();
+            let other = Noted::default();
+            drop(create(&Request { journal: Some(&other), ..request }).unwrap());
+            assert!(other.0.borrow().is_empty(), "the scope is somebody else's");
+        }
+        let text = String::from_utf8(noted.0.borrow().clone()).unwrap();
+        Cgroup::from_journal(&text).destroy().unwrap();
+        assert_eq!(child.try_wait().unwrap().is_some(), made, "{text}");
+        let dirs = cgroup.record().dirs;
+        assert!(dirs.iter().all(|(_, dir)| !Path::new(dir).exists()), "{dirs:?}");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// systemd keeps a scope whose process was gone before it was made.
+#[test]
+fn the_name_of_an_empty_scope_can_be_had() {
+    if !have_systemd() {
+        return;
+    }
+    let (nothing, none) = (Resources::default(), BTreeMap::new());
+    let name = unique()[1..].to_owned();
+    let slice = if root() { "corten-test.slice" } else { "user.slice" };
+    let mut gone = Command::new("true").spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let mut command = Command::new("busctl");
+    if !root() {
+        command.arg("--user");
+    }
+    let manager =
+        ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
+    let (unit, pid) = (format!("corten-{name}.scope"), gone.id().to_string());
+    command.arg("call").args(manager).args(["StartTransientUnit", "ssa(sv)a(sa(sv))", &unit, "replace"]);
+    command.args(["3", "Slice", "s", slice, "Delegate", "b", "true", "PIDs", "au", "1", &pid, "0"]);
+    assert!(command.status().unwrap().success());
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    gone.wait().unwrap();
+    let request = Request {
+        driver: Driver::Systemd,
+        id: "x",
+        path: &format!("{slice}:corten:{name}"),
+        resources: &nothing,
+        nodes: &[],
+        annotations: &none,
+        rootless: !root(),
+        owner: None,
+        journal: None,
+    };
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    for free in [true, false] {
+        let mut cgroup = create(&request).unwrap();
+        let adopted = cgroup.adopt(child.id() as i32);
+        assert_eq!(adopted.is_ok(), free, "{adopted:?}");
+        std::mem::forget(cgroup);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn bad_paths_and_limits_are_one_line_and_leave_no_unit() {
     if !have_systemd() {

@@ -91,7 +91,7 @@ pub struct Request<'a> {
     /// The host user that shall own the cgroup: container root, when it has a cgroup namespace and a writable
     /// `/sys/fs/cgroup` (runtime-spec, "Cgroup ownership"). v2 only.
     pub owner: Option<u32>,
-    /// Where each directory is noted, a line each, before it is made: whoever cleans up after a crash can find it with
+    /// Where each directory is noted, a line each, before it is made, and systemd's scope: whoever cleans up after a crash can find it with
     /// [`Cgroup::from_journal`].
     pub journal: Option<&'a dyn Journal>,
 }
@@ -202,7 +202,7 @@ impl Cgroup {
         })
     }
 
-    /// The cgroup whose directories a journal lists, as far as they were made.
+    /// The cgroup whose directories, or whose scope, a journal lists, as far as they were made.
     #[must_use]
     pub fn from_journal(text: &str) -> Self {
         let members = text.lines().filter(|line| host::holds(line)).map(|path| {
@@ -214,7 +214,8 @@ impl Cgroup {
             }
             member
         });
-        Self { members: members.collect(), ..Self::default() }
+        let unit = text.split_inclusive('\n').find_map(systemd::Unit::from_journal);
+        Self { members: members.collect(), unit, ..Self::default() }
     }
 
     /// What to keep for [`Cgroup::open`]. It changes with each [`Cgroup::update`] of device rules, and with

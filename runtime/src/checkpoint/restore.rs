@@ -117,7 +117,8 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     for warning in cgroup.warnings() {
         log.warn(warning);
     }
-    record.cgroup = Some(cgroup.record());
+    // Of a scope that is not there yet the journal tells.
+    record.cgroup = (!cgroup.needs_adopt()).then(|| cgroup.record());
     undo.cgroup = Some(cgroup);
     journal.note(&record)?;
     create::keep_for_exec(&dir, &config, &plan, filter.as_ref())?;

@@ -93,9 +93,9 @@ fn what_is_noted_while_it_is_made_is_found_in_any_order() {
     assert_eq!(dir.record().expect("read").bundle, Path::new("/b\n/c"));
     record.pid = 7;
     journal.note(&record).expect("written");
-    note("/sys/fs/cgroup/b\n/sys/fs/cg");
+    note("/user-unit:x.scope\n/sys/fs/cgroup/b\n/sys/fs/cg");
     assert_eq!(dir.record().expect("read").pid, 7);
-    assert_eq!(dir.journal(), "/sys/fs/cgroup/a\n/sys/fs/cgroup/b\n/sys/fs/cg");
+    assert_eq!(dir.journal(), "/sys/fs/cgroup/a\n/user-unit:x.scope\n/sys/fs/cgroup/b\n/sys/fs/cg");
     // What is whole at last has the record behind all that.
     note("roup/c\n");
     record.pid = 8;

@@ -22,7 +22,7 @@ use super::make::{self, Late};
 use super::mounts::Mounts;
 use super::path::{self, Location, join};
 use super::tree::Created;
-use super::{Cgroup, Error as CgroupError, Member, Request};
+use super::{Cgroup, Error as CgroupError, Journal, Member, Request};
 use crate::spec::Resources;
 use bus::Bus;
 use properties::Property;
@@ -130,6 +130,8 @@ pub(super) struct Scope {
     unit: Unit,
     /// Where it will be, from the root of each hierarchy.
     place: String,
+    /// The root of the hierarchy that systemd has its processes in.
+    root: String,
     properties: Vec<Property>,
     resources: Resources,
     replaced: Vec<String>,
@@ -186,6 +188,7 @@ pub(super) fn prepare(request: &Request<'_>) -> CgroupResult<Cgroup> {
     let scope = Scope {
         bus,
         place: join(&manager, &place_of(&slice, &name)),
+        root: if v2 { ROOT.to_owned() } else { join(ROOT, "/systemd") },
         unit: Unit { name, user: request.rootless },
         properties,
         resources: request.resources.clone(),
@@ -193,14 +196,91 @@ pub(super) fn prepare(request: &Request<'_>) -> CgroupResult<Cgroup> {
         rootless: request.rootless,
         owner: request.owner,
     };
+    scope.note(request.journal)?;
     plan.late = Some(Late { settings: Vec::new(), scope: Some(scope) });
     Ok(plan)
+}
+
+impl Scope {
+    /// Where systemd has its processes.
+    fn dir(&self) -> String {
+        join(&self.root, &self.place)
+    }
+
+    /// Tells the journal of what is about to be asked for, unless the name belongs to somebody.
+    fn note(&self, journal: Option<&dyn Journal>) -> CgroupResult<()> {
+        let Some(journal) = journal.filter(|_| self.unit.is_scope() && !self.is_in_use()) else {
+            return Ok(());
+        };
+        let line = format!("{}{}\n{}\n", self.unit.mark(), self.unit.name, self.dir());
+        journal.append(line.as_bytes()).map_err(|errno| CgroupError::Apply {
+            operation: "note",
+            path: self.unit.name.clone(),
+            errno,
+            hint: String::new(),
+        })
+    }
+
+    /// Whether there is such a scope with processes in it. What version 1 says of that is not enough.
+    fn is_in_use(&self) -> bool {
+        match std::fs::read_to_string(join(&self.dir(), "/cgroup.events")) {
+            Ok(events) => !is_empty(&events),
+            Err(_) => Path::new(&self.dir()).exists(),
+        }
+    }
+
+    /// Whether there is such a scope without any process: of a create that was killed, whose process was gone before systemd
+    /// came to it. systemd keeps it for ever.
+    fn is_left(&self) -> bool {
+        let events = std::fs::read_to_string(join(&self.dir(), "/cgroup.events"));
+        self.unit.is_scope() && events.is_ok_and(|events| is_empty(&events))
+    }
+
+    /// Has systemd make it.
+    fn start(&mut self) -> Result<(), Error> {
+        match self.bus.start(&self.unit.name, &self.properties) {
+            Err(Error::Refused { name, .. }) if name.ends_with(".UnitExists") && self.is_left() => {
+                self.bus.stop(&self.unit.name)?;
+                self.bus.start(&self.unit.name, &self.properties)
+            }
+            result => result,
+        }
+    }
+}
+
+fn is_empty(events: &str) -> bool {
+    events.lines().any(|line| line == "populated 0")
+}
+
+/// Marks a line of a journal that names a unit of the system's systemd. All lines but records begin with a slash.
+const NOTED: &str = "/unit:";
+/// The same for the user's own.
+const NOTED_OF_USER: &str = "/user-unit:";
+
+impl Unit {
+    fn is_scope(&self) -> bool {
+        self.name.ends_with(".scope")
+    }
+
+    fn mark(&self) -> &'static str {
+        if self.user { NOTED_OF_USER } else { NOTED }
+    }
+
+    /// The scope that a whole line of a journal names.
+    pub(super) fn from_journal(line: &str) -> Option<Self> {
+        let line = line.strip_suffix('\n')?;
+        let (user, name) = match line.strip_prefix(NOTED) {
+            Some(name) => (false, name),
+            None => (true, line.strip_prefix(NOTED_OF_USER)?),
+        };
+        Some(Self { name: name.to_owned(), user }).filter(Self::is_scope)
+    }
 }
 
 /// Asks for the scope around a process, waits until the process is in it, and writes the limits.
 pub(super) fn adopt(cgroup: &mut Cgroup, mut scope: Scope, pid: i32) -> CgroupResult<()> {
     scope.properties.push(Property::new("PIDs", Value::Array("u", vec![Value::U32(pid.unsigned_abs())])));
-    scope.bus.start(&scope.unit.name, &scope.properties)?;
+    scope.start()?;
     cgroup.unit = Some(scope.unit.clone());
     let result = settle(cgroup, &scope, pid);
     if result.is_err() {
