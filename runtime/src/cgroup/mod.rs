@@ -91,8 +91,8 @@ pub struct Request<'a> {
     /// The host user that shall own the cgroup: container root, when it has a cgroup namespace and a writable
     /// `/sys/fs/cgroup` (runtime-spec, "Cgroup ownership"). v2 only.
     pub owner: Option<u32>,
-    /// Where each directory is noted, a line each, before it is made, and systemd's scope: whoever cleans up after a crash can find it with
-    /// [`Cgroup::from_journal`].
+    /// Where each directory is noted, a line each, before it is made, and systemd's scope: whoever cleans up after a crash can
+    /// find it with [`Cgroup::from_journal`].
     pub journal: Option<&'a dyn Journal>,
 }
 
