@@ -20,7 +20,7 @@ const WORKERS: usize = 4;
 const TRIES: usize = 6;
 
 /// How long, in seconds, the tests wait for what will not happen.
-const PATIENCE: &str = "10";
+const PATIENCE: &str = "25";
 
 /// How often a test that fails with nothing off is tried: while all of this goes on, a machine may be slow.
 const CONTROLS: usize = 2;
