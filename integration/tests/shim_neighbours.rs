@@ -270,18 +270,22 @@ fn containerd_comes_up_beside_a_dead_shim() {
 /// What shims were complained about, and that the tests would notice it in this one.
 #[test]
 fn each_fault_is_noticed() {
-    integration::shim::weakened::each_is_noticed(&[
-        (
-            "a copy of the shim hangs, and with it the pod",
-            "a_program_that_does_not_begin_to_run_stops_nothing_else",
-            "exec",
-        ),
-        ("zombies of a shim below", "a_shim_below_another_one_disturbs_neither", "orphans"),
-        (
-            "a container that is restarted has a shim that nobody can reach",
-            "a_shim_that_ends_does_not_take_the_socket_of_its_successor",
-            "successor",
-        ),
-        ("a container is made and forgotten", "a_shim_that_ends_makes_no_container", "ending"),
-    ]);
+    // What strace holds up, it holds for 15 s.
+    integration::shim::weakened::each_is_noticed_within(
+        25,
+        &[
+            (
+                "a copy of the shim hangs, and with it the pod",
+                "a_program_that_does_not_begin_to_run_stops_nothing_else",
+                "exec",
+            ),
+            ("zombies of a shim below", "a_shim_below_another_one_disturbs_neither", "orphans"),
+            (
+                "a container that is restarted has a shim that nobody can reach",
+                "a_shim_that_ends_does_not_take_the_socket_of_its_successor",
+                "successor",
+            ),
+            ("a container is made and forgotten", "a_shim_that_ends_makes_no_container", "ending"),
+        ],
+    );
 }
