@@ -27,6 +27,25 @@ fn root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// What is asked for of a container that is to be at a path.
+fn request<'a>(
+    path: &'a str,
+    resources: &'a Resources,
+    annotations: &'a BTreeMap<String, String>,
+) -> Request<'a> {
+    Request {
+        driver: Driver::Systemd,
+        id: "x",
+        path,
+        resources,
+        nodes: &[],
+        annotations,
+        rootless: !root(),
+        owner: None,
+        journal: None,
+    }
+}
+
 /// A container in a scope: its process waits until it is killed.
 struct Scoped {
     cgroup: Cgroup,
@@ -38,17 +57,7 @@ impl Scoped {
     fn new(resources: &Resources, annotations: &BTreeMap<String, String>) -> Result<Self, String> {
         let name = unique()[1..].to_owned();
         let path = format!("{}:corten:{name}", if root() { "corten-test.slice" } else { "user.slice" });
-        let request = Request {
-            driver: Driver::Systemd,
-            id: "x",
-            path: &path,
-            resources,
-            nodes: &[],
-            annotations,
-            rootless: !root(),
-            owner: None,
-            journal: None,
-        };
+        let request = request(&path, resources, annotations);
         let mut cgroup = create(&request).map_err(|error| error.to_string())?;
         assert!(cgroup.needs_adopt() && cgroup.clone_target().is_none());
         let mounts = cgroup.mounts().unwrap();
@@ -272,17 +281,7 @@ fn a_name_is_free_again_at_once() {
     let name = unique()[1..].to_owned();
     let path = format!(":corten:{name}");
     for _ in 0..5 {
-        let request = Request {
-            driver: Driver::Systemd,
-            id: "x",
-            path: &path,
-            resources: &nothing,
-            nodes: &[],
-            annotations: &none,
-            rootless: !root(),
-            owner: None,
-            journal: None,
-        };
+        let request = request(&path, &nothing, &none);
         let mut cgroup = create(&request).unwrap();
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         cgroup.adopt(child.id() as i32).unwrap();
@@ -318,17 +317,7 @@ fn a_scope_is_found_by_what_was_noted_of_it() {
     let path = format!(":corten:{}", &unique()[1..]);
     for made in [false, true, true] {
         let noted = Noted::default();
-        let request = Request {
-            driver: Driver::Systemd,
-            id: "x",
-            path: &path,
-            resources: &nothing,
-            nodes: &[],
-            annotations: &none,
-            rootless: !root(),
-            owner: None,
-            journal: Some(&noted),
-        };
+        let request = Request { journal: Some(&noted), ..request(&path, &nothing, &none) };
         let mut cgroup = create(&request).unwrap();
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         if made {
@@ -370,17 +359,8 @@ fn the_name_of_an_empty_scope_can_be_had() {
     assert!(command.status().unwrap().success());
     std::thread::sleep(std::time::Duration::from_secs(3));
     gone.wait().unwrap();
-    let request = Request {
-        driver: Driver::Systemd,
-        id: "x",
-        path: &format!("{slice}:corten:{name}"),
-        resources: &nothing,
-        nodes: &[],
-        annotations: &none,
-        rootless: !root(),
-        owner: None,
-        journal: None,
-    };
+    let path = format!("{slice}:corten:{name}");
+    let request = request(&path, &nothing, &none);
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
     for free in [true, false] {
         let mut cgroup = create(&request).unwrap();
@@ -403,17 +383,7 @@ fn bad_paths_and_limits_are_one_line_and_leave_no_unit() {
         ("/docker/x", "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups"),
         ("a--b.slice:x:y", "invalid slice name: a--b.slice"),
     ] {
-        let request = Request {
-            driver: Driver::Systemd,
-            id: "x",
-            path,
-            resources: &nothing,
-            nodes: &[],
-            annotations: &none,
-            rootless: !root(),
-            owner: None,
-            journal: None,
-        };
+        let request = request(path, &nothing, &none);
         let error = create(&request).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
