@@ -7,27 +7,28 @@
 
 mod init;
 mod journal;
+mod lock;
+mod record;
 
 pub use init::{Init, init, process_times};
 pub use journal::Journal;
+pub use lock::{Lock, Released};
+pub use record::{ProcessDefaults, Record};
 
 use crate::cgroup;
-use crate::spec::{Hooks, IdMapping, Process};
 use crate::sys::Errno;
-use crate::sys::fd::{self, LazyFd, read_short};
-use crate::{privilege, weak};
+use crate::sys::fd::{LazyFd, read_short};
+use crate::weak;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use nix::sys::stat::Mode;
+use record::FORMAT;
+use serde::Serialize;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The format of the record; another one is refused.
-const FORMAT: u32 = 1;
 /// How each record begins.
 const BEGINNING: &[u8] = b"{\"format\":";
 /// The container's record, in the last line that is whole. Before it, as long as nothing has changed since it was made: its
@@ -37,8 +38,6 @@ const RECORD: &str = "state.json";
 /// another one takes longer than writing it.
 const EXEC: &str = "exec";
 const FIFO: &str = "exec.fifo";
-/// Says to a `create` that its container is not wanted any more.
-const UNWANTED: &str = "unwanted";
 
 /// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -108,97 +107,6 @@ impl Status {
     }
 }
 
-/// `state.json`: all that `state`, `start`, `kill` and `delete` need.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    format: u32,
-    /// The container's id.
-    pub id: String,
-    /// `ociVersion` of its config.json.
-    pub oci_version: String,
-    /// Its first process; 0 before there is one.
-    pub pid: i32,
-    /// When that process started, in clock ticks since boot (proc_pid_stat(5), field 22).
-    pub start_time: u64,
-    /// The absolute path of the bundle.
-    pub bundle: PathBuf,
-    /// The absolute path of the root file system.
-    pub rootfs: PathBuf,
-    /// When it was created (RFC 3339).
-    pub created: String,
-    /// The user who created it.
-    pub owner: u32,
-    /// `annotations` of its config.json.
-    pub annotations: BTreeMap<String, String>,
-    /// Its control groups.
-    pub cgroup: Option<cgroup::Record>,
-    /// `CLONE_NEW…` flags of the namespaces that are not the host's.
-    pub namespaces: i32,
-    /// `poststart` and `poststop` hooks.
-    pub hooks: Hooks,
-    /// The resctrl group made for it, to be removed with it.
-    pub resctrl: Option<PathBuf>,
-    /// The resctrl monitoring group made for it in a group that stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub monitor: Option<PathBuf>,
-    /// Made by a runtime without privilege over the host.
-    pub rootless: bool,
-    /// It has a process, and is not made yet: its hooks run.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub in_the_making: bool,
-}
-
-impl Record {
-    /// A record for a container that is about to be made.
-    #[must_use]
-    pub fn new(id: &str, oci_version: &str, bundle: &Path, rootfs: &Path) -> Self {
-        Self {
-            format: FORMAT,
-            id: id.to_owned(),
-            oci_version: oci_version.to_owned(),
-            pid: 0,
-            start_time: 0,
-            bundle: bundle.to_owned(),
-            rootfs: rootfs.to_owned(),
-            created: crate::time::stamp_nanos(),
-            owner: privilege::user().as_raw(),
-            annotations: BTreeMap::new(),
-            cgroup: None,
-            namespaces: 0,
-            hooks: Hooks::default(),
-            resctrl: None,
-            monitor: None,
-            rootless: false,
-            in_the_making: false,
-        }
-    }
-
-    /// Whether `create` has come to its end.
-    #[must_use]
-    pub fn is_made(&self) -> bool {
-        self.pid != 0 && !self.in_the_making
-    }
-}
-
-/// What `exec` takes from the container when it is not told otherwise.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ProcessDefaults {
-    /// `process` of config.json, without its arguments.
-    pub process: Process,
-    /// personality(2) of the container.
-    pub personality: Option<u32>,
-    /// The id map of its user namespace.
-    pub uids: Vec<IdMapping>,
-    /// The same for groups.
-    pub gids: Vec<IdMapping>,
-    /// The flags to load the seccomp filter with; `None`: there is none.
-    pub seccomp_flags: Option<u64>,
-    /// Those of the flags that a kernel may lack.
-    pub seccomp_droppable: u64,
-    /// The agent that seccomp notifications go to, with its metadata.
-    pub listener: Option<(String, String)>,
-}
-
 /// Whether `id` can name a container: runc's characters, and never a path of its own.
 ///
 /// # Errors
@@ -215,41 +123,6 @@ pub fn check_id(id: &str) -> Result<()> {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-}
-
-/// The lock on a state directory; released when dropped.
-#[derive(Debug)]
-pub struct Lock(Option<File>);
-
-impl AsFd for Lock {
-    /// The directory.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().map_or(fd::cwd(), |file| file.as_fd())
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A container's process may have a copy of the descriptor: closing is not enough.
-        if let Some(file) = &self.0 {
-            let _ = file.unlock();
-        }
-    }
-}
-
-/// A lock that others may have for a while.
-#[derive(Debug)]
-pub struct Released(Option<File>);
-
-impl Lock {
-    /// Lets others have it: while hooks run, which may call them, or as long as a container runs.
-    #[must_use]
-    pub fn release(mut self) -> Released {
-        if let Some(file) = &self.0 {
-            let _ = file.unlock();
-        }
-        Released(self.0.take())
-    }
 }
 
 impl StateDir {
@@ -272,11 +145,7 @@ impl StateDir {
             _ => StateError::Io { operation: "create directory", path: path.clone(), source },
         })?;
         let dir = Self { path };
-        let locked = dir.open_itself().and_then(|file| match file.lock() {
-            Ok(()) => Ok(Lock(Some(file))),
-            Err(error) => Err(dir.io("lock", &dir.path)(error)),
-        });
-        match locked {
+        match dir.lock_new() {
             Ok(lock) => Ok((dir, lock)),
             Err(error) => {
                 // Made here a moment ago, and empty: nobody else's container.
@@ -303,88 +172,6 @@ impl StateDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Waits until no other command changes this container, and keeps others from it.
-    ///
-    /// # Errors
-    /// [`StateError::Missing`] when it was deleted meanwhile.
-    pub fn lock(&self) -> Result<Lock> {
-        self.lock_again(Released(Some(self.open_itself()?)))
-    }
-
-    /// Takes a lock again, as [`StateDir::lock`]: never that of another container that has the name by now.
-    ///
-    /// # Errors
-    /// [`StateError::Missing`] when the container was deleted meanwhile.
-    pub fn lock_again(&self, released: Released) -> Result<Lock> {
-        let Released(file) = released;
-        if let Some(file) = &file {
-            file.lock().map_err(self.io("lock", &self.path))?;
-        }
-        self.still_there(Lock(file))
-    }
-
-    /// As [`StateDir::lock`], without waiting; `None` where somebody else has it.
-    ///
-    /// # Errors
-    /// [`StateError::Missing`] when it was deleted meanwhile.
-    pub fn try_lock(&self) -> Result<Option<Lock>> {
-        let file = self.open_itself()?;
-        match file.try_lock() {
-            Ok(()) => self.still_there(Lock(Some(file))).map(Some),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.io("lock", &self.path)(error)),
-        }
-    }
-
-    /// As [`StateDir::lock`], of a container that is made, with its record. Nobody waits for a `create`: it may be running
-    /// the hook that asks.
-    ///
-    /// # Errors
-    /// [`StateError::Creating`]; [`StateError::Missing`] when there is no such container, or not any more.
-    pub fn lock_made(&self) -> Result<(Lock, Record)> {
-        let made = || match self.record()? {
-            record if record.is_made() => Ok(record),
-            _ => Err(StateError::Creating),
-        };
-        let lock = match self.try_lock()? {
-            Some(lock) => lock,
-            None => made().and_then(|_| self.lock())?,
-        };
-        Ok((lock, made()?))
-    }
-
-    fn open_itself(&self) -> Result<File> {
-        File::open(&self.path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => StateError::Missing,
-            _ => self.io("open", &self.path)(source),
-        })
-    }
-
-    /// Whoever had a lock before may have deleted the directory: what is there now under its name is another container's.
-    fn still_there(&self, lock: Lock) -> Result<Lock> {
-        let stat = fstat(&lock).map_err(|errno| self.io("stat", &self.path)(errno.into()))?;
-        if stat.st_nlink > 0 { Ok(lock) } else { Err(StateError::Missing) }
-    }
-
-    /// Says to a `create` that is at work that its container is not wanted any more. Whoever does looks for its process on
-    /// record afterwards: either it is there, or the `create` sees this.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn dismiss(&self) -> Result<()> {
-        let path = self.path.join(UNWANTED);
-        match create(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("create", &path)(error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether somebody has said so.
-    #[must_use]
-    pub fn is_dismissed(&self) -> bool {
-        self.path.join(UNWANTED).exists()
     }
 
     fn io(&self, operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {

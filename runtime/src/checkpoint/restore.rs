@@ -11,9 +11,10 @@ use crate::child::{self, OrFail, join};
 use crate::hook::{self, HookState};
 use crate::log::Log;
 use crate::lsm;
-use crate::parent::create::{self, Undo};
 use crate::parent::error::{OrError, file_error};
 use crate::parent::spawn::{self, Spawned};
+use crate::parent::undo::Undo;
+use crate::parent::{cgroups, create, note};
 use crate::parent::{idmap, output, sources};
 use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
@@ -97,7 +98,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     let hook_state = create::hook_state(&config, &wish.id, &bundle)?;
     let (dir, lock) = StateDir::create(&wish.root, &wish.id)?;
     let mut undo = Undo::of(&dir);
-    let mut record = create::first_record(&config, &plan, &wish.id, &bundle, &host);
+    let mut record = note::first(&config, &plan, &wish.id, &bundle, &host);
     let journal = dir.begin(&lock, &record)?;
     undo.lock = Some(lock);
     journal.flush()?;
@@ -111,7 +112,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
         nodes: &linux.devices,
         annotations: &config.annotations,
         rootless: host.rootless,
-        owner: create::cgroup_owner(&plan, &config),
+        owner: cgroups::owner(&plan, &config),
         journal: Some(&journal),
     })?;
     for warning in cgroup.warnings() {
@@ -121,7 +122,7 @@ pub fn restore(wish: &Wish, options: &Options, log: &Log) -> Result<Restored> {
     record.cgroup = (!cgroup.needs_adopt()).then(|| cgroup.record());
     undo.cgroup = Some(cgroup);
     journal.note(&record)?;
-    create::keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
+    note::for_exec(&dir, &config, &plan, filter.as_ref())?;
     let place = dir.path().join(PLACE);
     fs::create_dir(&place).map_err(file_error("create directory", &place))?;
     let place = place.canonicalize().map_err(file_error("find", &place))?;
@@ -293,7 +294,7 @@ impl Making<'_> {
             add(key('d', *number), Source::Path(PathBuf::from(&device.path)));
         }
         if !self.externals.hierarchies.is_empty()
-            && let CgroupView::Hierarchies(view) = create::cgroup_view(cgroup, self.plan)?
+            && let CgroupView::Hierarchies(view) = cgroups::view(cgroup, self.plan)?
         {
             for (number, name) in &self.externals.hierarchies {
                 let hierarchy = view.iter().find(|hierarchy| hierarchy.name == *name);
@@ -390,8 +391,8 @@ impl Making<'_> {
             return Ok(());
         }
         let pidfd = pidfd::open(pid).or_error(|| "open the process to be restored".into())?;
-        create::note_process(self.record, pid)?;
-        create::before_hooks(self.dir, self.record, self.journal)?;
+        note::process(self.record, pid)?;
+        note::before_hooks(self.dir, self.record, self.journal)?;
         let state = self.hook_state.at("created", Some(pid));
         let waiting = Some(pidfd.as_fd());
         let run = |kind, hooks: &[_]| hook::run(kind, hooks, &state, waiting).map_err(Error::Other);

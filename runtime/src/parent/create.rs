@@ -4,29 +4,26 @@ mod answers;
 
 use super::error::{Error, OrError, Result, file_error};
 use super::spawn::{self, Spawned};
-use super::{idmap, net_devices, notify, output, resctrl, seal, sources};
+use super::undo::Undo;
+use super::{cgroups, idmap, net_devices, note, notify, output, resctrl, seal, sources};
 use crate::cgroup::{self, Cgroup, Driver};
-use crate::child::cgroups::{CgroupView, Hierarchy};
 use crate::child::mounts::Prepared;
 use crate::child::{self, Handed};
 use crate::hook::{self, HookState};
 use crate::log::Log;
 use crate::lsm::Module;
 use crate::path;
-use crate::plan::mounts::What;
 use crate::plan::{self, Host, Plan};
 use crate::privilege;
 use crate::seccomp::{self, Filter};
 use crate::spec::{Config, Hooks, IntelRdt, Linux, Resources};
-use crate::state::{self, Journal, Lock, ProcessDefaults, Record, StateDir};
+use crate::state::{Journal, Lock, Record, StateDir};
 use crate::sys::fd::LazyFd;
-use crate::sys::{self, Errno, pidfd};
+use crate::sys::{self, Errno};
 use crate::trace::{self, Steps};
 use crate::wire::Wire;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -88,55 +85,6 @@ pub struct Created {
 
 /// The annotation that names a socket for a pidfd of the first process, as `--pidfd-socket` does (crun(1)).
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
-
-/// What a failed create has to take back, in reverse order of making.
-#[derive(Debug)]
-pub(crate) struct Undo<'a> {
-    dir: Option<&'a StateDir>,
-    /// Keeps other commands out until all is taken back.
-    pub(crate) lock: Option<Lock>,
-    pub(crate) cgroup: Option<Cgroup>,
-    pub(crate) child: Option<Spawned>,
-    pub(crate) stopped: Option<(&'a HookState, &'a Hooks)>,
-    resctrl: Vec<PathBuf>,
-}
-
-impl<'a> Undo<'a> {
-    /// So far there is a state directory.
-    pub(crate) fn of(dir: &'a StateDir) -> Self {
-        Self { dir: Some(dir), lock: None, cgroup: None, child: None, stopped: None, resctrl: Vec::new() }
-    }
-
-    /// Nothing is taken back any more.
-    pub(crate) fn keep(&mut self) {
-        (self.dir, self.cgroup, self.child, self.stopped) = (None, None, None, None);
-        self.resctrl.clear();
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = &self.child {
-            let _ = pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
-            let _ = waitpid(Pid::from_raw(child.pid), None);
-        }
-        if let Some(cgroup) = &mut self.cgroup {
-            let _ = cgroup.kill_all(libc::SIGKILL);
-            let _ = cgroup.wait_empty();
-            let _ = cgroup.remove();
-        }
-        for group in &self.resctrl {
-            let _ = std::fs::remove_dir(group);
-        }
-        if let Some(dir) = self.dir {
-            let _ = dir.remove();
-        }
-        self.lock = None;
-        if let Some((state, hooks)) = self.stopped {
-            let _ = hook::run_all("poststop", &hooks.poststop, state);
-        }
-    }
-}
 
 /// Facts of this host that decide what can be planned.
 ///
@@ -205,7 +153,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let (dir, lock) = StateDir::create(&options.root, &options.id)?;
     let hooks = config.hooks.clone().unwrap_or_default();
     let mut undo = Undo::of(&dir);
-    let mut record = first_record(&config, &plan, &options.id, &bundle, &host);
+    let mut record = note::first(&config, &plan, &options.id, &bundle, &host);
     let resources = Resources::default();
     let journal = dir.begin(&lock, &record)?;
     undo.lock = Some(lock);
@@ -220,7 +168,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         nodes: &linux.devices,
         annotations: &config.annotations,
         rootless: host.rootless,
-        owner: cgroup_owner(&plan, &config),
+        owner: cgroups::owner(&plan, &config),
         journal: Some(&journal),
     };
     log.debug(&format!("{}: state directory {}", options.id, dir.path().display()));
@@ -229,7 +177,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     journal.flush()?;
     steps.then("keep what exec will want");
     socket.make(&dir)?;
-    keep_for_exec(&dir, &config, &plan, filter.as_ref())?;
+    note::for_exec(&dir, &config, &plan, filter.as_ref())?;
     let cgroup = undo.cgroup.as_mut().ok_or_else(|| Error::Other("no cgroup".into()))?;
     for warning in cgroup.warnings() {
         log.warn(warning);
@@ -295,23 +243,6 @@ pub(crate) fn hook_state(config: &Config, id: &str, bundle: &Path) -> Result<Hoo
     })
 }
 
-/// The record of a container that is about to be made.
-pub(crate) fn first_record(config: &Config, plan: &Plan, id: &str, bundle: &Path, host: &Host) -> Record {
-    let mut record = Record::new(id, &config.oci_version, bundle, &plan.root.path);
-    record.annotations.clone_from(&config.annotations);
-    if let Some(hooks) = &config.hooks {
-        record.hooks.poststart.clone_from(&hooks.poststart);
-        record.hooks.poststop.clone_from(&hooks.poststop);
-    }
-    record.rootless = host.rootless;
-    record.namespaces = plan::namespaces::TYPES
-        .iter()
-        .map(|(_, (flag, _))| *flag)
-        .filter(|flag| plan.namespaces.separate(*flag))
-        .sum();
-    record
-}
-
 /// The middle of a create: from the clone to the child's `Ready`.
 struct Making<'a> {
     options: &'a Options,
@@ -360,14 +291,14 @@ impl<'a> Making<'a> {
         if gated {
             wire.go().or_error(|| "release the container's process".into())?;
         }
-        note_process(record, pid)?;
+        note::process(record, pid)?;
         self.before_hooks(record, journal)?;
         // The child is at work, and this process has nothing to do but to wait for it.
         seal::let_go();
         steps.then("wait until it is ready");
         if spawn::appears_late(plan) {
             pid = self.follow(&wire, undo)?;
-            note_process(record, pid)?;
+            note::process(record, pid)?;
             self.before_hooks(record, journal)?;
         }
         let child = undo.child.as_ref().ok_or_else(|| Error::Other("no process".into()))?;
@@ -383,7 +314,7 @@ impl<'a> Making<'a> {
         let Hooks { prestart, create_runtime, create_container, .. } = self.hooks;
         match [prestart, create_runtime, create_container].into_iter().all(Vec::is_empty) {
             true => Ok(()),
-            false => before_hooks(self.dir, record, journal),
+            false => note::before_hooks(self.dir, record, journal),
         }
     }
 
@@ -426,7 +357,7 @@ impl<'a> Making<'a> {
                 .find(|(flag, ..)| *flag == libc::CLONE_NEWPID && spawn::appears_late(plan))
                 .map(|(.., file)| file.as_fd()),
             cgroup_files: &cgroup_files,
-            cgroup_mounts: cgroup_view(cgroup, plan)?,
+            cgroup_mounts: cgroups::view(cgroup, plan)?,
             prepared,
             console_socket: console_socket.as_ref().map(AsFd::as_fd),
             fifo: fifo.as_ref().map(|fifo| (fifo.as_fd(), self.is_noted(cgroup))),
@@ -448,29 +379,6 @@ impl<'a> Making<'a> {
         let spawned = spawn::spawn(plan, &joins, proc.as_fd(), cgroup.clone_target(), &child)?;
         Ok((parent_wire, spawned))
     }
-}
-
-/// Has the process on record before hooks run, which may take as long as they like, for whoever deletes the container by force
-/// meanwhile.
-///
-/// # Errors
-/// Somebody has done so already.
-pub(crate) fn before_hooks(dir: &StateDir, record: &Record, journal: &Journal) -> Result<()> {
-    let mut so_far = record.clone();
-    so_far.in_the_making = true;
-    journal.note(&so_far)?;
-    match dir.is_dismissed() {
-        true => Err(Error::Other("the container was deleted while it was made".into())),
-        false => Ok(()),
-    }
-}
-
-/// Notes which process the container's is.
-pub(crate) fn note_process(record: &mut Record, pid: i32) -> Result<()> {
-    let (start_time, _) = state::process_times(pid)
-        .map_err(|_| Error::Other("the container's process ended at once".into()))?;
-    (record.pid, record.start_time) = (pid, start_time);
-    Ok(())
 }
 
 fn listener(linux: &Linux) -> (&str, &str) {
@@ -524,19 +432,6 @@ fn pass_listen_fds(config: &mut Config, count: u32) {
     }
 }
 
-/// The host's id of the container's root, where it may own its control group (runtime-spec, "Cgroup ownership").
-pub(crate) fn cgroup_owner(plan: &Plan, config: &Config) -> Option<u32> {
-    let namespaces = &plan.namespaces;
-    if !namespaces.creates(libc::CLONE_NEWUSER) || !namespaces.separate(libc::CLONE_NEWCGROUP) {
-        return None;
-    }
-    let writable = config.mounts.iter().any(|mount| {
-        mount.destination == "/sys/fs/cgroup" && !mount.options.iter().any(|option| option == "ro")
-    });
-    let root = namespaces.uids.iter().find(|line| line.container_id == 0)?;
-    writable.then_some(root.host_id)
-}
-
 /// A process that lowers its own score needs a privilege it may not have; its parent does it.
 fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
@@ -545,55 +440,4 @@ fn set_oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
         Err(Errno::EACCES | Errno::EPERM) if rootless => Ok(()),
         result => result.map(drop).or_error(|| format!("process.oomScoreAdj: write {score} to {path}")),
     }
-}
-
-/// What an `exec` will want to know, so that it need not read config.json again.
-///
-/// # Errors
-/// The file cannot be written.
-pub(crate) fn keep_for_exec(
-    dir: &StateDir,
-    config: &Config,
-    plan: &Plan,
-    filter: Option<&Filter>,
-) -> Result<()> {
-    let mut process = config.process.clone().unwrap_or_default();
-    process.args = Vec::new();
-    let linux = config.linux.as_ref();
-    let seccomp = linux.and_then(|linux| linux.seccomp.as_ref());
-    let listener = seccomp.filter(|_| filter.is_some_and(Filter::has_listener));
-    let defaults = ProcessDefaults {
-        process,
-        personality: plan.personality,
-        uids: plan.namespaces.uids.clone(),
-        gids: plan.namespaces.gids.clone(),
-        seccomp_flags: filter.map(|filter| filter.flags),
-        seccomp_droppable: filter.map_or(0, |filter| filter.droppable),
-        listener: listener.map(|seccomp| (seccomp.listener_path.clone(), seccomp.listener_metadata.clone())),
-    };
-    Ok(dir.write_process(&defaults, filter.map_or(&[], |filter| &filter.program))?)
-}
-
-/// How the container sees its control groups, if it asks for them.
-///
-/// # Errors
-/// Those of the caller cannot be read.
-pub(crate) fn cgroup_view(cgroup: &Cgroup, plan: &Plan) -> Result<CgroupView> {
-    if !plan.mounts.iter().any(|mount| matches!(mount.what, What::Cgroup { .. })) {
-        return Ok(CgroupView::None);
-    }
-    Ok(match cgroup.mounts()? {
-        cgroup::Mounts::Nothing => CgroupView::None,
-        // Without a cgroup namespace /proc/self/cgroup is a path from the root: the whole tree is shown.
-        cgroup::Mounts::Unified(source) if !plan.namespaces.separate(libc::CLONE_NEWCGROUP) => {
-            CgroupView::Unified(cgroup::unified_root(&source).into())
-        }
-        cgroup::Mounts::Unified(source) => CgroupView::Unified(source.into()),
-        cgroup::Mounts::Legacy(mounts) => CgroupView::Hierarchies(
-            mounts
-                .into_iter()
-                .map(|mount| Hierarchy { name: mount.name, source: mount.source.into(), links: mount.links })
-                .collect(),
-        ),
-    })
 }

@@ -4,6 +4,7 @@
 //! groups, id maps, hooks of the runtime. What fails is undone in reverse order: nothing half-made is left.
 
 pub mod agent;
+pub mod cgroups;
 pub mod create;
 pub mod error;
 pub mod exec;
@@ -11,6 +12,7 @@ pub mod foreground;
 pub mod idmap;
 pub mod live_mounts;
 pub mod net_devices;
+pub mod note;
 pub mod notify;
 pub mod output;
 pub mod record;
@@ -19,6 +21,7 @@ pub mod seal;
 pub mod sources;
 pub mod spawn;
 pub mod start;
+pub mod undo;
 
 pub use create::{Created, create};
 pub use error::{Error, Result};
