@@ -144,9 +144,13 @@ fn try_against(test: &str, path: &PathBuf, weakened: &str) -> Output {
     output
 }
 
+fn module_of(test: &str) -> &str {
+    test.split_once("::").map_or(test, |(module, _)| module)
+}
+
 /// The runtime under test under another name: what is attacked is a copy.
-fn copy() -> PathBuf {
-    let path = rootfs::base().join("corten-weakened");
+fn copy(module: &str) -> PathBuf {
+    let path = rootfs::base().join(format!("corten-weakened-{module}"));
     fs::copy(&runtime().path, &path).unwrap();
     path
 }
@@ -175,18 +179,33 @@ fn known(name: &str, version: &str) -> Option<PathBuf> {
 /// How many more times a race that was lost is run.
 const RACES: usize = 8;
 
-#[test]
-fn every_attack_succeeds_on_a_worse_runtime() {
+/// Each attack of a module succeeds on a worse runtime: a test a module, so that they go on beside each other.
+macro_rules! proofs {
+    ($($module:ident),+) => {
+        const MODULES: &[&str] = &[$(stringify!($module)),+];
+        $(#[test]
+        fn $module() {
+            each_succeeds(stringify!($module));
+        })+
+    };
+}
+
+proofs!(descriptors, host, identity, input, kernel, live, races, rootfs, users);
+
+fn each_succeeds(module: &str) {
     if !runtime().is_ours() || std::env::var_os("CORTEN_WEAKEN").is_some() {
         skip!("needs Corten itself");
     }
-    let own = copy();
+    let own = copy(module);
     let (mut unnoticed, mut missing) = (Vec::new(), Vec::new());
     // Where only some of them can succeed, such as those that need a security module:
     // `PROOFS=identity::an_apparmor`.
     let wanted = std::env::var("PROOFS").unwrap_or_default();
-    let attacks = ATTACKS.iter().enumerate().filter(|(_, (test, _))| test.starts_with(&wanted));
-    assert!(attacks.clone().count() > 0, "there is no attack {wanted}");
+    let is_wanted = |test: &str| module_of(test) == module && test.starts_with(&wanted);
+    let attacks: Vec<_> = ATTACKS.iter().enumerate().filter(|(_, (test, _))| is_wanted(test)).collect();
+    if attacks.is_empty() {
+        skip!("needs an attack that PROOFS={wanted} names");
+    }
     for (number, (test, worse)) in attacks {
         let began = std::time::Instant::now();
         let (path, protection) = match worse {
@@ -240,6 +259,8 @@ fn every_attack_has_a_proof() {
     let proven: Vec<&str> = ATTACKS.iter().map(|(test, _)| *test).collect();
     let without: Vec<&&str> = all.iter().filter(|name| !proven.contains(name)).collect();
     assert!(without.is_empty(), "no proof for {without:#?}");
+    let unseen: Vec<&&str> = proven.iter().filter(|name| !MODULES.contains(&module_of(name))).collect();
+    assert!(unseen.is_empty(), "no test runs the proofs of {unseen:#?}");
     let gone: Vec<&&str> = proven.iter().filter(|name| !all.contains(name)).collect();
     assert!(gone.is_empty(), "proofs for tests that are not there: {gone:#?}");
 }
