@@ -2,8 +2,9 @@
 //! type, and by the absolute path of the shim.
 
 use integration::shim::engine::{Engine, Release};
-use integration::shim::pod::until;
+use integration::shim::pod::{self, until};
 use nix::sys::signal::Signal;
+use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,7 +24,11 @@ const RUN: &[Check] = &[
     ("docker run --rm --hostname here busybox hostname", 0, &["here"]),
     ("docker run --rm --read-only busybox touch /x", 1, &["Read-only"]),
     ("docker run --rm --tmpfs /t:size=1m busybox grep ' /t ' /proc/mounts", 0, &["tmpfs", "size=1024k"]),
-    ("docker run --rm -v /etc:/host:ro busybox ls /host/passwd", 0, &["/host/passwd"]),
+    (
+        "docker run --rm -v /etc:/host:ro busybox sh -c 'ls /host/passwd; touch /host/x'",
+        1,
+        &["/host/passwd", "Read-only"],
+    ),
     (
         "docker run --rm -m 64m busybox sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null'",
         1,
@@ -44,6 +49,7 @@ const RUN: &[Check] = &[
         0,
         &["0000000000000000"],
     ),
+    ("docker run --rm busybox ip link set lo down", 2, &["Operation not permitted"]),
     ("docker run --rm --cap-add NET_ADMIN busybox ip link set lo down", 0, &[]),
     ("docker run --rm --security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status", 0, &["1"]),
     ("docker run --rm busybox grep Seccomp: /proc/self/status", 0, &["2"]),
@@ -51,8 +57,8 @@ const RUN: &[Check] = &[
     ("docker run --rm --ulimit nofile=100:100 busybox sh -c 'ulimit -n'", 0, &["100"]),
     ("docker run --rm --init busybox ps", 0, &["init"]),
     ("docker run --rm --pid host busybox sh -c '[ $(ps | wc -l) -gt 3 ]'", 0, &[]),
-    ("docker run --rm --network none busybox ip link", 0, &["lo"]),
-    ("docker run --rm --network host busybox ip link", 0, &["lo"]),
+    ("docker run --rm --network none busybox sh -c 'ls /sys/class/net | wc -l'", 0, &["1"]),
+    ("docker run --rm --network host busybox ls /sys/class/net", 0, &["docker0"]),
     ("script -qec 'docker run --rm -t busybox tty' /dev/null", 0, &["/dev/pts/0"]),
     ("echo typed | docker run --rm -i busybox cat", 0, &["typed"]),
     ("docker run --rm busybox sh -c 'dd if=/dev/zero bs=1M count=5 2>/dev/null' | wc -c", 0, &["5242880"]),
@@ -61,7 +67,7 @@ const RUN: &[Check] = &[
 /// What people do with one container that lives, one after the other.
 const LIVE: &[Check] = &[
     (
-        "docker run -d --name live busybox sh -c 'trap \"exit 0\" TERM; echo started; while :; do sleep 0.1; done'",
+        "docker run -d --name live busybox sh -c 'trap \"exit 0\" TERM; trap \"echo heard\" USR1; echo started; while :; do sleep 0.1; done'",
         0,
         &[],
     ),
@@ -87,7 +93,7 @@ const LIVE: &[Check] = &[
     ),
     ("echo data > file && docker cp file live:/tmp/ && docker exec live cat /tmp/file", 0, &["data"]),
     ("docker restart -t 1 live && docker exec live echo again", 0, &["again"]),
-    ("docker kill -s USR1 live", 0, &[]),
+    ("docker kill -s USR1 live && until docker logs live | grep heard; do sleep 0.1; done", 0, &["heard"]),
     (
         "docker start live && docker stop -t 2 live && docker inspect -f 'ended with {{.State.ExitCode}}' live",
         0,
@@ -157,10 +163,22 @@ fn hold(engine: &Engine, lists: &[&[Check]]) {
 }
 
 fn failure(engine: &Engine, (script, status, parts): &Check) -> Option<String> {
-    let said = engine.docker_command(script);
-    let text = format!("{}{}", said.out, said.err);
-    let good = said.status == *status && parts.iter().all(|part| text.contains(part));
-    (!good).then(|| format!("{script}\n  status {}, expected {status} and {parts:?}: {text}", said.status))
+    let wrong = engine.docker_command(script).is_not(*status, parts)?;
+    Some(format!("{script}\n  {wrong}"))
+}
+
+/// Every shim is Corten's by its program, and `runtime` is whose the state of the container is.
+fn run_by(engine: &Engine, runtime: &str) {
+    engine.docker_command("docker run -d --name whose busybox sleep 1000").ok();
+    let shims = engine.shims();
+    assert_eq!(shims.len(), 1, "{shims:?}");
+    let program_of = |pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(program_of(shims[0]), pod::program().canonicalize().unwrap());
+    // Neither runtime reads the other's state.
+    let state = "root=$(dirname $(dirname $(find /run exec -name state.json)))";
+    let status = format!("{state}; {runtime} --root $root state $(basename $root/*) | jq -r .status");
+    assert_eq!(engine.docker_command(&status).ok(), "running\n");
+    engine.docker_command("docker rm -f whose").ok();
 }
 
 /// A dockerd with this entry in its daemon.json (`BIN` is the folder of our programs) does all that people
@@ -169,6 +187,7 @@ fn does_everything(release: Release, entry: &str) {
     let Some(engine) = Engine::docker(release, entry) else {
         return integration::skip::say(&format!("needs dockerd ({release:?})"));
     };
+    run_by(&engine, "bin/corten");
     let alone = RUN.iter().chain(APART).map(std::slice::from_ref);
     let lists: Vec<&[Check]> = std::iter::once(LIVE).chain(alone).collect();
     hold(&engine, &lists);
@@ -187,10 +206,14 @@ fn by_type() {
 
 #[test]
 fn by_the_path_of_the_shim_with_another_runtime() {
-    let entry = r#"{"runtimeType": "BIN/containerd-shim-corten-v2", "options": {"BinaryName": "runc"}}"#;
+    // Docker tells a shim that it does not know the name of a file, and none of the options in daemon.json.
+    let entry =
+        r#"{"runtimeType": "BIN/containerd-shim-corten-v2", "options": {"ConfigPath": "BIN/options.toml"}}"#;
     let Some(engine) = Engine::docker(Release::Newer, entry) else {
         return integration::skip::say("needs dockerd (Newer)");
     };
+    fs::write(engine.directory.join("bin/options.toml"), "BinaryName = 'runc'\n").unwrap();
+    run_by(&engine, "runc");
     hold(&engine, &[LIVE, &RUN[..6]]);
 }
 
@@ -200,12 +223,9 @@ fn containers_outlive_dockerd_with_live_restore() {
     let Some(mut engine) = Engine::docker(Release::Newer, entry) else {
         return integration::skip::say("needs dockerd (Newer)");
     };
-    let config = std::fs::read_to_string(engine.directory.join("daemon.json")).unwrap();
-    std::fs::write(
-        engine.directory.join("daemon.json"),
-        config.replacen('{', "{\"live-restore\": true, ", 1),
-    )
-    .unwrap();
+    let config = fs::read_to_string(engine.directory.join("daemon.json")).unwrap();
+    fs::write(engine.directory.join("daemon.json"), config.replacen('{', "{\"live-restore\": true, ", 1))
+        .unwrap();
     let dockerd = engine.processes_of("dockerd")[0];
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(dockerd), Signal::SIGHUP).unwrap();
     until("live restore is on", || {
@@ -215,7 +235,7 @@ fn containers_outlive_dockerd_with_live_restore() {
     let pid = engine.docker_command("docker inspect -f '{{.State.Pid}}' kept").ok();
     engine.kill("dockerd", Signal::SIGKILL);
     let dir = engine.directory.display().to_string();
-    let _ = std::fs::remove_file(format!("{dir}/docker.pid"));
+    let _ = fs::remove_file(format!("{dir}/docker.pid"));
     let [file, data, exec, pidfile, socket] =
         ["daemon.json", "data", "exec", "docker.pid", "docker.sock"].map(|name| format!("{dir}/{name}"));
     let socket = format!("unix://{socket}");

@@ -388,11 +388,15 @@ fn network_classes_are_set_or_refused() {
         "/linux/resources/network",
         json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] }),
     );
-    c.args(&["/bin/true"]);
-    if host::has_controller("net_cls") {
-        c.run(&[]).ok();
+    if host::has_controller("net_cls") && host::has_controller("net_prio") {
+        let pid = c.sleeping();
+        let seen = |controller, name| host::cgroup_text(pid, controller, name, name).unwrap_or_default();
+        assert_eq!(seen("net_cls", "net_cls.classid"), "1048577");
+        let priorities = seen("net_prio", "net_prio.ifpriomap");
+        assert!(priorities.lines().any(|line| line == "lo 5"), "{priorities}");
         return;
     }
+    c.args(&["/bin/true"]);
     since!("refusal of network classes without their controller", "runc -", "crun -");
     assert!(c.run(&[]).error().contains("net_"));
     leaks::assert_none(&c);
