@@ -150,6 +150,16 @@ fn over_tcp_both_sides_have_certificates() {
     let checks: Vec<(String, i32, &[&str])> = vec![
         (docker("client") + " run --rm --network none busybox echo far", 0, &["far"]),
         (format!("echo typed | {} run --rm -i --network none busybox cat", docker("client")), 0, &["typed"]),
+        // Who goes while nothing is said is noticed, and so is who falls silent: the kernel asks for a sign of life.
+        ("docker run -d --name said --network none busybox sleep 1000".into(), 0, &[]),
+        (
+            format!(
+                "open() {{ ss -Htno sport = 2376 | grep -v TIME-WAIT; }}; for command in events 'logs -f said' 'attach --no-stdin said' 'stats said' 'wait said'; do {} $command >/dev/null & pids=\"$pids $!\"; done; until [ $(open | wc -l) -ge 5 ]; do sleep 0.1; done; open | grep -o keepalive; kill -9 $pids; while open; do sleep 0.1; done; docker rm -f said",
+                docker("client")
+            ),
+            0,
+            &["keepalive", "said"],
+        ),
         (docker("other") + " version --format '{{.Server.Version}}'", 1, &["tls"]),
         ("DOCKER_HOST=tcp://127.0.0.1:2376 docker version".into(), 1, &["TLS"]),
         ("busybox wget -qO- http://127.0.0.1:2376/_ping".into(), 1, &[]),

@@ -1,9 +1,6 @@
 //! Answers: JSON, streams, errors.
 
-use std::future::pending;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,11 +10,10 @@ use hyper::body::{Body, Frame};
 use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
+use super::client::Client;
 use crate::container::received;
 use crate::error::{Error, Result};
 use crate::image::short;
@@ -211,26 +207,13 @@ impl Pusher {
     }
 }
 
-/// Waits until a client of this machine has hung up: one that has merely said all that it had to say has not.
-pub async fn hung_up(socket: Option<Arc<OwnedFd>>) {
-    let own = socket.and_then(|socket| UnixStream::from_std(socket.try_clone().ok()?.into()).ok());
-    let Some(socket) = own else { return pending().await };
-    while let Ok(seen) = socket.ready(Interest::WRITABLE).await {
-        // Only then nothing can be written any more.
-        if seen.is_write_closed() {
-            return;
-        }
-        // To wait for what comes next.
-        let _nothing = socket.try_io(Interest::WRITABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
-    }
-}
-
 /// An answer that ends when who it is for has gone, also while there is nothing to be sent.
-pub fn until_gone(answer: Answer, client: Option<Arc<OwnedFd>>) -> Answer {
+pub fn until_gone(answer: Answer, client: Client) -> Answer {
     if answer.body().size_hint().exact().is_some() {
         return answer;
     }
-    let frames = |content| BodyStream::new(content).take_until(Box::pin(hung_up(client)));
+    let gone = async move { client.hung_up().await };
+    let frames = |content| BodyStream::new(content).take_until(Box::pin(gone));
     answer.map(|content| StreamBody::new(frames(content)).boxed_unsync())
 }
 

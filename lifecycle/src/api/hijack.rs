@@ -1,9 +1,5 @@
 //! Connections that become streams: attach and exec.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use futures_util::future::{FutureExt, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -13,17 +9,14 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::client::Client;
 use super::{Answer, Call, Version, answer};
 use crate::container::{Input, Output, Sides};
 use crate::error::{Error, Result, error};
 use crate::logger::frame;
-use crate::sys;
 
 /// The keys that leave a container running and end being attached to it: Ctrl-P, Ctrl-Q.
 const DETACH: [u8; 2] = [16, 17];
-
-/// How long a client may take to read the answer's header before it gets the rest all the same.
-const HEADER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a stream is carried.
 #[derive(Debug, Clone)]
@@ -75,11 +68,11 @@ pub(super) fn answer(
         let output = sides.map(stream::iter).flatten_stream().flat_map(|(output, _)| output);
         return Ok(answer::streamed(kind, way.bytes(past.chain(output).boxed())));
     }
-    let socket = call.socket();
+    let client = call.client().ok_or_else(|| Error::internal("a request without a client"))?;
     let upgrading = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrading.await {
-            carry(upgraded, socket, way, past, sides).await;
+            carry(upgraded, client, way, past, sides).await;
         }
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
@@ -88,31 +81,22 @@ pub(super) fn answer(
     answer.body(answer::empty(StatusCode::OK).into_body()).map_err(Error::step("answer"))
 }
 
-/// Waits until the client has read the answer's header: docker-py loses what comes together with it.
-async fn until_read(socket: Option<&Arc<OwnedFd>>) {
-    let Some(socket) = socket else { return };
-    let deadline = Instant::now() + HEADER_LIMIT;
-    while Instant::now() < deadline && sys::unread(socket.as_fd()).is_ok_and(|bytes| bytes > 0) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 async fn carry(
     upgraded: Upgraded,
-    socket: Option<Arc<OwnedFd>>,
+    client: Client,
     way: Way,
     past: Output,
     sides: impl Future<Output = Sides>,
 ) {
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let past = async {
-        until_read(socket.as_ref()).await;
+        client.has_read().await;
         carry_out(way.bytes(past), &mut writer).await;
     };
     let sides = async {
         tokio::select! {
             sides = sides => Some(sides),
-            () = answer::hung_up(socket.clone()) => None,
+            () = client.hung_up() => None,
         }
     };
     // At once, so that nothing is missed between.
@@ -125,7 +109,7 @@ async fn carry(
     let inward = async {
         // The output goes on for who has nothing more to say, and is still there.
         if !carry_in(reader, input, keys).await {
-            answer::hung_up(socket).await;
+            client.hung_up().await;
         }
     };
     tokio::select! {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod build;
+pub mod client;
 mod container;
 mod exec;
 mod files;

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -17,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
+use super::client::Client;
 use super::{NEWEST, Version};
 use crate::container::part;
 use crate::error::{Error, Result, bail, ensure, error};
@@ -134,9 +133,9 @@ impl Call {
         Reference::parse_tag(&self.named(repository)?.to_string())
     }
 
-    /// The socket of the client, if it is one of this machine.
-    pub fn socket(&self) -> Option<Arc<OwnedFd>> {
-        self.request.extensions().get::<Option<Arc<OwnedFd>>>().cloned().flatten()
+    /// Whose it is.
+    pub fn client(&self) -> Option<Client> {
+        self.request.extensions().get().cloned()
     }
 
     /// The platform that is asked for, which clients name, such as `linux/amd64`, or send as JSON.

@@ -1,10 +1,8 @@
 //! The socket, and the connections to it.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
@@ -16,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::client::Client;
 use super::{Answer, Call, NEWEST, answer, route};
 use crate::container::user;
 use crate::engine::Engine;
@@ -66,18 +65,21 @@ impl Listener {
     pub async fn serve(self, engine: &'static Engine) {
         loop {
             let accepted = match &self {
-                Self::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
-                    tokio::spawn(connection(engine, stream, socket));
+                Self::Unix(listener) => listener.accept().await.and_then(|(stream, _)| {
+                    let client = Client::local(&stream)?;
+                    tokio::spawn(connection(engine, stream, client));
+                    Ok(())
                 }),
-                Self::Tcp(listener, tls) => listener.accept().await.map(|(stream, _)| {
+                Self::Tcp(listener, tls) => listener.accept().await.and_then(|(stream, _)| {
+                    let client = Client::far(&stream)?;
                     let shaking = tls.accept(stream);
                     tokio::spawn(async move {
                         // Who has no certificate is told so by TLS itself.
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, shaking).await {
-                            connection(engine, stream, None).await;
+                            connection(engine, stream, client).await;
                         }
                     });
+                    Ok(())
                 }),
             };
             // No descriptors left: it will be better when somebody has gone.
@@ -88,15 +90,15 @@ impl Listener {
     }
 }
 
-/// Serves one client; `socket` is what requests carry for those that become streams.
+/// Serves one client, whom requests carry along for those that become streams.
 async fn connection(
     engine: &'static Engine,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    socket: Option<Arc<OwnedFd>>,
+    client: Client,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(socket.clone());
-        let client = socket.clone();
+        request.extensions_mut().insert(client.clone());
+        let client = client.clone();
         async move { Ok::<_, Infallible>(answer::until_gone(respond(engine, request).await, client)) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
