@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use jsonfile::{JsonFile, Options};
-pub(crate) use jsonfile::{is_compressed, lock, older};
+pub(crate) use jsonfile::{find_last, is_compressed, lock, older};
 
 use crate::error::{Error, Result};
 use crate::files;

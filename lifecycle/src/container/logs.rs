@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::iter;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tokio::task::block_in_place;
 
 use super::{Container, Output, received, streams};
 use crate::error::Result;
-use crate::logger::{NOTIFY, is_compressed, lock, older};
+use crate::logger::{NOTIFY, find_last, is_compressed, lock, older};
 use crate::time::{self, Time};
 
 /// What of a log is wanted.
@@ -211,25 +211,6 @@ impl Log {
     }
 }
 
-/// Where the last lines of a file begin, at most so many, and how many that are. The beginning of one more does not count.
-fn find_last(file: &File, most: usize) -> io::Result<(u64, usize)> {
-    let mut buffer = vec![0; 64 << 10];
-    let (mut end, mut found) = (file.metadata()?.len(), 0);
-    while end > 0 {
-        let length = usize::try_from(end).map_or(buffer.len(), |end| end.min(buffer.len()));
-        let (start, part) = (end - length as u64, &mut buffer[..length]);
-        file.read_exact_at(part, start)?;
-        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            if found == most {
-                return Ok((start + at as u64 + 1, found));
-            }
-            found += 1;
-        }
-        end = start;
-    }
-    Ok((0, found))
-}
-
 /// The files of a log, the newest first.
 fn files(path: &Path) -> Vec<(PathBuf, File)> {
     // Between two rotations, so that each is found, and none twice.
@@ -278,14 +259,5 @@ mod tests {
             count(&mut log, &mut next, false);
             assert_eq!(next, LINES);
         }
-    }
-
-    #[test]
-    fn the_last_lines_are_found_from_the_end() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let long = "x".repeat(200_000);
-        std::fs::write(&file, format!("1\n{long}\n3\nunfinished")).unwrap();
-        let find = |most| find_last(file.as_file(), most).unwrap();
-        assert_eq!([0, 1, 2, 3, 4].map(find), [(200_005, 0), (200_003, 1), (2, 2), (0, 3), (0, 3)]);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -66,7 +66,11 @@ impl JsonFile {
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         remove_left(path);
         let file = append(path)?;
-        let size = file.metadata().map_or(0, |meta| meta.len());
+        // A logger that was killed may have left the beginning of a line, which would take the next one along.
+        let (size, _) = find_last(&file, 0).map_err(Error::at("read", path))?;
+        if file.metadata().is_ok_and(|meta| meta.len() > size) {
+            file.set_len(size).map_err(Error::at("write", path))?;
+        }
         let attributes = match options.attributes.is_empty() {
             true => String::new(),
             false => format!("\"attrs\":{},", json(&options.attributes)),
@@ -239,8 +243,33 @@ pub(crate) fn lock(path: &Path, way: fn(&File) -> io::Result<()>) -> Option<File
     way(&folder).ok().map(|()| folder)
 }
 
+/// Where the last lines of a file begin, at most so many, and how many that are. The beginning of one more does not count.
+pub(crate) fn find_last(file: &File, most: usize) -> io::Result<(u64, usize)> {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut end, mut found) = (file.metadata()?.len(), 0);
+    while end > 0 {
+        let length = usize::try_from(end).map_or(buffer.len(), |end| end.min(buffer.len()));
+        let (start, part) = (end - length as u64, &mut buffer[..length]);
+        file.read_exact_at(part, start)?;
+        for (at, _) in part.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            if found == most {
+                return Ok((start + at as u64 + 1, found));
+            }
+            found += 1;
+        }
+        end = start;
+    }
+    Ok((0, found))
+}
+
 fn append(path: &Path) -> Result<File> {
-    fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(Error::at("open", path))
+    fs::OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(Error::at("open", path))
 }
 
 #[cfg(test)]
@@ -267,6 +296,29 @@ mod tests {
         assert!(text().contains("\"end\""));
         log.add(1, &vec![b'x'; 40_000]).unwrap();
         assert_eq!(text().lines().count(), 6);
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_takes_none_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for left in ["", "{\"log\":\"cut o"] {
+            open(folder.path(), None, 1).add(1, b"whole\n").unwrap();
+            let whole = fs::read_to_string(&path).unwrap();
+            fs::write(&path, format!("{whole}{left}")).unwrap();
+            open(folder.path(), None, 1).add(1, b"next\n").unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.strip_prefix(&whole).unwrap().starts_with("{\"log\":\"next\\n\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_found_from_the_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let long = "x".repeat(200_000);
+        std::fs::write(&file, format!("1\n{long}\n3\nunfinished")).unwrap();
+        let find = |most| find_last(file.as_file(), most).unwrap();
+        assert_eq!([0, 1, 2, 3, 4].map(find), [(200_005, 0), (200_003, 1), (2, 2), (0, 3), (0, 3)]);
     }
 
     #[test]
