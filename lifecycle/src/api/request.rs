@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{Seek, Write};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -13,7 +12,7 @@ use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::task::block_in_place;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::client::Client;
 use super::{NEWEST, Version};
@@ -202,14 +201,15 @@ impl Call {
     /// # Errors
     /// When the client breaks off or writing fails.
     pub async fn spool(&mut self, content: &Content) -> Result<File> {
-        let mut file = content.spool()?;
+        let mut file = tokio::fs::File::from_std(content.spool()?);
         while let Some(frame) = self.request.body_mut().frame().await {
             if let Ok(bytes) = frame.map_err(broken)?.into_data() {
-                block_in_place(|| file.write_all(&bytes)).map_err(Error::step("keep what is sent"))?;
+                file.write_all(&bytes).await.map_err(Error::step("keep what is sent"))?;
             }
         }
-        file.rewind()?;
-        Ok(file)
+        file.flush().await.map_err(Error::step("keep what is sent"))?;
+        file.rewind().await?;
+        Ok(file.into_std().await)
     }
 
     /// The type of those offered that the client asks for most, by its name: `*/*` is not one.

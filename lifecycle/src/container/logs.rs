@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
-use tokio::task::block_in_place;
+use tokio::task::spawn_blocking;
 
 use super::{Container, Output, received, streams};
 use crate::error::Result;
@@ -97,11 +97,17 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
     // Before anything is read, so that nothing is missed between.
     let news = if follow { streams::subscribe(&container.log_socket(), NOTIFY).await.ok() } else { None };
     let mut log = Log::new(&container.log());
-    let send = |log: &mut Log| log.each(&query, |item| sender.blocking_send(item).is_ok());
-    block_in_place(|| {
-        query.tail.map_or(Ok(()), |most| log.skip_to_last(most))?;
-        send(&mut log)
-    })?;
+    let query = Arc::new(query);
+    // A thread at a time for each reader, however often there is something new.
+    let send = async |mut log: Log, most: Option<usize>| {
+        let (query, sender) = (Arc::clone(&query), sender.clone());
+        let sent = spawn_blocking(move || {
+            most.map_or(Ok(()), |most| log.skip_to_last(most))?;
+            log.each(&query, |item| sender.blocking_send(item).is_ok()).map(|()| log)
+        });
+        sent.await?
+    };
+    log = send(log, query.tail).await?;
     let Some(mut news) = news else { return Ok(()) };
     loop {
         let mut told = [0; 64];
@@ -109,7 +115,7 @@ async fn send(container: &Arc<Container>, query: Query, sender: mpsc::Sender<(u8
             count = news.read(&mut told) => !matches!(count, Ok(1..)),
             () = sender.closed() => return Ok(()),
         };
-        block_in_place(|| send(&mut log))?;
+        log = send(log, None).await?;
         if ended {
             // Whoever has read all of it finds that the container has ended.
             container.end_known(exits).await;
