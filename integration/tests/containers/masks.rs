@@ -211,3 +211,32 @@ impl Drop for Holder {
         let _ = self.0.wait();
     }
 }
+
+/// What is hidden in a mount stays hidden when that becomes read-only, be it by another name that the image gives it.
+#[test]
+fn a_mask_in_a_read_only_mount_stays() {
+    for path in ["/proc", "/way", "/"] {
+        let mut c = Container::new();
+        symlink("/proc", c.rootfs("way")).unwrap();
+        c.put("/linux/maskedPaths", json!(["/proc/keys", "/proc/sys/kernel"]));
+        c.put("/linux/readonlyPaths", json!([path, "/proc/sys"])).put("/root/readonly", json!(false));
+        assert_eq!(c.script("stat -c %F /proc/keys; ls -A /proc/sys/kernel"), "character special file\n");
+        assert_eq!(c.attempt(&["create", "/proc/sys/fs/file-max"]), "EROFS", "{path}");
+        leaks::assert_none(&c);
+    }
+}
+
+#[test]
+fn mounts_and_the_root_can_be_read_only_paths() {
+    let mut c = Container::new();
+    let shared = c.path("shared");
+    fs::create_dir_all(shared.join("sub")).unwrap();
+    for destination in ["/data", "/data/sub"] {
+        c.mount(json!({ "destination": destination, "type": "bind", "source": shared, "options": ["bind"] }));
+    }
+    c.put("/linux/readonlyPaths", json!(["/", "/data", "/data/sub"])).put("/root/readonly", json!(false));
+    for file in ["/file", "/data/file", "/data/sub/file"] {
+        assert_eq!(c.attempt(&["create", file]), "EROFS", "{file}");
+    }
+    leaks::assert_none(&c);
+}

@@ -64,11 +64,17 @@ fn there<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
 /// A path cannot be covered.
 pub fn apply(plan: &Plan, root: &Root, own_null: bool) -> Step<()> {
     let mut inside = Inside::default();
+    let mut others = Vec::new();
+    let what = |path: &OsStr| format!("linux.readonlyPaths: {}", path.to_string_lossy());
     for path in &plan.read_only {
-        make_read_only(root, path, &mut inside)
-            .or_fail(|| format!("linux.readonlyPaths: {}", path.to_string_lossy()))?;
+        if !make_name_read_only(root, path, &mut inside).or_fail(|| what(path))? {
+            others.push(path);
+        }
     }
     inside.end_read_only().or_fail(|| "linux.readonlyPaths".into())?;
+    for path in others {
+        make_read_only(root, path).or_fail(|| what(path))?;
+    }
     if plan.masked.is_empty() {
         return Ok(());
     }
@@ -81,20 +87,26 @@ pub fn apply(plan: &Plan, root: &Root, own_null: bool) -> Step<()> {
     covers.verify().or_fail(|| "linux.maskedPaths: what hides directories is gone".into())
 }
 
-fn make_read_only<'a>(root: &'a Root, path: &OsStr, inside: &mut Inside<'a>) -> Result<(), Errno> {
-    let Some(place) = there(find(root, path))? else { return Ok(()) };
-    match place {
-        Place::Kernels(mount, name) => {
-            inside.begin_read_only(&mount)?;
-            there(bind(&name, &name, MsFlags::MS_REC)).map(drop)
-        }
-        Place::Found(place) => {
-            let copy = LazyFd::from(mount::clone_mount(place.as_fd(), true)?);
-            let read_only = mount::Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-            mount::mount_setattr(copy.as_fd(), false, read_only)?;
-            mount::move_mount(copy.as_fd(), place.as_fd())
-        }
+/// Makes a name in a mount of the kernel's own read-only, if there is such a one; `false` when the path leads elsewhere.
+fn make_name_read_only<'a>(root: &'a Root, path: &OsStr, inside: &mut Inside<'a>) -> Result<bool, Errno> {
+    let Some(Place::Kernels(mount, name)) = there(find(root, path))? else { return Ok(false) };
+    inside.begin_read_only(&mount)?;
+    there(bind(&name, &name, MsFlags::MS_REC)).map(|_| true)
+}
+
+/// Makes what a path leads to read-only. A mount is so itself: a copy of it would cover it, and whatever is hidden in it
+/// afterwards could be seen in the copy.
+fn make_read_only(root: &Root, path: &OsStr) -> Result<(), Errno> {
+    let Some(Place::Found(place)) = there(find(root, path))? else { return Ok(()) };
+    let read_only = mount::Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    match mount::mount_setattr(place.as_fd(), false, read_only) {
+        // Not the root of a mount.
+        Err(Errno::EINVAL) => {}
+        result => return result,
     }
+    let copy = LazyFd::from(mount::clone_mount(place.as_fd(), true)?);
+    mount::mount_setattr(copy.as_fd(), false, read_only)?;
+    mount::move_mount(copy.as_fd(), place.as_fd())
 }
 
 fn hide<'a>(root: &'a Root, path: &OsStr, covers: &mut Covers<'a>) -> Result<(), Errno> {
