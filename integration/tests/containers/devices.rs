@@ -146,6 +146,24 @@ fn devices_of_a_user_namespace_cover_what_is_there() {
     assert_eq!(fs::read_to_string(c.rootfs("dev/full")).unwrap(), "the image's");
 }
 
+/// A mount in the place of a device wins, as in `-v /dev/urandom:/dev/random`: with its own `/dev`, and in a user namespace.
+#[test]
+fn a_mount_in_the_place_of_a_device_stays() {
+    since!("mounts in place of devices in a user namespace", "runc -", "crun -");
+    for user in [false, true] {
+        let mut c = Container::new();
+        c.mount(json!({ "destination": "/dev/random", "type": "bind", "source": "/dev/urandom", "options": ["bind"] }));
+        c.mount(json!({ "destination": "/dev/tty", "type": "tmpfs", "source": "tmpfs" }));
+        if user {
+            c.user_namespace(100_000, 65_536).give_rootfs_to(100_000);
+        }
+        c.shell("stat -c '%F %t:%T' /dev/random /dev/urandom /dev/tty");
+        let expected = ["character special file 1:9", "character special file 1:9", "directory 0:0"];
+        assert_eq!(c.run(&[]).ok().stdout.lines().collect::<Vec<_>>(), expected, "{user}");
+        leaks::assert_none(&c);
+    }
+}
+
 /// A device that is not among the defaults, and that everybody may open as far as its driver is concerned.
 fn fuse() -> Option<()> {
     std::path::Path::new("/dev/fuse").exists().then_some(())

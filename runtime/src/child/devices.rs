@@ -98,6 +98,10 @@ fn one(node: &DeviceNode, bound: bool, dir: BorrowedFd<'_>, name: &OsStr) -> Res
     if is_node(&there, node) {
         return Ok(false);
     }
+    // What `mounts` has put there was asked for, too, and stays: `/dev/urandom` on `/dev/random`, say.
+    if mount::is_mounted_on(dir, name)? {
+        return Ok(false);
+    }
     // An earlier container's mount point, as a rule: it is covered again. Not so a link, which leads elsewhere.
     if bound && node.kind != SFlag::S_IFIFO && path::file_type(&there) != SFlag::S_IFLNK {
         return bind_from_host(node, dir, name).map(|()| false);

@@ -1,8 +1,9 @@
 //! The mount API of Linux 5.2 and later, in which a mount is a descriptor before it has a place.
 
-use super::{Result, check};
-use std::ffi::CStr;
+use super::{Errno, Result, check};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Attributes to set and clear with [`mount_setattr`]: `MOUNT_ATTR_…`, a propagation type `MS_…`, a user namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -172,6 +173,28 @@ pub fn context_log(context: BorrowedFd<'_>) -> Option<String> {
     let text = String::from_utf8_lossy(buffer.get(..length)?);
     let text = text.trim().trim_start_matches(['e', 'w', 'i']).trim();
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Whether something is mounted on `name` in the directory `dir`, which is not followed when it is a link (Linux 5.8).
+///
+/// # Errors
+/// The errno of statx(2).
+pub fn is_mounted_on(dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: statx is plain old data for which zeroes are valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is NUL-terminated and `found` has the size that the kernel fills; both outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT,
+            libc::STATX_TYPE,
+            &raw mut found,
+        )
+    })?;
+    Ok(found.stx_attributes & u64::from(libc::STATX_ATTR_MOUNT_ROOT.cast_unsigned()) != 0)
 }
 
 /// mount_setattr(2) (Linux 5.12) on the mount that `fd` is, or on the whole tree below it.
