@@ -189,6 +189,33 @@ fn a_tmpfs_keeps_the_mode_of_its_directory() {
     assert_eq!(c.script("stat -c %a /data"), "1775\n");
 }
 
+/// What is mounted and made in it finds its place before: podman asks for a read-only `/dev` (`--read-only-tmpfs=false`).
+#[test]
+fn a_read_only_tmpfs_is_filled_first() {
+    let mut c = Container::new();
+    for mount in c.config["mounts"].as_array_mut().unwrap() {
+        if mount["destination"] == "/dev" {
+            mount["options"].as_array_mut().unwrap().push(json!("ro"));
+        }
+    }
+    let source = c.path("source");
+    fs::create_dir(&source).unwrap();
+    let tmpfs =
+        |options| json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": options });
+    c.mount(tmpfs(json!(["ro", "mode=755"])));
+    c.mount(json!({ "destination": "/data/in/it", "type": "bind", "source": source, "options": ["bind"] }));
+    c.put("/process/cwd", json!("/data/new"));
+    let report = c.report();
+    assert!(report.mount("/dev").has("ro") && report.mount("/data").has("ro"), "{report:#?}");
+    assert_eq!((report.cwd.as_str(), report.dev["/dev/null"].kind.as_str()), ("/data/new", "c"));
+    for (file, end) in
+        [("/dev/x", "EROFS"), ("/dev/shm/x", "ok"), ("/data/x", "EROFS"), ("/data/in/it/x", "ok")]
+    {
+        assert_eq!(c.attempt(&["create", file]), end, "{file}");
+    }
+    leaks::assert_none(&c);
+}
+
 #[test]
 fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
     let mut c = Container::new();

@@ -187,6 +187,7 @@ fn container(handed: &Handed<'_>, program: Option<OwnedFd>, gate: bool) -> Step<
         false => None,
     };
     steps.then("read-only and masked paths");
+    rootfs::finish_mounts(&root)?;
     let hooks = handed.runtime_hooks || !handed.create_container.is_empty();
     let own_null = !hooks && root.dev.as_ref().is_some_and(|dev| dev.null);
     masks::apply(plan, &root, own_null)?;

@@ -46,8 +46,8 @@ pub struct View<'a> {
 ///
 /// # Errors
 /// The first mount that cannot be made, by its position and destination.
-pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool) -> Step<(Covered, Fresh)> {
-    let (mut covered, mut fresh) = (Covered::default(), Fresh::default());
+pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool) -> Step<Made> {
+    let Made { mut covered, mut fresh, mut unfinished } = Made::default();
     let view = View { cgroups: &handed.cgroup_mounts, pids: handed.pids, alone };
     for mount in &plan.mounts {
         let _step = trace::span_of("mount", mount.destination.as_bytes());
@@ -55,7 +55,8 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool
         let (hides, filled) = (hides_below(plan, mount), is_filled(plan, mount));
         let already = Already { sysfs: covered.untouched_sysfs(plan, mount), fresh: &mut fresh };
         let in_sysfs = already.sysfs.is_some();
-        let made = one(mount, root, prepared, view, hides || filled, already).map_err(|failure| Failure {
+        let in_hand = hides || filled || mount.read_only_last;
+        let made = one(mount, root, prepared, view, in_hand, already).map_err(|failure| Failure {
             text: format!(
                 "mounts[{}]: {}: {}",
                 mount.index,
@@ -65,6 +66,9 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool
             ..failure
         })?;
         let groups = matches!(mount.what, What::Cgroup { .. });
+        if let (Some(made), true) = (&made, mount.read_only_last) {
+            unfinished.push(duplicate(made)?);
+        }
         if !mount.in_fresh || groups {
             fresh.others(&mount.destination, is_strict(mount) || groups && in_sysfs);
         }
@@ -78,7 +82,18 @@ pub fn apply(plan: &Plan, root: BorrowedFd<'_>, handed: &Handed<'_>, alone: bool
         };
         covered.note(mount, made, prepared, hides)?;
     }
-    Ok((covered, fresh))
+    Ok(Made { covered, fresh, unfinished })
+}
+
+/// What is left of the mounts for later steps.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// What masks lie on.
+    pub covered: Covered,
+    /// The directory in which mount points were made last.
+    pub fresh: Fresh,
+    /// Mounts that become read-only when all else is in its place.
+    pub unfinished: Vec<LazyFd>,
 }
 
 /// Whether a path is to be hidden or made read-only in what a mount shows, or control groups are shown in it.

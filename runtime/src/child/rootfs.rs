@@ -1,7 +1,7 @@
 //! The container's root: from a directory of the host to `/`.
 
 use super::devices::{self, Dev};
-use super::mounts::{self, Covered};
+use super::mounts::{self, Covered, Made};
 use super::{Handed, OrFail, Step, failure};
 use crate::path::{self, Missing};
 use crate::plan::{Plan, RootPlan};
@@ -26,6 +26,8 @@ pub struct Root {
     pub dev: Option<Dev>,
     /// What masks lie on.
     pub covered: Covered,
+    /// Mounts that become read-only when all else is in its place.
+    pub unfinished: Vec<LazyFd>,
     /// Whether nobody else is in this mount namespace, and nothing that is mounted in it shows elsewhere: its `/proc` is the
     /// host's, until the root is entered.
     pub alone: bool,
@@ -50,7 +52,7 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
     let mask = nix::sys::stat::umask(Mode::empty());
     let fd = attach(&plan.root)?;
     let alone = plan.namespaces.creates(libc::CLONE_NEWNS) && !shows_on_the_host(&plan.root);
-    let (covered, mut fresh) = mounts::apply(plan, fd.as_fd(), handed, alone)?;
+    let Made { covered, mut fresh, unfinished } = mounts::apply(plan, fd.as_fd(), handed, alone)?;
     let dev = match plan.own_dev {
         true => Some(devices::make(plan, fd.as_fd(), &mut fresh)?),
         false => None,
@@ -60,7 +62,8 @@ pub fn build(plan: &Plan, handed: &Handed<'_>) -> Step<Root> {
         path::resolve(fd.as_fd(), cwd, Missing::Directory)
             .or_fail(|| format!("process.cwd: create {}", cwd.to_string_lossy()))?;
     }
-    Ok(Root { fd, dev, covered, alone, mask: Some(mask).filter(|_| !weak::off("mask")) })
+    let mask = Some(mask).filter(|_| !weak::off("mask"));
+    Ok(Root { fd, dev, covered, unfinished, alone, mask })
 }
 
 /// The root of a container that has no mount namespace of its own: a directory to chroot(2) into.
@@ -72,6 +75,7 @@ pub fn borrow(plan: &Plan) -> Step<Root> {
         fd: open_directory(&plan.root.path)?,
         dev: None,
         covered: Covered::default(),
+        unfinished: Vec::new(),
         alone: false,
         mask: None,
     })
@@ -233,6 +237,17 @@ pub fn unescape(text: impl AsRef<[u8]>) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Makes those mounts read-only that had to be filled first.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn finish_mounts(root: &Root) -> Step<()> {
+    let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    root.unfinished.iter().try_for_each(|mount| {
+        mount::mount_setattr(mount.as_fd(), false, read_only).or_fail(|| "make a tmpfs read-only".into())
+    })
 }
 
 /// `root.readonly`.

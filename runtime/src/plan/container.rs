@@ -113,6 +113,7 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
     if !separate_mounts {
         mounts.clear();
     }
+    mounts.iter_mut().for_each(MountPlan::fill_first);
     for mount in mounts.iter().filter(|mount| !mount.ignored.is_empty()) {
         let options = mount.ignored.join(", ");
         warnings.push(format!(

@@ -26,6 +26,8 @@ pub struct MountPlan {
     pub in_fresh: bool,
     /// It is such a tmpfs, and file systems are mounted right below it.
     pub is_filled: bool,
+    /// It becomes read-only when all else is in its place.
+    pub read_only_last: bool,
     /// The map through which ids are shown.
     pub idmap: Option<Idmap>,
     /// Options that mean nothing for what is no fresh file system, which engines pass through all the same.
@@ -136,6 +138,18 @@ impl MountPlan {
     pub fn is_empty_tmpfs(&self) -> bool {
         matches!(&self.what, What::FileSystem { kind, copy_up: false, .. } if kind.as_c_str() == c"tmpfs")
     }
+
+    /// Lets a tmpfs be written to until all else is in its place: it has nothing at first, not even what is mounted or made in
+    /// it by other entries.
+    pub fn fill_first(&mut self) {
+        let is_tmpfs = matches!(&self.what, What::FileSystem { kind, .. } if kind.as_c_str() == c"tmpfs");
+        let Attributes { set, recursive_set, .. } = &mut self.attributes;
+        if is_tmpfs && (*set | *recursive_set) & libc::MOUNT_ATTR_RDONLY != 0 {
+            *set &= !libc::MOUNT_ATTR_RDONLY;
+            *recursive_set &= !libc::MOUNT_ATTR_RDONLY;
+            self.read_only_last = true;
+        }
+    }
 }
 
 /// Plans one mount.
@@ -187,6 +201,7 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
         destination_nofollow: options.destination_nofollow,
         in_fresh: false,
         is_filled: false,
+        read_only_last: false,
         idmap,
         ignored,
     })
