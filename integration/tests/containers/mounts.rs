@@ -297,6 +297,25 @@ fn a_destination_of_the_wrong_kind_is_refused() {
     leaks::assert_none(&c);
 }
 
+/// In words that dockerd looks for, to ask "Are you trying to mount a directory onto a file (or vice-versa)?".
+#[test]
+fn a_directory_on_a_file_is_told_from_other_errors() {
+    since!("words for it", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    fs::create_dir_all(c.rootfs("directory")).unwrap();
+    fs::write(c.rootfs("file"), "").unwrap();
+    let source = |name| c.rootfs(name);
+    let (directory, file) = (source("directory"), source("file"));
+    let mounts = c.config["mounts"].clone();
+    for (destination, source) in [("/file", directory), ("/directory", file)] {
+        c.put("/mounts", mounts.clone());
+        c.mount(json!({ "destination": destination, "type": "bind", "source": source, "options": ["bind"] }));
+        let run = c.run(&[]);
+        assert!(run.error().contains(destination) && run.error().contains("not a directory"), "{run:#?}");
+        leaks::assert_none(&c);
+    }
+}
+
 #[test]
 fn a_missing_source_is_refused_by_name() {
     let mut c = Container::new();

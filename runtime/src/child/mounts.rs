@@ -281,7 +281,7 @@ pub fn one(
                 && view.alone
                 && let Some(mount) = wanted.in_hand()
             {
-                api::move_mount(mount.as_fd(), point.as_fd()).or_fail(|| "attach".into())?;
+                put(mount.as_fd(), point.as_fd())?;
                 return Ok(Some(mount));
             }
             // A read-only mount could not be filled.
@@ -295,7 +295,7 @@ pub fn one(
                 copy_up::copy(point.as_fd(), mount.as_fd())?;
             }
             set_attributes(mount.as_fd(), &left(&plan.attributes, attributes))?;
-            api::move_mount(mount.as_fd(), point.as_fd()).or_fail(|| "attach".into())?;
+            put(mount.as_fd(), point.as_fd())?;
             Ok(Some(mount))
         }
         What::Cgroup { unified: true } if matches!(view.cgroups, CgroupView::Hierarchies(_)) => {
@@ -345,7 +345,21 @@ pub(super) fn attach(
 ) -> Step<()> {
     let place = destination(plan, root, missing)?;
     set_attributes(mount.as_fd(), attributes)?;
-    api::move_mount(mount.as_fd(), place.as_fd()).or_fail(|| "attach".into())
+    put(mount.as_fd(), place.as_fd())
+}
+
+/// Puts a mount in its place. A directory on a file, or a file on a directory, is what people have most often got wrong: engines
+/// explain it to them where they find the words of `ENOTDIR`, which mount(2) has for it.
+fn put(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Step<()> {
+    let is_directory = |fd| fstat(fd).map(|stat| path::file_type(&stat) == SFlag::S_IFDIR);
+    match api::move_mount(mount, place) {
+        Err(Errno::EINVAL) => match (is_directory(mount), is_directory(place)) {
+            (Ok(true), Ok(false)) => Err(Errno::ENOTDIR).or_fail(|| "attach a directory to a file".into()),
+            (Ok(false), Ok(true)) => Err(Errno::ENOTDIR).or_fail(|| "attach a file to a directory".into()),
+            _ => Err(Errno::EINVAL).or_fail(|| "attach".into()),
+        },
+        result => result.or_fail(|| "attach".into()),
+    }
 }
 
 fn destination(plan: &MountPlan, root: BorrowedFd<'_>, missing: Missing) -> Step<LazyFd> {
