@@ -108,6 +108,23 @@ fn env_is_added() {
     assert_eq!(c.exec_report(&["-e", "SHORT=form"]).var("SHORT"), Some("form"));
 }
 
+/// A container that may have few files open can still be entered; the limit is the program's, not the runtime's.
+#[test]
+fn few_open_files_are_enough() {
+    since!("exec with few descriptors", "runc -", "crun -");
+    for user in [false, true] {
+        let mut c = Container::new();
+        c.put("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 5, "hard": 7 }]));
+        if user {
+            c.user_namespace(100_000, 65_536).give_rootfs_to(100_000);
+        }
+        c.sleeping();
+        let report = c.exec_report(&[]);
+        assert_eq!((report.limit("Max open files"), report.var("HOME")), (Some((5, 7)), Some("/root")));
+        c.delete_force().ok();
+    }
+}
+
 #[test]
 fn user_is_as_asked() {
     let mut c = Container::new();

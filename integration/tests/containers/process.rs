@@ -80,6 +80,19 @@ fn home_comes_from_passwd_when_absent() {
     assert_eq!(c.report().var("HOME"), Some("/elsewhere"));
 }
 
+/// The limit is the program's, not the runtime's.
+#[test]
+fn home_is_found_whatever_the_limit_on_open_files() {
+    since!("start with few descriptors", "runc -", "crun -");
+    for limit in [4, 20] {
+        let mut c = Container::new();
+        c.put("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]));
+        let report = c.report();
+        assert_eq!(report.var("HOME"), Some("/root"), "{limit}");
+        assert_eq!(report.limit("Max open files"), Some((limit, limit)));
+    }
+}
+
 #[test]
 fn cwd_is_entered() {
     let mut c = Container::new();

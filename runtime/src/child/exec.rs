@@ -128,6 +128,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     if let Some(label) = label {
         apply_label(&label)?;
     }
+    identity::limit_open_files(plan)?;
     // Only the very last process may give up what the time namespace needs, and a scheduling policy that is reset on
     // fork would be lost before it counts. Nor may this process be counted where processes of the user are.
     let early =

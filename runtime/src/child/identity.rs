@@ -20,20 +20,37 @@ pub fn limits(plan: &ProcessPlan, pid: i32) -> Step<()> {
 }
 
 /// [`limits`] of this process, whose child becomes the program. The limit on a user's processes would count both: it is the
-/// child's to set, and raised here, where there are the rights to do it.
+/// child's to set, and raised here, where there are the rights to do it. So is a limit on open files that leaves no room for
+/// what is still to be opened: it comes last.
 ///
 /// # Errors
 /// As for [`limits`].
 pub fn limits_of_child(plan: &ProcessPlan) -> Step<()> {
-    for limit in plan.rlimits.iter().filter(|limit| limit.resource != rlimits::PROCESSES) {
+    let (processes, files) = (plan.limit_on_processes(), plan.few_open_files());
+    let later = |limit: &Rlimit| [processes, files].into_iter().flatten().any(|other| other == limit);
+    for limit in plan.rlimits.iter().filter(|limit| !later(limit)) {
         set_limit(limit, 0)?;
     }
-    match plan.limit_on_processes() {
-        Some(limit) if getrlimit(Resource::RLIMIT_NPROC).is_ok_and(|(_, hard)| hard < limit.hard) => {
+    raise(processes, Resource::RLIMIT_NPROC)?;
+    raise(files, Resource::RLIMIT_NOFILE)
+}
+
+/// Makes sure that a limit can be set later, by who has no right to raise it.
+fn raise(limit: Option<&Rlimit>, resource: Resource) -> Step<()> {
+    match limit {
+        Some(limit) if getrlimit(resource).is_ok_and(|(_, hard)| hard < limit.hard) => {
             set_limit(&Rlimit { soft: limit.hard, ..*limit }, 0)
         }
         _ => Ok(()),
     }
+}
+
+/// The limit on open files, where it is a low one: of this process, which opens no more.
+///
+/// # Errors
+/// As for [`limits`].
+pub fn limit_open_files(plan: &ProcessPlan) -> Step<()> {
+    plan.few_open_files().map_or(Ok(()), |limit| set_limit(limit, 0))
 }
 
 /// The limit on a user's processes, of this one, which is about to become that user.

@@ -281,6 +281,9 @@ fn finish(
     if let Some(policy) = &plan.memory_policy {
         sys::sched::set_memory_policy(policy.mode, &policy.nodes).or_fail(|| "linux.memoryPolicy".into())?;
     }
+    // Before the limits, which may leave no room for another open file.
+    let mut env = process_plan.env.clone();
+    program::add_home(&mut env, process_plan.identity.uid, root.path_root());
     if handed.limits_by_parent {
         handed.wire.tell(&FromChild::Limits).or_fail(|| "report to the runtime".into())?;
         handed.wire.wait_for_go().or_fail(|| "wait for resource limits".into())?;
@@ -293,8 +296,6 @@ fn finish(
     if elsewhere {
         program::enter_directory(&process_plan.cwd)?;
     }
-    let mut env = process_plan.env.clone();
-    program::add_home(&mut env, process_plan.identity.uid, root.path_root());
     if let Some(label) = label {
         apply_label(&label)?;
     }

@@ -46,6 +46,13 @@ impl ProcessPlan {
     pub fn limit_on_processes(&self) -> Option<&Rlimit> {
         self.rlimits.iter().find(|limit| limit.resource == rlimits::PROCESSES)
     }
+
+    /// How many files it may have open, if these are fewer than the runtime itself may need on its way.
+    #[must_use]
+    pub fn few_open_files(&self) -> Option<&Rlimit> {
+        const ENOUGH: u64 = 256;
+        self.rlimits.iter().find(|limit| limit.resource == rlimits::OPEN_FILES && limit.soft < ENOUGH)
+    }
 }
 
 /// Plans a process.

@@ -25,7 +25,7 @@ const RESOURCES: [(&str, u32); 16] = [
     ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK as u32),
     ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
     ("RLIMIT_NICE", libc::RLIMIT_NICE as u32),
-    ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE as u32),
+    ("RLIMIT_NOFILE", OPEN_FILES),
     ("RLIMIT_NPROC", PROCESSES),
     ("RLIMIT_RSS", libc::RLIMIT_RSS as u32),
     ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO as u32),
@@ -37,6 +37,10 @@ const RESOURCES: [(&str, u32); 16] = [
 /// How many processes the user of a process may have (getrlimit(2), `RLIMIT_NPROC`).
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "of another type in each C library")]
 pub const PROCESSES: u32 = libc::RLIMIT_NPROC as u32;
+
+/// How many files a process may have open (getrlimit(2), `RLIMIT_NOFILE`).
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "of another type in each C library")]
+pub const OPEN_FILES: u32 = libc::RLIMIT_NOFILE as u32;
 
 /// The name of a resource number, for messages.
 #[must_use]
