@@ -381,6 +381,28 @@ fn wrong_unified_keys_are_refused() {
     }
 }
 
+/// Else a configuration could take any process of the host away from where it is, and the container could not be removed.
+#[test]
+fn processes_are_not_moved_by_unified_keys() {
+    since!("refusal of processes among limits", "runc -", "crun -");
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let place = || fs::read_to_string(format!("/proc/{}/cgroup", other.id())).unwrap();
+    let before = place();
+    let mut c = Container::new();
+    c.via = cgroup2_view();
+    let runs = ["cgroup.procs", "cgroup.threads"].map(|key| {
+        c.put("/linux/resources/unified", json!({ key: other.id().to_string() }));
+        c.run(&[])
+    });
+    let after = place();
+    other.kill().and_then(|()| other.wait()).unwrap();
+    assert_eq!(after, before);
+    for run in runs {
+        assert!(run.error().contains("linux.resources.unified[\"cgroup."), "{run:#?}");
+    }
+    leaks::assert_none(&c);
+}
+
 #[test]
 fn network_classes_are_set_or_refused() {
     let mut c = Container::new();

@@ -253,6 +253,9 @@ impl Table {
                     ));
                 }
             };
+            if matches!(file.as_str(), "cgroup.procs" | "cgroup.threads") {
+                return Err(invalid(field, value, "moves processes of the host, and is no limit"));
+            }
             for line in value.lines().filter(|line| !line.is_empty()) {
                 let shape = match line.split_once(' ') {
                     // `8:0 rbps=1`, `default 50`, `mlx5_0 hca_handle=2` change the line of their key.
