@@ -260,6 +260,19 @@ fn a_failing_hook_stops_the_creation() {
     }
 }
 
+/// There is no container any more that could be "created".
+#[test]
+fn a_failed_creation_is_told_as_stopped() {
+    since!("poststop hooks of a failed creation", "runc 1.0", "crun -");
+    let mut c = Container::new();
+    let state = c.path("state.json");
+    c.put("/hooks/createRuntime/-", host_hook("exit 5"));
+    c.put("/hooks/poststop/-", host_hook(&format!("cat > {}", state.display())));
+    c.try_create(&[]).error();
+    let told: Value = serde_json::from_str(&fs::read_to_string(state).unwrap()).unwrap();
+    assert_eq!((told["status"].as_str(), told.get("pid")), (Some("stopped"), None), "{told}");
+}
+
 /// What a hook writes to its standard error tells why it failed.
 #[test]
 fn the_output_of_a_failing_hook_is_in_the_error() {

@@ -55,7 +55,7 @@ impl Drop for Undo<'_> {
         }
         self.lock = None;
         if let Some((state, hooks)) = self.stopped {
-            let _ = hook::run_all("poststop", &hooks.poststop, state);
+            let _ = hook::run_all("poststop", &hooks.poststop, &state.at("stopped", None));
         }
     }
 }
