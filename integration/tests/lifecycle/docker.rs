@@ -349,6 +349,12 @@ fn files_go_in_and_out() {
             &["up", "Read-only file system"],
         ),
         ("docker rm still && docker volume rm in && ! grep -q /view /proc/self/mounts", 0, &[]),
+        // To look at what is about to run is not to take it away.
+        (
+            "docker create --name seen --network none busybox sh -c 'sleep 1; echo x >/new && rm /etc/group && echo well' && { until [ -e seen ]; do curl -sI --unix-socket ${DOCKER_HOST#unix://} 'http://x/containers/seen/archive?path=/etc' >/dev/null; done & }; docker start -a seen; touch seen; wait; docker rm seen",
+            0,
+            &["\nwell\n"],
+        ),
         ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
         // Neither the layer nor its files have what is only zeros.
         (

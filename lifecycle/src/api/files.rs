@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
@@ -26,9 +25,8 @@ pub(super) fn changes(container: &Container) -> Result<Answer> {
 }
 
 /// Sends a tree as an archive.
-fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static) -> Answer {
-    answer::archive(|writer| {
-        let (root, path, name) = root()?;
+fn send(root: Root, path: PathBuf, name: PathBuf) -> Answer {
+    answer::archive(move |writer| {
         let mut pack = Pack::new(writer, Source::Tree);
         pack.add(&root, &path, &name)?;
         pack.finish()?;
@@ -36,19 +34,16 @@ fn send(root: impl FnOnce() -> Result<(Root, PathBuf, PathBuf)> + Send + 'static
     })
 }
 
-pub(super) fn export(container: &Arc<Container>) -> Result<Answer> {
-    let container = Arc::clone(container);
+pub(super) async fn export(container: &Container) -> Result<Answer> {
     container.publish("export", &[]);
-    Ok(send(move || {
-        let overlay = container.overlay()?;
-        // Without what is mounted into it, running or not.
-        let is_up = container.record().state.status.is_up();
-        let root = match is_up {
-            true => Root::open(&container.bundle().join("rootfs"))?,
-            false => tree::mount(&overlay)?,
-        };
-        Ok((root, PathBuf::new(), PathBuf::new()))
-    }))
+    let _busy = container.busy.lock().await;
+    // Without what is mounted into it, running or not.
+    let is_up = container.record().state.status.is_up();
+    let root = match is_up {
+        true => Root::open(&container.bundle().join("rootfs"))?,
+        false => block_in_place(|| tree::mount(&container.overlay()?).map_err(Error::from))?,
+    };
+    Ok(send(root, PathBuf::new(), PathBuf::new()))
 }
 
 fn wanted_path(call: &Call) -> Result<String> {
@@ -69,9 +64,10 @@ fn folder(container: &Container, root: &Root, inside: &Path, text: &str) -> Resu
 }
 
 /// `GET` and `HEAD` of `/containers/ID/archive`
-pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
+pub(super) async fn get(container: &Container, call: &Call) -> Result<Answer> {
     let text = wanted_path(call)?;
     let path = clean(Path::new(&text));
+    let _busy = container.busy.lock().await;
     let (root, inside, header) = block_in_place(|| -> Result<_> {
         let (mut root, mut inside) = (view::open(container)?, path.clone());
         if text.ends_with('/') || text.ends_with("/.") {
@@ -88,7 +84,7 @@ pub(super) fn get(container: &Container, call: &Call) -> Result<Answer> {
     let name = PathBuf::from(name);
     let mut answer = if call.method == Method::GET {
         container.publish("archive-path", &[]);
-        send(move || Ok((root, inside, name)))
+        send(root, inside, name)
     } else {
         answer::empty(StatusCode::OK)
     };
@@ -132,6 +128,8 @@ fn go_mode(stat: &FileStat) -> u32 {
 
 pub(super) async fn put(container: &Container, mut call: Call) -> Result<Answer> {
     let file = call.spool(&container.engine.images.content).await?;
+    // While it neither starts nor is written to by another request.
+    let _busy = container.busy.lock().await;
     let text = wanted_path(&call)?;
     let keep_kinds = call.flag("noOverwriteDirNonDir");
     let record = container.record().clone();

@@ -14,7 +14,8 @@ use super::{Container, mounts, spec};
 use crate::error::{Error, Result};
 use crate::{files, volume};
 
-/// The root of it.
+/// The root of it; the caller keeps others from starting it, whose overlay would be broken by one of the same directories
+/// that is made later.
 ///
 /// # Errors
 /// When something cannot be mounted.
