@@ -108,6 +108,26 @@ print(" ".join(states))"#
 }
 
 #[test]
+fn a_process_makes_no_place_for_a_container_that_has_gone() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    // As when the container ends while the process is on its way.
+    let gone = client(
+        r#"
+id = new("box", Cmd=["true"])
+os.system("mkdir /run/aside && mv /run/corten/c/* /run/aside")
+print(call("POST", f"/exec/{id}/start", '{"Detach":true}')[0], os.listdir("/run/corten/c"))
+os.system("mv /run/aside/* /run/corten/c")"#,
+    );
+    let checks: &[Check<'_>] = &[
+        ("docker run -d --name box --network none busybox sleep 1000", 0, &[]),
+        (&gone, 0, &["500 []\n"]),
+        ("docker rm -f box", 0, &[]),
+        (NONE_LEFT, 0, &[]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn a_process_is_started_whoever_goes_away() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let goes = client(

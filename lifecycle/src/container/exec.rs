@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use nix::sys::stat::Mode;
+use nix::unistd::mkdir;
 use runtime::spec::{ConsoleSize, Process, User};
 use serde::Deserialize;
 use shim::proto::task::{DeleteRequest, ExecProcessRequest, KillRequest, StartRequest, WaitRequest};
@@ -171,7 +173,8 @@ impl Exec {
     async fn try_start(self: &Arc<Self>, size: Option<[u32; 2]>) -> Result<Sides> {
         let (container, config, folder) = (&self.container, &self.config, self.folder());
         let exits = container.record().exits;
-        files::make_dir(&folder, 0o700)?;
+        // Where its container has its own, as long as it has one.
+        mkdir(&folder, Mode::S_IRWXU).map_err(Error::at("make", &folder))?;
         let fifo = |name: &str, wanted: bool| -> Result<String> {
             let path = folder.join(name);
             if wanted { files::make_fifo(&path).map(|()| lossy(&path)) } else { Ok(String::new()) }
