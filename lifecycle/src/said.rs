@@ -1,7 +1,13 @@
 //! What requests say. Clients leave a field out, write `null`, or send it empty, and mean the same: nothing. What they say
 //! and cannot have is refused by rules.
 
+use std::mem;
+
 use bollard_stubs::models::HostConfig;
+use serde::Deserialize;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, error};
@@ -19,6 +25,94 @@ pub fn number(field: Option<i64>) -> Option<i64> {
 /// A list; none is an empty one.
 pub fn list<T>(field: &Option<Vec<T>>) -> &[T] {
     field.as_deref().unwrap_or_default()
+}
+
+/// A request as the type that it is of; its fields have the names of that type's afterwards. One that is not there is
+/// empty.
+///
+/// # Errors
+/// When something in it is of another type.
+pub fn understood<T: DeserializeOwned + Default>(value: &mut Value) -> Result<T> {
+    let known =
+        Option::deserialize(Fields(value)).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
+    Ok(known.unwrap_or_default())
+}
+
+/// Words of which a request may have one or a list.
+const WORDS: [&str; 3] = ["Cmd", "Entrypoint", "Shell"];
+
+/// A request as dockerd reads it, whose fields have names in any case, and are left out where they are `null`. (Not so the
+/// names that mean something by themselves: those of ports, volumes and networks.)
+struct Fields<'a>(&'a mut Value);
+
+impl<'de> Deserializer<'de> for Fields<'_> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let fields = match mem::take(self.0) {
+            Value::Null => Default::default(),
+            Value::Object(fields) => fields,
+            other => return Err(Self::Error::custom(format!("{other} is not an object"))),
+        };
+        let named = |(name, value): (String, Value)| {
+            let own = names.iter().find(|own| own.eq_ignore_ascii_case(&name));
+            let name = own.map_or(name, |own| (*own).to_owned());
+            let is_one = value.is_string() && WORDS.contains(&&*name);
+            (name, if is_one { json!([value]) } else { value })
+        };
+        *self.0 = fields.into_iter().filter(|(_, value)| !value.is_null()).map(named).collect();
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(list) => visitor.visit_seq(SeqDeserializer::new(list.iter_mut().map(Fields))),
+            Value::Object(fields) => {
+                let fields = fields.iter_mut().map(|(name, value)| (name.as_str(), Fields(value)));
+                visitor.visit_map(MapDeserializer::new(fields))
+            }
+            other => other.clone().deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.clone().deserialize_enum(name, variants, visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_, serde_json::Error> for Fields<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 /// Whether a field says nothing.
@@ -65,6 +159,7 @@ pub fn refuse<const N: usize>(rules: [(bool, &str); N]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bollard_stubs::models::ContainerCreateBody;
 
     #[test]
     fn signals_have_names_and_numbers() {
@@ -72,6 +167,34 @@ mod tests {
             .map(|text| signal(text).ok());
         assert_eq!(numbers, [9, 9, 9, 15, 34, 37, 63].map(Some));
         assert!(["0", "65", "NOPE", "RTMIN+99", ""].iter().all(|text| signal(text).is_err()));
+    }
+
+    #[test]
+    fn fields_are_named_in_any_case() {
+        let read = |mut value: Value| {
+            let body = understood::<ContainerCreateBody>(&mut value);
+            body.map(|body| (body, value)).map_err(|error| error.message)
+        };
+        let (body, value) = read(json!({
+            "image": "i", "CMD": "true", "Env": null, "labels": {"image": "x", "Env": ""}, "Odd": 1,
+            "hostconfig": {"memory": 7, "restartpolicy": {"name": "always"}, "Ulimits": [null, {"soft": 1}]},
+            "NetworkingConfig": {"endpointsconfig": {"one": null, "Two": {"aliases": ["a"]}}},
+        }))
+        .unwrap();
+        assert_eq!((body.image.as_deref(), body.cmd), (Some("i"), Some(vec!["true".to_owned()])));
+        assert_eq!(
+            value,
+            json!({
+                "Image": "i", "Cmd": ["true"], "Labels": {"image": "x", "Env": ""}, "Odd": 1,
+                "HostConfig": {"Memory": 7, "RestartPolicy": {"Name": "always"}, "Ulimits": [{}, {"Soft": 1}]},
+                "NetworkingConfig": {"EndpointsConfig": {"one": {}, "Two": {"Aliases": ["a"]}}},
+            })
+        );
+        assert!(read(Value::Null).is_ok());
+        for bad in [json!([]), json!(7), json!({"hostconfig": ""}), json!({"HostConfig": {"PidsLimit": "1"}})]
+        {
+            assert!(read(bad.clone()).is_err_and(|message| message.starts_with("invalid JSON: ")), "{bad}");
+        }
     }
 
     #[test]

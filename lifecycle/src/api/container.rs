@@ -4,6 +4,7 @@ use std::iter::successors;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bollard_stubs::models::ContainerCreateBody;
 use futures_util::{FutureExt, StreamExt, stream};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -23,11 +24,10 @@ use crate::said;
 
 /// `POST /containers/create`
 pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
-    let body: Option<Value> = call.json().await?;
-    let empty = || Error::invalid("config cannot be empty in order to create a container");
+    let mut body = call.json_of::<ContainerCreateBody>().await?;
     let beside = |key: &String| matches!(key.as_str(), "HostConfig" | "NetworkingConfig" | "Platform");
-    let says = |body: &Value| body.as_object().is_some_and(|fields| !fields.keys().all(beside));
-    let mut body = body.filter(says).ok_or_else(empty)?;
+    let says = body.as_object().is_some_and(|fields| !fields.keys().all(beside));
+    ensure!(says, invalid, "config cannot be empty in order to create a container");
     let mut warnings = adapt(&mut body, call.version)?;
     let asked = call.platform()?;
     if let Some(name) = body["Image"].as_str().filter(|image| !image.is_empty()) {

@@ -139,7 +139,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("POST", ["resize"]) => return exec::resize(&call, &container, None).await,
         ("POST", ["wait"]) => return container::wait(container, call.text("condition").unwrap_or_default()),
         ("POST", ["attach"]) => return container::attach(call, container),
-        ("POST", ["update"]) => return stats::update(&container, call.version, call.json().await?).await,
+        ("POST", ["update"]) => return stats::update(&container, call).await,
         ("POST", ["exec"]) => return exec::create(&container, call.json().await?),
         _ => return not_found(&call),
     }

@@ -20,6 +20,7 @@ use crate::container::part;
 use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::config::Platform;
 use crate::image::{Content, Reference};
+use crate::said;
 use crate::time::{self, Time};
 
 /// The largest body that is not a stream.
@@ -194,6 +195,16 @@ impl Call {
         let value = values.next().transpose().map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
         ensure!(values.next().is_none(), invalid, "unexpected content after JSON");
         part(value.unwrap_or(Value::Null))
+    }
+
+    /// The same as it is written, with the names that fields have in the type that it is of.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub async fn json_of<T: DeserializeOwned + Default>(&mut self) -> Result<Value> {
+        let mut value = self.json().await?;
+        said::understood::<T>(&mut value)?;
+        Ok(value)
     }
 
     /// The whole body in a file without a name, to be read from its beginning.

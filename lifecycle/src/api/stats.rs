@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard_stubs::models::{HostConfig, RestartPolicy, RestartPolicyNameEnum};
+use bollard_stubs::models::{ContainerUpdateBody, HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use futures_util::stream::{self, StreamExt};
 use runtime::cgroup::stats::Stats;
 use serde_json::{Value, json};
@@ -149,7 +149,8 @@ const OF_DEVICES: &str =
     "BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps BlkioWeightDevice";
 
 /// `docker update`.
-pub(super) async fn update(container: &Arc<Container>, version: Version, body: Value) -> Result<Answer> {
+pub(super) async fn update(container: &Arc<Container>, mut call: Call) -> Result<Answer> {
+    let (version, body) = (call.version, call.json_of::<ContainerUpdateBody>().await?);
     let of_device =
         |name: &str| version >= Version(1, 55) && OF_DEVICES.split_whitespace().any(|known| known == name);
     // Where zero means something, too.

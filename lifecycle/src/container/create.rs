@@ -12,7 +12,7 @@ use tree::{Apply, Root, by_descriptor};
 
 use super::{Container, Record, Status, log_options, mounts, places, settings, stop};
 use crate::engine::Engine;
-use crate::error::{Result, bail, ensure, error};
+use crate::error::{Result, bail, ensure};
 use crate::{files, names, network, said, time, volume};
 
 /// Makes a container of a request's body. Where a mount is read-only it is so with all that is mounted below it, unless
@@ -23,10 +23,9 @@ use crate::{files, names, network, said, time, volume};
 pub fn create(
     engine: &'static Engine,
     name: Option<&str>,
-    mut body: Value,
+    body: Value,
     shallow: bool,
 ) -> Result<Arc<Container>> {
-    settings::normalize(&mut body);
     let config: ContainerConfig = part(body.clone())?;
     let host: HostConfig = part(body["HostConfig"].clone())?;
     let networking: NetworkingConfig = part(body["NetworkingConfig"].clone())?;
@@ -125,15 +124,9 @@ fn find_mounts(container: &Container, shallow: bool) -> Result<()> {
     found
 }
 
-/// A part of a request; one that is not there is empty, and what it says `null` of is left out. (Below, names may mean
-/// something by themselves: those of ports, volumes and networks.)
+/// A part of a request.
 pub(crate) fn part<T: DeserializeOwned + Default>(mut value: Value) -> Result<T> {
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|_, field| !field.is_null());
-    }
-    let part: Option<T> =
-        serde_json::from_value(value).map_err(|error| error!(invalid, "invalid JSON: {error}"))?;
-    Ok(part.unwrap_or_default())
+    said::understood(&mut value)
 }
 
 /// A container's name as a request has it, perhaps with the slash that it is told with.

@@ -56,15 +56,6 @@ pub fn shell(config: &ContainerConfig) -> Vec<String> {
     }
 }
 
-/// Words of which a request may have one or a list, as a list.
-pub fn normalize(body: &mut Value) {
-    for key in ["Cmd", "Entrypoint"] {
-        if let Some(Value::String(word)) = body.get(key) {
-            body[key] = Value::Array(vec![Value::String(word.clone())]);
-        }
-    }
-}
-
 /// Fields that nothing here would look at: those of Windows, and limits that the kernel has no more.
 const UNKNOWN: [&str; 6] =
     ["KernelMemory", "KernelMemoryTCP", "CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"];
