@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::container::{Container, Exec, Record};
-use crate::error::{Error, Result, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::events::Events;
 use crate::image::{Image, Reference, Store};
 use crate::network::Networks;
@@ -153,14 +153,14 @@ impl Engine {
     /// # Errors
     /// When there is none, or more than one.
     pub fn container(&self, text: &str) -> Result<Arc<Container>> {
+        ensure!(!text.is_empty(), invalid, "invalid name or ID supplied: \"\"");
         let all = self.containers.lock();
         let name = text.strip_prefix('/').unwrap_or(text);
         let named = || all.values().find(|container| container.record().name == name);
         if let Some(container) = all.get(text).or_else(named) {
             return Ok(Arc::clone(container));
         }
-        let mut of =
-            all.range(text.to_owned()..).take_while(|(id, _)| !text.is_empty() && id.starts_with(text));
+        let mut of = all.range(text.to_owned()..).take_while(|(id, _)| id.starts_with(text));
         match (of.next(), of.next()) {
             (Some((_, container)), None) => Ok(Arc::clone(container)),
             (Some(_), Some(_)) => Err(error!(invalid, "Multiple IDs found with provided prefix: {text}")),

@@ -10,5 +10,6 @@ mod netavark;
 pub mod ports;
 mod store;
 
-pub use attach::{own_mac, publish, wanted};
+pub use attach::{check_mac, own_mac, publish, wanted};
+pub use files::extra;
 pub use store::{BUILT_IN, Network, Networks, usage};

@@ -36,8 +36,9 @@ pub fn from_query(text: &str) -> Option<Time> {
     let part = || {
         Some(text.trim_end_matches('Z').parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
     };
-    let ago = || Time::now().checked_sub(duration(text)?).ok();
-    let seconds = || Time::UNIX_EPOCH.checked_add(duration(&format!("{text}s"))?).ok();
+    let signed = |text: &str| text.parse::<SignedDuration>().ok();
+    let ago = || Time::now().checked_sub(signed(text)?).ok();
+    let seconds = || Time::UNIX_EPOCH.checked_add(signed(&format!("{text}s"))?).ok();
     parse(text).or_else(ago).or_else(seconds).or_else(part)
 }
 
@@ -60,6 +61,7 @@ mod tests {
         assert_eq!(parse("2024-02-29T00:00:00Z").map(text), Some("2024-02-29T00:00:00.000000000Z".into()));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(from_query("12.25"), Time::new(12, 250_000_000).ok());
+        assert_eq!(["-1", "-9223372036854775808"].map(from_query), [Time::new(-1, 0).ok(), None]);
         let day = parse("2026-01-02T00:00:00Z");
         assert_eq!(["2026-01-02", "2026-01-02Z", "2026-01-02T00:00"].map(from_query), [day; 3]);
         assert_eq!(

@@ -98,6 +98,20 @@ const CONTAINERS: &[(&str, &str)] = &[
     (r#""HostConfig":{"CpuPeriod":10}"#, "CPU cfs period"),
     (r#""Healthcheck":{"Interval":1000}"#, "Interval in Healthcheck"),
     (r#""HostConfig":{"Binds":["/tmp:/x:ro,rw"]}"#, "invalid mode: ro,rw"),
+    (r#""HostConfig":{"ExtraHosts":["x"]}"#, r#"bad format for add-host: \"x\""#),
+    (r#""HostConfig":{"ExtraHosts":["a:x"]}"#, r#"invalid IP address in add-host: \"x\""#),
+    (r#""MacAddress":"02:42:ac:11:00""#, "invalid MAC address 02:42:ac:11:00"),
+    (
+        r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","BindOptions":{}}]}"#,
+        "field BindOptions must not be specified",
+    ),
+    (
+        r#""HostConfig":{"Mounts":[{"Type":"volume","Target":"/x","ReadOnly":true}]}"#,
+        "must not set ReadOnly mode when using anonymous volumes",
+    ),
+    // Not a limit that nobody has set.
+    (r#""HostConfig":{"PidsLimit":"100"}"#, "invalid JSON"),
+    (r#""hostconfig":{"memory":1024}"#, "Minimum memory limit allowed is 6MB"),
 ];
 
 /// The same of `POST /networks/create`, beside a name.
@@ -156,8 +170,18 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/containers/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", "", &[" 400", "until=x"]),
     ("DELETE", "/containers/box?link=1", "", &[" 501", "docker rm --link is not offered"]),
     ("POST", "/exec/gone/start", "{}", &[" 404", "No such exec instance"]),
+    ("GET", "/containers/json?filters=%7B%22exited%22:%5B%22x%22%5D%7D", "", &[" 400", "exited=x"]),
+    ("GET", "/containers/json?filters=%7B%22health%22:%5B%22x%22%5D%7D", "", &[" 400", "health=x"]),
+    ("GET", "/containers/json?all=%zz", "", &[" 400", "invalid URL escape"]),
+    ("GET", "/containers/json?all=1;size=1", "", &[" 400", "invalid semicolon separator in query"]),
+    ("POST", "/containers/box/start", r#"{"Binds":[]}"#, &[" 400", "non-empty request body"]),
+    ("POST", "/containers/box/update", "[1]", &[" 400", "[1] is not an object"]),
     // Of networks and volumes.
     ("POST", "/volumes/create", r#"{"Name":"v1","Driver":"nfs"}"#, &[" 404", "plugin"]),
+    ("GET", "/volumes?filters=%7B%22dangling%22:%5B%221%22,%220%22%5D%7D", "", &[" 400", "invalid filter"]),
+    ("GET", "/networks/bridge?scope=swarm", "", &[" 404", "network bridge not found"]),
+    ("POST", "/networks/bridge/connect", r#"{"Container":""}"#, &[" 400", "invalid name or ID supplied"]),
+    ("POST", "/networks/bridge/connect", r#"{"Container":"box"}"#, &[" 400", "in private (none) mode"]),
     // Of images and the engine.
     ("GET", "/images/search?term=x&limit=101", "", &[" 400", "outside the range of [1, 100]"]),
     ("GET", "/images/search?term=http://x/y", "", &[" 400", "should not have a scheme"]),
@@ -184,6 +208,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/build?squash=1", "", &[" 501", "squash"]),
     ("POST", "/build?securityopt=odd", "", &[" 400", "--security-opt"]),
     ("POST", "/build?version=2", "", &[" 400", "BuildKit"]),
+    ("GET", "/system/df?type=odd", "", &[" 400", "unknown object type: odd"]),
     ("GET", "/services", "", &[" 503", "swarm"]),
     ("POST", "/session", "", &[" 404", "BuildKit"]),
     ("POST", "/plugins/pull", "", &[" 404", "plugins are not offered"]),
@@ -233,6 +258,29 @@ fn what_few_clients_say_is_done() {
             0,
             &[" 200", "127.0.0.1:1", " 401"],
         ),
+        // Names of fields are in any case, but for those that a user has chosen.
+        (
+            r#"s=${DOCKER_HOST#unix://}; curl -s -o /dev/null --unix-socket $s -H Content-Type:APPLICATION/JSON -d '{"image":"busybox","cmd":"true","labels":{"image":"own"},"Hostconfig":{"memory":8000000,"readonlyRootfs":true}}' http://x/containers/create?name=odd; docker inspect -f '{{.Config.Cmd}} {{.Config.Labels.image}} {{.HostConfig.Memory}} {{.HostConfig.ReadonlyRootfs}}' odd; docker rm odd"#,
+            0,
+            &["[true] own 8000000 true\n"],
+        ),
+        // None of these waits for what does not come.
+        (
+            r#"get() { curl -s -m 5 -o /dev/null -w '%{http_code}\n' --unix-socket ${DOCKER_HOST#unix://} "$@"; }; get -X POST "http://x/containers/box/attach?stream=1"; get "http://x/events?until=0"; get "http://x/events?until=1" -G --data-urlencode 'filters={"node":["a"],"service":["b"]}'; get 'http://x/events?until=1&filters=null'; get "http://x/containers/box/logs?stdout=1&since=-1""#,
+            0,
+            &["200\n200\n200\n200\n200\n"],
+        ),
+        (
+            r#"seen() { curl -s --unix-socket ${DOCKER_HOST#unix://} "http://x/events?since=0&until=$(date +%s).9" -G --data-urlencode "filters=$1" | grep -c '"start"'; }; seen '{"container":["bo"]}'; seen '{"container":["ox"]}'; seen '{"image":["busy"]}'"#,
+            1,
+            &["1\n0\n0\n"],
+        ),
+        (
+            r#"curl -s --unix-socket ${DOCKER_HOST#unix://} http://x/containers/json -G --data-urlencode 'filters={"is-task":["true"]}'"#,
+            0,
+            &["[]\n"],
+        ),
+        ("docker top box zz 2>&1 | grep -c -i -e usage -e zz", 1, &["0\n"]),
         ("docker rm -f box", 0, &[]),
         (
             "a=$(docker version -f '{{.Server.Arch}}'); for p in linux/$a linux %7B%22os%22:%22linux%22,%22architecture%22:%22$a%22%7D; do curl -s -o /dev/null -w '%{http_code} ' --unix-socket ${DOCKER_HOST#unix://} http://x/v1.49/images/busybox/json?platform=$p; done",

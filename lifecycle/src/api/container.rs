@@ -4,7 +4,7 @@ use std::iter::successors;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bollard_stubs::models::ContainerCreateBody;
+use bollard_stubs::models::{ContainerCreateBody, HealthStatusEnum};
 use futures_util::{FutureExt, StreamExt, stream};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -12,15 +12,15 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::hijack::Way;
-use super::request::Filters;
 use super::{Answer, Call, Version, answer, hijack, inspect};
 use crate::container::{
     self, Container, Input, MountPoint, Output, Query, Record, Removal, Sides, Status, settings,
 };
 use crate::engine::Engine;
-use crate::error::{Error, Result, StatusCode, bail, ensure, error};
+use crate::error::{Error, Result, StatusCode, bail, ensure};
 use crate::image::config::{Platform, check_image};
 use crate::said;
+use crate::time::Time;
 
 /// `POST /containers/create`
 pub(super) async fn create(engine: &'static Engine, mut call: Call) -> Result<Answer> {
@@ -72,6 +72,10 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
         );
     }
     let mut mac = body["MacAddress"].take();
+    let mut warnings = Vec::new();
+    if version >= Version(1, 44) && !said::is_nothing(&mac) {
+        warnings.push("The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.".to_owned());
+    }
     let endpoints = body.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut);
     let endpoints = endpoints.into_iter().flat_map(|all| all.values_mut()).filter_map(Value::as_object_mut);
     for endpoint in endpoints {
@@ -84,7 +88,7 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
         }
     }
     body["MacAddress"] = mac;
-    let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(Vec::new()) };
+    let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return Ok(warnings) };
     // What a version does not know yet, or knows no longer, has no meaning; nor has a limit that is none.
     for (name, known) in [
         ("Umask", version >= Version(1, 56)),
@@ -105,13 +109,13 @@ fn adapt(body: &mut Value, version: Version) -> Result<Vec<String>> {
         *bindings = json!([{"HostIp": "", "HostPort": ""}]);
         empty.push(port.as_str());
     }
-    if empty.is_empty() || version < Version(1, 52) {
-        return Ok(Vec::new());
+    if !empty.is_empty() && version >= Version(1, 52) {
+        warnings.push(format!(
+            "Following container port(s) have an empty list of port-bindings: {}. Such bindings will be discarded in a future version.",
+            empty.join(", ")
+        ));
     }
-    Ok(vec![format!(
-        "Following container port(s) have an empty list of port-bindings: {}. Such bindings will be discarded in a future version.",
-        empty.join(", ")
-    )])
+    Ok(warnings)
 }
 
 /// `POST /containers/ID/rename`
@@ -162,7 +166,8 @@ pub(super) fn logs(container: &Arc<Container>, call: &Call) -> Result<Answer> {
         stderr,
         tail: call.text("tail").and_then(|text| text.parse().ok()),
         since: call.time("since")?,
-        until: call.time("until")?,
+        // Old clients mean no limit by that.
+        until: call.time("until")?.filter(|until| *until != Time::UNIX_EPOCH),
         timestamps: call.flag("timestamps"),
         details: call.flag("details"),
         follow: call.flag("follow"),
@@ -185,8 +190,9 @@ pub(super) fn attach(call: Call, container: Arc<Container>) -> Result<Answer> {
         keys: hijack::keys(call.text("detachKeys"))?,
     };
     container.publish("attach", &[]);
-    let (stdin, streaming, past) = (call.flag("stdin"), call.flag("stream"), call.flag("logs"));
     let (stdout, stderr) = (way.stdout, way.stderr);
+    let (stdin, past) = (call.flag("stdin"), call.flag("logs"));
+    let streaming = call.flag("stream") && (stdin || stdout || stderr);
     // Waiting begins now, before the answer: what comes after it finds this client in the list.
     let exits = container.record().exits;
     // Its logger is there before it is said to run.
@@ -227,20 +233,20 @@ async fn live(
 
 /// `GET /containers/json`
 pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
-    let known =
-        "ancestor annotation before exited expose health id label name network publish since status volume";
+    let known = "ancestor annotation before exited expose health id is-task label name network publish since status volume";
     let filters = call.filters(&known.split(' ').collect::<Vec<_>>())?;
     let all = call.flag("all") || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let filters = filters.beside(|name| Ok(Some(engine.container(name)?.record().created.clone())))?;
-    for status in filters.get("status") {
-        serde_json::from_value::<Status>(json!(status))
-            .map_err(|_| error!(invalid, "invalid filter 'status={status}'"))?;
-    }
+    let statuses = filters.parsed("status", |text| serde_json::from_value(json!(text)).ok())?;
+    let codes = filters.parsed("exited", |text| text.parse().ok())?;
+    let health = |text: &str| text.parse().ok().filter(|health| *health != HealthStatusEnum::EMPTY);
+    let healths = filters.parsed("health", health)?;
+    // Those of services, which there are none of.
+    let tasks = filters.boolean("is-task")? == Some(true);
     // Regular expressions, which may begin with the slash that names are written with.
-    let pattern = |text| Regex::new(text).map_err(|_| error!(invalid, "invalid filter 'name={text}'"));
-    let names = filters.get("name").iter().map(|text| pattern(text)).collect::<Result<Vec<_>>>()?;
+    let names = filters.parsed("name", |text| Regex::new(text).ok())?;
     let named = |own: &str| names.iter().any(|name| name.is_match(own));
-    let (published, exposed) = (ports(&filters, "publish")?, ports(&filters, "expose")?);
+    let (published, exposed) = (filters.parsed("publish", ports)?, filters.parsed("expose", ports)?);
     let limit = call.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.filter(|limit| *limit > 0);
     let wanted = |container: &Arc<Container>| {
@@ -249,11 +255,12 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
         let up = state.status.is_active();
         let ended = !up && state.finished.is_some();
         (all || limit.is_some() || up)
-            && filters.any("status", |status| json!(state.status) == *status)
-            && filters.any("exited", |code| ended && code.parse() == Ok(state.exit_code))
+            && !tasks
+            && (statuses.is_empty() || statuses.contains(&state.status))
+            && (codes.is_empty() || ended && codes.contains(&state.exit_code))
             && filters.any("id", |id| record.id.starts_with(id.as_str()))
             && (names.is_empty() || [&record.name, &record.slash_name()].iter().any(|own| named(own)))
-            && filters.any("health", |wanted| wanted == record.health().as_ref())
+            && (healths.is_empty() || healths.contains(&record.health()))
             && filters.any("ancestor", |image| {
                 engine.images.find(image).is_ok_and(|image| descends(engine, &record, &image))
             })
@@ -283,15 +290,11 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
 type Ports = (RangeInclusive<u64>, String);
 
 /// What a filter says of ports: `80`, `80/udp`, `80-90/tcp`.
-fn ports(filters: &Filters, name: &str) -> Result<Vec<Ports>> {
-    let parse = |text: &str| {
-        let (numbers, kind) = text.split_once('/').unwrap_or((text, "tcp"));
-        let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
-        let range = first.parse().ok()?..=last.parse().ok()?;
-        (!range.is_empty()).then(|| (range, kind.to_lowercase()))
-    };
-    let parse = |text: &String| parse(text).ok_or_else(|| error!(invalid, "invalid filter '{name}={text}'"));
-    filters.get(name).iter().map(parse).collect()
+fn ports(text: &str) -> Option<Ports> {
+    let (numbers, kind) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let range = first.parse().ok()?..=last.parse().ok()?;
+    (!range.is_empty()).then(|| (range, kind.to_lowercase()))
 }
 
 /// Whether a port of a row is among them.

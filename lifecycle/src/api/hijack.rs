@@ -18,6 +18,9 @@ use crate::logger::frame;
 /// The keys that leave a container running and end being attached to it: Ctrl-P, Ctrl-Q.
 const DETACH: [u8; 2] = [16, 17];
 
+/// The type of a stream that may be of one kind or the other.
+const RAW: &str = "application/vnd.docker.raw-stream";
+
 /// How a stream is carried.
 #[derive(Debug, Clone)]
 pub(super) struct Way {
@@ -35,7 +38,7 @@ impl Way {
     /// The type of an answer that carries streams so.
     pub(super) fn kind(&self, version: Version) -> &'static str {
         match self.raw || version < Version(1, 42) {
-            true => "application/vnd.docker.raw-stream",
+            true => RAW,
             false => "application/vnd.docker.multiplexed-stream",
         }
     }
@@ -61,14 +64,14 @@ pub(super) fn answer(
     past: Output,
     sides: impl Future<Output = Sides> + Send + 'static,
 ) -> Result<Answer> {
-    let kind = way.kind(call.version);
     if call.header("upgrade").is_none() {
         // No way in, but the output can be seen.
         let sides = tokio::spawn(sides);
         let output = sides.map(stream::iter).flatten_stream().flat_map(|(output, _)| output);
-        return Ok(answer::streamed(kind, way.bytes(past.chain(output).boxed())));
+        return Ok(answer::streamed(RAW, way.bytes(past.chain(output).boxed())));
     }
     let client = call.client().ok_or_else(|| Error::internal("a request without a client"))?;
+    let kind = way.kind(call.version);
     let upgrading = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrading.await {

@@ -21,12 +21,13 @@ mod volume;
 use std::fmt;
 use std::sync::Arc;
 
+use hyper::body::Body;
 use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::container::{self as containers, Container, Removal};
 use crate::engine::Engine;
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, ensure};
 use answer::Answer;
 use request::Call;
 
@@ -93,7 +94,7 @@ async fn route(engine: &'static Engine, mut call: Call) -> Result<Answer> {
         ("GET", ["networks"]) => network::list(engine, &call),
         ("POST", ["networks", "create"]) => network::create(engine, call.json().await?),
         ("POST", ["networks", "prune"]) => network::prune(engine, &call).await,
-        ("GET", ["networks", name]) => network::inspect(engine, name, version),
+        ("GET", ["networks", name]) => network::inspect(engine, &call, name),
         ("DELETE", ["networks", name]) => network::remove(engine, name).await,
         ("POST", ["networks", name, "connect"]) => network::connect(engine, name, call.json().await?).await,
         ("POST", ["networks", name, "disconnect"]) => {
@@ -121,7 +122,11 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
             containers::remove(&container, how).await?;
             container.engine.collect()?;
         }
-        ("POST", ["start"]) => containers::start(&container).await?,
+        ("POST", ["start"]) => {
+            let is_bare = call.request.body().size_hint().upper().is_some_and(|size| size < 8);
+            ensure!(is_bare, invalid, "starting container with non-empty request body was removed in v1.24");
+            containers::start(&container).await?;
+        }
         ("POST", ["stop"]) => containers::stop(&container, signal, patience).await?,
         ("POST", ["restart"]) => containers::restart(&container, signal, patience).await?,
         ("POST", ["kill"]) => containers::kill(&container, signal).await?,

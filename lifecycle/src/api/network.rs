@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Answer, Call, Version, answer};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::network::{self, BUILT_IN, Network};
 use crate::said;
 
@@ -19,10 +19,12 @@ pub(super) fn create(engine: &Engine, wish: NetworkCreateRequest) -> Result<Answ
 }
 
 /// `GET /networks/NAME`
-pub(super) fn inspect(engine: &Engine, name: &str, version: Version) -> Result<Answer> {
+pub(super) fn inspect(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let network = engine.networks.get(name)?;
+    let is_there = call.text("scope").is_none_or(|scope| scope == "local");
+    ensure!(is_there, not_found, "network {name} not found");
     let mut value = describe(engine, &network, true);
-    if version >= Version(1, 52) {
+    if call.version >= Version(1, 52) {
         let mut subnets = json!({});
         for (subnet, (used, left)) in network::usage(engine, &network) {
             subnets[subnet.to_string()] = json!({"IPsInUse": used, "DynamicIPsAvailable": left});

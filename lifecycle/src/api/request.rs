@@ -49,7 +49,7 @@ impl Call {
     /// Takes a request apart; a client that names no version speaks the newest.
     ///
     /// # Errors
-    /// When the path is malformed.
+    /// When the path or the query is malformed.
     pub fn read(request: Request<Incoming>) -> Result<Self> {
         let uri = request.uri();
         let parts = uri.path().split('/').filter(|part| !part.is_empty());
@@ -63,7 +63,14 @@ impl Call {
         if named.is_some() {
             path.remove(0);
         }
-        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let query = uri.query().unwrap_or_default();
+        ensure!(!query.contains(';'), invalid, "invalid semicolon separator in query");
+        let is_byte =
+            |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+        if let Some(rest) = query.split('%').skip(1).find(|rest| !is_byte(rest)) {
+            bail!(invalid, "invalid URL escape \"%{}\"", rest.chars().take(2).collect::<String>());
+        }
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let (method, version) = (request.method().clone(), named.unwrap_or(NEWEST));
         Ok(Self { method, version, path, query, request: request.map(BodyExt::boxed) })
     }
@@ -107,8 +114,7 @@ impl Call {
         let parse = |text: &str| {
             time::from_query(text).ok_or_else(|| error!(invalid, "{key}: invalid time {text:?}"))
         };
-        // Nothing has happened until 1970; old clients mean no limit by that.
-        self.text(key).filter(|text| key != "until" || *text != "0").map(parse).transpose()
+        self.text(key).map(parse).transpose()
     }
 
     /// A repository with the request's tag or digest, as far as it has one.
@@ -160,9 +166,9 @@ impl Call {
     pub fn filters(&self, known: &[&str]) -> Result<Filters> {
         let text = self.text("filters").unwrap_or("{}");
         let bad = || error!(invalid, "invalid filter: {text}");
-        let given: HashMap<String, Value> = serde_json::from_str(text).map_err(|_| bad())?;
+        let given: Option<HashMap<String, Value>> = serde_json::from_str(text).map_err(|_| bad())?;
         let mut filters = Filters::default();
-        for (name, values) in given {
+        for (name, values) in given.into_iter().flatten() {
             ensure!(known.contains(&name.as_str()), invalid, "invalid filter '{name}'");
             let values = match values {
                 Value::Null => Vec::new(),
@@ -186,7 +192,8 @@ impl Call {
     pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
         let bytes = Limited::new(self.request.body_mut(), MOST).collect().await.map_err(broken)?.to_bytes();
         let kind = self.header("content-type").unwrap_or_default();
-        let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+        let is = |kind: &str| kind.trim().eq_ignore_ascii_case("application/json");
+        let is_json = kind.split(';').next().is_some_and(is);
         if !(is_json || bytes.is_empty() && kind.is_empty()) {
             bail!(invalid, "unsupported Content-Type header ({kind}): must be 'application/json'");
         }
@@ -316,16 +323,26 @@ impl Filters {
             && self.since.is_none_or(|since| made.is_some_and(|made| made > since))
     }
 
+    /// The values of a filter as what they stand for.
+    ///
+    /// # Errors
+    /// When one of them stands for nothing.
+    pub fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        let parse =
+            |text: &String| parse(text).ok_or_else(|| error!(invalid, "invalid filter '{name}={text}'"));
+        self.get(name).iter().map(parse).collect()
+    }
+
     /// A filter that is true or false.
     ///
     /// # Errors
     /// When its value is neither.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>> {
-        let Some(value) = self.get(name).first() else { return Ok(None) };
-        match value.as_str() {
-            "1" | "true" | "True" | "TRUE" => Ok(Some(true)),
-            "0" | "false" | "False" | "FALSE" => Ok(Some(false)),
-            _ => Err(error!(invalid, "invalid filter '{name}={value}'")),
+        match self.get(name).iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => Ok(None),
+            ["1" | "true" | "True" | "TRUE"] => Ok(Some(true)),
+            ["0" | "false" | "False" | "FALSE"] => Ok(Some(false)),
+            ref values => Err(error!(invalid, "invalid filter '{name}={}'", values.join(" "))),
         }
     }
 }

@@ -26,7 +26,9 @@ pub(super) async fn top(container: &Arc<Container>, words: &str) -> Result<Answe
     ensure!(harmless, invalid, "ps_args {words:?} is not offered");
     let mut command = Command::new("ps");
     command.args(words.split_whitespace());
-    let output = program::told("ps", command, &[]).await?;
+    // What it says of how it is to be used is for who has typed it.
+    let brief = |error: Error| Error::internal(error.message.lines().next().unwrap_or_default());
+    let output = program::told("ps", command, &[]).await.map_err(brief)?;
     let text = String::from_utf8_lossy(&output);
     let mut lines = text.lines();
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();

@@ -15,7 +15,7 @@ use super::request::Filters;
 use super::{Answer, Call, NEWEST, OLDEST, Version, answer, inspect, stats};
 use crate::container::{Container, Status, settings, spec};
 use crate::engine::{Engine, Settings};
-use crate::error::{Result, ensure};
+use crate::error::{Result, bail, ensure};
 use crate::events::Event;
 use crate::files::lossy;
 use crate::image::{DEFAULT_DOMAIN, Image, Reference};
@@ -148,23 +148,27 @@ pub(super) fn info(engine: &Engine, version: Version) -> Result<Answer> {
     answer::json(&info)
 }
 
+/// What events may be of, and be asked for by name; of some there are none here. Images have several names.
+const KINDS: [&str; 9] =
+    ["config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume"];
+
 fn event_wanted(filters: &Filters, event: &Event) -> bool {
     let name = event.attributes.get("name").map(String::as_str).unwrap_or_default();
     let of = |kind: &str, wanted: &String| {
-        event.kind == kind && (event.actor.starts_with(wanted.as_str()) || name == wanted)
+        event.kind == kind && [&event.actor, name].iter().any(|own| own.starts_with(wanted.as_str()))
     };
     let labels = event.attributes.clone().into_iter().collect();
     filters.any("type", |kind| kind == event.kind)
         // exec_start: sh is found as exec_start.
         && filters.any("event", |action| event.action == *action || event.action.starts_with(&format!("{action}:")))
-        && ["container", "volume", "network"].iter().all(|kind| filters.any(kind, |wanted| of(kind, wanted)))
+        && KINDS.iter().all(|kind| filters.any(kind, |wanted| of(kind, wanted)))
         && filters.any("image", |wanted| {
             let is_its =
                 |own: &String| own == wanted || Reference::parse(own).is_ok_and(|own| own.familiar() == *wanted);
-            of("image", wanted) || event.attributes.get("image").is_some_and(is_its)
+            let (is_image, own) = (event.kind == "image", if event.kind == "image" { "name" } else { "image" });
+            is_image && event.actor.starts_with(wanted.as_str()) || event.attributes.get(own).is_some_and(is_its)
         })
         && filters.any("scope", |scope| scope == "local")
-        && filters.any("daemon", |_| event.kind == "daemon")
         && filters.labels(&labels)
 }
 
@@ -172,8 +176,7 @@ fn event_wanted(filters: &Filters, event: &Event) -> bool {
 const SEQUENCE: &str = "application/json-seq";
 
 pub(super) fn events(engine: &Engine, call: &Call) -> Result<Answer> {
-    let known = ["type", "event", "container", "image", "volume", "network", "label", "scope", "daemon"];
-    let filters = call.filters(&known)?;
+    let filters = call.filters(&[&KINDS[..], &["event", "image", "label", "scope", "type"]].concat())?;
     let (since, until) = (call.time("since")?, call.time("until")?);
     if let (Some(since), Some(until)) = (since, until) {
         ensure!(since <= until, invalid, "`since` time ({since}) cannot be after `until` time ({until})");
@@ -219,6 +222,9 @@ pub(super) fn disk_usage(engine: &Engine, call: &Call) -> Result<Answer> {
         ("volume", "VolumeUsage", "Volumes", &|| volumes(engine)),
         ("build-cache", "BuildCacheUsage", "BuildCache", &Rows::new),
     ];
+    if let Some(unknown) = kinds.iter().find(|kind| tables.iter().all(|(known, ..)| known != kind)) {
+        bail!(invalid, "unknown object type: {unknown}");
+    }
     let asked = |kind: &str| kinds.is_empty() || kinds.iter().any(|own| own == kind);
     for (kind, name, plural, rows) in tables.into_iter().filter(|(kind, ..)| asked(kind)) {
         let rows = rows();

@@ -70,6 +70,7 @@ pub fn create(
     fill_networks(engine, &mut record, exposes)?;
     network::links::check(engine, &record)?;
     network::ports::check(&record)?;
+    said::list(&record.host.extra_hosts).iter().try_for_each(|entry| network::extra(entry).map(drop))?;
     record.config.hostname = Some(match said::text(&record.config.hostname) {
         Some(own) => own.to_owned(),
         None if record.network_mode() == "host" => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
@@ -148,6 +149,7 @@ fn name_networks(engine: &Engine, record: &mut Record, wish: NetworkingConfig, m
     }
     // Clients before API 1.44 have it here.
     if let Some(mac) = mac.as_str().filter(|mac| !mac.is_empty()) {
+        network::check_mac(mac)?;
         let conflict = "conflicting options: mac-address and the network mode";
         let is_fixed = record.has_fixed_network() && record.network_mode() != "none";
         ensure!(!is_fixed, invalid, "{conflict}");

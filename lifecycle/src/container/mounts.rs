@@ -60,6 +60,7 @@ pub fn resolve(
         add(from_bind(bind, volumes)?, !others.is_empty())?;
     }
     for mount in host.mounts.iter().flatten() {
+        check_options(mount)?;
         let point = match mount.typ {
             Some(MountType::IMAGE) => from_image(mount, &image_of)?,
             _ => from_mount(mount, volumes)?,
@@ -131,6 +132,20 @@ fn from_bind(text: &str, volumes: &Volumes) -> Result<MountPoint> {
     of_volume(VolumeCreateRequest { name, ..Default::default() }, point, volumes)
 }
 
+/// Refuses the options of another kind of mount.
+fn check_options(mount: &Mount) -> Result<()> {
+    let kind = mount.typ.map(|kind| kind.to_string()).unwrap_or_default();
+    refuse(
+        &kind,
+        [
+            (mount.bind_options.is_some() && kind != "bind", "field BindOptions must not be specified"),
+            (mount.volume_options.is_some() && kind != "volume", "field VolumeOptions must not be specified"),
+            (mount.tmpfs_options.is_some() && kind != "tmpfs", "field TmpfsOptions must not be specified"),
+            (mount.image_options.is_some() && kind != "image", "field ImageOptions must not be specified"),
+        ],
+    )
+}
+
 fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
     let point = point_at(said::text(&mount.target).unwrap_or_default())?;
     let point = MountPoint { writable: mount.read_only != Some(true), ..point };
@@ -146,7 +161,6 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             let rules = [
                 (source.is_empty(), "field Source must not be empty"),
                 (!source.starts_with('/'), "mount path must be absolute"),
-                (mount.volume_options.is_some(), "field VolumeOptions must not be specified"),
                 (shallow && deep, "ReadOnlyForceRecursive conflicts with ReadOnlyNonRecursive"),
                 (deep && alone, "ReadOnlyForceRecursive conflicts with NonRecursive"),
                 (deep && point.writable, "mount must be set to ReadOnly"),
@@ -165,6 +179,8 @@ fn from_mount(mount: &Mount, volumes: &Volumes) -> Result<MountPoint> {
             if let Some(name) = said::text(&driver.name).filter(|name| *name != "local") {
                 bail!(not_found, "error looking up volume plugin {name}: plugin \"{name}\" not found");
             }
+            let closed = mount.read_only == Some(true) && source.is_none();
+            refuse("volume", [(closed, "must not set ReadOnly mode when using anonymous volumes")])?;
             let (no_copy, mode) = (options.no_copy == Some(true), RELABELLED.to_owned());
             let point = MountPoint { no_copy, mode, subpath, ..point };
             let (name, labels, driver_opts) = (source.map(str::to_owned), options.labels, driver.options);

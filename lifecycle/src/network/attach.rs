@@ -13,7 +13,7 @@ use super::store::{BUILT_IN, HOST_BINDING, MTU, addresses};
 use super::{Network, Networks, files as names, links, namespace, netavark, ports};
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Result, bail};
+use crate::error::{Result, bail, ensure};
 use crate::{files, program, said};
 
 /// Where dockerd has its resolver in a container.
@@ -229,7 +229,7 @@ impl Networks {
                     "container sharing network namespace with another container or host cannot be connected to any other network"
                 }
             };
-            bail!(forbidden, "{why}");
+            bail!(invalid, "{why}");
         }
         if record.networks.contains_key(&network.name) {
             bail!(forbidden, "endpoint with name {} already exists in network {}", record.name, network.name);
@@ -362,6 +362,17 @@ fn free_number(record: &Record) -> usize {
     (0..).find(|number| !interfaces.contains(&format!("eth{number}:"))).unwrap_or_default()
 }
 
+/// Refuses what is no hardware address of six bytes.
+///
+/// # Errors
+/// With it.
+pub fn check_mac(text: &str) -> Result<()> {
+    let is_byte = |word: &str| word.len() == 2 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_one = text.split(':').count() == 6 && text.split(':').all(is_byte);
+    ensure!(is_one, invalid, "invalid MAC address {text}");
+    Ok(())
+}
+
 /// What a client may say of a container in a network: the rest is known when it is there.
 ///
 /// # Errors
@@ -379,7 +390,7 @@ pub fn wanted(network: &str, mut endpoint: EndpointSettings) -> Result<EndpointS
     let addressed = said::text(&ipam.ipv4_address).or(said::text(&ipam.ipv6_address)).is_some();
     let fleeting = addressed && BUILT_IN.contains(&network);
     let named = BUILT_IN.contains(&network) && !said::list(&endpoint.aliases).is_empty();
-    let own_mac = said::text(&endpoint.mac_address).is_some();
+    let own_mac = said::text(&endpoint.mac_address).map(check_mac).transpose()?.is_some();
     let is_fixed = network == "host" || network.starts_with("container:");
     said::refuse([
         (own_mac && is_fixed, "conflicting options: mac-address and the network mode"),

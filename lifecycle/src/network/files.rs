@@ -1,11 +1,12 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of containers.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::links;
 use crate::container::{Container, Record};
 use crate::engine::Engine;
-use crate::error::{Error, Result, error};
+use crate::error::{Error, Result, ensure, error};
 use crate::said;
 
 /// Writes them, and in those of others where this container is now.
@@ -34,16 +35,30 @@ fn rewrite(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(Error::at("write", path))
 }
 
+/// What stands for the address of the host.
+const GATEWAY: &str = "host-gateway";
+
+/// The name and the address in `--add-host`.
+///
+/// # Errors
+/// When it is something else.
+pub fn extra(entry: &str) -> Result<(&str, &str)> {
+    let split = entry.split_once(':').or_else(|| entry.split_once('=')).filter(|(name, _)| !name.is_empty());
+    let (name, address) = split.ok_or_else(|| error!(invalid, "bad format for add-host: {entry:?}"))?;
+    let is_one = address == GATEWAY || address.parse::<IpAddr>().is_ok();
+    ensure!(is_one, invalid, "invalid IP address in add-host: {address:?}");
+    Ok((name, address))
+}
+
 fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
     let mut text = match record.network_mode() {
         "host" => std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
         _ => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n".to_owned(),
     };
     for entry in record.host.extra_hosts.iter().flatten() {
-        let split = entry.split_once(':').or_else(|| entry.split_once('='));
-        let (name, address) = split.ok_or_else(|| error!(invalid, "bad format for add-host: {entry:?}"))?;
+        let (name, address) = extra(entry)?;
         let address = match address {
-            "host-gateway" => {
+            GATEWAY => {
                 // That of a network without containers is nobody's.
                 let own = engine.networks.of(record)?.into_iter().next();
                 let network = own.map_or_else(|| engine.networks.get("bridge"), Ok)?;
