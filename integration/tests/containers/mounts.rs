@@ -374,6 +374,25 @@ fn the_cgroup_mount_shows_the_containers_cgroup() {
     }
 }
 
+#[test]
+fn the_cgroup_mount_is_harmless() {
+    since!("control groups that are nosuid, nodev and noexec by themselves", "runc -", "crun -");
+    for (options, executable) in [(json!([]), false), (json!(["ro", "exec"]), true)] {
+        let mut c = Container::new();
+        c.unmount("/sys/fs/cgroup");
+        c.mount(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options }));
+        let report = c.report();
+        let mounts = report.mounts.iter().filter(|mount| mount.target.starts_with("/sys/fs/cgroup"));
+        let mut count = 0;
+        for mount in mounts {
+            assert!(mount.has("nosuid") && mount.has("nodev"), "{options}: {mount:?}");
+            assert_eq!(mount.has("noexec"), !executable, "{options}: {mount:?}");
+            count += 1;
+        }
+        assert!(count > 0, "{options}");
+    }
+}
+
 /// Also where the host has version 1 beside it, or alone.
 #[test]
 fn a_cgroup2_mount_is_the_unified_hierarchy() {

@@ -152,6 +152,9 @@ impl MountPlan {
     }
 }
 
+/// `nosuid`, `nodev`, `noexec`.
+const HARMLESS: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+
 /// Plans one mount.
 ///
 /// # Errors
@@ -187,12 +190,17 @@ pub fn one(index: usize, mount: &spec::Mount, bundle: &Path, label: &str, userns
             "\"copy-symlink\" and \"src-nofollow\" are only for bind mounts".to_owned(),
         ));
     }
+    // Nothing is to be run from there, and no device to be meant, whether somebody has thought of writing it or not.
+    let never = match what {
+        What::Cgroup { unified: false } => HARMLESS & !options.clear,
+        _ => 0,
+    };
     Ok(MountPlan {
         index,
         destination,
         what,
         attributes: Attributes {
-            set: options.set,
+            set: options.set | never,
             clear: options.clear,
             recursive_set: options.recursive_set,
             recursive_clear: options.recursive_clear,
