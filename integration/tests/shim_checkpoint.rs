@@ -4,7 +4,7 @@
 
 use integration::shim::wire::Writer;
 use integration::shim::{Output, Pod, Stdio, pod};
-use integration::{criu, needs, proc};
+use integration::{criu, needs, proc, skip};
 use std::fs;
 
 /// A runtime that writes down how it is called for a checkpoint and restores by making the container anew.
@@ -138,6 +138,21 @@ fn a_container_from_a_checkpoint_can_be_deleted_unstarted() {
     pod.client.call("Create", &request).unwrap();
     pod.call("Delete", 0, "").unwrap();
     pod.shutdown();
+}
+
+#[test]
+fn nobody_waits_for_a_container_that_is_deleted_unstarted() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others never answer");
+    }
+    let mut pod = Pod::new(&["true"]);
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
+    pod.client.call("Create", &request).unwrap();
+    let request = pod.named(0, "");
+    let wait = pod.client.send("Wait", &request);
+    pod.call("Delete", 0, "").unwrap();
+    assert_eq!(pod.client.answer(wait).unwrap_err().code, 5);
 }
 
 /// A counter whose checkpoint is in `image`; the last number that it wrote. It has ended, and is deleted.

@@ -141,3 +141,21 @@ fn every_call_in_every_state_of_an_executed_process() {
     hold(&mut pod, OF_EXECS, "e", 4);
     assert_eq!(answered(&mut pod, "Exec", "e"), OK, "the id is free again");
 }
+
+#[test]
+fn nobody_waits_for_a_process_that_is_deleted_unstarted() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others never answer");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.run(0);
+    let waits = ["alone", "with-the-container"].map(|name| {
+        pod.exec(0, name, &["true"], &Stdio::default()).unwrap();
+        let request = pod.named(0, name);
+        pod.client.send("Wait", &request)
+    });
+    pod.call("Delete", 0, "alone").unwrap();
+    assert_eq!(pod.client.answer(waits[0]).unwrap_err().code, NOT_FOUND);
+    pod.remove(0);
+    assert_eq!(pod.client.answer(waits[1]).unwrap_err().code, NOT_FOUND);
+}

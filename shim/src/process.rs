@@ -151,6 +151,12 @@ impl Process {
         self.changed.until_some(|| self.ended.get()).await
     }
 
+    /// Waits until its record is removed though it has never existed: it will have no end.
+    pub async fn dropped(&self) {
+        let dropped = || self.state.get() == State::Deleted && self.pid() == 0 && self.ended.get().is_none();
+        self.changed.until(dropped).await;
+    }
+
     /// It has ended, and its exit status is known.
     pub fn set_ended(&self, status: u32) -> Ended {
         let ended = Ended { status, at: SystemTime::now() };

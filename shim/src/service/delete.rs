@@ -79,6 +79,9 @@ impl Service {
         }
         for exec in container.execs() {
             close_streams(&exec).await;
+            if exec.state() == State::Created {
+                exec.set_state(State::Deleted);
+            }
         }
         close_streams(init).await;
         init.set_state(State::Deleted);

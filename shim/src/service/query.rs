@@ -89,11 +89,16 @@ impl Service {
         };
         // Nothing is left waiting for a client that has gone, however long the process lives.
         let gone = first(call.connection.closed(), late);
-        match first(process.wait(), gone).await {
+        match first(process.wait(), first(process.dropped(), gone)).await {
             First::Left(Ended { status, at }) => {
                 Ok(WaitResponse { exit_status: status, exited_at: Some(timestamp(at)) })
             }
-            First::Right(_) => Err(Status::new(Code::DeadlineExceeded, "the process has not ended in time")),
+            First::Right(First::Left(())) => {
+                Err(Status::not_found("the process has been deleted and was never started"))
+            }
+            First::Right(First::Right(_)) => {
+                Err(Status::new(Code::DeadlineExceeded, "the process has not ended in time"))
+            }
         }
     }
 
