@@ -155,6 +155,28 @@ fn nobody_waits_for_a_container_that_is_deleted_unstarted() {
     assert_eq!(pod.client.answer(wait).unwrap_err().code, 5);
 }
 
+#[test]
+fn a_container_that_could_not_be_restored_is_one_that_failed() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others never answer Wait");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.script_runtime("[ $verb = restore ] && { echo 'no such image' >&2; exit 1; }");
+    let container = pod.containers[0].clone();
+    let request = pod.create_request(&container, &Stdio::default()).text(8, "/image");
+    pod.client.call("Create", &request).unwrap();
+    let request = pod.named(0, "");
+    let wait = pod.client.send("Wait", &request);
+    assert!(pod.start(0, "").unwrap_err().text.starts_with("OCI runtime restore failed"));
+    assert_eq!(pod.client.answer(wait).unwrap().number(1), 255, "whoever waits is told");
+    let exec = pod.exec(0, "e", &["true"], &Stdio::default());
+    assert_eq!(exec.unwrap_err().code, 9, "there is nothing to execute a process in");
+    assert_eq!(pod.start(0, "").unwrap_err().code, 9);
+    assert_eq!(pod.kill(0, "", 9, false).unwrap_err().code, 5);
+    assert_eq!(pod.call("Delete", 0, "").unwrap().number(2), 255);
+    pod.shutdown();
+}
+
 /// A counter whose checkpoint is in `image`; the last number that it wrote. It has ended, and is deleted.
 fn counter(pod: &mut Pod, image: &str) -> u64 {
     let stdio = Stdio { stdin: String::new(), ..Stdio::fifos(pod.directory(), "before") };

@@ -175,6 +175,7 @@ impl Process {
     /// It could not be started, and never will be: it stays what it was, and nobody waits for it any more.
     pub fn set_failed(&self) {
         self.ended.set(Some(Ended { status: UNKNOWN_STATUS, at: SystemTime::now() }));
+        self.child.take();
         self.set_state(State::Created);
     }
 

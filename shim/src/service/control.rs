@@ -148,7 +148,8 @@ impl Service {
             return Err(Status::failed_precondition("cannot exec in a paused state"));
         }
         match container.init.state() {
-            State::Created if container.restore.borrow().is_some() => {
+            // One that waits to be restored, or could not be, does not exist.
+            State::Created if container.init.pid() == 0 || container.init.ended().is_some() => {
                 return Err(Status::failed_precondition("cannot exec in a created state"));
             }
             State::Stopped | State::Deleted => {

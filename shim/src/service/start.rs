@@ -44,7 +44,11 @@ impl Service {
         init.hold_exit();
         let result = match container.restore.take() {
             None => container.runtime.start(&container.id, limit).await.map_err(Status::from),
-            Some((restore, prepared)) => self.make_init(container, Some(&restore), prepared, limit).await,
+            Some((restore, prepared)) => {
+                let restored = self.make_init(container, Some(&restore), prepared, limit).await;
+                // Its streams are used up: there is no second attempt.
+                restored.inspect_err(|_| init.set_failed())
+            }
         };
         if result.is_ok() {
             init.set_state(State::Running);
