@@ -200,6 +200,7 @@ fn builds_that_fail_say_why() {
             1,
             vec!["operating system is not supported: windows"],
         ),
+        (of("FROM busybox\nCOPY --chown ghost file /"), 1, vec!["line 2: missing a value on flag: --chown"]),
         (of("FROM busybox\nCOPY --chown=ghost file /"), 1, vec!["unable to find user ghost"]),
         (of("FROM 127.0.0.1:1/no/such"), 1, vec!["refused"]),
         (of("FROM --platform=odd busybox"), 1, vec!["\"odd\": unknown operating system or architecture"]),

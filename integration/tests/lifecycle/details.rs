@@ -146,6 +146,18 @@ fn requests_are_read_as_dockerd_reads_them() {
         ("printf 'FROM busybox\\nLABEL a=b\\n' >Dockerfile && tar -cf c.tar Dockerfile".into(), 0, &[]),
         (curl("-X POST -H 'X-Registry-Config: bnVsbA==' -H Content-Type:application/x-tar --data-binary @c.tar", "v1.51/build?t=made"), 0, &["Successfully tagged made:latest"]),
         ("docker run -d --name box --network none busybox sleep 100".into(), 0, &[]),
+        // No settings at all are the container's, which the changes see; they are written as a Dockerfile is.
+        (
+            format!(
+                "docker create --name based -e X=y busybox && {} && docker inspect -f '{{{{.Config.Env}}}} {{{{.Config.Labels}}}}' made && docker rm based",
+                curl(
+                    &format!("-X POST {json} -d '{{}}'"),
+                    "v1.51/commit?container=based&repo=made&changes=ENV%20A=\\$X%5C%0A%23%20note%0A%20B=2&changes=LABEL%20l=1"
+                )
+            ),
+            0,
+            &["X=y", "A=y B=2", "map[l:1]"],
+        ),
         (curl("-X POST", "v1.51/containers/box/resize?w=10"), 0, &["invalid resize height \\\"\\\": invalid syntax"]),
         (curl("-X POST", "v1.51/containers/box/resize?h=1&w=4294967296"), 0, &["invalid resize width \\\"4294967296\\\": value out of range"]),
         (curl("", "v1.51/images/Upper/json"), 0, &["invalid reference format", " 400"]),

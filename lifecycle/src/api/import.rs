@@ -77,6 +77,8 @@ pub(super) async fn commit(engine: &Engine, mut call: Call) -> Result<Answer> {
     let own: Option<ContainerConfig> = call.json().await?;
     let container = engine.container(call.text("container").unwrap_or_default())?;
     let reference = name(&call)?;
+    // An empty one, as docker-py sends it, is none.
+    let own = own.filter(|own| *own != ContainerConfig::default());
     let own = own.unwrap_or_else(|| container.record().config.clone());
     let changed = change(own, &call.all("changes"))?;
     let config = settings::merge(changed, &container.record().config)?;

@@ -47,7 +47,8 @@ pub fn parse(text: &str) -> Result<Vec<Instruction>> {
         }
         let (start, before) = open.take().unwrap_or((index + 1, String::new()));
         let line = if before.is_empty() { line.trim_start() } else { line };
-        match line.trim_end_matches([' ', '\t']).strip_suffix('\\') {
+        // Two of them are one that is escaped.
+        match line.trim_end_matches([' ', '\t']).strip_suffix('\\').filter(|part| !part.ends_with('\\')) {
             Some(part) => open = Some((start, before + part)),
             None => instructions.push(Instruction::parse(start, &(before + line))?),
         }
@@ -79,7 +80,8 @@ impl Instruction {
             if flag.is_empty() {
                 break;
             }
-            let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+            let pair = flag.split_once('=').or((flag == "link").then_some((flag, "")));
+            let (name, value) = pair.ok_or_else(|| bad(format!("missing a value on flag: --{flag}")))?;
             flags.push((name.to_owned(), value.to_owned()));
         }
         if rest.is_empty() && !matches!(word.as_str(), "CMD" | "ENTRYPOINT") {
@@ -103,13 +105,13 @@ impl Instruction {
         Self::parse(self.line, text)
     }
 
-    /// The arguments with variables put in, whether they are written as JSON or as words.
+    /// The arguments with variables put in, whether they are written as JSON or as words: each stays one.
     ///
     /// # Errors
     /// When a quote or brace is not closed.
     pub(super) fn words(&self, words: &Words) -> Result<Vec<String>> {
-        let list = self.json().map(|list| list.iter().map(|word| words.one(word)).collect());
-        list.unwrap_or_else(|| words.many(&self.rest))
+        let words_of = || self.rest.split_whitespace().map(str::to_owned).collect();
+        self.json().unwrap_or_else(words_of).iter().map(|word| words.one(word)).collect()
     }
 
     /// The arguments as a list, if they are written as JSON.
@@ -156,6 +158,8 @@ mod tests {
 
     #[test]
     fn lines_become_instructions() {
+        let escaped = parse("RUN one\\\\\nRUN two").unwrap();
+        assert_eq!((escaped.len(), escaped[0].rest.as_str()), (2, "one\\\\"));
         let text = "# syntax=x\n# escape=\\\n\nfrom --platform=linux/amd64 a AS b\n  # note\nRUN one \\\n  # inside\n\n  two\nCMD [\"x\"]\n";
         let instructions = parse(text).unwrap();
         let [from, run, cmd] = &instructions[..] else { panic!("three instructions") };

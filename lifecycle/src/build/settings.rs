@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
 
 use super::copy::absolute;
-use super::dockerfile::check_trigger;
+use super::dockerfile::{check_trigger, parse};
 use super::{Instruction, Words};
 use crate::container::environment;
 use crate::container::settings::shell;
@@ -84,9 +84,9 @@ pub(super) fn apply(
 /// # Errors
 /// When a line is none of these instructions.
 pub fn change(mut config: ContainerConfig, lines: &[String]) -> Result<ContainerConfig> {
-    let mut cmd_set = false;
-    for line in lines.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()) {
-        let instruction = Instruction::parse(1, line)?;
+    let (mut cmd_set, text) = (false, lines.join("\n"));
+    let instructions = if text.trim().is_empty() { Vec::new() } else { parse(&text)? };
+    for instruction in instructions {
         let words = Words(variables(&config));
         if instruction.word == "WORKDIR" {
             config.working_dir = Some(absolute(&config, &words.one(&instruction.rest)?)?);
@@ -137,6 +137,8 @@ fn expose(config: &mut ContainerConfig, mut words: Vec<String>) -> Result<String
         let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
         let protocol = protocol.to_ascii_lowercase();
         ensure!(matches!(protocol.as_str(), "tcp" | "udp" | "sctp"), invalid, "invalid proto: {protocol}");
+        // A port of the host before it means nothing in an image.
+        let range = range.rsplit(':').next().unwrap_or_default();
         let range = ports::range(range).map_err(|_| error!(invalid, "invalid containerPort: {word}"))?;
         ports.extend(range.map(|port| format!("{port}/{protocol}")));
     }
@@ -158,13 +160,15 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         ("CMD", None) => vec!["CMD-SHELL".to_owned(), own.rest],
         (other, _) => return Err(error!(invalid, "Unknown type \"{other}\" in HEALTHCHECK (try CMD)")),
     };
+    // As 0, nothing leaves it to the image below.
+    let given = |flag: &str| instruction.flag(flag).filter(|value| !matches!(*value, "" | "0"));
     let nanos = |flag: &str| {
         let parse = |text: &str| {
             let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
             let nanos = nanos.filter(|nanos| *nanos == 0 || *nanos >= 1_000_000);
             nanos.ok_or_else(|| error!(invalid, "Interval {flag:?} cannot be {text:?}: less than 1ms"))
         };
-        instruction.flag(flag).map(parse).transpose()
+        given(flag).map(parse).transpose()
     };
     let count = |text: &str| match text.parse::<i64>() {
         Ok(count) if count >= 1 => Ok(count),
@@ -176,7 +180,7 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         timeout: nanos("timeout")?,
         start_period: nanos("start-period")?,
         start_interval: nanos("start-interval")?,
-        retries: instruction.flag("retries").map(count).transpose()?,
+        retries: given("retries").map(count).transpose()?,
     })
 }
 
@@ -196,10 +200,12 @@ mod tests {
             "ENV A=${B}x",
             "EXPOSE 80 90-91/UDP",
             "VOLUME /a /b",
-            "LABEL k=\"v w\"",
+            "LABEL k=\"v w\" \\",
+            "  # note",
+            "l=1",
             "ENTRYPOINT [\"/e\"]",
             "CMD echo $A",
-            "HEALTHCHECK --interval=1m --retries=2 CMD true",
+            "HEALTHCHECK --interval=1m --timeout=0 --start-period= --retries=2 CMD true",
             "ONBUILD RUN x",
         ])
         .unwrap();

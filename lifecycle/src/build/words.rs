@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::error::{Error, Result, ensure, error};
+use crate::error::{Error, Result, bail, ensure, error};
 
 /// What is taken of one instruction, whoever wrote it.
 const MOST_BRACES: usize = 200;
@@ -147,7 +147,7 @@ impl Words {
         Ok(())
     }
 
-    /// `${name}`, with `:-`, `:+` and the same without the colon.
+    /// `${name}`, with `:-`, `:+`, `:?` and the same without the colon.
     fn braces(&self, text: &mut Peekable<Chars<'_>>) -> Result<String> {
         let name = name(text);
         ensure!(!name.is_empty(), invalid, "syntax error: bad substitution");
@@ -155,7 +155,7 @@ impl Words {
         let value = self.0.get(&name).filter(|value| !colon || !value.is_empty()).cloned();
         let operator = match text.next() {
             Some('}') if !colon => return Ok(value.unwrap_or_default()),
-            Some(c @ ('-' | '+')) => c,
+            Some(c @ ('-' | '+' | '?')) => c,
             Some(c) => return Err(error!(invalid, "unsupported modifier ({c}) in substitution")),
             None => return Err(unclosed("brace")),
         };
@@ -164,7 +164,8 @@ impl Words {
         let word = text_of(&word);
         Ok(match (operator, value) {
             ('-', None) | ('+', Some(_)) => word,
-            ('-', Some(value)) => value,
+            ('-' | '?', Some(value)) => value,
+            ('?', None) => bail!(invalid, "{name}: {word}"),
             _ => String::new(),
         })
     }
@@ -175,15 +176,13 @@ fn unclosed(what: &str) -> Error {
 }
 
 fn name(text: &mut Peekable<Chars<'_>>) -> String {
-    let mut name = String::new();
-    while let Some(c) = text.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
-        name.push(c);
-        // A digit stands alone.
-        if name.len() == 1 && c.is_ascii_digit() {
-            break;
-        }
+    // What a shell has for itself, and there is none.
+    if let Some(own) = text.next_if(|c| "@*#?-$!".contains(*c)) {
+        return own.to_string();
     }
-    name
+    let is_number = text.peek().is_some_and(char::is_ascii_digit);
+    let goes_on = |c: &char| if is_number { c.is_ascii_digit() } else { c.is_alphanumeric() || *c == '_' };
+    std::iter::from_fn(|| text.next_if(goes_on)).collect()
 }
 
 fn text_of(marked: &[(char, Mark)]) -> String {
@@ -211,13 +210,14 @@ mod tests {
             ("${B:-x}${B-y}${E-z}${E:-w}", "xyw"),
             ("${A:+set}${B:+set}", "set"),
             ("${B:-${A}}", "one two"),
-            ("$ $1a", "$ a"),
+            ("$ $1a$12b$@$$$?$-.$\u{e4}", "$ ab."),
+            ("${A:?no}${E?no}${12}", "one two"),
             (r#""a\"b\c""#, r#"a"b\c"#),
         ] {
             assert_eq!(words.one(text).unwrap(), expected, "{text}");
         }
         assert_eq!(words.many("a$A 'b c'").unwrap(), ["aone", "two", "b c"]);
-        for text in ["${A", "'x", "\"x", "${B:?no}", "${A%x}", "${}"] {
+        for text in ["${A", "'x", "\"x", "${B:?no}", "${E:?no}", "${A%x}", "${}"] {
             assert!(words.one(text).is_err(), "{text}");
         }
     }
