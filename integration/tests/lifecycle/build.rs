@@ -151,6 +151,39 @@ CMD /srv/data/word
 }
 
 #[test]
+fn sources_and_targets_are_found_behind_links() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let file = context(&[
+        (
+            "Dockerfile",
+            r#"FROM busybox
+ENV TWO="a b" HOST=8080
+RUN ln -s etc/group /to
+COPY near/up /got
+COPY */one /only
+COPY one /to
+COPY $TWO ./both/
+ADD --chown=7:8 inner.tar.gz /unpacked/
+EXPOSE $HOST:82
+CMD cat /got /only /etc/group "/both/a b"; stat -c %u:%g:%a /unpacked /unpacked/own"#,
+        ),
+        ("one", "top"),
+        ("a b", "both"),
+        ("dir/one", "low"),
+        ("dir/sub/one", "lowest"),
+        ("pack/own", "x"),
+    ]);
+    let more = "ln -s dir/sub near; ln -s ../one dir/sub/up; chown 5:6 pack/own; chmod 711 pack; tar -C pack -czf inner.tar.gz .; rm -r pack; cd ..; ";
+    let checks: Vec<(String, i32, Vec<&str>)> = vec![
+        (file + more + "docker build --network none -t found ctx", 0, vec!["ADD --chown=7:8 inner.tar.gz"]),
+        ("docker run --rm --network none found".into(), 0, vec!["low\nlow\ntop\nboth\n0:0:755\n5:6:644"]),
+        ("docker history --no-trunc found".into(), 0, vec!["in ./both/", "EXPOSE 8080:82"]),
+        ("docker inspect -f '{{json .Config.ExposedPorts}}' found".into(), 0, vec![r#"{"82/tcp":{}}"#]),
+    ];
+    hold(&engine, &checks);
+}
+
+#[test]
 fn builds_that_fail_say_why() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
     let of = |text: &str| {

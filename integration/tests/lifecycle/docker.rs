@@ -326,6 +326,18 @@ fn files_go_in_and_out() {
             0,
             &["into"],
         ),
+        // Links are followed one after the other, each from where it is.
+        (
+            "docker exec box sh -c 'mkdir -p /far/deep && echo low >/far/low && echo top >/low && ln -s far/deep /near && ln -s ../low /near/up && ln -s near /again' && docker cp file box:/near/up && docker cp file box:/again && docker exec box cat /far/low /far/deep/file /low",
+            0,
+            &["into\ninto\ntop"],
+        ),
+        // The folder that something is put into stays what it is.
+        (
+            "mkdir -m 700 bare && docker cp bare/. box:/far && docker exec box stat -c %a /far && docker exec box ln -s low /far/link && docker cp bare box:/far/link/",
+            1,
+            &["755", "cannot overwrite non-directory"],
+        ),
         (
             "docker stop -t 0 box && docker cp file box:/stopped && docker cp box:/stopped - | tar -xO",
             0,

@@ -398,6 +398,7 @@ fn hostile_archives_are_copied_into_no_other_place_of_a_container() {
     engine.docker_command(box_of).ok();
     let inside = INSIDE.iter().map(|(name, ..)| match *name {
         "swapped" => ("swapped", Err("cannot overwrite directory with non-directory")),
+        "replaced" => ("replaced", Err("cannot overwrite non-directory with directory")),
         name => (name, Ok("")),
     });
     for (name, wanted) in inside.chain(REFUSED_LAYERS.iter().map(|(name, words)| (*name, Err(*words)))) {

@@ -74,7 +74,11 @@ pub(super) async fn get(container: &Container, call: &Call) -> Result<Answer> {
             (root, inside) = (folder(container, &root, &inside, &text)?, PathBuf::new());
         }
         let stat = root.stat(&inside).map_err(|_| missing(&text, container))?;
-        let header = describe(&root, &inside, &path, &stat)?;
+        let target = match is_kind(&stat, libc::S_IFLNK) {
+            true => Path::new("/").join(root.resolve(&inside)?),
+            false => PathBuf::new(),
+        };
+        let header = describe(&target, &path, &stat);
         Ok((root, inside, header))
     })?;
     // In the archive it has its own name, whatever it was called in the request.
@@ -93,21 +97,14 @@ pub(super) async fn get(container: &Container, call: &Call) -> Result<Answer> {
     Ok(answer)
 }
 
-/// The header with which clients learn what a path of a container is, which is `inside` the root: JSON in base64.
-fn describe(root: &Root, inside: &Path, path: &Path, stat: &FileStat) -> Result<String> {
-    let target = match is_kind(stat, libc::S_IFLNK) {
-        true => {
-            let base = Path::new("/").join(path.parent().unwrap_or(Path::new("")));
-            Path::new("/").join(clean(&base.join(root.link(inside)?)))
-        }
-        false => PathBuf::new(),
-    };
+/// The header with which clients learn what a path of a container is, and where it leads to: JSON in base64.
+fn describe(target: &Path, path: &Path, stat: &FileStat) -> String {
     let name = path.file_name().map_or_else(|| "/".into(), |name| name.to_string_lossy().into_owned());
     let time = Time::from_second(stat.st_mtime).unwrap_or_default();
     let value = json!({
-        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time::text(time), "linkTarget": lossy(&target),
+        "name": name, "size": stat.st_size, "mode": go_mode(stat), "mtime": time::text(time), "linkTarget": lossy(target),
     });
-    Ok(crate::files::base64(value.to_string().as_bytes()))
+    crate::files::base64(value.to_string().as_bytes())
 }
 
 /// A mode as Go has it.

@@ -12,7 +12,6 @@ use std::time::SystemTime;
 use bollard_stubs::models::ContainerConfig;
 use digest_io::IoWrapper;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
@@ -26,9 +25,6 @@ use crate::error::{Error, Result, bail, ensure, error};
 use crate::image::content::{decompressed, named};
 use crate::{files, glob, registry};
 
-/// How many links one source may be behind.
-const LINKS: usize = 40;
-
 /// What is to be copied.
 #[derive(Debug)]
 pub(super) struct Copy {
@@ -38,6 +34,8 @@ pub(super) struct Copy {
     pub sources: Vec<String>,
     /// Where to, absolute; with a slash at the end it is a directory.
     pub target: String,
+    /// The same as it is written, which is what the history tells.
+    pub written: String,
     /// The owner of what is copied, if not root; what is in an archive keeps its own.
     pub owner: Option<(u32, u32)>,
     /// Folders of the context with what was downloaded.
@@ -77,6 +75,7 @@ impl Copy {
             word: word.clone(),
             sources,
             target: if is_folder && path != "/" { format!("{path}/") } else { path },
+            written: target,
             owner: None,
             downloads: Vec::new(),
         })
@@ -176,7 +175,7 @@ impl Copy {
     /// # Errors
     /// With the path that failed.
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
-        let target = behind_links(to, Path::new(&self.target))?;
+        let target = to.resolve(Path::new(&self.target))?;
         let owner = self.owner.unwrap_or((0, 0));
         for one in found {
             let is_folder = is_kind(&one.stat, libc::S_IFDIR);
@@ -192,7 +191,7 @@ impl Copy {
             };
             make_folder(to, &below, if one.archive { (0, 0) } else { owner })?;
             if one.archive {
-                let apply = Apply { owner: self.owner, below, ..Apply::default() };
+                let apply = Apply { below, ..Apply::default() };
                 apply.run(to, decompressed(from.file(&one.path)?)?)?;
             } else {
                 let apply = Apply { owner: Some(owner), below, ..Apply::default() };
@@ -205,31 +204,12 @@ impl Copy {
 
 /// Finds what a path is, behind the links that it may be.
 fn look(from: &Root, path: &Path) -> Result<Found> {
-    let mut path = clean(path);
     let name = path.file_name().unwrap_or_default().to_owned();
-    for _ in 0..LINKS {
-        let stat = match from.stat(&path) {
-            Err(Errno::ENOENT) => bail!(not_found, "file does not exist"),
-            other => other?,
-        };
-        if !is_kind(&stat, libc::S_IFLNK) {
-            return Ok(Found { path, name, stat, archive: false });
-        }
-        path = clean(&path.parent().unwrap_or(Path::new("")).join(from.link(&path)?));
+    let path = from.resolve(path)?;
+    match from.stat(&path) {
+        Err(Errno::ENOENT) => bail!(not_found, "file does not exist"),
+        other => Ok(Found { path, name, stat: other?, archive: false }),
     }
-    Err(Errno::ELOOP.into())
-}
-
-/// Where a path leads to when links in it lead to what is not there yet.
-fn behind_links(to: &Root, path: &Path) -> Result<PathBuf> {
-    let mut path = clean(path);
-    for _ in 0..LINKS {
-        let missing = |part: &&Path| to.get(part, OFlag::O_PATH).is_err() && to.link(part).is_ok();
-        let Some(link) = path.ancestors().find(missing) else { return Ok(path) };
-        let above = link.parent().unwrap_or(Path::new("")).join(to.link(link)?);
-        path = clean(&above.join(path.strip_prefix(link).unwrap_or(Path::new(""))));
-    }
-    Err(Errno::ELOOP.into())
 }
 
 fn is_url(source: &str) -> bool {
@@ -239,10 +219,8 @@ fn is_url(source: &str) -> bool {
 /// The paths that a pattern is of, in order: part by part, below those that the parts before are of.
 fn expand(from: &Root, at: &Path, pattern: &str) -> Vec<PathBuf> {
     let (part, rest) = pattern.split_once('/').map_or((pattern, None), |(part, rest)| (part, Some(rest)));
-    let (Ok(folder), Some(part)) = (from.get(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY), glob::compile(part))
-    else {
-        return Vec::new();
-    };
+    // Not through links.
+    let (Ok(folder), Some(part)) = (from.list(at), glob::compile(part)) else { return Vec::new() };
     let names = files::entries(&by_descriptor(&folder)).into_iter().map(|path| files::name_of(&path));
     let mut paths: Vec<_> = names.filter(|name| part.is_match(name)).map(|name| at.join(name)).collect();
     paths.sort();

@@ -274,7 +274,7 @@ impl Build {
             Ok((found, digest))
         })?;
         let owner = owner.map(|owner| format!("--chown={owner} ")).unwrap_or_default();
-        let created_by = stage.note(&format!("{} {owner}{digest} in {} ", copy.word, copy.target));
+        let created_by = stage.note(&format!("{} {owner}{digest} in {} ", copy.word, copy.written));
         self.step(stage, created_by, |to| copy.run(root, &found, to)).await
     }
 }

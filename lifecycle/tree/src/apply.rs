@@ -68,7 +68,12 @@ impl Apply {
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
         let (mut bytes, mut done) = (0, Done::default());
         each(stream, |entry| {
-            let path = self.below.join(clean(Path::new(OsStr::from_bytes(&entry.path_bytes()))));
+            let name = clean(Path::new(OsStr::from_bytes(&entry.path_bytes())));
+            // The folder that it is unpacked in stays as it is, unless it is a layer's.
+            if name.as_os_str().is_empty() && self.whiteouts == Whiteouts::Plain {
+                return Ok(());
+            }
+            let path = self.below.join(name);
             within_reach(&path).map_err(Error::at("unpack", &path))?;
             let size = self.entry(root, &path, entry, &mut done);
             bytes += size.map_err(Error::at("unpack", &path))?;
@@ -204,7 +209,7 @@ impl Apply {
             (true, false) if self.keep_kinds => {
                 Err(io::Error::other("cannot overwrite directory with non-directory"))
             }
-            (false, true) if self.keep_kinds && !is_kind(&stat, libc::S_IFLNK) => {
+            (false, true) if self.keep_kinds => {
                 Err(io::Error::other("cannot overwrite non-directory with directory"))
             }
             _ => remove(folder, name),

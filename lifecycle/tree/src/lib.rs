@@ -54,6 +54,9 @@ use runtime::path::{Missing, make_one, open_in_root};
 /// The longest file that is read as a whole, such as /etc/passwd of an image.
 const MAX_TEXT: u64 = 1 << 20;
 
+/// How many links one path may lead through.
+const MOST_LINKS: usize = 40;
+
 /// The root of a tree.
 #[derive(Debug)]
 pub struct Root(OwnedFd, Option<Arc<OwnedFd>>);
@@ -137,6 +140,31 @@ impl Root {
     /// The errno of openat2(2), or `EINVAL` and `ENOENT` for what is no link.
     pub fn link(&self, path: &Path) -> nix::Result<PathBuf> {
         readlinkat(self.get(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?, "").map(PathBuf::from)
+    }
+
+    /// Where a path leads to behind the links in it, whether that is there or not.
+    ///
+    /// # Errors
+    /// `ELOOP` for more links than the kernel follows.
+    pub fn resolve(&self, path: &Path) -> nix::Result<PathBuf> {
+        let parts = |path: &Path| path.iter().rev().map(PathBuf::from).collect::<Vec<_>>();
+        let (mut found, mut rest, mut links) = (PathBuf::new(), parts(path), 0);
+        while let Some(part) = rest.pop() {
+            // It is free of links, and may be taken as text.
+            found = match part.is_absolute() {
+                true => PathBuf::new(),
+                false => clean(&found.join(part)),
+            };
+            if let Ok(target) = self.link(&found) {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Errno::ELOOP);
+                }
+                found.pop();
+                rest.extend(parts(&target));
+            }
+        }
+        Ok(found)
     }
 
     /// Makes a directory and those above it, which then belong to `owner`, and opens it. Existing ones and links to them

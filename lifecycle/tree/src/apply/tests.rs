@@ -220,3 +220,14 @@ fn an_archive_may_end_behind_the_last_byte_of_its_last_file() {
         assert!(run(length).is_err(), "{length}");
     }
 }
+
+#[test]
+fn the_folder_of_an_archive_counts_in_layers_only() {
+    let entries = [(EntryType::Directory, "./", "")];
+    for (whiteouts, mode) in [(Whiteouts::Plain, 0o700), (Whiteouts::Remove, 0o755)] {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
+        apply(root.path(), whiteouts, &entries).unwrap();
+        assert_eq!(root.path().metadata().unwrap().mode() & 0o777, mode, "{whiteouts:?}");
+    }
+}
