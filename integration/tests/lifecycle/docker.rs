@@ -339,6 +339,11 @@ fn files_go_in_and_out() {
             &["755", "cannot overwrite non-directory"],
         ),
         (
+            "docker exec box sh -c 'ln -s x /one && ln /one /two' && docker export box | tar -tv | grep -c 'two link to one'",
+            0,
+            &["1"],
+        ),
+        (
             "docker stop -t 0 box && docker cp file box:/stopped && docker cp box:/stopped - | tar -xO",
             0,
             &["into"],
@@ -369,6 +374,12 @@ fn files_go_in_and_out() {
         ),
         ("docker export box | tar -t | grep new/file", 0, &["new/file"]),
         // Neither the layer nor its files have what is only zeros.
+        // The time of a folder is told by no list, and kept.
+        (
+            "docker run --name aged --network none busybox touch -d @1300000000 /tmp && docker diff aged | grep -c tmp; docker commit aged aged && docker run --rm --network none aged stat -c %Y /tmp && docker rm aged && docker rmi aged",
+            0,
+            &["0\n", "1300000000"],
+        ),
         (
             "docker run --name holes --network none busybox dd if=/dev/null of=/holes bs=1M seek=128 && docker commit holes holes && docker run --rm --network none holes stat -c %s /holes && docker rm holes && [ $(du -sm data | cut -f1) -lt 64 ]",
             0,

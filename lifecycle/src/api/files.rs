@@ -20,7 +20,7 @@ use tree::{Apply, Change, Pack, Root, Source, clean, is_kind};
 pub(super) fn changes(container: &Container) -> Result<Answer> {
     let changes = block_in_place(|| Ok::<_, Error>(tree::changes(&container.overlay()?)?))?;
     let row = |change: &Change| json!({"Path": lossy(&change.path), "Kind": change.kind});
-    let rows: Vec<_> = changes.iter().map(row).collect();
+    let rows: Vec<_> = changes.iter().filter(|change| change.kind != Change::TIME).map(row).collect();
     answer::json(&Some(rows).filter(|rows| !rows.is_empty()))
 }
 

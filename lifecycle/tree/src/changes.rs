@@ -21,10 +21,15 @@ use super::{Error, Lower, Result, Root, by_descriptor, is_kind, mount, within_re
 pub struct Change {
     /// Absolute, in the container.
     pub path: PathBuf,
-    /// 0 changed, 1 added, 2 deleted: Docker's numbers.
+    /// 0 changed, 1 added, 2 deleted: Docker's numbers. [`Change::TIME`] is none of them.
     pub kind: u8,
     /// Bytes of a file that is there now.
     pub size: u64,
+}
+
+impl Change {
+    /// A folder that has another time, and nothing else, or one above it: Docker's layers have it, and its lists do not.
+    pub const TIME: u8 = 3;
 }
 
 /// What is different above the read-only directories, ordered by path.
@@ -50,15 +55,15 @@ struct Walk {
 }
 
 impl Walk {
-    /// Looks at what is in a folder, and in what it was before if it was one; whether anything in it was changed. When it
-    /// is `whole`, what is not there now is gone, and what is may be as it was.
+    /// Looks at what is in a folder, and in what it was before if it was one; returns what was changed in it. When it is
+    /// `whole`, what is not there now is gone, and what is may be as it was.
     fn folder(
         &mut self,
         at: &mut PathBuf,
         now: &OwnedFd,
         before: Option<&OwnedFd>,
         whole: bool,
-    ) -> Result<bool> {
+    ) -> Result<&[Change]> {
         within_reach(at).map_err(Error::at("look at", &at))?;
         let whole = whole || is_opaque(now);
         let mut all = names(now).map_err(Error::at("read", &at))?;
@@ -72,7 +77,7 @@ impl Walk {
             at.pop();
             changed?;
         }
-        Ok(self.found.len() > count)
+        Ok(&self.found[count..])
     }
 
     /// Looks at a path, whose folder was one before when that `existed`.
@@ -94,19 +99,20 @@ impl Walk {
             let notes = |own| xattrs(&file).is_ok_and(|now| now == own);
             same(before, &stat) && xattrs(old).is_ok_and(notes)
         };
-        let changed = if is_kind(&stat, libc::S_IFDIR) {
+        let is_folder = is_kind(&stat, libc::S_IFDIR);
+        let is_old = before.as_ref().is_some_and(is_same);
+        let kind = if is_folder {
             let old = before.as_ref().filter(|(_, before)| is_kind(before, libc::S_IFDIR));
             let inside = self.folder(at, &file, old.map(|(old, _)| old), whole)?;
-            inside || !before.as_ref().is_some_and(is_same)
+            let is_later = !inside.is_empty() || old.is_some_and(|(_, old)| !same_time(old, &stat));
+            let is_other = !is_old || inside.iter().any(|change| change.kind != Change::TIME);
+            if is_other { Some(u8::from(before.is_none())) } else { is_later.then_some(Change::TIME) }
         } else {
             // In an overlay it is there because it was changed.
-            !whole || !before.as_ref().is_some_and(is_same)
+            (!whole || !is_old).then_some(u8::from(before.is_none()))
         };
-        if changed {
-            let size = if is_kind(&stat, libc::S_IFREG) { stat.st_size } else { 0 };
-            let (kind, size) = (u8::from(before.is_none()), u64::try_from(size).unwrap_or(0));
-            self.found.push(Change { path, kind, size });
-        }
+        let size = if is_kind(&stat, libc::S_IFREG) { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+        self.found.extend(kind.map(|kind| Change { path, kind, size }));
         Ok(())
     }
 }
@@ -123,10 +129,15 @@ fn names(folder: &OwnedFd) -> io::Result<BTreeSet<OsString>> {
 /// Whether two files look the same; of folders, their sizes and times say nothing.
 fn same(before: &FileStat, now: &FileStat) -> bool {
     let owner = |stat: &FileStat| (stat.st_mode, stat.st_uid, stat.st_gid);
-    let rest = |stat: &FileStat| (stat.st_size, stat.st_rdev, stat.st_mtime);
+    let rest = |stat: &FileStat| (stat.st_size, stat.st_rdev);
+    let is_folder = is_kind(now, libc::S_IFDIR);
+    owner(before) == owner(now) && (is_folder || rest(before) == rest(now) && same_time(before, now))
+}
+
+fn same_time(before: &FileStat, now: &FileStat) -> bool {
     // A copy has whole seconds, until it is written to.
     let same_nanos = now.st_mtime_nsec == 0 || now.st_mtime_nsec == before.st_mtime_nsec;
-    owner(before) == owner(now) && (is_kind(now, libc::S_IFDIR) || rest(before) == rest(now) && same_nanos)
+    before.st_mtime == now.st_mtime && same_nanos
 }
 
 #[cfg(test)]
@@ -140,13 +151,15 @@ mod tests {
     fn a_copy_is_compared_with_what_it_was_made_of() {
         let outer = tempfile::tempdir().unwrap();
         let [lower, upper] = ["lower", "upper"].map(|name| outer.path().join(name));
-        for name in ["same", "noted", "gone"] {
+        for name in ["aged/in", "same", "noted", "gone"] {
             fs::create_dir_all(lower.join(name)).unwrap();
             fs::write(lower.join(name).join("file"), name).unwrap();
         }
         let files = Lower { lower: vec![lower], upper: Some((upper.clone(), PathBuf::new())), copied: true };
         files.make().unwrap();
         assert_eq!(changes(&files).unwrap(), []);
+        let aged = fs::File::open(upper.join("aged/in")).unwrap();
+        aged.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         fs::remove_dir_all(upper.join("gone")).unwrap();
         fs::write(upper.join("new"), "four").unwrap();
         let noted = xattr::set(upper.join("noted"), "user.note", b"x").is_ok();
@@ -158,8 +171,9 @@ mod tests {
         let found = changes(&files).unwrap();
         let found: Vec<_> =
             found.iter().map(|change| (change.path.to_str().unwrap(), change.kind, change.size)).collect();
-        let expected = [("/gone", 2, 0), ("/new", 1, 4), ("/noted", 0, 0)];
-        assert_eq!(found, expected[..if noted { 3 } else { 2 }]);
+        let aged = [("/aged", Change::TIME, 0), ("/aged/in", Change::TIME, 0)];
+        let expected = [&aged[..], &[("/gone", 2, 0), ("/new", 1, 4), ("/noted", 0, 0)]].concat();
+        assert_eq!(found, expected[..if noted { 5 } else { 4 }]);
     }
 
     #[test]

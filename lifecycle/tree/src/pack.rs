@@ -14,7 +14,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use tar::{Builder, EntryType, Header};
 
 use super::overlay::WHITEOUT;
-use super::{Apply, Change, Error, Result, Root, by_descriptor, clean, within_reach};
+use super::{Apply, Change, Error, Result, Root, by_descriptor, clean, is_kind, within_reach};
 
 /// What the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,14 @@ impl<W: Write> Pack<W> {
         within_reach(name)?;
         let (file, stat) = root.look(path)?;
         let mut header = header_of(&stat, self.source);
+        let id = (stat.st_dev, stat.st_ino);
+        if let Some(first) = self.links.get(&id).cloned() {
+            header.set_entry_type(EntryType::Link);
+            return self.append(header, name, &first, Records::new(), io::empty());
+        }
+        if stat.st_nlink > 1 && !is_kind(&stat, libc::S_IFDIR) && !is_kind(&stat, libc::S_IFSOCK) {
+            self.links.insert(id, name.to_owned());
+        }
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => {
                 if !name.as_os_str().is_empty() {
@@ -133,14 +141,6 @@ impl<W: Write> Pack<W> {
     }
 
     fn file(&mut self, file: &OwnedFd, stat: &FileStat, mut header: Header, name: &Path) -> io::Result<()> {
-        let id = (stat.st_dev, stat.st_ino);
-        if let Some(first) = self.links.get(&id).cloned() {
-            header.set_entry_type(EntryType::Link);
-            return self.append(header, name, &first, Records::new(), io::empty());
-        }
-        if stat.st_nlink > 1 {
-            self.links.insert(id, name.to_owned());
-        }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         header.set_size(size);
         // It may shrink or grow while it is read: the entry keeps the size that was announced.
