@@ -78,6 +78,17 @@ pub enum StateError {
 
 type Result<T> = std::result::Result<T, StateError>;
 
+/// The FIFO on which the process of a created container waits for its start.
+#[derive(Debug)]
+pub enum Fifo {
+    /// Its writing end: the process waits.
+    Waited(File),
+    /// Nobody waits on it: the process has ended, or `start` was killed when it had started it.
+    Left,
+    /// The container was started.
+    Gone,
+}
+
 /// The state of a container, as the specification names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -297,17 +308,17 @@ impl StateDir {
         Ok(file.into())
     }
 
-    /// The writing end of the FIFO; `None` when nobody waits on it: the container was started, or has ended.
+    /// The writing end of the FIFO, if somebody waits on it.
     ///
     /// # Errors
     /// [`StateError::Io`].
-    pub fn open_fifo(&self) -> Result<Option<File>> {
+    pub fn open_fifo(&self) -> Result<Fifo> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.path.join(FIFO);
         match File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            Ok(file) => Ok(Fifo::Waited(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fifo::Gone),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(Fifo::Left),
             Err(error) => Err(self.io("open", &path)(error)),
         }
     }
@@ -395,12 +406,15 @@ pub fn look(dir: &StateDir, record: &Record) -> Result<(Status, Option<Init>)> {
     let frozen = record.cgroup.as_ref().is_some_and(|record| {
         cgroup::Cgroup::open(record).and_then(|cgroup| cgroup.is_frozen()).unwrap_or(false)
     });
-    let status = match frozen {
-        true => Status::Paused,
-        false if dir.open_fifo()?.is_some() => Status::Created,
-        false => Status::Running,
-    };
-    Ok((status, Some(init)))
+    if frozen {
+        return Ok((Status::Paused, Some(init)));
+    }
+    Ok(match dir.open_fifo()? {
+        Fifo::Waited(_) => (Status::Created, Some(init)),
+        // Killed before its start: it has let go of the FIFO, and takes a moment to end.
+        Fifo::Left if init.is_ending() => (Status::Stopped, None),
+        Fifo::Left | Fifo::Gone => (Status::Running, Some(init)),
+    })
 }
 
 /// An errno as the error of a state file, for callers that use the directory's descriptor themselves.

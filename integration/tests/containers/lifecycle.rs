@@ -152,6 +152,30 @@ fn start_refuses_what_is_not_created() {
     assert!(c.call(&["start", &c.id]).error().contains("stopped"));
 }
 
+/// Its files are closed before it has ended, which takes the longer the more mounts there are.
+#[test]
+fn a_created_container_that_is_killed_never_runs() {
+    let mut c = Container::new();
+    for number in 0..200 {
+        let destination = format!("/tmp/{number}");
+        c.mount(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
+    }
+    c.mount(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }));
+    c.config["mounts"].as_array_mut().unwrap().rotate_right(1);
+    for _ in 0..10 {
+        c.create();
+        c.kill("KILL").ok();
+        let start = c.call(&["start", &c.id]);
+        assert!(!start.error().contains("running"), "{start:#?}");
+        let mut seen = c.status();
+        while seen != "stopped" {
+            assert_eq!(seen, "created");
+            seen = c.status();
+        }
+        c.delete().ok();
+    }
+}
+
 #[test]
 fn an_id_in_use_is_refused_and_its_container_left_alone() {
     let mut c = Container::new();

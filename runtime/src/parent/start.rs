@@ -4,7 +4,7 @@ use super::error::{Error, OrError, Result};
 use super::notify;
 use crate::hook::{self, HookState, Output};
 use crate::log::Log;
-use crate::state::{self, Record, StateDir, Status};
+use crate::state::{self, Fifo, Record, StateDir, Status};
 use crate::sys::fd;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -18,9 +18,10 @@ pub fn start(dir: &StateDir, log: &Log) -> Result<()> {
     let cannot = |why: &str| Err(Error::Other(format!("cannot start a container {why}")));
     let (status, init) = state::look(dir, &record)?;
     let (fifo, init) = match (status, dir.open_fifo()?, init) {
-        (Status::Created, Some(fifo), Some(init)) => (fifo, init),
-        (Status::Stopped, ..) => return cannot("that has stopped"),
-        (Status::Running | Status::Created, ..) => {
+        (Status::Created, Fifo::Waited(fifo), Some(init)) => (fifo, init),
+        // Nobody else removes the FIFO meanwhile: who waited on it has ended.
+        (Status::Stopped | Status::Created, ..) => return cannot("that has stopped"),
+        (Status::Running, ..) => {
             return Err(Error::Other("cannot start an already running container".into()));
         }
         (status, ..) => return cannot(&format!("in the {} state", status.name())),

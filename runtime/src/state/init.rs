@@ -17,6 +17,16 @@ pub struct Init {
     pub pid: i32,
 }
 
+impl Init {
+    /// Whether it has ended, or is on its way there with its files closed already: it runs no program any more.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // PF_EXITING of the kernel's sched.h.
+        let exiting = stat(self.pid).is_ok_and(|stat| stat.flags & 4 != 0);
+        exiting || pidfd::has_exited(self.pidfd.as_fd(), 0) != Ok(false)
+    }
+}
+
 /// Opens the process of a record; `None` when it has ended (a zombie has ended) or the number is another's now.
 ///
 /// # Errors
@@ -69,21 +79,33 @@ fn is_another(record: &Record) -> bool {
 /// # Errors
 /// It cannot be read: there is no such process, or no `/proc`.
 pub fn process_times(pid: i32) -> io::Result<(u64, bool)> {
+    stat(pid).map(|stat| (stat.start_time, stat.ended))
+}
+
+/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+struct Stat {
+    ended: bool,
+    flags: u32,
+    start_time: u64,
+}
+
+fn stat(pid: i32) -> io::Result<Stat> {
     let mut buffer = [0; 1024];
     let file = LazyFd::from(File::open(format!("/proc/{pid}/stat"))?);
     let length = nix::unistd::read(&file, &mut buffer)?;
-    let times = parse_times(buffer.get(..length).unwrap_or_default());
-    times.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    let stat = parse_stat(buffer.get(..length).unwrap_or_default());
+    stat.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-fn parse_times(stat: &[u8]) -> Option<(u64, bool)> {
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
     // The name in parentheses may hold anything: fields are counted from the last parenthesis.
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
     let mut fields = text.split(' ');
     let state = fields.next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((start_time, matches!(state, "Z" | "X")))
+    let flags = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    Some(Stat { ended: matches!(state, "Z" | "X"), flags, start_time })
 }
 
 #[cfg(test)]
