@@ -121,6 +121,12 @@ fn few_open_files_are_enough() {
         c.sleeping();
         let report = c.exec_report(&[]);
         assert_eq!((report.limit("Max open files"), report.var("HOME")), (Some((5, 7)), Some("/root")));
+        let mut process = c.config["process"].clone();
+        process["args"] = json!(["/bin/sh", "-c", "ulimit -n"]);
+        process["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 3, "hard": 3 }]);
+        let file = c.text_path("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        assert_eq!(c.call(&["exec", "--process", &file, &c.id]).ok().stdout, "3\n");
         c.delete_force().ok();
     }
 }

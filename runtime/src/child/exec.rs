@@ -128,7 +128,6 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     if let Some(label) = label {
         apply_label(&label)?;
     }
-    identity::limit_open_files(plan)?;
     // Only the very last process may give up what the time namespace needs, and a scheduling policy that is reset on
     // fork would be lost before it counts. Nor may this process be counted where processes of the user are.
     let early =
@@ -201,6 +200,7 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     let argv = process::StringArray::new(plan.args.clone());
     let envp = process::StringArray::new(env);
     program::close_descriptors(entering.preserve_fds)?;
+    identity::limit_open_files(plan)?;
     process::set_parent_death_signal(0).or_fail(|| "clear parent death signal".into())?;
     drop(step);
     let _step = trace::span("load the filter, report");
