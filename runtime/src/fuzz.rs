@@ -186,7 +186,7 @@ fn assert_says(error: &PlanError) {
 }
 
 fn assert_plan(plan: &Plan, host: &Host) {
-    let grantable = if plan.namespaces.creates(libc::CLONE_NEWUSER) { !0 } else { host.grantable };
+    let grantable = if plan.namespaces.separate(libc::CLONE_NEWUSER) { !0 } else { host.grantable };
     assert_process(&plan.process, grantable);
     plan.mounts.iter().for_each(assert_mount);
     assert_eq!(plan.namespaces.create & plan.namespaces.join.iter().map(|join| join.flag).sum::<i32>(), 0);

@@ -2,6 +2,7 @@
 
 use integration::console::Console;
 use integration::container::{Container, End, cgroup2_view};
+use integration::report::capability_names;
 use integration::runtime::{Kind, runtime};
 use integration::sockets::Receiver;
 use integration::user::{SUBORDINATE, User, user};
@@ -127,6 +128,21 @@ fn the_whole_life_works() {
     assert_eq!(c.wait(), End::Exited(0));
     c.delete().ok();
     leaks::assert_none(&c);
+}
+
+/// Whoever has entered a user namespace has every capability there, as its maker has.
+#[test]
+fn a_joined_user_namespace_gives_its_capabilities() {
+    let user = needs!(user(), "root and useradd");
+    let mut first = single(user);
+    let pid = first.sleeping();
+    let mut second = single(user);
+    second.namespace("user", Some(&format!("/proc/{pid}/ns/user")));
+    let report = second.report();
+    assert_eq!(report.namespaces["user"], host::namespace(pid, "user"));
+    let expected = ["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"];
+    assert_eq!(capability_names(report.caps.effective), expected);
+    assert_eq!(capability_names(report.caps.permitted), expected);
 }
 
 /// Without `--root`, the state is below XDG_RUNTIME_DIR.

@@ -88,8 +88,8 @@ pub fn plan(config: &spec::Config, bundle: &Path, host: &Host) -> Result<Plan> {
         .as_ref()
         .ok_or_else(|| PlanError::at("process", "is missing; expected the process to run"))?;
     let namespaces = namespaces::plan(linux)?;
-    // In a new user namespace the container's init holds every capability.
-    let host = &match namespaces.creates(libc::CLONE_NEWUSER) {
+    // In a user namespace that was made or entered the container's init holds every capability.
+    let host = &match namespaces.separate(libc::CLONE_NEWUSER) {
         true => Host { grantable: !0, ..*host },
         false => *host,
     };
