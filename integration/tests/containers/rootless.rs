@@ -145,6 +145,24 @@ fn a_joined_user_namespace_gives_its_capabilities() {
     assert_eq!(capability_names(report.caps.permitted), expected);
 }
 
+/// Each error says what of the configuration it is about.
+#[test]
+fn what_the_host_refuses_is_named() {
+    let user = needs!(user(), "root and useradd");
+    since!("its messages", "runc -", "crun -");
+    let mut first = single(user);
+    let others = format!("/proc/{}/ns/uts", first.sleeping());
+    let mut c = single(user);
+    c.namespace("uts", Some(&others));
+    assert!(c.run(&[]).error().contains(&format!("join the uts namespace {others}: ")));
+    let mut c = single(user);
+    c.put("/linux/devices", json!([{ "path": "/dev/no-such", "type": "c", "major": 1, "minor": 5 }]));
+    assert!(c.run(&[]).error().contains("bind the host's device /dev/no-such: no such file"));
+    let mut c = ranged(user);
+    c.put("/linux/gidMappings/1/hostID", json!(1));
+    assert!(c.run(&[]).error().contains("linux.gidMappings: newgidmap: "));
+}
+
 /// Without `--root`, the state is below XDG_RUNTIME_DIR.
 #[test]
 fn the_default_root_is_the_users() {

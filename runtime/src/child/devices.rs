@@ -46,7 +46,8 @@ pub fn make(plan: &Plan, root: BorrowedFd<'_>, fresh: &mut Fresh) -> Step<Dev> {
     let bound = plan.namespaces.separate(libc::CLONE_NEWUSER) || privilege::in_user_namespace();
     let mut null = false;
     for node in &plan.devices {
-        let what = || format!("create device {}", node.path.to_string_lossy());
+        let verb = if bound { "bind the host's" } else { "create" };
+        let what = || format!("{verb} device {}", node.path.to_string_lossy());
         match node
             .path
             .as_bytes()

@@ -29,10 +29,10 @@ pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     // The mount namespace is the last one: paths mean something else in it.
     let (mount, others): (Vec<_>, Vec<_>) =
         handed.joins.iter().partition(|(flag, ..)| *flag == libc::CLONE_NEWNS);
-    for (flag, name, file) in others.into_iter().chain(mount) {
+    for (flag, _, file) in others.into_iter().chain(mount) {
         // This process was born in these two.
         if !matches!(*flag, libc::CLONE_NEWPID | libc::CLONE_NEWUSER) {
-            clone::setns(file.as_fd(), *flag).or_fail(|| format!("join the {name} namespace"))?;
+            clone::setns(file.as_fd(), *flag).or_fail(|| plan.namespaces.joining(*flag))?;
         }
     }
     if handed.late != 0 {

@@ -301,7 +301,7 @@ fn finish(
     }
     steps.then("user and capabilities");
     if let Some(pids) = handed.pids {
-        clone::setns(pids, libc::CLONE_NEWPID).or_fail(|| "join the pid namespace".into())?;
+        clone::setns(pids, libc::CLONE_NEWPID).or_fail(|| plan.namespaces.joining(libc::CLONE_NEWPID))?;
     }
     let same_namespace = !plan.namespaces.separate(libc::CLONE_NEWUSER);
     identity::become_user(&process_plan.identity, handed.filter.is_some(), same_namespace)?;

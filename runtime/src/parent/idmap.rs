@@ -53,7 +53,8 @@ fn one_map(pid: i32, map: &[IdMapping], own: u32, file: &str, helper: &str) -> R
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(Error::Other(format!("linux.{file}: {}", text.trim().replace('\n', "; "))))
+    let field = if file == "uid_map" { "uidMappings" } else { "gidMappings" };
+    Err(Error::Other(format!("linux.{field}: {}", text.trim().replace('\n', "; "))))
 }
 
 fn write_file(pid: i32, name: &str, text: &str) -> Result<()> {

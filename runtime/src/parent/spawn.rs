@@ -160,8 +160,8 @@ pub fn spawn(
     }
     let between = |in_cgroup: bool| {
         for wanted in [libc::CLONE_NEWUSER, libc::CLONE_NEWPID] {
-            for (flag, name, file) in first.iter().filter(|(flag, ..)| *flag == wanted) {
-                clone::setns(file.as_fd(), *flag).or_error(|| format!("join the {name} namespace"))?;
+            for (flag, _, file) in first.iter().filter(|(flag, ..)| *flag == wanted) {
+                clone::setns(file.as_fd(), *flag).or_error(|| namespaces.joining(*flag))?;
             }
         }
         if time {

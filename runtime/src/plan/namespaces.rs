@@ -58,6 +58,13 @@ impl Namespaces {
     pub fn creates(&self, flag: libc::c_int) -> bool {
         self.create & flag != 0
     }
+
+    /// What is done when the namespace of that type is joined, for errors.
+    #[must_use]
+    pub fn joining(&self, flag: libc::c_int) -> String {
+        let joins = self.join.iter().filter(|join| join.flag == flag);
+        joins.map(|join| format!("join the {} namespace {}", join.name, join.path.display())).collect()
+    }
 }
 
 /// Plans the namespaces.
