@@ -545,6 +545,21 @@ fn a_wrong_update_is_refused_and_changes_nothing() {
     assert_eq!(c.status(), "running");
 }
 
+/// A group that was idle for a moment has the share of before again.
+#[test]
+fn a_refused_update_leaves_the_share_of_the_processors() {
+    since!("update of cpu.idle", "runc 1.2", "crun -");
+    let mut c = Container::new();
+    let pid = with(&mut c, &json!({ "cpu": { "shares": 500 }, "pids": { "limit": 100 } }));
+    let before = read!(SHARES, pid);
+    let _ = read!(IDLE, pid);
+    let file = c.text_path("resources.json");
+    fs::write(&file, json!({ "cpu": { "idle": 1 }, "pids": { "limit": 1_000_000_000_000_i64 } }).to_string())
+        .unwrap();
+    assert!(c.call(&["update", "--resources", &file, &c.id]).error().contains("pids.limit"));
+    assert_eq!((SHARES.of(pid), IDLE.of(pid)), (Some(before), Some("0".to_owned())));
+}
+
 #[test]
 fn pause_stops_every_process_and_resume_lets_them_go_on() {
     for (name, via) in [("native", Container::new().via.clone()), ("version 2", cgroup2_view())] {

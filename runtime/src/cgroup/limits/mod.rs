@@ -222,6 +222,12 @@ impl Undo {
     pub(super) fn note(settings: &[Setting], place: &dyn Place) -> Result<Self> {
         let mut undo = Self::default();
         for setting in settings {
+            // To be idle takes the share away, and to be no longer so brings back the kernel's and not this one.
+            if setting.file == "cpu.idle" {
+                let share = |file| Setting::new(setting.field.clone(), &setting.asked, "cpu", file, "");
+                let share = share("cpu.weight").otherwise(share("cpu.shares"));
+                undo.note_one(&share, place.dir(setting)?)?;
+            }
             undo.note_one(setting, place.dir(setting)?)?;
         }
         Ok(undo)
