@@ -31,7 +31,22 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 /// The kernel's reason in the words that callers of a runtime match on: Go's, which are glibc's in lower case.
 pub fn reason(errno: Errno) -> String {
-    let text = errno.desc();
+    let text = match errno {
+        Errno::EAGAIN => "resource temporarily unavailable",
+        Errno::EBADF => "bad file descriptor",
+        Errno::EBADMSG => "bad message",
+        Errno::EDEADLK => "resource deadlock avoided",
+        Errno::EDQUOT => "disk quota exceeded",
+        Errno::EIO => "input/output error",
+        Errno::ELOOP => "too many levels of symbolic links",
+        Errno::ENFILE => "too many open files in system",
+        Errno::ENOMEM => "cannot allocate memory",
+        Errno::ENOTTY => "inappropriate ioctl for device",
+        Errno::EOPNOTSUPP => "operation not supported",
+        Errno::ERANGE => "numerical result out of range",
+        Errno::EXDEV => "invalid cross-device link",
+        errno => errno.desc(),
+    };
     match text.as_bytes() {
         [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase() => {
             format!("{}{}", first.to_ascii_lowercase() as char, &text[1..])
@@ -55,4 +70,19 @@ pub fn errno_of(error: &std::io::Error) -> Errno {
 fn check(result: libc::c_long) -> Result<libc::c_int> {
     // System calls used here return file descriptors, pids, small numbers or 0: all fit.
     Errno::result(result).map(|value| libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX))
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::{Errno, reason};
+
+    /// The names of addresses and protocols of networks, which no step of a container can fail with, are left out.
+    #[test]
+    fn reasons_are_in_the_words_of_glibc() {
+        for number in (1..33).chain(34..37).chain([38, 39, 40, 61, 74, 95, 110, 116, 122]) {
+            let words = std::io::Error::from_raw_os_error(number).to_string().to_lowercase();
+            let words = words.split(" (os error").next().unwrap_or_default();
+            assert_eq!(reason(Errno::from_raw(number)).to_lowercase(), words, "{number}");
+        }
+    }
 }
