@@ -6,7 +6,9 @@ use integration::outcome::Outcome;
 use integration::runtime::{Kind, runtime};
 use integration::{leaks, since, skip};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// It failed by itself, with one line, and left nothing.
@@ -141,6 +143,21 @@ fn a_configuration_that_is_not_utf8() {
     assert_refused(&c, &run);
     let message = format!("config.json: byte {} is not of UTF-8 text; expected JSON", at + 1);
     assert!(run.error().ends_with(&message), "{run:#?}");
+}
+
+#[test]
+fn a_bundle_whose_path_is_not_utf8() {
+    since!("a message that says so", "runc -", "crun -");
+    let c = Container::new();
+    c.write_config();
+    let link = c.bundle().join(OsStr::from_bytes(b"\xff"));
+    symlink(c.bundle(), &link).unwrap();
+    let run = c.call_with(&["run", "--bundle"], |command| {
+        command.arg(&link).arg(&c.id);
+    });
+    assert!(run.error().contains("run failed: bundle /"), "{run:#?}");
+    assert!(run.error().ends_with(": its path is not of UTF-8 text, as state and hooks have it"), "{run:#?}");
+    leaks::assert_none(&c);
 }
 
 #[test]

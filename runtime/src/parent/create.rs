@@ -104,10 +104,19 @@ pub fn host() -> Result<Host> {
 /// The absolute path of a bundle, as state and hooks have it: without `..`. (runc has the directory's own path there. To
 /// follow links that the caller wrote would cost every start three calls, and nobody uses the path for anything but to get
 /// there.)
-fn whole(bundle: &Path) -> std::io::Result<PathBuf> {
-    match bundle.components().any(|part| part == Component::ParentDir) {
+fn whole(bundle: &Path) -> Result<PathBuf> {
+    let whole = match bundle.components().any(|part| part == Component::ParentDir) {
         true => bundle.canonicalize(),
         false => std::path::absolute(bundle),
+    };
+    let whole = whole.map_err(file_error("find bundle", bundle))?;
+    match whole.to_str() {
+        Some(_) => Ok(whole),
+        // Both are JSON.
+        None => Err(Error::Other(format!(
+            "bundle {}: its path is not of UTF-8 text, as state and hooks have it",
+            whole.display()
+        ))),
     }
 }
 
@@ -120,7 +129,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
         // This process is about to end.
         sys::fd::leave_open();
     }
-    let bundle = whole(&options.bundle).map_err(file_error("find bundle", &options.bundle))?;
+    let bundle = whole(&options.bundle)?;
     let mut steps = Steps::begin("read config.json");
     let config_path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     // Not taken apart at the end: so is this process, soon, and with it all of its memory.
