@@ -218,6 +218,18 @@ fn time_offsets_move_the_clocks() {
     assert_ne!(report.namespaces["time"], host::namespace(own(), "time"));
 }
 
+/// A new one belongs to the user namespace, and its clocks are set from there.
+#[test]
+fn time_offsets_go_with_a_user_namespace() {
+    since!("time namespaces", "runc 1.2", "crun 1.9");
+    let mut c = Container::new();
+    c.user_namespace(100_000, 65_536).give_rootfs_to(100_000);
+    c.namespace("time", None).put("/linux/timeOffsets", json!({ "boottime": { "secs": 9_000_000 } }));
+    assert!(c.report().boottime > 9_000_000);
+    c.sleeping();
+    assert!(c.exec_report(&[]).boottime > 9_000_000);
+}
+
 #[test]
 fn a_time_namespace_without_offsets_is_new_too() {
     since!("time namespaces", "runc 1.2", "crun 1.9");

@@ -145,6 +145,16 @@ fn a_joined_user_namespace_gives_its_capabilities() {
     assert_eq!(capability_names(report.caps.permitted), expected);
 }
 
+#[test]
+fn the_clocks_can_be_moved() {
+    let user = needs!(user(), "root and useradd");
+    since!("time namespaces", "runc 1.2", "crun 1.9");
+    for mut c in [single(user), ranged(user)] {
+        c.namespace("time", None).put("/linux/timeOffsets", json!({ "boottime": { "secs": 9_000_000 } }));
+        assert!(c.report().boottime > 9_000_000);
+    }
+}
+
 /// Each error says what of the configuration it is about.
 #[test]
 fn what_the_host_refuses_is_named() {

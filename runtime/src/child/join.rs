@@ -5,7 +5,7 @@ use crate::path;
 use crate::plan::Plan;
 use crate::plan::namespaces::NEWTIME;
 use crate::sys::{Errno, clone, process};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Enters v1 control groups. Writing 0 for oneself spares the grace period that writing a pid costs.
 ///
@@ -23,6 +23,10 @@ pub fn cgroups(files: &[BorrowedFd<'_>]) -> Step<()> {
 /// # Errors
 /// A namespace cannot be entered.
 pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
+    let offsets = &plan.namespaces.time_offsets;
+    // While the file is this process's own: it is root's of the host as soon as nobody can look into this process.
+    let set_clocks = handed.late & NEWTIME != 0 && !offsets.is_empty();
+    let clocks = set_clocks.then(|| open_clocks(handed.proc)).transpose()?;
     if plan.namespaces.separate(libc::CLONE_NEWUSER) {
         become_root(plan.process.identity.keep_groups)?;
     }
@@ -38,10 +42,7 @@ pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     if handed.late != 0 {
         clone::unshare(handed.late).or_fail(|| "create namespaces".into())?;
     }
-    if handed.late & NEWTIME != 0 && !plan.namespaces.time_offsets.is_empty() {
-        time_offsets(handed.proc, &plan.namespaces.time_offsets)?;
-    }
-    Ok(())
+    clocks.map_or(Ok(()), |clocks| write_clocks(&clocks, offsets))
 }
 
 /// Sets the clocks of a time namespace that nothing runs in yet (time_namespaces(7)).
@@ -49,9 +50,18 @@ pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
 /// # Errors
 /// The kernel refuses an offset.
 pub fn time_offsets(proc: BorrowedFd<'_>, offsets: &str) -> Step<()> {
-    let what = || "linux.timeOffsets: write /proc/self/timens_offsets".to_owned();
-    let file = path::open_in_proc(proc, c"self/timens_offsets", libc::O_WRONLY).or_fail(what)?;
-    nix::unistd::write(&file, offsets.as_bytes()).map(drop).or_fail(what)
+    write_clocks(&open_clocks(proc)?, offsets)
+}
+
+fn open_clocks(proc: BorrowedFd<'_>) -> Step<OwnedFd> {
+    path::open_in_proc(proc, c"self/timens_offsets", libc::O_WRONLY)
+        .or_fail(|| "linux.timeOffsets: open /proc/self/timens_offsets".into())
+}
+
+fn write_clocks(file: &OwnedFd, offsets: &str) -> Step<()> {
+    nix::unistd::write(file, offsets.as_bytes())
+        .map(drop)
+        .or_fail(|| "linux.timeOffsets: write /proc/self/timens_offsets".into())
 }
 
 /// Becomes root of the user namespace this process is in.
