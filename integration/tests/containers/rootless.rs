@@ -101,6 +101,7 @@ fn spec_rootless_writes_a_configuration_that_runs() {
     std::os::unix::fs::chown(&made, Some(user.uid), Some(user.gid)).unwrap();
     c.call(&["spec", "--rootless", "--bundle", &made]).ok();
     let text = fs::read_to_string(c.path("made/config.json")).unwrap();
+    assert!(!text.contains("null"), "config-schema.json has no such value: {text}");
     c.config = serde_json::from_str(&text).unwrap();
     assert_eq!(c.config["linux"]["uidMappings"][0]["hostID"], user.uid);
     let mark = format!("{}={}", integration::container::MARK, c.id);

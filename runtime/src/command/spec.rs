@@ -101,7 +101,7 @@ fn rootless() -> serde_json::Value {
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
         for mount in mounts.iter_mut() {
-            if let Some(options) = mount["options"].as_array_mut() {
+            if let Some(options) = mount.get_mut("options").and_then(serde_json::Value::as_array_mut) {
                 options.retain(|option| option != "gid=5");
             }
             match mount["destination"].as_str() {
