@@ -179,6 +179,16 @@ fn tmpcopyup_copies_what_the_tmpfs_covers() {
     assert_eq!(c.report().mount("/data").fstype, "tmpfs");
 }
 
+#[test]
+fn tmpcopyup_of_more_than_the_tmpfs_holds_is_refused() {
+    since!("its message", "runc -", "crun -");
+    let mut c = Container::new();
+    let options = json!(["tmpcopyup", "size=4k"]);
+    c.mount(json!({ "destination": "/bin", "type": "tmpfs", "source": "tmpfs", "options": options }));
+    let run = c.run(&[]);
+    assert!(run.error().ends_with("/bin: tmpcopyup: copy busybox: no space left on device"), "{run:#?}");
+}
+
 /// A tmpfs takes the mode of the directory that it covers unless it is told another.
 #[test]
 fn a_tmpfs_keeps_the_mode_of_its_directory() {

@@ -4,7 +4,7 @@
 
 use super::{OrFail, Step, failure};
 use crate::path;
-use crate::sys::Errno;
+use crate::sys::{Errno, errno_of};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat, mknodat};
@@ -73,7 +73,7 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, depth: usize) -> 
             let flags =
                 OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let mut copy = File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).or_fail(what)?);
-            std::io::copy(&mut source, &mut copy).map_err(|error| failure(format!("{}: {error}", what())))?;
+            std::io::copy(&mut source, &mut copy).map_err(|error| errno_of(&error)).or_fail(what)?;
             own(to, name, &stat).or_fail(what)?;
             fchmod(&copy, mode).or_fail(what)
         }
