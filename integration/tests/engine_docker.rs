@@ -77,8 +77,10 @@ fn an_interactive_terminal() {
     console.expect("# ");
     console.write("test -t 0 && echo is a $((6*7)) terminal\n");
     console.expect("is a 42 terminal");
-    console.resize(33, 101);
+    // Again and again: the command line hears of it only from a moment after the program has begun.
     outcome::until("the size inside", || {
+        console.resize(34, 101);
+        console.resize(33, 101);
         console.write("stty size\n");
         console.text().contains("33 101")
     });
