@@ -201,6 +201,7 @@ fn each_succeeds(module: &str) {
     // Where only some of them can succeed, such as those that need a security module:
     // `PROOFS=identity::an_apparmor`.
     let wanted = std::env::var("PROOFS").unwrap_or_default();
+    assert!(ATTACKS.iter().any(|(test, _)| test.starts_with(&wanted)), "there is no attack {wanted}");
     let is_wanted = |test: &str| module_of(test) == module && test.starts_with(&wanted);
     let attacks: Vec<_> = ATTACKS.iter().enumerate().filter(|(_, (test, _))| is_wanted(test)).collect();
     if attacks.is_empty() {
