@@ -33,17 +33,8 @@ fn request<'a>(
     resources: &'a Resources,
     annotations: &'a BTreeMap<String, String>,
 ) -> Request<'a> {
-    Request {
-        driver: Driver::Systemd,
-        id: "x",
-        path,
-        resources,
-        nodes: &[],
-        annotations,
-        rootless: !root(),
-        owner: None,
-        journal: None,
-    }
+    let plain = support::request(path, resources, annotations);
+    Request { driver: Driver::Systemd, id: "x", rootless: !root(), ..plain }
 }
 
 /// A container in a scope: its process waits until it is killed.
