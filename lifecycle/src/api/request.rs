@@ -36,6 +36,8 @@ pub struct Call {
     /// The parts of the path, without the version.
     pub path: Vec<String>,
     query: Vec<(String, String)>,
+    /// Whose it is.
+    pub client: Client,
     /// The rest of it.
     pub request: Request<BoxBody<Bytes, hyper::Error>>,
 }
@@ -50,7 +52,7 @@ impl Call {
     ///
     /// # Errors
     /// When the path or the query is malformed.
-    pub fn read(request: Request<Incoming>) -> Result<Self> {
+    pub fn read(request: Request<Incoming>, client: Client) -> Result<Self> {
         let uri = request.uri();
         let parts = uri.path().split('/').filter(|part| !part.is_empty());
         let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(String::from));
@@ -72,7 +74,7 @@ impl Call {
         }
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let (method, version) = (request.method().clone(), named.unwrap_or(NEWEST));
-        Ok(Self { method, version, path, query, request: request.map(BodyExt::boxed) })
+        Ok(Self { method, version, path, query, client, request: request.map(BodyExt::boxed) })
     }
 
     /// A parameter that is not empty.
@@ -137,11 +139,6 @@ impl Call {
     /// When it is none.
     pub fn tagged(&self, repository: &str) -> Result<Reference> {
         Reference::parse_tag(&self.named(repository)?.to_string())
-    }
-
-    /// Whose it is.
-    pub fn client(&self) -> Option<Client> {
-        self.request.extensions().get().cloned()
     }
 
     /// The platform that is asked for, which clients name, such as `linux/amd64`, or send as JSON.

@@ -90,16 +90,18 @@ impl Listener {
     }
 }
 
-/// Serves one client, whom requests carry along for those that become streams.
+/// Serves one client.
 async fn connection(
     engine: &'static Engine,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     client: Client,
 ) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(client.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
         let client = client.clone();
-        async move { Ok::<_, Infallible>(answer::until_gone(respond(engine, request).await, client)) }
+        async move {
+            let answer = respond(engine, request, client.clone()).await;
+            Ok::<_, Infallible>(answer::until_gone(answer, client))
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     // Scripts look for the names as Docker writes them.
@@ -108,8 +110,8 @@ async fn connection(
     let _ended = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
-async fn respond(engine: &'static Engine, request: Request<Incoming>) -> Answer {
-    let answer = async { route(engine, Call::read(request)?).await };
+async fn respond(engine: &'static Engine, request: Request<Incoming>, client: Client) -> Answer {
+    let answer = async { route(engine, Call::read(request, client)?).await };
     let mut answer = answer.await.unwrap_or_else(|error| answer::error(&error));
     let headers = answer.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&NEWEST.to_string()) {
