@@ -16,7 +16,7 @@ fn with_each(test: fn(&mut Engine)) {
     }
 }
 
-fn run(engine: &Engine, options: &[&str], id: &str, words: &[&str]) -> integration::shim::engine::Said {
+fn run(engine: &Engine, options: &[&str], id: &str, words: &[&str]) -> integration::shim::Said {
     engine.ctr(&[&["run", "--rm", "--runtime", RUNTIME], options, &[IMAGE, id], words].concat())
 }
 

@@ -4,7 +4,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use integration::shim::engine::{Engine, Said};
+use integration::shim::Said;
+use integration::shim::engine::Engine;
 use integration::shim::pod::until;
 use integration::skip;
 

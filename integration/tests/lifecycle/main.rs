@@ -28,7 +28,8 @@ mod versions;
 mod volumes;
 
 use integration::runtime;
-use integration::shim::engine::{Engine, Release, Said, image};
+use integration::shim::Said;
+use integration::shim::engine::{Engine, Release, image};
 use integration::shim::pod::until;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

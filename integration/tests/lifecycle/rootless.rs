@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
 use integration::runtime;
-use integration::shim::engine::{Engine, Release, Said, image};
+use integration::shim::Said;
+use integration::shim::engine::{Engine, Release, image};
 use integration::shim::pod::{program, until};
 use integration::skip;
 
