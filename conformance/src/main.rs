@@ -121,10 +121,10 @@ fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     let host = Host::look();
-    let runtimes = Runtime::all(&host)?;
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let gaps = Gaps::read(&folder.join("gaps.toml"))?;
     let work = work::Work::new(options.keep)?;
+    let runtimes = Runtime::all(&host, &work.folder(&["launchers"])?)?;
     let filter = options.case.as_deref();
 
     let tools = match options.runtime_tools {

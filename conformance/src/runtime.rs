@@ -3,10 +3,9 @@
 //! A case never calls a runtime directly but through a launcher script of its own, which adds a `--root` of
 //! its own: what a case leaves behind is found and removed there, and nothing else is touched.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -17,12 +16,10 @@ use crate::host::Host;
 pub(crate) struct Runtime {
     /// `corten`, `runc` or `crun`.
     pub(crate) name: &'static str,
-    /// The program.
-    pub(crate) program: PathBuf,
     /// First line of its `--version`.
     pub(crate) version: String,
-    /// It refuses bundles that say more than 1.0: their version is lowered before `create`.
-    lower_version: bool,
+    /// The launcher script of all cases.
+    script: PathBuf,
     /// Shell commands that make the view of /sys/fs/cgroup it can work with, run in a private mount
     /// namespace.
     view: &'static str,
@@ -33,23 +30,25 @@ pub(crate) const SUBJECT: &str = "corten";
 
 impl Runtime {
     /// The subject and those controls that this machine has. A missing control is said and left out.
-    pub(crate) fn all(host: &Host) -> Result<Vec<Runtime>> {
+    /// Their launchers are in `folder`, written before anything runs side by side: a process that is started while a
+    /// program is written keeps that from being executed.
+    pub(crate) fn all(host: &Host, folder: &Path) -> Result<Vec<Runtime>> {
         let corten = subject()?;
         if !corten.exists() {
             let message = "not built: run cargo build -p runtime, or set CORTEN_BIN".into();
             return Err(Error::Program { program: corten.display().to_string(), message });
         }
-        let mut all = vec![Runtime::new(SUBJECT, corten, host)?];
+        let mut all = vec![Runtime::new(SUBJECT, corten, host, folder)?];
         for (name, variable) in [("runc", "RUNC_BIN"), ("crun", "CRUN_BIN")] {
             match std::env::var_os(variable).map(PathBuf::from).or_else(|| in_path(name)) {
-                Some(program) => all.push(Runtime::new(name, program, host)?),
+                Some(program) => all.push(Runtime::new(name, program, host, folder)?),
                 None => println!("# skipped as a control: needs {name}"),
             }
         }
         Ok(all)
     }
 
-    fn new(name: &'static str, program: PathBuf, host: &Host) -> Result<Runtime> {
+    fn new(name: &'static str, program: PathBuf, host: &Host, folder: &Path) -> Result<Runtime> {
         let failed = |message: String| Error::Program { program: program.display().to_string(), message };
         let output =
             Command::new(&program).arg("--version").output().map_err(|error| failed(error.to_string()))?;
@@ -63,25 +62,26 @@ impl Runtime {
             ""
         };
         let lower_version = name == "crun" && text.lines().any(|line| line.trim() == "spec: 1.0.0");
-        Ok(Runtime { name, program, version, lower_version, view })
+        let lower_version = if lower_version { LOWER_VERSION } else { "" };
+        // The folder of a case is that of the name by which it is called.
+        let text = format!(
+            "#!/bin/sh\n{lower_version}exec '{}' --root \"${{0%/*}}/root\" \"$@\"\n",
+            program.display()
+        );
+        let script = folder.join(name);
+        fs::write(&script, text).at("write", &script)?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).at("make executable", &script)?;
+        Ok(Runtime { name, version, script, view })
     }
 
-    /// Write the launcher: a program that takes a runtime's arguments and keeps its state in `root`.
+    /// The launcher of a case: a program that takes a runtime's arguments and keeps its state in `root` of that folder.
     pub(crate) fn launcher(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("runtime");
-        let mut script = String::from("#!/bin/sh\n");
-        if self.lower_version {
-            script.push_str(LOWER_VERSION);
+        match symlink(&self.script, &path) {
+            // Of an earlier attempt.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(path),
+            made => made.at("link", &path).map(|()| path),
         }
-        let _ = writeln!(
-            script,
-            "exec '{}' --root '{}' \"$@\"",
-            self.program.display(),
-            folder.join("root").display()
-        );
-        fs::write(&path, script).at("write", &path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("make executable", &path)?;
-        Ok(path)
     }
 
     /// A command that runs PROGRAM in a mount namespace of its own with the view this runtime needs;

@@ -117,13 +117,19 @@ pub(crate) fn all_names(folder: &Path) -> Result<Vec<String>> {
     programs::named_in(&folder.join("runtime-tools/go.mod"))
 }
 
+/// Runs a program with a /dev/null that is not the machine's. It is what containers have as their stdin, and crun 1.8 gives
+/// that to the user of the container.
+const OWN_NULL: &str = "mount -t tmpfs tmpfs /tmp && mknod -m 666 /tmp/null c 1 3 && \
+                        mount --bind /tmp/null /dev/null && umount /tmp && exec \"$@\" < /dev/null";
+
 /// Run one program once.
 fn attempt(programs: &Path, name: &str, runtime: &Runtime, work: &Work) -> Result<Verdict> {
     let folder = work.folder(&["runtime-tools", runtime.name, name])?;
     let temporary = work.folder(&["runtime-tools", runtime.name, name, "tmp"])?;
     let launcher = runtime.launcher(&folder)?;
     let (out, err) = (folder.join("stdout"), folder.join("stderr"));
-    let mut command = runtime.in_view(&programs.join(name));
+    let mut command = runtime.in_view(Path::new("sh"));
+    command.args(["-c", OWN_NULL, "sh"]).arg(programs.join(name));
     command.env("RUNTIME", &launcher).env("TMPDIR", &temporary).current_dir(programs);
     command.stdout(std::fs::File::create(&out).at("create", &out)?);
     command.stderr(std::fs::File::create(&err).at("create", &err)?);
