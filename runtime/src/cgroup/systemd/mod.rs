@@ -277,17 +277,13 @@ impl Unit {
     }
 }
 
-/// Asks for the scope around a process, waits until the process is in it, and writes the limits.
+/// Asks for the scope around a process, waits until the process is in it, and writes the limits. Where that fails, the scope is
+/// removed with all else, once the process has ended: systemd asks it to, which who is the first in a PID namespace does not hear.
 pub(super) fn adopt(cgroup: &mut Cgroup, mut scope: Scope, pid: i32) -> CgroupResult<()> {
     scope.properties.push(Property::new("PIDs", Value::Array("u", vec![Value::U32(pid.unsigned_abs())])));
     scope.start()?;
     cgroup.unit = Some(scope.unit.clone());
-    let result = settle(cgroup, &scope, pid);
-    if result.is_err() {
-        // The process in it dies with the scope: its container cannot be.
-        let _ = cgroup.remove();
-    }
-    result
+    settle(cgroup, &scope, pid)
 }
 
 fn settle(cgroup: &mut Cgroup, scope: &Scope, pid: i32) -> CgroupResult<()> {
