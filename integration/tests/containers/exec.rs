@@ -282,6 +282,23 @@ fn the_oom_score_of_a_process_file_counts() {
     assert_eq!(parse_report(&c.call(&["exec", "--process", &file, &c.id]).ok()).oom_score_adj, 55);
 }
 
+/// Not the caller's: an engine may be one that the kernel is to spare.
+#[test]
+fn what_a_process_file_leaves_out_is_the_containers() {
+    since!("scheduler, ioPriority and umask that exec inherits", "runc 1.2", "crun -");
+    let mut c = Container::new();
+    c.put("/process/user/umask", json!(0o077)).put("/process/oomScoreAdj", json!(44));
+    c.put("/process/scheduler", json!({ "policy": "SCHED_BATCH", "nice": 4 }));
+    c.put("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 6 }));
+    c.sleeping();
+    let file = c.text_path("process.json");
+    let process = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["/probe", "report"], "cwd": "/" });
+    fs::write(&file, process.to_string()).unwrap();
+    let report = parse_report(&c.call(&["exec", "--process", &file, &c.id]).ok());
+    assert_eq!((report.umask, report.oom_score_adj), (0o077, 44));
+    assert_eq!((report.sched.policy, report.sched.nice, report.ioprio), (3, 4, (2, 6)));
+}
+
 #[test]
 fn rlimits_of_a_process_file_count_and_of_the_configuration_otherwise() {
     let mut c = Container::new();

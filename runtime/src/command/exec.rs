@@ -78,12 +78,16 @@ fn run(context: &Context, parsed: &Parsed) -> Result<i32, CommandError> {
     }
 }
 
-/// A process from a file; what it leaves out of its rights is the container's.
+/// A process from a file; what it leaves out of its rights and of its priority is the container's. It would be the caller's
+/// otherwise: an engine that the kernel is to spare, say.
 fn from_file(path: &std::path::Path, container: &Process) -> Result<Process, CommandError> {
     let mut process = spec::load::process(path).map_err(Error::Load)?;
-    if process.capabilities.is_none() {
-        process.capabilities.clone_from(&container.capabilities);
-    }
+    inherit(&mut process.capabilities, &container.capabilities);
+    inherit(&mut process.user.umask, &container.user.umask);
+    inherit(&mut process.oom_score_adj, &container.oom_score_adj);
+    inherit(&mut process.scheduler, &container.scheduler);
+    inherit(&mut process.io_priority, &container.io_priority);
+    inherit(&mut process.exec_cpu_affinity, &container.exec_cpu_affinity);
     if process.rlimits.is_empty() {
         process.rlimits.clone_from(&container.rlimits);
     }
@@ -96,6 +100,12 @@ fn from_file(path: &std::path::Path, container: &Process) -> Result<Process, Com
         }
     }
     Ok(process)
+}
+
+fn inherit<T: Clone>(own: &mut Option<T>, container: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(container);
+    }
 }
 
 /// The container's own process, with other arguments and what the flags change.
