@@ -282,6 +282,19 @@ fn the_oom_score_of_a_process_file_counts() {
     assert_eq!(parse_report(&c.call(&["exec", "--process", &file, &c.id]).ok()).oom_score_adj, 55);
 }
 
+#[test]
+fn it_may_begin_on_a_processor_that_the_container_has_not() {
+    since!("execCPUAffinity", "runc 1.3", "crun 1.20");
+    if !host::has_controller("cpuset") || proc::Status::of("self").get("Cpus_allowed_list") == "0" {
+        skip!("needs the cpuset controller and two CPUs");
+    }
+    let mut c = Container::new();
+    c.put("/linux/resources/cpu", json!({ "cpus": "1" }));
+    c.put("/process/execCPUAffinity", json!({ "initial": "0", "final": "0-1" }));
+    c.sleeping();
+    assert_eq!(c.exec_report(&[]).cpus, "1");
+}
+
 /// Not the caller's: an engine may be one that the kernel is to spare.
 #[test]
 fn what_a_process_file_leaves_out_is_the_containers() {

@@ -11,7 +11,7 @@ use crate::path;
 use crate::plan::ProcessPlan;
 use crate::plan::namespaces::NEWTIME;
 use crate::seccomp::Filter;
-use crate::sys::{clone, fd, process, sched};
+use crate::sys::{clone, fd, process};
 use crate::trace::{self, Steps};
 use crate::weak;
 use crate::wire::{FromChild, Wire};
@@ -75,9 +75,6 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
     let plan = entering.process;
     let mut steps = Steps::begin("enter the control groups");
     super::reset_signals(entering.proc)?;
-    if let Some(cpus) = &plan.affinity.0 {
-        sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.initial".into())?;
-    }
     join::cgroups(entering.cgroup_files)?;
     // Where the container has a user namespace, there are no privileges over the host inside it.
     if let Some(score) = plan.oom_score_adj {
@@ -182,9 +179,6 @@ fn steps(entering: &Entering<'_>, prepared: Prepared) -> Step<std::convert::Infa
     let Prepared { terminal, env, identified } = prepared;
     let step = trace::span("session, find the program");
     process::set_parent_death_signal(libc::SIGKILL).or_fail(|| "set parent death signal".into())?;
-    if let Some(cpus) = &plan.affinity.1 {
-        sched::set_affinity(cpus).or_fail(|| "process.execCPUAffinity.final".into())?;
-    }
     if let Some(time) = entering.time_namespace {
         clone::setns(time, NEWTIME).or_fail(|| "join the time namespace".into())?;
     }

@@ -15,7 +15,7 @@ use crate::seccomp::Filter;
 use crate::spec;
 use crate::state::{self, ProcessDefaults, Record, StateDir, Status};
 use crate::sys::clone::{self, Forked};
-use crate::sys::{self, Errno, pidfd};
+use crate::sys::{self, Errno, pidfd, sched};
 use crate::trace::{self, Steps};
 use crate::wire::{FromChild, Wire};
 use std::ffi::CString;
@@ -111,6 +111,10 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
     let console = options.console_socket.as_deref().map(|path| output::connect("--console-socket", path));
     let console = console.transpose()?;
     let console = console.as_ref().map(AsFd::as_fd);
+    // Where the container's control groups have other CPUs, the process leaves these when it comes there.
+    if let Some(cpus) = &planned.affinity.0 {
+        sched::set_affinity(0, cpus).or_error(|| "process.execCPUAffinity.initial".into())?;
+    }
     let enter = |place: &ExecTarget, way| enter(target, &planned, console, place, way, options);
     // A terminal that was handed over once cannot be handed over again.
     let once = planned.terminal && options.console_socket.is_some();
@@ -127,7 +131,10 @@ pub fn exec(target: &Target, process: &spec::Process, options: &Options, log: &L
         result => result?,
     };
     steps.then("wait until the program runs");
-    let running = converse(target, &wire, pid, options);
+    let bound = planned.affinity.1.as_ref().map_or(Ok(()), |cpus| {
+        sched::set_affinity(pid, cpus).or_error(|| "process.execCPUAffinity.final".into())
+    });
+    let running = bound.and_then(|()| converse(target, &wire, pid, options));
     if running.is_err() {
         end(pid);
     }

@@ -45,13 +45,13 @@ pub fn set_io_priority(value: i32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) }).map(drop)
 }
 
-/// sched_setaffinity(2) on this thread; bit N of `mask` is CPU N.
+/// sched_setaffinity(2) on a process of one thread, 0 for this one; bit N of `mask` is CPU N.
 ///
 /// # Errors
 /// The errno of sched_setaffinity(2); `EINVAL` when none of the CPUs may be used.
-pub fn set_affinity(mask: &[u64]) -> Result<()> {
+pub fn set_affinity(pid: i32, mask: &[u64]) -> Result<()> {
     // SAFETY: the pointer is valid for the length given in bytes.
-    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) })
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size_of_val(mask), mask.as_ptr()) })
         .map(drop)
 }
 
