@@ -60,7 +60,7 @@ tests() { # PROGRAM FILTER...
 }
 checkpoints=$(tests containers checkpoint::memory checkpoint::users labels::a_restored unified_hierarchy) &&
     shared_checkpoints=$(tests containers unified_hierarchy hierarchies_that) &&
-    containers=$(tests containers limits:: cgroups:: apparmor exec::it_ exec::labels) &&
+    containers=$(tests containers limits:: cgroups:: apparmor exec::it_ exec::labels namespaces::time) &&
     attacks=$(tests attacks identity::an_apparmor) &&
     containerd=$(tests engine_containerd limits_and_metrics) &&
     task=$(tests shim_task statistics limits_can) &&

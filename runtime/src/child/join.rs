@@ -5,6 +5,8 @@ use crate::path;
 use crate::plan::Plan;
 use crate::plan::namespaces::NEWTIME;
 use crate::sys::{Errno, clone, process};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Enters v1 control groups. Writing 0 for oneself spares the grace period that writing a pid costs.
@@ -42,7 +44,19 @@ pub fn namespaces(plan: &Plan, handed: &Handed<'_>) -> Step<()> {
     if handed.late != 0 {
         clone::unshare(handed.late).or_fail(|| "create namespaces".into())?;
     }
-    clocks.map_or(Ok(()), |clocks| write_clocks(&clocks, offsets))
+    if let Some(clocks) = clocks {
+        write_clocks(&clocks, offsets)?;
+    }
+    if handed.late & NEWTIME == 0 { Ok(()) } else { enter_time(handed.proc) }
+}
+
+/// Enters the time namespace that was made for the children of this process, which has none: before Linux 6.3 its execve(2)
+/// would leave it where it is.
+fn enter_time(proc: BorrowedFd<'_>) -> Step<()> {
+    let what = || "enter the new time namespace".to_owned();
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let made = openat(proc, c"self/ns/time_for_children", flags, Mode::empty()).or_fail(what)?;
+    clone::setns(made.as_fd(), NEWTIME).or_fail(what)
 }
 
 /// Sets the clocks of a time namespace that nothing runs in yet (time_namespaces(7)).
