@@ -50,6 +50,19 @@ fn a_volume_has_what_its_options_say() {
 }
 
 #[test]
+fn a_volume_is_whose_its_folder_in_the_image_is() {
+    let Some(engine) = engine() else { return skip::say("needs docker") };
+    let build = r"printf 'FROM busybox\nRUN mkdir /full /bare && echo x >/full/file && chown 1000:50 /full /bare && chmod 700 /full /bare\nVOLUME /full /bare\n' | docker build -q --network none -t own -";
+    let look = "own stat -c %u:%g:%a /full /bare";
+    let checks: &[(String, i32, &[&str])] = &[
+        (build.into(), 0, &["sha256:"]),
+        (format!("{RUN} {look}"), 0, &["1000:50:700\n1000:50:700\n"]),
+        (format!("{RUN} -v named:/full -v other:/bare {look}"), 0, &["1000:50:700\n1000:50:700\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn a_volume_may_be_a_folder_of_the_host() {
     let Some(engine) = engine() else { return skip::say("needs docker") };
     let create = "docker volume create -o type=none -o";

@@ -232,7 +232,8 @@ fn fill_volumes(container: &Container) -> Result<()> {
         if let Ok(volume) = part
             && files::entries(&by_descriptor(&volume)).is_empty()
         {
-            tree::transfer(&image, &path, Path::new("."), &Root::new(volume), &Apply::default())?;
+            let apply = Apply { whole: true, ..Apply::default() };
+            tree::transfer(&image, &path, Path::new("."), &Root::new(volume), &apply)?;
         }
     }
     Ok(())

@@ -46,6 +46,8 @@ pub struct Apply {
     pub keep_kinds: bool,
     /// Where below the root the stream's paths begin.
     pub below: PathBuf,
+    /// The stream is of a whole folder, whose own entry counts: the folder becomes what that one was.
+    pub whole: bool,
 }
 
 /// How many bytes the sparse files of an archive may have: they take time, however short the archive is.
@@ -70,7 +72,7 @@ impl Apply {
         each(stream, |entry| {
             let name = clean(Path::new(OsStr::from_bytes(&entry.path_bytes())));
             // The folder that it is unpacked in stays as it is, unless it is a layer's.
-            if name.as_os_str().is_empty() && self.whiteouts == Whiteouts::Plain {
+            if name.as_os_str().is_empty() && !self.whole && self.whiteouts == Whiteouts::Plain {
                 return Ok(());
             }
             let path = self.below.join(name);
