@@ -151,6 +151,27 @@ CMD /srv/data/word
 }
 
 #[test]
+fn what_is_of_another_stage_keeps_its_owner() {
+    let Some(engine) = engine() else { return integration::skip::say("needs docker") };
+    let of = |owner: &str| {
+        let file = format!(
+            "FROM busybox AS first\nRUN mkdir /of && echo x > /of/file && chown -R {owner} /of\n\
+             FROM busybox\nCOPY --from=first /of /all\nCOPY --from=first /of/file /\nCOPY --from=first --chown=9 /of /own\n\
+             CMD stat -c %u:%g /all /all/file /file /own /own/file"
+        );
+        let build =
+            "cd ..; docker build -q --network none -t made ctx && docker run --rm --network none made";
+        context(&[("Dockerfile", &file)]) + build
+    };
+    let checks: &[(String, i32, &[&str])] = &[
+        (of("5:6"), 0, &["0:0\n5:6\n5:6\n9:9\n9:9\n"]),
+        // An owner is what the cache knows it by, too.
+        (of("7:8"), 0, &["0:0\n7:8\n7:8\n9:9\n9:9\n"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn sources_and_targets_are_found_behind_links() {
     let Some(engine) = engine() else { return integration::skip::say("needs docker") };
     let file = context(&[

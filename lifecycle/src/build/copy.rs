@@ -36,7 +36,7 @@ pub(super) struct Copy {
     pub target: String,
     /// The same as it is written, which is what the history tells.
     pub written: String,
-    /// The owner of what is copied, if not root; what is in an archive keeps its own.
+    /// The owner of what is copied, if it does not keep its own, as what is in an archive does.
     pub owner: Option<(u32, u32)>,
     /// Folders of the context with what was downloaded.
     downloads: Vec<TempDir>,
@@ -76,7 +76,8 @@ impl Copy {
             sources,
             target: if is_folder && path != "/" { format!("{path}/") } else { path },
             written: target,
-            owner: None,
+            // What is of another image keeps its owner.
+            owner: instruction.flag("from").is_none().then_some((0, 0)),
             downloads: Vec::new(),
         })
     }
@@ -150,8 +151,8 @@ impl Copy {
         Ok(found)
     }
 
-    /// What the cache knows the sources by: their names below what is copied, modes and contents, but neither owners
-    /// nor times.
+    /// What the cache knows the sources by: their names below what is copied, modes, owners and contents, but no
+    /// times.
     ///
     /// # Errors
     /// When one cannot be read.
@@ -176,7 +177,6 @@ impl Copy {
     /// With the path that failed.
     pub(super) fn run(&self, from: &Root, found: &[Found], to: &Root) -> Result<()> {
         let target = to.resolve(Path::new(&self.target))?;
-        let owner = self.owner.unwrap_or((0, 0));
         for one in found {
             let is_folder = is_kind(&one.stat, libc::S_IFDIR);
             let name = one.name.as_os_str();
@@ -189,12 +189,12 @@ impl Copy {
                 let above = target.parent().unwrap_or(Path::new(""));
                 (above.to_owned(), Path::new(target.file_name().unwrap_or(name)))
             };
-            make_folder(to, &below, if one.archive { (0, 0) } else { owner })?;
+            make_folder(to, &below, self.owner.filter(|_| !one.archive).unwrap_or((0, 0)))?;
             if one.archive {
                 let apply = Apply { below, ..Apply::default() };
                 apply.run(to, decompressed(from.file(&one.path)?)?)?;
             } else {
-                let apply = Apply { owner: Some(owner), below, ..Apply::default() };
+                let apply = Apply { owner: self.owner, below, ..Apply::default() };
                 transfer(from, &one.path, name, to, &apply)?;
             }
         }

@@ -21,7 +21,7 @@ use super::{Apply, Change, Error, Result, Root, by_descriptor, clean, is_kind, w
 pub enum Source {
     /// Files as they are seen.
     Tree,
-    /// Files as they are seen, without owners and times: for a digest of what is in them.
+    /// Files as they are seen, without times: for a digest of what they are.
     Content,
 }
 
@@ -249,9 +249,9 @@ fn header_of(stat: &FileStat, source: Source) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(stat.st_mode & 0o7777);
     header.set_size(0);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
     if source != Source::Content {
-        header.set_uid(stat.st_uid.into());
-        header.set_gid(stat.st_gid.into());
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     }
     header
