@@ -70,6 +70,10 @@ impl Apply {
     pub fn run(&self, root: &Root, stream: impl Read) -> Result<u64> {
         let (mut bytes, mut done) = (0, Done::default());
         each(stream, |entry| {
+            // About other entries, whatever it is called.
+            if entry.header().entry_type() == EntryType::XGlobalHeader {
+                return Ok(());
+            }
             let name = clean(Path::new(OsStr::from_bytes(&entry.path_bytes())));
             // The folder that it is unpacked in stays as it is, unless it is a layer's.
             if name.as_os_str().is_empty() && !self.whole && self.whiteouts == Whiteouts::Plain {
@@ -175,8 +179,6 @@ impl Apply {
                 linkat(AT_FDCWD, &by_descriptor(&target), at, name, AtFlags::AT_SYMLINK_FOLLOW)?;
                 return Ok(0);
             }
-            // Headers that describe other entries.
-            EntryType::XGlobalHeader | EntryType::XHeader => return Ok(0),
             EntryType::Directory => match mkdirat(at, name, Mode::from_bits_truncate(0o755)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),

@@ -66,6 +66,16 @@ fn nothing_leaves_the_tree() {
 }
 
 #[test]
+fn what_is_said_of_all_entries_is_none() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("own"), "kept").unwrap();
+    let said = |name| (EntryType::XGlobalHeader, name, "20 comment=of an all\n");
+    apply(root.path(), Whiteouts::Plain, &[said("tmp/GlobalHead.1"), said("own")]).unwrap();
+    let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["own"]);
+}
+
+#[test]
 fn blank_numbers_are_zero_and_other_text_is_none() {
     if !nix::unistd::geteuid().is_root() {
         let line = b"skipped: needs root [blank_numbers_are_zero_and_other_text_is_none]\n";
