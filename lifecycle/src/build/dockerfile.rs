@@ -3,6 +3,8 @@
 //! The parsers on crates.io undo quotes and escapes before variables are put in, which is the wrong order, and leave
 //! the pairs of ENV, ARG and LABEL to the caller. Source: moby, `frontend/dockerfile/parser`.
 
+use serde_json::Value;
+
 use super::words::Words;
 use crate::error::{Error, Result, ensure, error};
 
@@ -93,6 +95,12 @@ impl Instruction {
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && rest.split_whitespace().any(begins) {
             return Err(bad("here-documents require BuildKit, which is not part of this engine".into()));
         }
+        // Not for the shell: somebody has forgotten the quotes.
+        let list: Vec<Value> =
+            if rest.starts_with('[') { serde_json::from_str(rest).unwrap_or_default() } else { Vec::new() };
+        if !list.iter().all(Value::is_string) {
+            return Err(bad("when using JSON array syntax, arrays must be comprised of strings only".into()));
+        }
         Ok(Self { line, word, flags, rest: rest.to_owned(), original: text.to_owned() })
     }
 
@@ -176,6 +184,7 @@ mod tests {
             ("# nothing\n", "no instructions"),
             ("FLY away", "line 1: unknown instruction: FLY"),
             ("\nFROM", "line 2: FROM requires"),
+            ("FROM a\nCMD [\"sleep\", 10]", "line 2: when using JSON array syntax"),
             ("# escape=`\nFROM a", "escape is not offered"),
         ] {
             assert!(parse(text).is_err_and(|error| error.message.contains(part)), "{text}");

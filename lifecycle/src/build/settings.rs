@@ -161,7 +161,10 @@ fn healthcheck(instruction: &Instruction) -> Result<HealthConfig> {
         (other, _) => return Err(error!(invalid, "Unknown type \"{other}\" in HEALTHCHECK (try CMD)")),
     };
     // As 0, nothing leaves it to the image below.
-    let given = |flag: &str| instruction.flag(flag).filter(|value| !matches!(*value, "" | "0"));
+    let given = |flag: &str| {
+        let value = instruction.flag(flag)?.trim_matches(['"', '\'']);
+        (!matches!(value, "" | "0")).then_some(value)
+    };
     let nanos = |flag: &str| {
         let parse = |text: &str| {
             let nanos = time::duration(text).and_then(|length| i64::try_from(length.as_nanos()).ok());
@@ -205,7 +208,7 @@ mod tests {
             "l=1",
             "ENTRYPOINT [\"/e\"]",
             "CMD echo $A",
-            "HEALTHCHECK --interval=1m --timeout=0 --start-period= --retries=2 CMD true",
+            "HEALTHCHECK --interval=\"1m\" --timeout=0 --start-period= --retries=2 CMD true",
             "ONBUILD RUN x",
         ])
         .unwrap();
