@@ -19,8 +19,8 @@ pub(super) fn registry(engine: &mut Engine, more: &str) {
     engine.daemon("docker-registry", &["docker-registry", "serve", &file.to_string_lossy()]);
 }
 
-/// Puts two indexes into the registry: one of an image for another machine and of ours, one of the other
-/// alone.
+/// Puts indexes into the registry: one of an image for another machine and of ours, one of the other alone, and
+/// one that does not say for which machines its images are.
 const INDEX: &str = r#"python3 - <<'END'
 import hashlib, json, urllib.request
 base = "http://127.0.0.1:5000/v2/oci/app"
@@ -40,7 +40,8 @@ call("PUT", base + "/manifests/" + digest(foreign), foreign, MANIFEST)
 machine = json.loads(call("GET", base + "/blobs/" + json.loads(ours)["config"]["digest"]).read())["architecture"]
 def entry(data, arch):
     return {"mediaType": MANIFEST, "digest": digest(data), "size": len(data), "platform": {"os": "linux", "architecture": arch}}
-for tag, entries in (("several", [entry(foreign, "riscv64"), entry(ours, machine)]), ("foreign", [entry(foreign, "riscv64")])):
+silent = {"mediaType": MANIFEST, "digest": digest(ours), "size": len(ours)}
+for tag, entries in (("several", [entry(foreign, "riscv64"), entry(ours, machine)]), ("foreign", [entry(foreign, "riscv64")]), ("silent", [entry(foreign, "riscv64"), silent])):
     call("PUT", base + "/manifests/" + tag, json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
 print("index")
 END"#;
@@ -417,6 +418,7 @@ fn images_go_to_registries_and_come_back() {
             0,
             &["ours"],
         ),
+        ("docker run --rm --network none 127.0.0.1:5000/oci/app:silent echo silent", 0, &["silent\n"]),
         // What a registry has is told without a pull.
         (
             &of_several,

@@ -122,7 +122,11 @@ impl Pull<'_> {
             Named::Manifest(manifest) => manifest,
             Named::Index(index) => {
                 let wanted = self.platform.cloned().unwrap_or_else(Platform::ours);
-                let distance = |image: &Descriptor| wanted.distance(&image.platform().as_ref()?.into());
+                // One that says nothing of its machine may be for any.
+                let distance = |image: &Descriptor| match image.platform() {
+                    Some(own) => wanted.distance(&own.into()),
+                    None => Some(u32::MAX),
+                };
                 let fitting = index.manifests().iter().filter_map(|image| Some((distance(image)?, image)));
                 let (_, found) = fitting.min_by_key(|(distance, _)| *distance).ok_or_else(|| {
                     error!(not_found, "no matching manifest for {wanted} in the manifest list entries")
