@@ -294,6 +294,8 @@ fn bases_tell_what_is_done_with_them() {
             0,
             vec!["# Executing 2 build triggers", "triggered"],
         ),
+        // What an image was made from waits for nobody.
+        ("ids=$(docker images -aqf dangling=true) && [ -z \"$ids\" ]".into(), 0, vec![]),
         // A new ENTRYPOINT takes the inherited CMD away, and triggers work once.
         ("docker inspect -f '{{.Config.Cmd}} {{.Config.OnBuild}}' user".into(), 0, vec!["[] []"]),
         (

@@ -37,7 +37,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let wanted = |image: &Arc<Image>| {
         let (tags, digests) = engine.images.names(&image.id);
         let is_step = !engine.images.is_named(&image.id) && !engine.images.children(&image.id).is_empty();
-        (all || !is_step)
+        (!is_step || all && dangling != Some(true))
             && dangling.is_none_or(|dangling| tags.is_empty() == dangling)
             && filters.labels(&image.config.container().labels.unwrap_or_default())
             && (tags.iter().chain(&digests).any(&asked) || filters.get("reference").is_empty())
