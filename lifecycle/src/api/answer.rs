@@ -1,6 +1,9 @@
 //! Answers: JSON, streams, errors.
 
+use std::collections::VecDeque;
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::mem::take;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -8,6 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper::body::{Body, Frame};
 use hyper::{Response, StatusCode, header};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -108,7 +112,7 @@ type Pieces = mpsc::Receiver<io::Result<Bytes>>;
 /// What some work sends while it goes on, and what it fails of.
 fn pieces<F: Future<Output = Result<()>> + Send + 'static>(work: impl FnOnce(Pusher) -> F) -> Pieces {
     let (sender, pieces) = mpsc::channel(32);
-    let pusher = Pusher { sender, silent: false };
+    let pusher = Pusher { sender, held: None };
     let working = work(pusher.clone());
     tokio::spawn(async move {
         if let Err(error) = working.await {
@@ -177,15 +181,31 @@ pub fn archive(write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static
 #[derive(Debug, Clone)]
 pub struct Pusher {
     sender: mpsc::Sender<io::Result<Bytes>>,
-    silent: bool,
+    /// What is sent only when it is asked for, the newest of it.
+    held: Option<Arc<Mutex<VecDeque<Bytes>>>>,
 }
+
+/// How many lines are held.
+const MOST_HELD: usize = 1000;
 
 impl Pusher {
     /// Sends a value as a line of JSON; whether anybody still wants it.
     pub async fn json(&self, value: &impl Serialize) -> bool {
-        match self.silent {
-            true => !self.sender.is_closed(),
-            false => self.sender.send(Ok(row(value))).await.is_ok(),
+        let Some(held) = &self.held else { return self.sender.send(Ok(row(value))).await.is_ok() };
+        let mut held = held.lock();
+        held.push_back(row(value));
+        if held.len() > MOST_HELD {
+            held.pop_front();
+        }
+        !self.sender.is_closed()
+    }
+
+    /// Sends what was held.
+    pub async fn release(&self) {
+        let held = self.held.as_ref().map(|held| take(&mut *held.lock())).unwrap_or_default();
+        for line in held {
+            // Who has gone needs not be told.
+            let _told = self.sender.send(Ok(line)).await;
         }
     }
 
@@ -195,10 +215,10 @@ impl Pusher {
         self.json(&line).await
     }
 
-    /// One that sends nothing; it is open as long as this one is.
+    /// One that holds what it is to send; it is open as long as this one is.
     #[must_use]
-    pub fn silenced(&self) -> Self {
-        Self { silent: true, ..self.clone() }
+    pub fn holding(&self) -> Self {
+        Self { held: Some(Arc::default()), ..self.clone() }
     }
 
     /// Waits until nobody listens any more.

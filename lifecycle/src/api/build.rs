@@ -39,8 +39,12 @@ pub(super) async fn build(engine: &'static Engine, mut call: Call) -> Result<Ans
         Ok((context, file))
     })?;
     Ok(answer::stream(move |pusher| async move {
-        let progress = if quiet { pusher.silenced() } else { pusher.clone() };
-        let id = Build::new(engine, progress, options, context).run(file).await?;
+        let progress = if quiet { pusher.holding() } else { pusher.clone() };
+        let built = Build::new(engine, progress.clone(), options, context).run(file).await;
+        if built.is_err() {
+            progress.release().await;
+        }
+        let id = built?;
         if quiet {
             pusher.json(&json!({"stream": format!("{id}\n")})).await;
         }
