@@ -227,7 +227,10 @@ fn builds_that_fail_say_why() {
         ),
         ("docker ps -aq --filter status=exited | wc -l; docker container prune -f".into(), 0, vec!["1\n"]),
         (of("FROM busybox\nRUN exit 7") + " --force-rm", 7, vec!["returned a non-zero code: 7"]),
+        // Who is told nothing else hears how it came to that.
+        (of("FROM busybox\nRUN echo told; exit 7") + " --force-rm -q", 7, vec!["Step 2/2", "\ntold\n", "non-zero code: 7"]),
         (NONE_LEFT.into(), 0, vec![]),
+        (of("FROM busybox") + " -t sha256", 1, vec!["refusing to create an ambiguous tag"]),
         (of("FROM busybox\nRUN [\"/nosuch\"]"), 1, vec!["/nosuch", "no such file"]),
         (of("FROM busybox\nFLY away"), 1, vec!["dockerfile parse error on line 2: unknown instruction: FLY"]),
         (of("RUN true"), 1, vec!["FROM must come first"]),

@@ -122,8 +122,6 @@ pub(super) fn tag(engine: &Engine, call: &Call, name: &str) -> Result<Answer> {
     let image = engine.images.find(name)?;
     let repository = call.text("repo").ok_or_else(|| Error::invalid("repo is missing"))?;
     let reference = call.tagged(repository)?;
-    let is_plain = reference.familiar() != "sha256";
-    ensure!(is_plain, invalid, "refusing to create an ambiguous tag using digest algorithm as name");
     engine.tag(&image, &reference)?;
     Ok(answer::empty(StatusCode::CREATED))
 }

@@ -58,6 +58,8 @@ impl Reference {
             invalid,
             "refusing to create a tag with a digest reference: {text}"
         );
+        let is_plain = reference.familiar() != "sha256";
+        ensure!(is_plain, invalid, "refusing to create an ambiguous tag using digest algorithm as name");
         Ok(reference)
     }
 
