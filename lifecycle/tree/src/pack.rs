@@ -186,7 +186,7 @@ impl<W: Write> Pack<W> {
     /// # Errors
     /// When reading or writing fails.
     pub fn plain(&mut self, name: &Path, time: u64, size: u64, content: impl Read) -> io::Result<()> {
-        let mut header = Header::new_gnu();
+        let mut header = new_header();
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
@@ -246,7 +246,7 @@ pub fn transfer(from: &Root, path: &Path, name: &Path, to: &Root, apply: &Apply)
 }
 
 fn header_of(stat: &FileStat, source: Source) -> Header {
-    let mut header = Header::new_gnu();
+    let mut header = new_header();
     header.set_mode(stat.st_mode & 0o7777);
     header.set_size(0);
     header.set_uid(stat.st_uid.into());
@@ -255,4 +255,23 @@ fn header_of(stat: &FileStat, source: Source) -> Header {
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     }
     header
+}
+
+/// Of a file. That is said: where nothing is, a name whose first hundred bytes end with a slash is a directory's to many.
+fn new_header() -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_said_to_be_it() {
+        let mut pack = Pack::new(Vec::new(), Source::Tree);
+        pack.plain(Path::new("file"), 0, 0, io::empty()).unwrap();
+        assert_eq!(pack.finish().unwrap()[156], b'0');
+    }
 }
