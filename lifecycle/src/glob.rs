@@ -17,9 +17,9 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     compile(pattern).is_some_and(|pattern| pattern.is_match(text))
 }
 
-/// Whether a text has any of the characters that make it a pattern.
+/// Whether a text has any of the characters that make it a pattern: one that takes their meaning away alone is itself.
 pub fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '[', '\\'])
+    text.contains(['*', '?', '['])
 }
 
 #[cfg(test)]

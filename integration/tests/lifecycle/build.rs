@@ -184,20 +184,27 @@ COPY near/up /got
 COPY */one /only
 COPY one /to
 COPY $TWO ./both/
+COPY un\\x2dit /
 ADD --chown=7:8 inner.tar.gz /unpacked/
 EXPOSE $HOST:82
-CMD cat /got /only /etc/group "/both/a b"; stat -c %u:%g:%a /unpacked /unpacked/own"#,
+CMD cat /got /only /etc/group "/both/a b" /un?x2dit; stat -c %u:%g:%a /unpacked /unpacked/own"#,
         ),
         ("one", "top"),
         ("a b", "both"),
         ("dir/one", "low"),
         ("dir/sub/one", "lowest"),
         ("pack/own", "x"),
+        // As systemd names its units.
+        (r"un\x2dit", "unit"),
     ]);
     let more = "ln -s dir/sub near; ln -s ../one dir/sub/up; chown 5:6 pack/own; chmod 711 pack; tar -C pack -czf inner.tar.gz .; rm -r pack; cd ..; ";
     let checks: Vec<(String, i32, Vec<&str>)> = vec![
         (file + more + "docker build --network none -t found ctx", 0, vec!["ADD --chown=7:8 inner.tar.gz"]),
-        ("docker run --rm --network none found".into(), 0, vec!["low\nlow\ntop\nboth\n0:0:755\n5:6:644"]),
+        (
+            "docker run --rm --network none found".into(),
+            0,
+            vec!["low\nlow\ntop\nboth\nunit\n0:0:755\n5:6:644"],
+        ),
         ("docker history --no-trunc found".into(), 0, vec!["in ./both/", "EXPOSE 8080:82"]),
         ("docker inspect -f '{{json .Config.ExposedPorts}}' found".into(), 0, vec![r#"{"82/tcp":{}}"#]),
     ];
