@@ -45,6 +45,11 @@ fn where_there_are_no_overlays_files_are_copied() {
         ("docker info --format '{{.Driver}}'", 0, &["vfs"]),
         ("docker image inspect busybox --format '{{.GraphDriver.Name}}'", 0, &["vfs"]),
         (CHANGE, 0, &[]),
+        (
+            "docker run --name root --network none busybox chmod 711 / && docker commit root root && docker run --rm --network none root stat -c %a /; docker rm root && docker rmi root",
+            0,
+            &["711\n"],
+        ),
         // Neither what is the engine's own nor what is as it was.
         (
             "docker diff one | xargs",

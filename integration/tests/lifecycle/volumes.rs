@@ -72,6 +72,8 @@ fn a_volume_may_be_a_folder_of_the_host() {
         (format!("{RUN} -v closed:/x busybox sh -c 'cat /x/part/file; echo new >/x/made'"), 1, &["kept", "Read-only file system"]),
         (format!("{RUN} -v all:/x:ro busybox touch /x/made"), 1, &["Read-only file system"]),
         (format!("{RUN} --mount type=volume,src=all,dst=/x,volume-subpath=part busybox ls /x; {NONE}"), 0, &["file"]),
+        // Those who may write to the folder of the image may write to the volume.
+        (format!("docker volume create plain && {RUN} -v plain:/tmp busybox stat -c %a /tmp && docker volume rm plain"), 0, &["1777"]),
         // Files of the image go where the volume is, and not below it.
         (format!("docker create --name box -v filled:/etc -v all:/all busybox && ls own/empty data/volumes/filled/_data && {NONE}"), 0, &["passwd", "filled/_data:\n"]),
         // Of one that does not run, too.

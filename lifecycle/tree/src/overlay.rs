@@ -48,7 +48,8 @@ impl Lower {
         }
         let to = Root::open(upper)?;
         for from in self.lower.iter().rev() {
-            transfer(&Root::open(from)?, Path::new(""), Path::new("."), &to, &Apply::default())?;
+            let apply = Apply { whole: true, ..Apply::default() };
+            transfer(&Root::open(from)?, Path::new(""), Path::new("."), &to, &apply)?;
         }
         Ok(())
     }
