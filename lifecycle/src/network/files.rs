@@ -68,13 +68,15 @@ fn hosts(engine: &Engine, record: &Record, hostname: &str) -> Result<String> {
         };
         text += &format!("{address}\t{name}\n");
     }
-    text += &links::hosts(engine, record);
     let domain = said::text(&record.config.domainname).map(|domain| format!(".{domain}")).unwrap_or_default();
     let full = format!("{hostname}{domain}");
     let short = full.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
-    let addresses = record.networks.values().flat_map(|own| [&own.ip_address, &own.global_ipv6_address]);
+    let mut networks: Vec<_> = record.networks.iter().collect();
+    // Its own name stays where it was when it gets into more of them.
+    networks.sort_by_key(|(name, _)| *name != record.network_mode());
+    let addresses = networks.iter().flat_map(|(_, own)| [&own.ip_address, &own.global_ipv6_address]);
     text.extend(addresses.flatten().map(|address| format!("{address}\t{full}{short}\n")));
-    Ok(text)
+    Ok(text + &links::hosts(engine, record))
 }
 
 /// The address of systemd-resolved, and its file of the resolvers that it asks itself.
@@ -101,6 +103,7 @@ fn resolv(engine: &Engine, record: &Record) -> String {
             servers.extend(endpoint.gateway.clone());
         }
     }
+    let named = !servers.is_empty();
     servers.extend(own.dns.iter().flatten().cloned());
     if servers.is_empty() {
         servers = of_host(&"nameserver");
@@ -116,10 +119,15 @@ fn resolv(engine: &Engine, record: &Record) -> String {
         // A point alone is for none.
         own => Vec::from_iter((own != ["."]).then(|| own.join(" "))),
     };
+    let mut options: Vec<String> = lines(&own.dns_options, &["options"]);
+    // The name of a container is one as it is, before it could be any in a domain of the host.
+    if named && !options.iter().any(|option| option.contains("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     let all: [(&str, Vec<String>); 3] = [
         ("nameserver", servers),
         ("search", lines(&own.dns_search, &["search", "domain"])),
-        ("options", lines(&own.dns_options, &["options"])),
+        ("options", options),
     ];
     all.iter().flat_map(|(word, own)| own.iter().map(move |text| format!("{word} {text}\n"))).collect()
 }

@@ -116,14 +116,15 @@ pub(super) fn hosts(engine: &Engine, record: &Record) -> String {
     of(record).filter_map(line).chain(neighbours(engine, record)).collect()
 }
 
-/// Those on a network that leads nowhere: a resolver for it would be a way out.
+/// Those on a network that leads nowhere, and itself: a resolver for it would be a way out.
 fn neighbours(engine: &Engine, record: &Record) -> Vec<String> {
     let shared: Vec<String> = internal(engine, record).collect();
     let mut lines = Vec::new();
-    for other in engine.all_containers().iter().filter(|other| other.id != record.id) {
+    for other in &engine.all_containers() {
         let other = other.record();
-        for endpoint in shared.iter().filter_map(|name| other.networks.get(name)) {
-            let names = endpoint.dns_names.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+        for (network, endpoint) in shared.iter().filter_map(|name| other.networks.get_key_value(name)) {
+            let names = endpoint.dns_names.iter().flatten();
+            let names: String = names.map(|name| format!("{name} {name}.{network} ")).collect();
             let addresses = endpoint.ip_address.iter().chain(&endpoint.global_ipv6_address);
             lines.extend(addresses.map(|address| format!("{address}\t{names}\n")));
         }

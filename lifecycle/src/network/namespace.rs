@@ -17,7 +17,7 @@ pub(super) async fn make(path: &Path) -> Result<()> {
     files::make_dir(path.parent().unwrap_or(Path::new("/")), 0o700)?;
     std::fs::write(path, "").map_err(Error::at("make", path))?;
     let mut command = Command::new("unshare");
-    command.arg(format!("--net={}", path.display())).arg("true");
+    command.arg(format!("--net={}", path.display())).args(["ip", "link", "set", "lo", "up"]);
     program::told("make the network namespace", command, &[]).await.map(drop)
 }
 

@@ -161,7 +161,8 @@ impl Networks {
         let own = |(name, _): &(&String, &String)| name.starts_with("com.docker.network.");
         for (name, value) in options.iter().filter(own) {
             let offered = match name.as_str() {
-                NAME | MTU => true,
+                NAME => true,
+                MTU => value.parse::<u32>().is_ok(),
                 HOST_BINDING => value.parse::<Ipv4Addr>().is_ok(),
                 other => USUAL.contains(&(other, value.as_str())),
             };
