@@ -147,6 +147,28 @@ fn names_are_resolved_at_dockers_address() {
 }
 
 #[test]
+fn who_changes_networks_stays_what_it_was() {
+    let Some(engine) = connected() else { return };
+    let ask = "docker run --rm --network host busybox busybox nc -w 5 192.0.2.1 8106 </dev/null";
+    let checks: &[(String, i32, &[&str])] = &[
+        ("docker network create --subnet 10.96.0.0/24 aa && docker network create --internal in".into(), 0, &[]),
+        ("ip address add 192.0.2.1/24 dev lo && docker run -d --name box -p 8106:80 busybox sh -c 'while :; do busybox nc -lp 80 -e echo here; done'".into(), 0, &[]),
+        // Its own name leads to where it is found first.
+        ("docker run -d --name other --network aa busybox sleep 1000 && docker network connect aa box && docker rm -f other && docker exec box busybox hostname -i".into(), 0, &["other\n172."]),
+        (ask.into(), 0, &["here"]),
+        // What it publishes leads to where it is still found, by the address that it has there.
+        (format!("docker network disconnect bridge box && docker port box && docker exec box busybox hostname -i && {ask}"), 0, &["80/tcp -> 0.0.0.0:8106", "10.96.0.3\n", "here"]),
+        ("docker network disconnect aa box && docker port box | wc -l && docker run --rm -p 8106:80 busybox true".into(), 0, &["0\n"]),
+        // Nor is one alone that begins in none.
+        ("docker restart -t 0 box && docker exec box busybox ip address show lo".into(), 0, &["127.0.0.1/8"]),
+        // All names of a network are known where there is no resolver, too.
+        ("docker run -d --name web --network in --network-alias al busybox sleep 1000 && docker exec web busybox ping -c 1 -W 5 web.in && docker run --rm --network in busybox busybox ping -c 1 -W 5 al.in".into(), 0, &["0% packet loss"]),
+        ("docker network create -o com.docker.network.driver.mtu=x bad".into(), 1, &["mtu=x is not offered"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn ports_are_told_where_somebody_finds_them() {
     let Some(engine) = connected() else { return };
     let told = "docker ps -a --no-trunc --filter name=^box$ --format '[{{.Ports}}]'; docker inspect -f '{{json .NetworkSettings.Ports}}' box";
@@ -377,6 +399,12 @@ mount --bind stub /etc/resolv.conf";
             "docker run --rm --network host busybox cat /etc/resolv.conf",
             0,
             vec!["nameserver 127.0.0.53\nsearch stub\n"],
+        ),
+        // What a domain of the host calls as a container is called is not found in its place.
+        (
+            "docker network create nn && docker run --rm --network nn busybox cat /etc/resolv.conf; docker run --rm --network nn --dns-opt ndots:2 busybox cat /etc/resolv.conf",
+            0,
+            vec!["search real\noptions ndots:0\n", "search real\noptions ndots:2\n"],
         ),
         (
             "rm -r /run/systemd; docker run --rm busybox cat /etc/resolv.conf",

@@ -84,8 +84,10 @@ impl Networks {
         let record = container.record().clone();
         let mut endpoint = record.networks.get(name).cloned().unwrap_or_default();
         let ipam = endpoint.ipam_config.clone().unwrap_or_default();
-        let wanted: Vec<&str> =
-            [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().filter_map(said::text).collect();
+        // What it has it keeps.
+        let had = [&endpoint.ip_address, &endpoint.global_ipv6_address];
+        let wanted = [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().zip(had);
+        let wanted: Vec<&str> = wanted.filter_map(|(ask, had)| said::text(ask).or(said::text(had))).collect();
         let addresses = addresses(&network, container, &wanted)?;
         endpoint.network_id = Some(network.id.clone());
         endpoint.endpoint_id = Some(files::random_hex(32));
@@ -275,6 +277,7 @@ impl Networks {
                 "cannot disconnect container from host network - container was created in host network mode"
             );
         }
+        let plan: Value = files::read_json(&plan_path(container, &network.id))?.unwrap_or_default();
         if self.leave(container, &network).await {
             publish(container.engine, &network, "disconnect", Some(&container.id));
         }
@@ -282,10 +285,25 @@ impl Networks {
         if !container.record().state.status.is_up() {
             return Ok(());
         }
+        if let Some(ports) = plan["port_mappings"].as_array().filter(|ports| !ports.is_empty()) {
+            self.publish_again(container, ports).await?;
+        }
         let one_at_a_time = self.busy.lock().await;
         self.lead_out(container).await?;
         drop(one_at_a_time);
         names::write(container)
+    }
+
+    /// Publishes the ports of a container that runs by what leads out now, which it leaves and joins for that, or by nothing.
+    async fn publish_again(&self, container: &Container, ports: &[Value]) -> Result<()> {
+        let record = container.record().clone();
+        let networks = self.of(&record)?;
+        let Some(main) = networks.iter().min_by_key(|network| rank(&record, network)) else {
+            return container.update(|record| record.ports.clear());
+        };
+        self.leave(container, main).await;
+        let _one_at_a_time = self.busy.lock().await;
+        self.join(container, &main.name, free_number(&record), ports).await
     }
 
     /// Makes a container that runs known by another name.
