@@ -4,7 +4,7 @@
 //! the container has changed, and does not get into images made from it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use tree::{Lower, Root};
@@ -16,6 +16,8 @@ use crate::files;
 const FOLDERS: [&str; 5] = ["dev", "dev/pts", "dev/shm", "proc", "sys"];
 /// What tells those in it that they are in a container: many look for it.
 const MARK: &str = ".dockerenv";
+/// Where programs look for what is mounted, those in Java among them: many images leave it to the engine.
+const MOUNTS: &str = "etc/mtab";
 
 /// The engine's own files, as they are called in a container; in its folder they are called the same.
 pub const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
@@ -31,11 +33,13 @@ pub(super) fn make(container: &Container) -> Result<()> {
     for path in FOLDERS.iter().filter(|path| missing(path)) {
         folder(&image, &layer, Path::new(path))?;
     }
-    for path in FILES.iter().chain([&MARK]).filter(|path| missing(path)) {
+    for path in FILES.iter().chain([&MARK, &MOUNTS]).filter(|path| missing(path)) {
         let parent = Path::new(path).parent().unwrap_or(Path::new(""));
         // Where the image has a link or a file for the folder, it is the runtime's to cope with.
         if folder(&image, &layer, parent)? {
-            fs::write(layer.join(path), "").map_err(Error::at("make", layer.join(path)))?;
+            let to = layer.join(path);
+            let made = if *path == MOUNTS { symlink("/proc/mounts", &to) } else { fs::write(&to, "") };
+            made.map_err(Error::at("make", to))?;
         }
     }
     container.overlay()?.make()?;
