@@ -78,6 +78,12 @@ fn containers_are_run_as_they_are_asked_for() {
             0,
             vec!["NoNewPrivs:\t1"],
         ),
+        // Nor may anything that is run in it later.
+        (
+            "docker run -d --name bound --network none --security-opt no-new-privileges busybox sleep 1000 && docker exec --privileged bound grep NoNewPrivs /proc/self/status && docker rm -f bound".to_owned(),
+            0,
+            vec!["NoNewPrivs:\t1"],
+        ),
         (run("busybox grep Seccomp: /proc/self/status"), 0, vec!["Seccomp:\t2"]),
         (
             run("--security-opt seccomp=unconfined busybox grep Seccomp: /proc/self/status"),

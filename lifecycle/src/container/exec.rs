@@ -274,7 +274,6 @@ impl Exec {
         if config.privileged {
             let host = bollard_stubs::models::HostConfig { privileged: Some(true), ..Default::default() };
             process.capabilities = Some(spec::capabilities(&host, true)?);
-            process.no_new_privileges = false;
             if !process.apparmor_profile.is_empty() {
                 // None is the container's own.
                 process.apparmor_profile = "unconfined".into();
