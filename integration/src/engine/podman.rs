@@ -71,7 +71,8 @@ fn start(name: &str, user: Option<&user::User>) -> Option<Podman> {
     let guard = Guard::start(&directory, &cgroup, ":", &stop);
     let mut words = guard.enter();
     words.extend(prefix.split_whitespace().map(str::to_owned));
-    words.push("podman".to_owned());
+    // Its images come by way of /var/tmp otherwise, where the machine may let only root write.
+    words.extend(["env".to_owned(), format!("TMPDIR={}", path("")), "podman".to_owned()]);
     words.extend(flags);
     let unconfigured = Client::new(&words, &directory);
     words.extend(["--runtime".to_owned(), runtime().path.to_str().unwrap().to_owned()]);
