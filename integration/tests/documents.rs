@@ -338,8 +338,10 @@ fn the_tests_of_each_complaint_exist() {
         let mut source = String::new();
         for test in cell.split('`').skip(1).step_by(2) {
             let name = test.rsplit("::").next().unwrap();
-            if let Some((file, _)) = test.split_once("::") {
-                source = read(&format!("integration/tests/{file}.rs"));
+            if let Some((file, _)) = test.rsplit_once("::") {
+                let file = format!("integration/tests/{}", file.replace("::", "/"));
+                let is_folder = repository().join(&file).is_dir();
+                source = read(&format!("{file}{}", if is_folder { "/main.rs" } else { ".rs" }));
             }
             let parts: Vec<&str> = name.split('…').collect();
             let found = source.lines().filter_map(|line| line.strip_prefix("fn ")?.split_once("()")).any(

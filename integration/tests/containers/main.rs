@@ -36,6 +36,7 @@ mod mounts;
 mod mounts_command;
 mod namespaces;
 mod process;
+mod process_file;
 mod queries;
 mod rootless;
 mod seal;
