@@ -440,6 +440,22 @@ fn a_pause_that_does_not_end_in_time_leaves_the_container_running() {
     pod.call("Delete", 0, "").unwrap();
 }
 
+/// What is frozen when its first process is dead already would be "paused" for ever, and could not be deleted.
+#[test]
+fn a_container_that_ends_while_it_is_paused_is_not_left_frozen() {
+    let mut pod = Pod::new(&["sleep", "600"]);
+    pod.script_runtime("");
+    let pid = pod.run(0);
+    let (file, frozen, asked) = needs!(freezer(pid), "a freezer");
+    let dies = format!("kill -9 {pid}; while [ -e /proc/{pid} ]; do sleep 0.01; done");
+    let freeze = format!("echo {frozen} > {}", file.display());
+    pod.script_runtime(&format!("[ $verb != pause ] || {{ {dies}; {freeze}; exit; }}"));
+    pod.call("Pause", 0, "").unwrap_err();
+    assert_eq!(fs::read_to_string(&asked).unwrap().trim(), "0");
+    assert_eq!(pod.wait(0, ""), 137);
+    pod.call("Delete", 0, "").unwrap();
+}
+
 #[test]
 fn malformed_bytes_harm_nobody_else() {
     let mut pod = Pod::new(&["sleep", "600"]);

@@ -166,9 +166,9 @@ impl Container {
         self.life.killed.set(true);
     }
 
-    /// Whether its first process has been sent SIGKILL.
-    pub fn is_killed(&self) -> bool {
-        self.life.killed.get()
+    /// Whether its first process has been sent SIGKILL, or is dead.
+    pub fn is_ending(&self) -> bool {
+        self.life.killed.get() || self.life.init_gone.get()
     }
 
     /// It has been paused or not.

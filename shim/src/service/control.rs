@@ -50,12 +50,12 @@ impl Service {
         let before = container.is_frozen();
         let paused = container.runtime.pause(&container.id, limit).await;
         container.set_freeze(if paused.is_ok() { Freeze::Paused } else { Freeze::No });
-        if paused.is_err() && !before || container.is_killed() {
+        if paused.is_err() && !before || container.is_ending() {
             thaw(&container).await;
         }
         paused?;
-        if container.is_killed() {
-            return Err(Status::failed_precondition("cannot pause a container that has been killed"));
+        if container.is_ending() {
+            return Err(Status::failed_precondition("cannot pause a container that is ending"));
         }
         self.publisher.publish(&TaskPaused { container_id: container.id.clone() });
         Ok(())
