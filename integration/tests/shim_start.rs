@@ -140,6 +140,14 @@ fn many_starts_at_once_make_one_shim() {
     assert_eq!(shims.count(), 1);
 }
 
+/// In lists of processes, and in what the kernel says when it kills one.
+#[test]
+fn the_shim_is_called_one() {
+    let mut pod = Pod::new(&["true"]);
+    let shim = pod.shim_pid();
+    assert_eq!(fs::read_to_string(format!("/proc/{shim}/comm")).unwrap(), "containerd-shim\n");
+}
+
 #[test]
 fn the_shim_is_killed_before_containerd_and_after_containers() {
     let mut pod = Pod::new(&["true"]);

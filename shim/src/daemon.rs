@@ -67,6 +67,8 @@ pub fn serve(args: &Args) -> Result<(), Error> {
     let path = socket_path(&listener).map_err(Error::Listener)?;
     let socket = SocketFile::of(&path);
     let setup = |step| move |error| Error::Setup(step, error);
+    // By way of /proc/self/exe it is called "exe", in lists of processes and when the kernel kills it.
+    nix::sys::prctl::set_name(c"containerd-shim").map_err(|errno| setup("take a name")(errno.into()))?;
     // A log that cannot be opened is no reason to run no containers.
     let _no_log = log::open(Path::new("log"), args.debug);
     if !weak::off("panics") {
