@@ -334,6 +334,25 @@ fn delete_cleans_up_after_a_killed_shim_and_may_be_repeated() {
     assert_eq!(proc::entries(pod.directory().join("state").join(pod.namespace())), Vec::<String>::new());
 }
 
+/// containerd calls what has taken the place of its own shim, whose containers are runc's.
+#[test]
+fn delete_cleans_up_after_a_shim_that_was_another_one() {
+    if pod::real_runtime() != "runc" {
+        skip!("needs runc, which containerd's shim calls");
+    }
+    let mut pod = Pod::new(&["sleep", "60"]);
+    pod.script_runtime("");
+    let container = pod.containers[0].clone();
+    let pid = pod.run(0);
+    let shim = pod.shim_pid();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let options = json!({ "root": pod.directory().join("state") });
+    fs::write(container.bundle.join("options.json"), options.to_string()).unwrap();
+    deleted(&pod.delete_command(&container));
+    until("the container is dead", || !host::alive(pid));
+    assert!(integration::leaks::cgroups(&container.id).is_empty());
+}
+
 #[test]
 fn delete_needs_nothing_to_be_there() {
     let pod = Pod::new(&["true"]);

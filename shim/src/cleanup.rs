@@ -40,8 +40,13 @@ pub enum Error {
 pub fn delete(args: &Args) -> Result<Vec<u8>, Error> {
     let bundle = bundle(args).map_err(Error::Bundle)?;
     // Options that cannot be read are as good as none: the default root and runtime are the best guess.
-    let options = RuntimeOptions::read(&bundle).unwrap_or_default();
-    let runtime = Runtime::new(&options, &args.namespace, &bundle, None);
+    let mut options = RuntimeOptions::read(&bundle).unwrap_or_default();
+    let mut runtime = Runtime::new(&options, &args.namespace, &bundle, None);
+    if runtime.is_built_in() && runtime.is_anothers(&args.id) {
+        // Its shim, whose place this program has taken, called runc when no runtime was named.
+        options.binary_name = "runc".to_owned();
+        runtime = Runtime::new(&options, &args.namespace, &bundle, None);
+    }
     let pid = read_pid(&bundle.join("init.pid")).unwrap_or(0);
     if runtime.state_dir(&args.id).exists() && !weak::off("cleanup") {
         let id = args.id.clone();

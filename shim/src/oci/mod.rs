@@ -15,6 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use runtime::state::{Record, StateDir, StateError};
+
 use crate::cgroup::Cgroup;
 use crate::options::RuntimeOptions;
 use crate::stdio::ProcessEnds;
@@ -240,9 +242,17 @@ impl Runtime {
         if !self.is_built_in() {
             return crate::cgroup::of_process(pid);
         }
-        let record = runtime::state::StateDir::open(&self.root, id).and_then(|dir| dir.record());
-        let record = record.map_err(std::io::Error::other)?.cgroup.unwrap_or_default();
+        let record = self.record(id).map_err(std::io::Error::other)?.cgroup.unwrap_or_default();
         Cgroup::open(&record).map_err(std::io::Error::other)
+    }
+
+    /// Whether what is kept of a container was not written by Corten's runtime.
+    pub fn is_anothers(&self, id: &str) -> bool {
+        matches!(self.record(id), Err(StateError::Damaged { .. }))
+    }
+
+    fn record(&self, id: &str) -> Result<Record, StateError> {
+        StateDir::open(&self.root, id).and_then(|dir| dir.record())
     }
 
     fn call(&self, what: &'static str, limit: Duration) -> Call<'_> {
