@@ -156,8 +156,9 @@ fn pids(dir: &Dir) -> Result<Pids> {
 fn io(dir: &Dir) -> Result<Io> {
     let read = |name: &str| -> Result<Option<Vec<IoEntry>>> {
         let Some(text) = dir.optional(name)? else { return Ok(None) };
-        let entries = blkio(&text);
-        entries.map(Some).ok_or_else(|| Error::Content { path: dir.file(name), content: text })
+        let entries = blkio(&text).ok_or_else(|| Error::Content { path: dir.file(name), content: text })?;
+        // A scheduler that no disk has counts nothing.
+        Ok(Some(entries).filter(|entries| !entries.is_empty()))
     };
     for prefix in ["blkio.bfq.", "blkio."] {
         let file = |name: &str| read(&format!("{prefix}{name}_recursive"));
@@ -198,4 +199,22 @@ fn hugetlb(dir: &Dir) -> Result<BTreeMap<String, Hugetlb>> {
         }
     }
     Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_scheduler_that_no_disk_has_hides_no_io() {
+        let folder = tempfile::tempdir().unwrap();
+        for (scheduler, text) in [("bfq", "Total 0\n"), ("throttle", "8:0 Read 4096\nTotal 4096\n")] {
+            for file in ["io_serviced_recursive", "io_service_bytes_recursive"] {
+                fs::write(folder.path().join(format!("blkio.{scheduler}.{file}")), text).unwrap();
+            }
+        }
+        let io = io(&Dir::new(folder.path().to_str().unwrap())).unwrap();
+        assert_eq!(io.service_bytes.iter().map(|entry| entry.value).collect::<Vec<_>>(), [4096]);
+    }
 }
