@@ -390,6 +390,22 @@ fn freezer(pid: i32) -> Option<(PathBuf, &'static str, PathBuf)> {
     Some((file, word, asked))
 }
 
+/// By `runc resume`, or by hand.
+#[test]
+fn what_another_hand_has_thawed_can_be_resumed() {
+    if !pod::is_ours() {
+        skip!("needs Corten's shim: others take it for paused until it ends");
+    }
+    let mut pod = Pod::new(&["sleep", "600"]);
+    let pid = pod.run(0);
+    let (file, frozen, _) = needs!(freezer(pid), "a freezer");
+    pod.call("Pause", 0, "").unwrap();
+    fs::write(&file, if frozen == "1" { "0" } else { "THAWED" }).unwrap();
+    assert_eq!(pod.state(0, ""), 4);
+    pod.call("Resume", 0, "").unwrap();
+    assert_eq!(pod.state(0, ""), 2);
+}
+
 /// Frozen by `runc pause`, by an engine that was ended, or by hand.
 #[test]
 fn what_another_hand_has_frozen_can_be_resumed_and_killed() {

@@ -64,7 +64,7 @@ impl Service {
     pub(super) async fn resume(&self, request: &ResumeRequest, limit: Duration) -> Result<(), Status> {
         let container = self.container(&request.id)?;
         let _busy = container.lock().await;
-        if !container.is_frozen() {
+        if !container.is_frozen() && container.freeze() == Freeze::No {
             let state = container.init.state().name();
             return Err(Status::failed_precondition(format!("cannot resume a {state} container")));
         }
