@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long processes may take to stop, those in a system call that cannot be interrupted included.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// When processes that do not stop are asked to again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 impl Cgroup {
     /// Stops every process of the container, and waits until they have.
     ///
@@ -90,16 +93,17 @@ fn set(member: &Member, frozen: bool) -> Result<()> {
 fn freeze_v2(member: &Member, patience: Patience) -> Result<()> {
     let error = |errno| member.dir.error("read", "cgroup.events", errno);
     let events = member.dir.open("cgroup.events", OFlag::O_RDONLY).map_err(error)?;
-    set(member, true)?;
     let mut buffer = [0u8; 256];
     loop {
+        // Who signals all processes lets them go on afterwards, and of that there is no notice.
+        set(member, true)?;
         // Reading is what arms the notice for poll(2).
         let length = nix::sys::uio::pread(&events, &mut buffer, 0).map_err(error)?;
         let text = String::from_utf8_lossy(&buffer[..length]);
         if text.lines().any(|line| line == "frozen 1") {
             return Ok(());
         }
-        wait(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], member, patience, PATIENCE)?;
+        wait(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], member, patience, AGAIN)?;
     }
 }
 
@@ -127,5 +131,32 @@ fn wait(polls: &mut [PollFd<'_>], member: &Member, patience: Patience, most: Dur
     match poll(polls, PollTimeout::try_from(left.min(most)).unwrap_or(PollTimeout::ZERO)) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(member.dir.error("poll", "", errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::dir::Dir;
+    use std::fs;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the kernel works beside it")]
+    fn what_another_hand_has_thawed_meanwhile_is_frozen() {
+        let folder = tempfile::tempdir().unwrap();
+        let [freeze, events] = ["cgroup.freeze", "cgroup.events"].map(|name| folder.path().join(name));
+        fs::write(&freeze, "0").unwrap();
+        fs::write(&events, "populated 1\nfrozen 0\n").unwrap();
+        let kernel = std::thread::spawn(move || {
+            let asked = || while fs::read_to_string(&freeze).unwrap() != "1" {};
+            asked();
+            fs::write(&freeze, "0").unwrap();
+            asked();
+            fs::write(&events, "populated 1\nfrozen 1\n").unwrap();
+        });
+        let dir = Dir::new(folder.path().to_str().unwrap());
+        let member = Member { controllers: super::super::host::UNIFIED.to_owned(), dir };
+        freeze_v2(&member, Patience::of(PATIENCE)).unwrap();
+        kernel.join().unwrap();
     }
 }
