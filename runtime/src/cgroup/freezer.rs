@@ -87,7 +87,11 @@ fn set(member: &Member, frozen: bool) -> Result<()> {
         (false, false) => ("freezer.state", "THAWED"),
         (false, true) => ("freezer.state", "FROZEN"),
     };
-    member.dir.write(file, value).map_err(|errno| member.dir.error("write", file, errno))
+    match member.dir.write(file, value) {
+        // In one that is gone nothing is frozen.
+        Err(errno) if !frozen && absent(Some(errno)) => Ok(()),
+        result => result.map_err(|errno| member.dir.error("write", file, errno)),
+    }
 }
 
 fn freeze_v2(member: &Member, patience: Patience) -> Result<()> {
@@ -154,9 +158,21 @@ mod tests {
             asked();
             fs::write(&events, "populated 1\nfrozen 1\n").unwrap();
         });
-        let dir = Dir::new(folder.path().to_str().unwrap());
-        let member = Member { controllers: super::super::host::UNIFIED.to_owned(), dir };
-        freeze_v2(&member, Patience::of(PATIENCE)).unwrap();
+        freeze_v2(&member(folder.path()), Patience::of(PATIENCE)).unwrap();
         kernel.join().unwrap();
+    }
+
+    /// The container is deleted while its processes are signalled.
+    #[test]
+    fn what_is_gone_is_not_frozen() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = member(&folder.path().join("gone"));
+        set(&gone, false).unwrap();
+        set(&gone, true).unwrap_err();
+    }
+
+    fn member(folder: &std::path::Path) -> Member {
+        let dir = Dir::new(folder.to_str().unwrap());
+        Member { controllers: super::super::host::UNIFIED.to_owned(), dir }
     }
 }
