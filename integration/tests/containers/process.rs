@@ -285,6 +285,11 @@ fn the_memory_policy_is_set() {
     }
     c.put("/linux/memoryPolicy", json!({ "mode": "MPOL_LOCAL", "nodes": "" }));
     assert_eq!(c.report().mempolicy.map(|(mode, _)| mode), Some(4));
+    since!("linux.memoryPolicy of executed processes", "runc 1.4", "crun -");
+    c.put("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0" }));
+    c.args(&["/probe", "sleep"]).run_detached();
+    assert_eq!(c.exec_report(&[]).mempolicy, Some((2, 1)), "of a process that is executed");
+    c.delete();
     for wrong in [
         json!({ "mode": "MPOL_WISHFUL", "nodes": "0" }),
         json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_WISHFUL"] }),

@@ -48,6 +48,8 @@ pub struct Entering<'a> {
     pub keyring: Option<CString>,
     /// personality(2) of the container.
     pub personality: Option<u32>,
+    /// set_mempolicy(2) of the container.
+    pub memory_policy: Option<&'a (u32, Vec<u64>)>,
     /// The number of descriptors after standard error that the program keeps.
     pub preserve_fds: u32,
 }
@@ -113,9 +115,7 @@ pub fn prepare(entering: &Entering<'_>) -> Step<Prepared> {
         Some(stdio::NullDevice { dir: fd::cwd(), name: c"/dev/null", own: false }),
         plan.identity.uid,
     )?;
-    if let Some(persona) = entering.personality {
-        process::set_personality(persona).or_fail(|| "linux.personality".into())?;
-    }
+    identity::surroundings(entering.personality, entering.memory_policy)?;
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .or_fail(|| "open the container's root".into())?;
     let mut env = plan.env.clone();

@@ -11,6 +11,20 @@ use crate::{privilege, weak};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 
+/// What programs take this machine for, and where their memory is.
+///
+/// # Errors
+/// The kernel refuses: nodes that are not there.
+pub fn surroundings(personality: Option<u32>, memory_policy: Option<&(u32, Vec<u64>)>) -> Step<()> {
+    if let Some(persona) = personality {
+        process::set_personality(persona).or_fail(|| "linux.personality".into())?;
+    }
+    match memory_policy {
+        Some((mode, nodes)) => sched::set_memory_policy(*mode, nodes).or_fail(|| "linux.memoryPolicy".into()),
+        None => Ok(()),
+    }
+}
+
 /// Sets resource limits of a process; 0 is this one.
 ///
 /// # Errors

@@ -275,12 +275,7 @@ fn finish(
     let plan = handed.plan;
     let process_plan = &plan.process;
     let mut steps = Steps::begin("limits, directory, environment");
-    if let Some(persona) = plan.personality {
-        process::set_personality(persona).or_fail(|| "linux.personality".into())?;
-    }
-    if let Some(policy) = &plan.memory_policy {
-        sys::sched::set_memory_policy(policy.mode, &policy.nodes).or_fail(|| "linux.memoryPolicy".into())?;
-    }
+    identity::surroundings(plan.personality, plan.memory_policy.as_ref())?;
     // Before the limits, which may leave no room for another open file.
     let mut env = process_plan.env.clone();
     program::add_home(&mut env, process_plan.identity.uid, root.path_root());

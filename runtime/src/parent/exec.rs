@@ -191,6 +191,7 @@ fn enter(
         filter: target.filter.as_ref(),
         keyring: CString::new(format!("_ses.{}", target.record.id)).ok(),
         personality: target.defaults.personality,
+        memory_policy: target.defaults.memory_policy.as_ref(),
         preserve_fds: options.preserve_fds,
     };
     let mut result: Option<Result<i32>> = None;

@@ -60,6 +60,7 @@ pub(crate) fn for_exec(dir: &StateDir, config: &Config, plan: &Plan, filter: Opt
     let defaults = ProcessDefaults {
         process,
         personality: plan.personality,
+        memory_policy: plan.memory_policy.clone(),
         uids: plan.namespaces.uids.clone(),
         gids: plan.namespaces.gids.clone(),
         seccomp_flags: filter.map(|filter| filter.flags),

@@ -4,7 +4,6 @@ use super::devices::DeviceNode;
 use super::mounts::{MountPlan, What};
 use super::namespaces::Namespaces;
 use super::process::ProcessPlan;
-use super::scheduling::MemoryPolicy;
 use super::sysctl::Sysctl;
 use super::{
     Host, PlanError, Result, annotations, c_string, devices, hooks, identity, lookup, mounts, names,
@@ -42,7 +41,7 @@ pub struct Plan {
     /// personality(2).
     pub personality: Option<u32>,
     /// set_mempolicy(2).
-    pub memory_policy: Option<MemoryPolicy>,
+    pub memory_policy: Option<(u32, Vec<u64>)>,
     /// Interfaces that move into the container: name on the host, name inside.
     pub net_devices: Vec<(String, String)>,
     /// The first process.

@@ -103,20 +103,11 @@ pub fn io_priority(priority: &spec::IoPriority) -> Result<i32> {
     Ok((class << 13) | level)
 }
 
-/// What set_mempolicy(2) is called with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryPolicy {
-    /// The mode with its flags.
-    pub mode: u32,
-    /// Bit N of the whole is node N.
-    pub nodes: Vec<u64>,
-}
-
-/// `linux.memoryPolicy`.
+/// `linux.memoryPolicy` as set_mempolicy(2) takes it: the mode with its flags, and nodes, of which bit N of the whole is node N.
 ///
 /// # Errors
 /// An unknown mode or flag, a malformed node list.
-pub fn memory_policy(policy: &spec::MemoryPolicy) -> Result<MemoryPolicy> {
+pub fn memory_policy(policy: &spec::MemoryPolicy) -> Result<(u32, Vec<u64>)> {
     let mut mode = lookup(&MEMORY_MODES, &policy.mode).ok_or_else(|| {
         let problem = format!("{:?} is not a mode; expected one of {}", policy.mode, names(&MEMORY_MODES));
         PlanError::at("linux.memoryPolicy.mode", problem)
@@ -131,7 +122,7 @@ pub fn memory_policy(policy: &spec::MemoryPolicy) -> Result<MemoryPolicy> {
         "" => Vec::new(),
         nodes => cpuset::mask("linux.memoryPolicy.nodes", nodes)?,
     };
-    Ok(MemoryPolicy { mode, nodes })
+    Ok((mode, nodes))
 }
 
 /// `linux.personality` as personality(2) takes it.

@@ -88,6 +88,8 @@ pub struct ProcessDefaults {
     pub process: Process,
     /// personality(2) of the container.
     pub personality: Option<u32>,
+    /// set_mempolicy(2) of the container: the mode with its flags, and a bit for each node.
+    pub memory_policy: Option<(u32, Vec<u64>)>,
     /// The id map of its user namespace.
     pub uids: Vec<IdMapping>,
     /// The same for groups.
