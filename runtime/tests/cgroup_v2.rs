@@ -265,6 +265,18 @@ fn limits_for_threads_hold_below_a_cgroup_with_processes() {
     nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
 }
 
+/// Below a cgroup for threads there are only such, and each has the controllers that threads can have, as limits may come later.
+#[test]
+fn cgroups_below_one_for_threads_have_what_threads_can_have() {
+    if !have(&["memory", "pids"]) {
+        return;
+    }
+    let outer = Sandbox::new(&Resources::default()).unwrap();
+    std::fs::write(format!("{}/cgroup.type", outer.dir("")), "threaded").unwrap();
+    let inner = Sandbox::at(&format!("{}/between/inner", outer.path), &Resources::default()).unwrap();
+    assert_eq!((&*inner.read("", "cgroup.type"), &*inner.read("", "pids.max")), ("threaded", "max"));
+}
+
 #[test]
 fn updates_are_all_or_nothing() {
     if !have(&["memory", "cpu", "cpuset", "pids", "io"]) {

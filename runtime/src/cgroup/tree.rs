@@ -181,6 +181,7 @@ fn enable_in(dir: &Dir, missing: &[&str], needed: &[&str], failures: &mut Vec<Fa
     if dir.write("cgroup.subtree_control", &all).is_ok() {
         return;
     }
+    enter_threaded_mode(dir);
     let threaded = |name: &str| THREADED.contains(&name);
     let only_threads = !needed.is_empty() && needed.iter().all(|name| threaded(name));
     let mut has_processes = false;
@@ -196,7 +197,7 @@ fn enable_in(dir: &Dir, missing: &[&str], needed: &[&str], failures: &mut Vec<Fa
             continue;
         }
         if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{name}")) {
-            has_processes |= matches!(errno, Errno::EBUSY | Errno::EOPNOTSUPP);
+            has_processes |= errno == Errno::EBUSY;
             failures.push(Failure { controller: name.to_owned(), path: dir.path().to_owned(), errno });
         }
     }
@@ -204,9 +205,9 @@ fn enable_in(dir: &Dir, missing: &[&str], needed: &[&str], failures: &mut Vec<Fa
 
 /// A cgroup below a threaded one cannot hold processes before it is made threaded itself, which only those limits
 /// survive whose controllers support threads. Nothing else is possible there.
-fn enter_threaded_mode(leaf: &Dir) {
-    if leaf.read_value("cgroup.type").is_ok_and(|kind| kind == "domain invalid") {
-        let _ = leaf.write("cgroup.type", "threaded");
+fn enter_threaded_mode(dir: &Dir) {
+    if dir.read_value("cgroup.type").is_ok_and(|kind| kind == "domain invalid") {
+        let _ = dir.write("cgroup.type", "threaded");
     }
 }
 
