@@ -136,13 +136,15 @@ fn a_bind_may_be_a_single_file_or_a_device() {
 
 #[test]
 fn rbind_brings_submounts_and_bind_does_not() {
-    for (option, expected) in [("rbind", true), ("bind", false)] {
+    for (options, expected) in
+        [(&["rbind"][..], true), (&["bind"], false), (&["bind", "rbind"], true), (&["rbind", "bind"], true)]
+    {
         let mut c = Container::new();
         fs::create_dir_all(c.path("tree/below")).unwrap();
         c.prepared(&format!("mount -t tmpfs below {}", c.text_path("tree/below")));
         let source = c.text_path("tree");
-        c.mount(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": [option] }));
-        assert_eq!(c.report().is_mounted("/mnt/below"), expected, "{option}");
+        c.mount(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": options }));
+        assert_eq!(c.report().is_mounted("/mnt/below"), expected, "{options:?}");
     }
 }
 

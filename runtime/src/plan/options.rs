@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 /// How much of the source a bind mount shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bind {
     /// The mount alone.
     One,
@@ -188,7 +188,8 @@ impl Options {
             Propagation(kind) => self.propagation.push((kind, false)),
             Superblock(name) => self.superblock.push(name),
             Effect::Without(name) => self.superblock.retain(|other| *other != name),
-            Effect::Bind(bind) => self.bind = Some(bind),
+            // In either order the tree, as flags of mount(2) add up.
+            Effect::Bind(bind) => self.bind = self.bind.max(Some(bind)),
             Effect::Remount => self.remount = true,
             Effect::CopyUp => self.copy_up = true,
             Effect::Idmap(tree) => self.idmap = Some(tree),
