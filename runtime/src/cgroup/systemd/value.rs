@@ -191,7 +191,11 @@ impl<'a> Parser<'a> {
         fn read<T: std::str::FromStr>(word: &str, make: fn(T) -> Value) -> Option<Value> {
             word.parse().ok().map(make)
         }
-        let fraction = word.contains(['.', 'e', 'E']) && !word.starts_with("0x");
+        // As bytes are written as a rule.
+        let hexadecimal = word.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let decimal = hexadecimal.map(|number| number.to_string());
+        let word = decimal.as_deref().unwrap_or(word);
+        let fraction = word.contains(['.', 'e', 'E']);
         let value = match wanted.unwrap_or(if fraction { "d" } else { "i" }) {
             "y" => read(word, Value::Byte),
             "n" => read(word, Value::I16),
@@ -308,6 +312,8 @@ mod tests {
             ("uint64 5", Value::U64(5)),
             ("@t 5", Value::U64(5)),
             ("byte 7", Value::Byte(7)),
+            ("[byte 0x0f, 0xE1]", Value::Array("y", vec![Value::Byte(15), Value::Byte(0xe1)])),
+            ("uint64 0xffffffffffffffff", Value::U64(u64::MAX)),
             ("['a', 'b']", Value::strings(["a", "b"])),
             ("@as []", Value::strings::<&str>([])),
             ("@at [1, 2]", Value::Array("t", vec![Value::U64(1), Value::U64(2)])),
