@@ -169,6 +169,22 @@ fn who_changes_networks_stays_what_it_was() {
 }
 
 #[test]
+fn who_has_ended_unnoticed_is_connected_when_it_is_started_again() {
+    let Some(engine) = connected() else { return };
+    let checks: &[Check<'_>] = &[
+        ("docker network create aa && docker run -d --name box busybox sleep 1000", 0, &[]),
+        // Its shim is late to tell of its end.
+        (
+            "pid=$(docker inspect -f '{{.State.Pid}}' box); shim=$(awk '/^PPid/{print $2}' /proc/$pid/status); kill -STOP $shim; kill -9 $pid; while cat /proc/$pid/net/dev >/dev/null 2>&1; do sleep 0.01; done; docker network connect aa box && echo connected; (sleep 0.2; kill -CONT $shim) & docker pause box; docker wait box",
+            0,
+            &["connected\n", "is not running", "137"],
+        ),
+        ("docker start box && docker exec box busybox ls /sys/class/net | xargs", 0, &["eth0 eth1 lo"]),
+    ];
+    hold(&engine, checks);
+}
+
+#[test]
 fn ports_are_told_where_somebody_finds_them() {
     let Some(engine) = connected() else { return };
     let told = "docker ps -a --no-trunc --filter name=^box$ --format '[{{.Ports}}]'; docker inspect -f '{{json .NetworkSettings.Ports}}' box";

@@ -237,11 +237,9 @@ impl Networks {
             bail!(forbidden, "endpoint with name {} already exists in network {}", record.name, network.name);
         }
         container.update(|record| drop(record.networks.insert(network.name.clone(), endpoint)))?;
-        if !record.state.status.is_up() {
-            return Ok(());
-        }
+        let Some(number) = free_number(&record) else { return Ok(()) };
         let one_at_a_time = self.busy.lock().await;
-        let mut joined = self.join(container, &network.name, free_number(&record), &[]).await;
+        let mut joined = self.join(container, &network.name, number, &[]).await;
         if joined.is_ok() {
             joined = self.lead_out(container).await;
         }
@@ -302,8 +300,9 @@ impl Networks {
             return container.update(|record| record.ports.clear());
         };
         self.leave(container, main).await;
+        let Some(number) = free_number(&record) else { return Ok(()) };
         let _one_at_a_time = self.busy.lock().await;
-        self.join(container, &main.name, free_number(&record), ports).await
+        self.join(container, &main.name, number, ports).await
     }
 
     /// Makes a container that runs known by another name.
@@ -373,11 +372,10 @@ fn plan_path(container: &Container, network: &str) -> PathBuf {
     container.folder.join(format!("network-{}.json", &network[..12]))
 }
 
-/// The first number that no interface of a running container has.
-fn free_number(record: &Record) -> usize {
-    let interfaces = std::fs::read_to_string(format!("/proc/{}/net/dev", record.state.pid));
-    let interfaces = interfaces.unwrap_or_default();
-    (0..).find(|number| !interfaces.contains(&format!("eth{number}:"))).unwrap_or_default()
+/// The first number that no interface of a container has, if it runs: it may have ended without anybody here knowing it.
+fn free_number(record: &Record) -> Option<usize> {
+    let interfaces = std::fs::read_to_string(format!("/proc/{}/net/dev", record.state.pid)).ok()?;
+    (0..).find(|number| !interfaces.contains(&format!("eth{number}:")))
 }
 
 /// Refuses what is no hardware address of six bytes.
