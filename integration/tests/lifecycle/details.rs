@@ -54,6 +54,8 @@ fn mounts_propagate_where_they_can() {
         // What has the engine's mounts in it follows them, said or not.
         ("docker create --name root -v /:/host busybox && docker inspect -f '{{range .Mounts}}{{.Propagation}}{{end}}' root && docker run --rm --network none --volumes-from root busybox ls /host/etc/passwd && docker rm root".into(), 0, &["rslave", "passwd"]),
         ("umount plain shared".into(), 0, &[]),
+        // What is mounted into a volume is seen by those who have it.
+        ("docker run -d --name late --network none -v late:/v busybox sleep 1000 && place=$(docker volume inspect -f '{{.Mountpoint}}' late) && mount --bind $place $place && mount --make-shared $place && docker restart -t 0 late && mkdir $place/m && mount -t tmpfs m $place/m && docker exec late grep /v/m /proc/mounts; umount $place/m $place; docker rm -f late".into(), 0, &["/v/m tmpfs"]),
     ];
     hold(&engine, checks);
 }

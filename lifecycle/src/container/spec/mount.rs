@@ -106,7 +106,9 @@ fn user_mount(point: &MountPoint, parts: &BTreeMap<String, PathBuf>) -> Result<V
     }
     ensure!(!point.source.is_empty(), internal, "the mount at {} has no source", point.destination);
     let own = |word: &'static str| point.options.iter().any(|option| option == word).then_some(word);
-    let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+    // What is mounted into a volume later is seen, as with Docker.
+    let usual = if point.kind == "volume" { "rslave" } else { "rprivate" };
+    let propagation = if point.propagation.is_empty() { usual } else { &point.propagation };
     let source = parts.get(&point.destination).map(|part| part.to_string_lossy());
     let source = source.unwrap_or_else(|| point.source.as_str().into());
     let mut options = vec![own("bind").unwrap_or("rbind"), propagation];
