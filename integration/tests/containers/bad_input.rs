@@ -110,7 +110,7 @@ fn what_is_wrong_on_a_command_line_is_named() {
             vec!["mounts", "add", id, &file],
             "mounts.json: mounts[0].type: \"nope\\0\" contains a NUL character",
         ),
-        (vec!["exec", id, ""], "exec failed: process.args: is empty; expected the program to run"),
+        (vec!["exec", id, ""], "exec failed: process.args[0]: \"\": executable file not found in $PATH"),
         (vec!["exec", "--cwd", "x", id, "true"], "exec failed: process.cwd: \"x\" is not an absolute path"),
         (vec!["exec", "--env", "x", id, "true"], "exec failed: process.env[3]: \"x\" is not NAME=VALUE"),
     ] {

@@ -28,6 +28,7 @@ fn containers_are_run_as_they_are_asked_for() {
         (run("busybox sh -c 'echo err >&2; exit 7'"), 7, vec!["err"]),
         (run("busybox /no/such"), 127, vec!["no such file or directory"]),
         (run("busybox nosuch"), 127, vec!["executable file not found"]),
+        (run("busybox ''"), 127, vec!["executable file not found"]),
         (run("busybox /etc/passwd"), 126, vec!["permission denied"]),
         (run("-e A=b busybox sh -c 'echo $A'"), 0, vec!["b"]),
         (run("-w /tmp busybox pwd"), 0, vec!["/tmp"]),

@@ -61,8 +61,11 @@ impl ProcessPlan {
 /// The first field that cannot be carried out.
 pub fn plan(process: &spec::Process, host: &Host, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
     let at = |field: &str, problem: String| PlanError::at(format!("process.{field}"), problem);
-    if process.args.first().is_none_or(String::is_empty) {
-        return Err(at("args", "is empty; expected the program to run".to_owned()));
+    match process.args.first().map(String::as_str) {
+        None => return Err(at("args", "is empty; expected the program to run".to_owned())),
+        // Callers look for these words.
+        Some("") => return Err(at("args[0]", "\"\": executable file not found in $PATH".to_owned())),
+        Some(_) => {}
     }
     let args = process
         .args
