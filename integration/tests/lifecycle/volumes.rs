@@ -58,6 +58,9 @@ fn a_volume_is_whose_its_folder_in_the_image_is() {
         (build.into(), 0, &["sha256:"]),
         (format!("{RUN} {look}"), 0, &["1000:50:700\n1000:50:700\n"]),
         (format!("{RUN} -v named:/full -v other:/bare {look}"), 0, &["1000:50:700\n1000:50:700\n"]),
+        // Also where that is behind a link.
+        (r"printf 'FROM busybox\nRUN mkdir -p /srv/full && echo x >/srv/full/file && ln -s srv/full /way\n' | docker build -q --network none -t led -".into(), 0, &["sha256:"]),
+        (format!("{RUN} -v behind:/way led cat /srv/full/file"), 0, &["x\n"]),
     ];
     hold(&engine, checks);
 }

@@ -223,10 +223,8 @@ fn fill_volumes(container: &Container) -> Result<()> {
     }
     let image = tree::mount(&container.overlay()?)?;
     for (name, point) in wanted {
-        let path = tree::clean(Path::new(&point.destination));
-        if image.folder(&path).is_err() {
-            continue;
-        }
+        let path = image.resolve(&tree::clean(Path::new(&point.destination)));
+        let Some(path) = path.ok().filter(|path| image.folder(path).is_ok()) else { continue };
         // A part that is not there is told at the start.
         let part = mounts::part(&container.engine.volumes.files(name)?, point);
         if let Ok(volume) = part
