@@ -36,6 +36,9 @@ fn what_inspect_tells_is_whole_and_can_be_sent_back() {
             &["\"CpuShares\":0", "\"PidMode\":\"\"", "\"Devices\":null", "\"OomKillDisable\":false", "\"ConsoleSize\":[0,0]"],
         ),
         // It is no change of the container, and not in what is made of it.
+        // Nor are the engine's files where links of the image lead: init programs mount something on /run.
+        (r"mkdir -p own/etc && ln -s ../run/stub own/etc/resolv.conf && ln -s hostname own/etc/hostname && touch own/etc/mtab && printf 'FROM busybox\nCOPY own /\nRUN mkdir -p /run\n' >Dockerfile && docker build -q --network none -t leads .".into(), 0, &["sha256:"]),
+        ("docker run --rm --network none --privileged --dns 1.2.3.4 --hostname here leads sh -c 'mount -t tmpfs t /run && cat /etc/resolv.conf /etc/hostname && grep overlay /etc/mtab'".into(), 0, &["1.2.3.4", "here\n", "overlay"]),
         ("docker run --name marked --network none busybox sh -c 'ls -a /; grep overlay /etc/mtab; touch /marked-by' && docker diff marked".into(), 0, &[".dockerenv\n", "overlay / ", "A /marked-by\n"]),
         ("docker diff marked >out && ! grep -E 'dockerenv|mtab' out".into(), 0, &[]),
         ("docker commit marked made && docker save made -o made.tar && tar -xOf made.tar --wildcards '*sha256/*' >out && grep -aq marked-by out && ! grep -aq dockerenv out".into(), 0, &[]),

@@ -33,7 +33,12 @@ pub(super) fn make(container: &Container) -> Result<()> {
     for path in FOLDERS.iter().filter(|path| missing(path)) {
         folder(&image, &layer, Path::new(path))?;
     }
-    for path in FILES.iter().chain([&MARK, &MOUNTS]).filter(|path| missing(path)) {
+    // In place of anything else, too: where a link leads, the container may mount something of its own.
+    let has = |path: &&str| {
+        let kind = if *path == MOUNTS { libc::S_IFLNK } else { libc::S_IFREG };
+        image.stat(Path::new(path)).is_ok_and(|stat| tree::is_kind(&stat, kind))
+    };
+    for path in FILES.iter().chain([&MARK, &MOUNTS]).filter(|path| !has(path)) {
         let parent = Path::new(path).parent().unwrap_or(Path::new(""));
         // Where the image has a link or a file for the folder, it is the runtime's to cope with.
         if folder(&image, &layer, parent)? {
