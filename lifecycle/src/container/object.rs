@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
@@ -227,8 +228,9 @@ impl Container {
         let opened = open(&path[..], OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
         // Asked after it was opened: what is alive now had that number then.
         match state::init(&record).map_err(Error::internal)? {
-            Some(_alive) => opened.map_err(Error::at("open", path)),
-            None => Err(self.not_running()),
+            // One that has ended just now has nothing of that any more.
+            Some(_alive) if !matches!(opened, Err(Errno::ENOENT)) => opened.map_err(Error::at("open", path)),
+            _ => Err(self.not_running()),
         }
     }
 

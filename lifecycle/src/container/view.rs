@@ -11,7 +11,7 @@ use nix::unistd::{chdir, pivot_root};
 use tree::{Root, by_descriptor};
 
 use super::{Container, mounts, spec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StatusCode};
 use crate::{files, volume};
 
 /// The root of it; the caller keeps others from starting it, whose overlay would be broken by one of the same directories
@@ -21,7 +21,11 @@ use crate::{files, volume};
 /// When something cannot be mounted.
 pub fn open(container: &Container) -> Result<Root> {
     if container.record().state.status.is_up() {
-        return Ok(Root::new(container.process("root")?));
+        match container.process("root") {
+            // It has just ended: nobody is left in it.
+            Err(error) if error.status == StatusCode::CONFLICT => {}
+            root => return Ok(Root::new(root?)),
+        }
     }
     tree::in_mount_namespace(|| mounted(container))
 }
