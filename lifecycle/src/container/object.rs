@@ -176,7 +176,7 @@ impl Container {
     pub async fn ask<C: Call>(&self, request: &C) -> Result<C::Answer> {
         match self.call(request).await {
             // The shim has seen its end, and nobody here has heard of it yet.
-            Err(error) if task::has_ended(&error) || self.process("").is_err() => Err(self.not_running()),
+            Err(error) if task::has_ended(&error) || self.process("root").is_err() => Err(self.not_running()),
             other => Ok(other?),
         }
     }
