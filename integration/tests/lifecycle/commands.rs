@@ -45,6 +45,7 @@ fn builds_take_what_dockerfiles_may_say() {
         (format!("printf 'FROM busybox\\nCOPY http://127.0.0.1:8001/page /\\n' >d/Dockerfile && {build} d"), 1, &["source can't be a URL for COPY"]),
         ("docker import http://127.0.0.1:8001/w.tar web && docker export $(docker create web x) | tar -xO t/in && docker history --format '{{.Comment}}' web".into(), 0, &["packed", "Imported from http://127.0.0.1:8001/w.tar"]),
         ("docker import http://127.0.0.1:8001/none x".into(), 1, &["404"]),
+        (curl("-X POST", "images/create?fromSrc=127.0.0.1:8001/none"), 0, &[" 404"]),
         ("ls data/tmp".into(), 0, &[]),
     ];
     hold(&engine, checks);

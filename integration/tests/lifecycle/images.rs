@@ -382,6 +382,11 @@ fn images_go_to_registries_and_come_back() {
         // Of its names, and of its digests, those that were asked for.
         ("[ \"$(docker images -f reference='busy*' --format '{{.Repository}}')\" = busybox ]", 0, &[]),
         (
+            "docker images -f reference='docker.io/library/busybox:*' --format '{{.Repository}}'",
+            0,
+            &["busybox"],
+        ),
+        (
             "docker tag busybox 127.0.0.1:5000/many:1 && docker tag busybox 127.0.0.1:5000/many:2 && docker push -aq 127.0.0.1:5000/many && docker push -a 127.0.0.1:5000/many | grep -c 'refers to' && skopeo list-tags --tls-verify=false docker://127.0.0.1:5000/many | jq -c '.Tags | sort'",
             0,
             &["\n1\n", r#"["1","2"]"#],

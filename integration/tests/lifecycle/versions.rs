@@ -36,7 +36,7 @@ fn what_is_told_changes() {
     let network =
         r#".NetworkSettings | [has("Bridge"), has("IPAddress"), has("MacAddress"), has("Networks")]"#;
     let config = r#"[(.Config | has("Hostname"), has("Tty"), has("Cmd"), has("Env"), has("User")), has("Author"), has("DockerVersion")]"#;
-    let usage = r#"[has("Images"), has("LayersSize"), has("BuilderSize"), .ImageUsage.TotalCount, .ContainerUsage.ActiveCount, (.VolumeUsage | has("Items"))]"#;
+    let usage = r#"[has("Images"), has("LayersSize"), has("BuilderSize"), .ImageUsage.TotalCount, .ContainerUsage.ActiveCount, (.VolumeUsage, .ImageUsage | has("Items"))]"#;
     let past = "events?since=0&until=$(date +%s)";
     let event = |version: &str| {
         look(
@@ -80,9 +80,9 @@ fn what_is_told_changes() {
         (look("v1.56/containers/json?filters=%7B%22annotation%22:%5B%22colour=blue%22%5D%7D", "length"), 0, &["0"]),
         (look("v1.52/containers/box/stats?stream=0&one-shot=1", ".os_type"), 0, &["linux"]),
         // Of the engine.
-        (look("v1.51/system/df", usage), 0, &["[true,true,true,null,null,false]"]),
-        (look("v1.52/system/df", usage), 0, &["[true,true,false,2,1,false]"]),
-        (look("v1.52/system/df?verbose=1", usage), 0, &["[false,false,false,2,1,true]"]),
+        (look("v1.51/system/df", usage), 0, &["[true,true,true,null,null,false,false]"]),
+        (look("v1.52/system/df", usage), 0, &["[true,true,false,2,1,false,false]"]),
+        (look("v1.52/system/df?verbose=1", usage), 0, &["[false,false,false,2,1,false,true]"]),
         (
             look(
                 "v1.52/system/df?verbose=1&type=image",
@@ -91,6 +91,8 @@ fn what_is_told_changes() {
             0,
             &["[2,null,true]"],
         ),
+        (look("v1.52/system/df?verbose=1&type=volume", ".VolumeUsage.Items"), 0, &["null"]),
+        (get("v1.52/nothing", ""), 0, &["{\"message\":\"page not found\"}", " 404"]),
         // Both images have the same layers, so that only their last one is theirs alone.
         (
             look("v1.52/system/df", ".LayersSize == .ImageUsage.TotalSize and .Images[0].SharedSize > 0"),

@@ -30,7 +30,7 @@ pub(super) fn list(engine: &Engine, call: &Call) -> Result<Answer> {
     let filters = filters.beside(|name| Ok(engine.images.find(name)?.config.created.clone()))?;
     // By a pattern with `*` and `?`, of the repository alone or with its tag.
     let asked = |name: &Reference| {
-        let names = [name.familiar_full(), name.familiar()];
+        let names = [name.familiar_full(), name.familiar(), name.to_string(), name.repository()];
         filters.any("reference", |pattern| names.iter().any(|name| glob::matches(pattern, name)))
     };
     let all = call.flag("all");

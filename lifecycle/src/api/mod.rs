@@ -146,7 +146,7 @@ async fn route_container(container: Arc<Container>, mut call: Call, path: &[&str
         ("POST", ["attach"]) => return container::attach(call, container),
         ("POST", ["update"]) => return stats::update(&container, call).await,
         ("POST", ["exec"]) => return exec::create(&container, call.json().await?),
-        _ => return not_found(&call),
+        _ => bail!(not_found, "page not found"),
     }
     answer::done()
 }
@@ -179,11 +179,6 @@ async fn route_rest(engine: &'static Engine, call: Call, path: &[&str]) -> Resul
         ("GET", ["distribution", name @ .., "json"]) => {
             image::distribution(engine, &call, &name.join("/")).await
         }
-        _ => not_found(&call),
+        _ => bail!(not_found, "page not found"),
     }
-}
-
-/// What is not there, as dockerd words it.
-fn not_found(call: &Call) -> Result<Answer> {
-    bail!(not_found, "page not found: {} {}", call.method, call.request.uri().path())
 }

@@ -242,6 +242,9 @@ pub(super) fn disk_usage(engine: &Engine, call: &Call) -> Result<Answer> {
         if kind == "image" && !verbose {
             all["LayersSize"] = json!(size);
         }
+        if verbose && rows.is_empty() {
+            continue;
+        }
         let items = if verbose { &mut all[name]["Items"] } else { &mut all[plural] };
         *items = rows.into_iter().map(|(row, ..)| row).collect();
     }

@@ -133,6 +133,7 @@ pub async fn download(url: &str, file: &mut File) -> Result<Response> {
     let as_safe = |from: &Url, to: &Url| to.scheme() == "https" || from.scheme() == "http";
     let url: Url = url.parse().map_err(|error| error!(invalid, "{url}: {error}"))?;
     let answer = client(ANSWER_LIMIT, &url, false, as_safe)?.get(url).send().await.map_err(failed)?;
+    ensure!(answer.status() != StatusCode::NOT_FOUND, not_found, "{}: {}", answer.url(), answer.status());
     let mut answer = answer.error_for_status().map_err(failed)?;
     while let Some(piece) = piece(&mut answer).await? {
         file.write_all(&piece).map_err(Error::step("write what is downloaded"))?;
