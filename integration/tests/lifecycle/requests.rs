@@ -155,7 +155,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("GET", "/containers/box/logs", "", &[" 400", "at least one stream"]),
     ("GET", "/containers/box/logs?stdout=1&since=x", "", &[" 400", "invalid time"]),
     ("POST", "/containers/box/wait?condition=x", "", &[" 400", "Invalid condition"]),
-    ("POST", "/containers/box/attach?detachKeys=x-y", "", &[" 400", "escape keys"]),
+    ("POST", "/containers/box/attach?detachKeys=x-y", "", &[" 400", "detach keys"]),
     (
         "POST",
         "/containers/box/update",

@@ -180,7 +180,7 @@ impl Detector {
 /// When it is something else.
 pub(super) fn keys(text: Option<&str>) -> Result<Vec<u8>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(DETACH.to_vec()) };
-    let bad = || error!(invalid, "Invalid escape keys ({text}) provided");
+    let bad = || error!(invalid, "Invalid detach keys ({text}) provided");
     let key = |word: &str| match word.as_bytes() {
         [one] => Some(*one),
         _ => match word.strip_prefix("ctrl-").map(str::as_bytes) {
