@@ -27,7 +27,7 @@ use super::{fetched, has_networks, start};
 const PACKAGES: [&str; 5] = ["compose", "container", "image", "registry", "system"];
 
 /// What the tests pull, each pushed to where the mirror has it. `BIN` is the folder of the programs, `CORTEN` the runtime.
-const IMAGES: &str = r#"mkdir box/run box/usr/share box/usr/share/nginx box/usr/share/nginx/html context
+const IMAGES: &str = r#"mkdir -p box/run box/usr/local/bin box/usr/share/nginx/html context
 ln -s /bin/busybox box/usr/bin/env
 ln -s /run box/var/run
 # What that of Debian does without, and an option with which it crashes.
@@ -66,7 +66,7 @@ printf "FROM scratch\nADD box.tar /\n$path\nCMD [\"sh\"]" | push library/busybox
 printf "FROM scratch\nADD bash.tar /\n$path\nCMD [\"bash\"]" | push library/bash:latest
 docker tag 127.0.0.1:5000/library/busybox box
 docker tag 127.0.0.1:5000/library/bash bash
-for tag in latest 3.12 3.13 3.13.12 3.14 3.15; do
+for tag in latest 3.12 3.13.12 3.14 3.15 3.18 3.19 3.20 3.22; do
   printf "FROM box\nRUN echo $tag > /etc/alpine-release\nCMD [\"/bin/sh\"]" | push library/alpine:$tag
 done
 for name in busybox:1.35.0 debian:latest; do

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches the sources of Docker Compose 2.40.3 and of the docker command line 28.5.2 from Go's proxy, and compiles both, their
+# Fetches the sources of Docker Compose 5.6.0 and of the docker command line 29.9.2 from Go's proxy, and compiles both, their
 # end-to-end tests, and what Compose builds with: buildx, and BuildKit, which it runs in a container; into a folder outside of
-# the repository. Needs Go 1.25 or later, 6 GB of space, and many minutes. What is there already is not fetched again.
+# the repository. Needs Go 1.26.8 or later, 6 GB of space, and many minutes. What is there already is not fetched again.
 #
 #   fetch-compose.sh [FOLDER]        default: compose in $CORTEN_CLIENTS or /var/cache/corten-clients
 set -eu
@@ -22,10 +22,10 @@ fetch() {
   mv "modules/$2@$3" "$1"
   rm -rf source.zip modules "$1/vendor"
 }
-fetch compose github.com/docker/compose/v2 v2.40.3 911d6acb0356c42d50e69023da4d3f4cbc96a446d58185233da573060d7d3a79
-fetch cli github.com/docker/cli v28.5.2+incompatible ae8f0f3ffa308bcee47cc2cb85e087ff082ba0a6c4a5cb379bfdcaa18d62d411
-fetch buildkit github.com/moby/buildkit v0.25.1 85b1a723ed8f1a80694417807555c66094094b38fa90331238d6b41f76aeb144
-fetch buildx github.com/docker/buildx v0.29.1 3caf33e613eae171720c5fe9d0c80d28d3d8470ee277aeb7e78dde0815084be1
+fetch compose github.com/docker/compose/v5 v5.6.0 83c3fd9c5aa785ad8ed9eaccd88b1bb1c6e780e7439aed41da66c740493dc0c6
+fetch cli github.com/docker/cli v29.9.2+incompatible bd61fa6bc53e769db040ea90156f1f110e44eea50163b44290b4d8f19d07699b
+fetch buildkit github.com/moby/buildkit v0.34.2 d491e17052d6e45779fda89eeab5d41f157da373e963931f010dac650c7ebdfc
+fetch buildx github.com/docker/buildx v0.38.2 2416b9c464a06871ca37bb1499de012ee6f4e04e9233dbadb0ee71fef812d2ec
 # What it is built from is pinned by files that go does not know by these names.
 mv cli/vendor.mod cli/go.mod
 mv cli/vendor.sum cli/go.sum
@@ -36,7 +36,7 @@ export CGO_ENABLED=0 GOFLAGS='-mod=mod -ldflags=-s' GOTOOLCHAIN=local
   # Its tests look for these there.
   go build -o bin/build/docker-compose ./cmd
   go build -o bin/build/example-provider docs/examples/provider.go
-  go test -c -o "$folder/bin/compose.test" ./pkg/e2e
+  go test -c -tags e2e -o "$folder/bin/compose.test" ./pkg/e2e
 )
 (
   cd cli
@@ -47,5 +47,5 @@ export CGO_ENABLED=0 GOFLAGS='-mod=mod -ldflags=-s' GOTOOLCHAIN=local
 )
 (cd buildkit && go build -o "$folder/bin" ./cmd/buildkitd ./cmd/buildctl)
 # Compose asks it for its version.
-(cd buildx && go build -ldflags '-s -X github.com/docker/buildx/version.Version=v0.29.1' -o "$folder/bin/docker-buildx" ./cmd/buildx)
+(cd buildx && go build -ldflags '-s -X github.com/docker/buildx/version.Version=v0.38.2' -o "$folder/bin/docker-buildx" ./cmd/buildx)
 touch complete

@@ -107,7 +107,7 @@ for program in bash findmnt; do
   path=$(command -v $program)
   cp -L --parents $path $(ldd $path | grep -o '/[^ ]*') debian
 done
-tar -cC debian . | docker import -c 'CMD ["bash"]' - debian:bookworm-slim
+tar -cC debian . | docker import -c 'CMD ["bash"]' - debian:trixie-slim
 for architecture in amd64 arm64; do
   tar --transform s/$architecture/hello/ -cC HELLO $architecture |
     docker import --platform linux/$architecture -c 'CMD ["/hello"]' - hello-world:$architecture
@@ -253,6 +253,8 @@ impl Suite {
             format!("HOME={dir}"),
             // Its own builds test an old one, too.
             "TEST_CLIENT_BINARY=/usr/bin/docker".to_owned(),
+            // Otherwise they expect images as containerd keeps them.
+            "TEST_INTEGRATION_USE_GRAPHDRIVER=1".to_owned(),
         ];
         said_by(engine, &folder, &program, &variables, words)
     }
@@ -397,7 +399,8 @@ pub(super) fn hold_all(
 ) {
     names.retain(|name| name.starts_with(wanted) || is_part(wanted, name));
     let mut known: BTreeMap<String, String> = toml::from_str(known).unwrap();
-    known.retain(|key, _| wanted.is_empty() || names.iter().any(|name| is_part(key, name)));
+    let is_asked = |key: &str| names.iter().any(|name| is_part(key, name) || is_part(name, key));
+    known.retain(|key, _| wanted.is_empty() || is_asked(key));
     assert!(!names.is_empty(), "{wanted}: there is no such test");
     let packages: BTreeSet<String> =
         names.iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
