@@ -82,9 +82,12 @@ def docker(engine, *words):
 
 
 def options(own):
-    """A bind that is read-only is so with all below it, in newer releases; what is said twice is as it is said last."""
+    """A bind that is read-only is so with all below it, in newer releases; what is said twice is as it is said last. To what has
+    no propagation of its own the runtime gives that of its root."""
     last = {one.removeprefix("no") if one in ("noexec", "nosuid", "nodev") else one: one for one in own}
-    own = last.values()
+    own = list(last.values())
+    if "rbind" in own and not any(one.lstrip("r") in ("private", "slave", "shared") for one in own):
+        own.append("rslave")
     return sorted({"rro": "ro"}.get(one, one) for one in own if one not in ("rw", "rprivate"))
 
 
