@@ -31,7 +31,7 @@ const PLACES: &[(&str, &str, &str)] = &[
         "describe it as config.md, \"Process\", says; `corten spec` writes one",
     ),
     ("process.args", "a program and its arguments", "write them as a list, such as [\"sh\"]"),
-    ("process.args[]", "text without a NUL character", "correct the argument"),
+    ("process.args[]", "the program, or an argument without a NUL character", "correct it"),
     ("process.env[]", "NAME=VALUE", "give the variable a name and a value, or remove it"),
     ("process.cwd", "an absolute path in the container", "write \"/\", or a directory of the image"),
     ("process.user", "ids as numbers", "write numbers; names are resolved by whoever writes config.json"),

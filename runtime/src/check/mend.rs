@@ -144,7 +144,7 @@ fn replacement(place: &Place, document: &Value, problem: &str) -> Option<Value> 
         "ociVersion" => json!(crate::command::version::SPEC),
         "process" => json!({"args": ["/"], "cwd": "/"}),
         "process.args" => json!(["/"]),
-        "process.cwd" => json!("/"),
+        "process.args[]" | "process.cwd" => json!("/"),
         "root" => json!({"path": "."}),
         "root.path" => json!("."),
         "linux.seccomp.defaultAction" => json!("SCMP_ACT_ERRNO"),
@@ -304,12 +304,16 @@ mod tests {
             ("root", json!({"ociVersion": "1.0.0", "process": {"args": ["x"], "cwd": "/"}})),
             (
                 "process.args",
+                json!({"ociVersion": "1.0.0", "root": {"path": "."}, "process": {"args": [], "cwd": "/"}}),
+            ),
+            (
+                "process.args[0]",
                 json!({"ociVersion": "1.0.0", "root": {"path": "."}, "process": {"args": [""], "cwd": "/"}}),
             ),
         ] {
             let mended = found(&document);
             let paths: Vec<&str> = mended.findings.iter().map(|finding| finding.path.as_str()).collect();
-            assert_eq!(paths, [path]);
+            assert_eq!((&paths[..], mended.complete), (&[path][..], true));
         }
     }
 
